@@ -1,0 +1,77 @@
+"""Edges -> Circuit: a set of edges of one graph, with what made it, as a JSON file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from circuits.graph import Edge, Graph
+from data_gen.errors import InputError
+from data_gen.files import read_json, write_atomic
+
+
+@dataclass(frozen=True, eq=False)
+class Circuit:
+    """Edges of a graph, kept in the graph's order and without repeats.
+
+    Example:
+        >>> circuit = Circuit(Graph(pattern="*", n_heads=1), (Edge("embed", "logits"),))
+        >>> [str(edge) for edge in circuit.edges]
+        ['embed -> logits']
+    """
+
+    graph: Graph
+    edges: tuple[Edge, ...]
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """JSON values: what made it."""
+
+    def __post_init__(self) -> None:
+        """Raises `InputError` for an edge that the graph does not have."""
+        object.__setattr__(self, "edges", self.graph.named(self.graph.select(self.edges)))
+
+    def __len__(self) -> int:
+        return len(self.edges)
+
+    @property
+    def mask(self) -> np.ndarray:
+        """Bool `[writer, reader]`: true at the circuit's edges."""
+        return self.graph.select(self.edges)
+
+    def complement(self) -> Circuit:
+        """Every edge of the graph that is not in this circuit."""
+        return Circuit(self.graph, self.graph.named(self.graph.mask & ~self.mask), self.metadata)
+
+    def connected(self) -> Circuit:
+        """Only the edges on a path of the circuit's edges from `embed` to `logits`; it computes the same logits."""
+        return Circuit(self.graph, self.graph.named(self.graph.live(self.mask)), self.metadata)
+
+    def save(self, path: str | Path) -> None:
+        """Write one JSON file, whole or not at all."""
+        found = {
+            "graph": self.graph.to_json(),
+            "edges": [str(edge) for edge in self.edges],
+            "metadata": self.metadata,
+        }
+        write_atomic(Path(path), json.dumps(found, indent=1))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Circuit:
+        """Inverse of `save`. Raises `InputError` for a file that is missing, cut short or no circuit."""
+        found = read_json(Path(path))
+        try:
+            graph, names, metadata = Graph.from_json(found["graph"]), found["edges"], found["metadata"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{path} is not a circuit: {error!r}", hint="make it again: tinysql circuit find"
+            ) from error
+        return cls(graph, edges_of(names), metadata)
+
+
+def edges_of(names: Iterable[str]) -> tuple[Edge, ...]:
+    """Edges written as `embed -> logits`. Raises `InputError` for one that has no arrow."""
+    return tuple(Edge.parse(name) for name in names)

@@ -1,0 +1,55 @@
+"""Run directory -> the report's sections on circuits: one per edit, from the files alone."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+from typing import Any
+
+from circuits.circuit import Circuit
+from circuits.faithfulness import Curve
+from circuits.show import faithfulness_figure, show
+from data_gen.files import read_json
+from tinysql.report import Section, figure_html
+
+
+def sections(run: Path) -> list[Section]:
+    """For every edit under RUN/circuits: a sentence with its numbers, the graph, and the curve."""
+    found = sorted(path.parent for path in (run / "circuits").glob("[!.]*/circuit.json"))
+    return [_section(directory) for directory in found]
+
+
+def _section(directory: Path) -> Section:
+    circuit = Circuit.load(directory / "circuit.json")
+    parts = [f"<p>{html.escape(_found(circuit))}</p>", figure_html(show(circuit))]
+    evaluated = directory / "report.json"
+    if evaluated.is_file():
+        written = read_json(evaluated)
+        parts.insert(1, f"<p>{html.escape(sentence(written['report']))}</p>")
+        parts.append(figure_html(faithfulness_figure(Curve.from_json(written["curve"]))))
+    return Section(f"Circuit: {directory.name}", "".join(parts), 40)
+
+
+def _found(circuit: Circuit) -> str:
+    about = circuit.metadata
+    settings, strongest = (
+        about.get("settings", {}),
+        max(about.get("scores", {"": 0.0}).items(), key=lambda item: abs(item[1])),
+    )
+    return (
+        f"{len(circuit)} of {len(circuit.graph.edges)} edges, by {about.get('method')} on"
+        f" {settings.get('pairs')} pairs drawn with seed {settings.get('seed')}. The strongest is"
+        f" {strongest[0].replace('->', '→')}, {strongest[1]:.3g} in {about.get('metric')}."
+    )
+
+
+def sentence(report: dict[str, Any]) -> str:
+    """A report in words."""
+    here, outside, band = report["faithfulness"], report["completeness"], report["random"]
+    return (
+        f"On {report['n_pairs']} held-out pairs the circuit alone reaches a faithfulness of {here['value']:.2f}"
+        f" (95 % interval {here['low']:.2f} to {here['high']:.2f}; 1 is the full model, 0 the corrupt run), against"
+        f" {band['mean']:.2f} ({band['low']:.2f} to {band['high']:.2f}) for {report['random_circuits']} random circuits"
+        f" of {report['n_edges']} edges; everything outside the circuit reaches {outside['value']:.2f}"
+        f" ({outside['low']:.2f} to {outside['high']:.2f})."
+    )

@@ -1,0 +1,139 @@
+"""Choices of a user -> a checked `DataConfig`, which with an index determines a row."""
+
+from __future__ import annotations
+
+import types
+import typing
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
+
+from data_gen.errors import InputError, nearest
+from data_gen.lexicon import lexicon
+from data_gen.query import command_set
+
+Split = Literal["train", "test", "names"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """What rows are drawn from. Row i is a pure function of (config, i)."""
+
+    command_sets: tuple[str, ...] = ("cs1",)
+    """Row i belongs to `command_sets[i % len(command_sets)]`."""
+    seed: int = 0
+    """Another seed gives other rows of the same kind; the splits stay disjoint whatever the seeds are."""
+    split: Split = "train"
+    """`train`; `test`: schemas that training never sees; `names`: names that training never sees."""
+    lexicon: str = "full"
+    """Words and phrases: `full`, or `demo` (few short words)."""
+    min_columns: int = 2
+    """Fewest columns of a table."""
+    max_columns: int = 12
+    """Most columns of a table."""
+    max_keys: int | None = None
+    """Most ORDER BY keys; by default as many as the table has columns."""
+    random_names: float = 0.0
+    """Share of training rows in which every name is a random `word_word` of lexicon pieces."""
+    test_fraction: float = 0.1
+    """Share of all schemas that belong to `test`; keep it the same for train and test."""
+
+    def __post_init__(self) -> None:
+        # A list from JSON or `--set` is as good as a tuple.
+        object.__setattr__(self, "command_sets", tuple(self.command_sets))
+        if not self.command_sets:
+            raise InputError("command_sets is empty", hint="name at least one, for example cs1")
+        for name in self.command_sets:
+            command_set(name)
+        if self.split not in SPLITS:
+            raise InputError(
+                f"no split `{self.split}`{nearest(str(self.split), SPLITS)}",
+                hint=f"splits: {', '.join(SPLITS)}",
+            )
+        self._check_numbers()
+        names = lexicon(self.lexicon)
+        most = len(names.held_out_columns) if self.split == "names" else len(names.single_columns)
+        if not 1 <= self.min_columns <= self.max_columns <= most:
+            raise InputError(
+                f"columns from {self.min_columns} to {self.max_columns}: expected "
+                f"1 <= min_columns <= max_columns <= {most} (lexicon `{self.lexicon}`, split `{self.split}`)"
+            )
+
+    def _check_numbers(self) -> None:
+        kinds = typing.get_type_hints(type(self))
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not _fits(value, kinds[field.name]):
+                raise InputError(f"{field.name} is {value!r}, expected {_wanted(kinds[field.name])}")
+        if not 0 <= self.random_names <= 1:
+            raise InputError(f"random_names is {self.random_names}, expected a share from 0 to 1")
+        if not 0 < self.test_fraction < 1:
+            raise InputError(f"test_fraction is {self.test_fraction}, expected a share between 0 and 1")
+        if self.max_keys is not None and self.max_keys < 1:
+            raise InputError(f"max_keys is {self.max_keys}, expected at least 1, or none for no limit")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {**asdict(self), "command_sets": list(self.command_sets)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> DataConfig:
+        """The config that `to_dict` wrote, or part of it.
+
+        Raises:
+            InputError: an unknown key, or a value that does not fit.
+        """
+        known = [field.name for field in fields(cls)]
+        for key in values:
+            if key not in known:
+                raise InputError(
+                    f"no data setting `{key}`{nearest(key, known)}", hint=f"settings: {', '.join(known)}"
+                )
+        return cls(**values)
+
+    def with_settings(self, settings: typing.Sequence[str]) -> DataConfig:
+        """This config with `key=value` texts applied, as `--set` gives them.
+
+        Raises:
+            InputError: a text without `=`, an unknown key, or a value that does not fit.
+        """
+        kinds = typing.get_type_hints(DataConfig)
+        values = self.to_dict()
+        for setting in settings:
+            key, equals, text = setting.partition("=")
+            if not equals:
+                raise InputError(f"setting `{setting}` has no `=`", hint="write --set key=value")
+            values[key] = _parse(key, text, kinds[key]) if key in kinds else text
+        return DataConfig.from_dict(values)
+
+
+def _fits(value: object, kind: Any) -> bool:
+    options = get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    if value is None:
+        return type(None) in options
+    if int in options:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if float in options:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(value, tuple):
+        return all(isinstance(item, str) for item in value)
+    return isinstance(value, str)
+
+
+def _wanted(kind: Any) -> str:
+    if kind == int | None:
+        return "a whole number or none"
+    return {int: "a whole number", float: "a number"}.get(kind, "text")
+
+
+def _parse(key: str, text: str, kind: Any) -> object:
+    if kind == int | None and text.lower() == "none":
+        return None
+    if kind is str or typing.get_origin(kind) is Literal:
+        return text
+    if typing.get_origin(kind) is tuple:
+        return text.split(",")
+    try:
+        return float(text) if kind is float else int(text)
+    except ValueError:
+        raise InputError(f"{key} is `{text}`, expected {_wanted(kind)}") from None

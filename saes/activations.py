@@ -1,0 +1,125 @@
+"""Tokens -> activations: what one hook carries at every real token, with that token's role.
+
+Padding never enters: there is no row for it. Everything above (SAE training, scoring, steering vectors)
+reads a model through `capture`, which runs it only as far as the hook.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens import HookedRootModule
+from transformer_lens.hook_points import HookPoint
+
+from data_gen.errors import InputError, nearest
+from tinysql.progress import progress
+from tinysql.tokens import Tokens
+
+ACROSS_TOKENS = ("hook_attn_scores", "hook_pattern")
+"""Hooks that hold a value per pair of tokens, so that no row of them belongs to one token."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activations:
+    """One row per real token, in the order of the examples."""
+
+    hook: str
+    """Name of the hook the rows were read at."""
+    values: Float[Tensor, "token d_in"]
+    """What the hook carried, float32; heads are laid side by side."""
+    ids: Int[Tensor, " token"]
+    """Token ids."""
+    roles: tuple[str, ...]
+    """The dotted role of each token."""
+    example: Int[Tensor, " token"]
+    """Which row of the tokens each token comes from."""
+    position: Int[Tensor, " token"]
+    """Where in its row each token stands."""
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+class _Reached(Exception):
+    """Thrown by the hook to end the forward pass; never leaves `capture`."""
+
+
+def check_hook(model: HookedRootModule, hook: str) -> HookPoint:
+    """The hook point of that name; `InputError` with the nearest name when the model has no such hook."""
+    points: dict[str, HookPoint] = model.hook_dict
+    if hook not in points:
+        raise InputError(
+            f"the model has no hook `{hook}`{nearest(hook, list(points))}",
+            hint="`model.hook_dict` lists the hooks",
+        )
+    return points[hook]
+
+
+@torch.no_grad()
+def capture(
+    model: HookedRootModule, ids: Int[Tensor, "batch seq"], hook: str
+) -> Float[Tensor, "batch seq d_in"]:
+    """What `hook` carries for these ids, heads side by side; nothing behind the hook is computed.
+
+    Raises `InputError` for an unknown hook, and for one that has no single value per token.
+    """
+    check_hook(model, hook)
+    caught: list[Tensor] = []
+
+    def keep(value: Tensor, hook: HookPoint) -> None:
+        caught.append(value)
+        raise _Reached
+
+    try:
+        with model.hooks(fwd_hooks=[(hook, keep)]):
+            model(ids)
+    except _Reached:
+        pass
+    if not caught:
+        raise InputError(f"hook `{hook}` is never reached in a forward pass", hint="choose a hook that is")
+    value = caught[0]
+    if hook.endswith(ACROSS_TOKENS) or value.ndim < 3 or value.shape[:2] != ids.shape:
+        raise InputError(
+            f"hook `{hook}` carries a tensor of shape {list(value.shape)}, not one row per token",
+            hint="choose a residual, MLP or `hook_z` hook",
+        )
+    return rearrange(value, "batch seq ... -> batch seq (...)")
+
+
+def record(
+    model: HookedRootModule, tokens: Tokens, hook: str, *, batch_size: int = 64, show_progress: bool = False
+) -> Activations:
+    """Run `model` over `tokens` and keep what `hook` carries at real tokens.
+
+    `batch_size` counts examples. The rows stay on the model's device. Raises `InputError` as `capture` does,
+    and when there is no token.
+
+    Example:
+        >>> record(model, tokens, "blocks.1.hook_resid_post").values.shape
+        torch.Size([1234, 128])
+    """
+    check_hook(model, hook)
+    if not bool(tokens.mask.any()):
+        raise InputError("there is no token to record", hint="encode at least one example")
+    device = next(model.parameters()).device
+    starts = range(0, len(tokens), batch_size)
+    steps = progress(starts, total=len(starts), title=f"recording {hook}") if show_progress else starts
+    values = []
+    for start in steps:
+        part = tokens[start : start + batch_size]
+        width = int(part.mask.sum(1).max())
+        mask = part.mask[:, :width].to(device)
+        values.append(capture(model, part.ids[:, :width].to(device), hook)[mask].float())
+    example, position = tokens.mask.nonzero(as_tuple=True)
+    return Activations(
+        hook=hook,
+        values=torch.cat(values),
+        ids=tokens.ids[tokens.mask],
+        roles=tuple(tokens.roles[i][j] for i, j in zip(example.tolist(), position.tolist(), strict=True)),
+        example=example,
+        position=position,
+    )

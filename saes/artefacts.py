@@ -1,0 +1,108 @@
+"""Run -> RUN/saes/NAME: an SAE trained on a run's own model and rows, and its truth.
+
+The directory appears whole or not at all and holds `cfg.json` and `sae_weights.safetensors` (sae-lens' own
+format), `config.json` (what made it) and `metrics.json` (how training went); `truth.json` comes with scoring.
+Training reads the run's training rows, scoring its test rows, which share no schema with them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from data_gen.errors import InputError, nearest
+from data_gen.example import make_example
+from data_gen.files import atomic_directory, claim_directory, read_json, write_atomic
+from saes.activations import check_hook, record
+from saes.alignment import Alignment, truth
+from saes.disk import load, save
+from saes.recipes import default_hook
+from saes.training import SAEConfig, TrainingRecord, train_sae
+from tinysql.config import to_json
+from tinysql.runs import Run, provenance
+from tinysql.tokens import Tokenizer, Tokens
+
+
+def train_on_run(
+    run: Run,
+    config: SAEConfig,
+    *,
+    name: str,
+    hook: str | None = None,
+    rows: int = 2000,
+    device: str = "cpu",
+    overwrite: bool = False,
+) -> TrainingRecord:
+    """Train on the activations of the first `rows` training examples and write RUN/saes/`name`.
+
+    `hook` is a residual stream two thirds up the model unless given. Raises `InputError` for a name with a
+    slash in it, an unknown hook, and a directory that is already there, unless `overwrite`.
+    """
+    if not name or Path(name).name != name or name in (".", ".."):
+        raise InputError(
+            f"SAE name {name!r} is not a plain directory name", hint="choose a name such as `topk`"
+        )
+    if rows < 1:
+        raise InputError(f"--rows is {rows}, expected at least 1", hint="2000 rows are some 150,000 tokens")
+    path = run.path / "saes" / name
+    model, tokenizer = run.load(device)
+    hook = hook or default_hook(model.cfg)
+    check_hook(model, hook)
+    if not overwrite:
+        claim_directory(path)
+    activations = record(model, _tokens(run, tokenizer, "train", rows), hook, show_progress=True)
+    trained = train_sae(activations, config, model_name=run.path.name, show_progress=True)
+    made = {
+        "hook": hook,
+        "rows": rows,
+        "split": "train",
+        "seed": config.seed,
+        "sae": to_json(config),
+        "made_by": provenance(),
+    }
+    # What is there is replaced only now that there is something to replace it with.
+    claim_directory(path, overwrite)
+    with atomic_directory(path) as folder:
+        save(trained.sae, folder)
+        write_atomic(folder / "config.json", json.dumps(made, indent=1))
+        write_atomic(folder / "metrics.json", json.dumps(to_json(trained.record)))
+    return trained.record
+
+
+def eval_on_run(run: Run, *, name: str, rows: int = 600, seed: int = 0, device: str = "cpu") -> Alignment:
+    """Score RUN/saes/`name` on the first `rows` test examples and write its `truth.json`."""
+    path = run.path / "saes" / name
+    if not path.is_dir():
+        there = found(run.path)
+        raise InputError(
+            f"{run.path} has no SAE `{name}`{nearest(name, there)}",
+            hint=f"it has: {', '.join(there)}" if there else f"train one with: tinysql sae train {run.path}",
+        )
+    if rows < 4:
+        raise InputError(f"--rows is {rows}, expected at least 4", hint="600 rows are some 45,000 tokens")
+    sae, hook = load(path, device), read_json(path / "config.json").get("hook")
+    model, tokenizer = run.load(device)
+    tokens = _tokens(run, tokenizer, "test", rows)
+    alignment = truth(sae, model, tokens, hook=hook, tokenizer=tokenizer, seed=seed, show_progress=True)
+    made = {**alignment.to_json(), "made_by": provenance()}
+    write_atomic(path / "truth.json", json.dumps(made, allow_nan=False))
+    return alignment
+
+
+def read_truth(path: Path) -> Alignment:
+    """The `truth.json` of an SAE directory."""
+    values = read_json(path / "truth.json")
+    values.pop("made_by", None)
+    return Alignment.from_json(values, where=str(path / "truth.json"))
+
+
+def found(run_path: Path) -> list[str]:
+    """Names of the SAEs in a run directory."""
+    return sorted(path.parent.name for path in (run_path / "saes").glob("[!.]*/cfg.json"))
+
+
+def _tokens(run: Run, tokenizer: Tokenizer, split: Literal["train", "test"], rows: int) -> Tokens:
+    data = replace(run.data, split=split)
+    return tokenizer.encode([make_example(data, index) for index in range(rows)])

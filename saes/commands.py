@@ -1,0 +1,96 @@
+"""`tinysql sae train` and `tinysql sae eval`: parse, call one function, print."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from saes.alignment import Alignment
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verbs of the noun `sae`."""
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB")
+    train = verbs.add_parser("train", help="train an SAE on a run's own model and training rows")
+    train.add_argument("run", type=Path, help="a run directory")
+    train.add_argument("--recipe", default="topk", help="how to train (default: topk)")
+    train.add_argument("--hook", help="hook to read (default: the residual stream two thirds up the model)")
+    train.add_argument("--name", help="directory under RUN/saes (default: the recipe's name)")
+    train.add_argument("--rows", type=int, default=2000, help="training examples to record (default: 2000)")
+    train.add_argument("--seed", type=int, default=0, help="seed of weights and batch order (default: 0)")
+    train.add_argument(
+        "--set", action="append", default=[], metavar="A=VALUE", help="override a field of the recipe"
+    )
+    train.add_argument("--device", default="cpu", help="where to train (default: cpu)")
+    train.add_argument("--overwrite", action="store_true", help="replace an SAE of that name")
+    train.set_defaults(call=call_train)
+    score = verbs.add_parser("eval", help="score an SAE's latents against the known role of every token")
+    score.add_argument("run", type=Path, help="a run directory")
+    score.add_argument("--name", default="topk", help="directory under RUN/saes (default: topk)")
+    score.add_argument("--rows", type=int, default=600, help="test examples to score on (default: 600)")
+    score.add_argument(
+        "--seed", type=int, default=0, help="seed of halves, controls and resamples (default: 0)"
+    )
+    score.add_argument("--device", default="cpu", help="where to run (default: cpu)")
+    score.set_defaults(call=call_eval)
+
+
+def call_train(arguments: argparse.Namespace) -> None:
+    """Train an SAE, write it and say how it went."""
+    from dataclasses import replace
+
+    from saes.artefacts import train_on_run
+    from saes.recipes import find_recipe
+    from tinysql.config import override
+    from tinysql.runs import open_run
+
+    config = override(replace(find_recipe(arguments.recipe), seed=arguments.seed), arguments.set)
+    name = arguments.name or arguments.recipe
+    run = open_run(arguments.run)
+    record = train_on_run(
+        run,
+        config,
+        name=name,
+        hook=arguments.hook,
+        rows=arguments.rows,
+        device=arguments.device,
+        overwrite=arguments.overwrite,
+    )
+    print(f"{run.path / 'saes' / name}")
+    print(f"tokens {record.tokens}  FVU {record.fvu:.3f}  L0 {record.l0:.1f}  dead latents {record.dead}")
+
+
+def call_eval(arguments: argparse.Namespace) -> None:
+    """Score an SAE, write `truth.json` and print the table."""
+    from saes.artefacts import eval_on_run
+    from tinysql.runs import open_run
+
+    alignment = eval_on_run(
+        open_run(arguments.run),
+        name=arguments.name,
+        rows=arguments.rows,
+        seed=arguments.seed,
+        device=arguments.device,
+    )
+    print(table(alignment))
+
+
+def table(alignment: Alignment) -> str:
+    """One line per set of latents: coverage of role families and of slots with intervals, FVU and L0."""
+    lines = [
+        f"{'latents':<18}{'coverage':>9}{'95 % interval':>17}{'slots':>8}{'95 % interval':>17}{'FVU':>7}{'L0':>7}"
+    ]
+    for scores in (alignment.sae, *alignment.controls):
+        fvu = "-" if scores.fvu is None else f"{scores.fvu:.3f}"
+        lines.append(
+            f"{scores.name:<18}{scores.coverage:>9.3f}{_span(scores.coverage_interval):>17}"
+            f"{scores.slot_coverage:>8.3f}{_span(scores.slot_coverage_interval):>17}{fvu:>7}{scores.l0:>7.1f}"
+        )
+    return "\n".join(lines)
+
+
+def _span(interval: tuple[float, ...]) -> str:
+    low, high = interval
+    return f"{low:.3f} to {high:.3f}"

@@ -1,0 +1,67 @@
+"""SAE -> controls: what the same search finds where nothing was learned, or nothing is to be found.
+
+The random SAE shows what k-sparse codes of these activations give away by themselves, the label permutation
+what the search finds by chance, and the neurons what the activation's own axes do without any SAE.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from saes.disk import SAE
+from saes.firing import Firings
+
+CHUNK = 8192
+"""Tokens encoded at once: bounds the dense [token latent] matrix."""
+
+
+@torch.no_grad()
+def random_sae(sae: SAE, mean: Float[Tensor, " d_in"], seed: int) -> SAE:
+    """An SAE of the same class, shape and k that learned nothing.
+
+    Decoder rows are random directions of length 1, the encoder is their transpose, activations are centred
+    on `mean` before and after, and the encoder has no bias.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    directions = torch.randn(sae.W_dec.shape, generator=generator).to(sae.W_dec)
+    directions = directions / directions.norm(dim=1, keepdim=True)
+    control = copy.deepcopy(sae)
+    control.W_dec.copy_(directions)
+    control.W_enc.copy_(directions.T)
+    control.b_enc.zero_()
+    control.b_dec.copy_(mean)
+    return control
+
+
+@torch.no_grad()
+def encode_sparse(sae: SAE, values: Float[Tensor, "token d_in"]) -> tuple[Firings, float]:
+    """The latents of every token, and the FVU of their reconstructions."""
+    token, latent, value = [], [], []
+    mean, error, total = values.mean(0), 0.0, 0.0
+    for start in range(0, len(values), CHUNK):
+        x = values[start : start + CHUNK]
+        latents = sae.encode(x)
+        error += float((x - sae.decode(latents)).square().sum())
+        total += float((x - mean).square().sum())
+        rows, columns = (latents > 0).nonzero(as_tuple=True)
+        token.append(rows + start)
+        latent.append(columns)
+        value.append(latents[rows, columns].float())
+    firings = Firings.of(
+        torch.cat(token),
+        torch.cat(latent),
+        torch.cat(value),
+        n_tokens=len(values),
+        n_latents=sae.W_dec.shape[0],
+    )
+    return firings, error / total
+
+
+def neurons(values: Float[Tensor, "token d_in"], mean: Float[Tensor, " d_in"]) -> Firings:
+    """Every dimension as two latents, what it has above its mean (0 .. d_in-1) and below it (d_in .. 2 d_in - 1)."""
+    centred = values - mean
+    return Firings.from_dense(torch.cat([centred, -centred], dim=1))

@@ -1,0 +1,77 @@
+"""SAE <-> directory, in sae-lens' own format: `cfg.json` and `sae_weights.safetensors`."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from pathlib import Path
+from typing import Any, Protocol, cast, runtime_checkable
+
+from jaxtyping import Float
+from safetensors import SafetensorError
+from torch import Tensor
+
+from data_gen.errors import InputError
+from data_gen.files import read_json
+
+CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
+
+
+@runtime_checkable
+class SAE(Protocol):
+    """What this package asks of an SAE; every inference class of sae-lens is one.
+
+    `latents = activation((x - b_dec) @ W_enc + b_enc)`, `x ~ latents @ W_dec + b_dec`.
+    """
+
+    cfg: Any
+    """sae-lens' configuration; `cfg.metadata.hook_name` names the hook it was trained on."""
+    W_enc: Float[Tensor, "d_in d_sae"]
+    W_dec: Float[Tensor, "d_sae d_in"]
+    b_enc: Float[Tensor, " d_sae"]
+    b_dec: Float[Tensor, " d_in"]
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Activations `[..., d_in]` -> latents `[..., d_sae]`."""
+        ...
+
+    def decode(self, feature_acts: Tensor) -> Tensor:
+        """Latents `[..., d_sae]` -> reconstructions `[..., d_in]`."""
+        ...
+
+
+def stock() -> Any:
+    """The module `sae_lens`, imported when first needed: that takes seconds."""
+    # It imports a part of TransformerLens that warns of its own removal, which no user of ours can act on.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return importlib.import_module("sae_lens")
+
+
+def save(sae: SAE, directory: Path) -> None:
+    """Write `sae` into an existing directory so that a stock `sae_lens.SAE.load_from_disk` reads it."""
+    cast(Any, sae).save_model(directory)
+
+
+def load(path: str | Path, device: str = "cpu") -> SAE:
+    """Read a directory that `save` or sae-lens wrote; `InputError` when it is none or a file is cut short."""
+    path = Path(path)
+    missing = [name for name in (CONFIG, WEIGHTS) if not (path / name).is_file()]
+    if missing:
+        raise InputError(
+            f"{path} is not an SAE directory: it has no {missing[0]}",
+            hint="name one that `tinysql sae train` made",
+        )
+    config = read_json(path / CONFIG)
+    try:
+        return cast(SAE, stock().SAE.load_from_disk(path, device=device))
+    except SafetensorError as error:
+        raise InputError(
+            f"{path / WEIGHTS} is not a whole file of weights ({error})",
+            hint="train the SAE again with --overwrite",
+        ) from error
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: an SAE of architecture {config.get('architecture')!r} cannot be built ({error})",
+            hint=f"{CONFIG} and {WEIGHTS} must come from the same SAE",
+        ) from error

@@ -1,0 +1,34 @@
+"""Recipes: named functions that return the training configuration of an SAE, and the hook to train on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from data_gen.errors import InputError, nearest
+from saes.training import SAEConfig
+from tinysql.models.config import ModelConfig
+
+
+def topk() -> SAEConfig:
+    """A TopK SAE of four latents per dimension, for half a minute on two CPU cores."""
+    return SAEConfig()
+
+
+RECIPES: dict[str, Callable[[], SAEConfig]] = {"topk": topk}
+
+
+def find_recipe(name: str) -> SAEConfig:
+    """The recipe of that name; `InputError` with the nearest name otherwise."""
+    if name not in RECIPES:
+        raise InputError(
+            f"unknown SAE recipe `{name}`{nearest(name, list(RECIPES))}", hint=f"known: {', '.join(RECIPES)}"
+        )
+    return RECIPES[name]()
+
+
+def default_hook(config: ModelConfig) -> str:
+    """The residual stream two thirds up the model: `*-*-*-` -> `blocks.3.hook_resid_post`.
+
+    There the words of the prompt have been gathered, and the next token is not yet all that is left.
+    """
+    return f"blocks.{max(2 * len(config.pattern) // 3 - 1, 0)}.hook_resid_post"

@@ -1,0 +1,125 @@
+"""`tinysql data ...`: what it prints, writes and refuses."""
+
+import argparse
+import json
+import subprocess
+import sys
+
+import pytest
+
+from data_gen.commands import add_arguments
+from data_gen.dataset import read_config, read_dataset
+from data_gen.errors import InputError
+from data_gen.example import DataConfig, make_example
+
+
+def call(*words):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    arguments = parser.parse_args([str(word) for word in words])
+    arguments.call(arguments)
+
+
+def test_make_writes_the_dataset_that_the_options_describe(tmp_path, capsys):
+    out = tmp_path / "d"
+    options = ["--split", "test", "--seed", 3, "--lexicon", "demo", "--set", "max_columns=5"]
+    call("make", "cs1", "cs2", "--rows", 12, "--out", out, "--format", "jsonl", *options)
+    config = DataConfig(command_sets=("cs1", "cs2"), split="test", seed=3, lexicon="demo", max_columns=5)
+    assert read_config(out) == config
+    assert [row["sql"] for row in read_dataset(out)] == [
+        make_example(config, i).sql.string for i in range(12)
+    ]
+    printed = capsys.readouterr()
+    assert printed.out == f"{out}\n"
+    assert printed.err == "12 of 12 rows\n"
+
+
+def test_make_overwrites_and_resumes_only_when_told(tmp_path):
+    words = ["make", "cs1", "--out", tmp_path / "d", "--format", "jsonl", "--rows"]
+    call(*words, 3)
+    call(*words, 3, "--resume")
+    with pytest.raises(InputError, match="not empty"):
+        call(*words, 4)
+    call(*words, 4, "--overwrite")
+    assert len(list(read_dataset(tmp_path / "d"))) == 4
+
+
+def test_pairs_writes_pairs(tmp_path):
+    call("pairs", "cs2", "--edit", "schema.table", "--rows", 3, "--out", tmp_path / "p", "--format", "jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "p" / "test-pairs-00000.jsonl").read_text().splitlines()]
+    assert len(rows) == 3
+    assert all(row["clean_sql"] != row["corrupt_sql"] for row in rows)
+
+
+def test_show_prints_question_schema_and_answer(capsys):
+    call("show", "cs2", "--rows", 2)
+    printed = capsys.readouterr().out
+    for index in range(2):
+        example = make_example(DataConfig(command_sets=("cs2",)), index)
+        for text in (example.english, example.schema_text, example.sql):
+            assert f" {text.string}\n" in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["show", "cs11"], "did you mean `cs1`"),
+        (["show", "cs1", "--rows", "0"], "rows is 0"),
+        (["show", "cs1", "--split", "trian"], "did you mean `train`"),
+        (["show", "cs1", "--lexicon", "dem"], "did you mean `demo`"),
+        (["show", "cs1", "--set", "max_colums=3"], "did you mean `max_columns`"),
+        (["make", "cs1", "--rows", "0", "--out", "{out}"], "rows is 0"),
+        (["make", "cs1", "--rows", "1", "--out", "{out}", "--format", "parket"], "did you mean `parquet`"),
+        (
+            ["pairs", "cs1", "--rows", "1", "--out", "{out}", "--edit", "order_by.0.direction"],
+            "needs ORDER BY",
+        ),
+        (["pairs", "cs1", "--rows", "1", "--out", "{out}", "--edit", "schema.tables"], "`schema.table`"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_writes_nothing(tmp_path, words, reason):
+    with pytest.raises(InputError) as caught:
+        call(*[word.replace("{out}", str(tmp_path / "d")) for word in words])
+    assert reason in caught.value.message
+    assert "\n" not in caught.value.message
+    assert not (tmp_path / "d").exists()
+
+
+def loaded_by(code):
+    told = subprocess.run(
+        [sys.executable, "-c", f"import sys; {code}; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(told.stdout.split())
+
+
+def test_importing_the_package_loads_none_of_its_modules():
+    loaded = loaded_by("import data_gen")
+    assert not [name for name in loaded if name.startswith("data_gen.")]
+
+
+def test_making_grading_and_the_command_line_never_load_what_is_heavy():
+    heavy = {"torch", "datasets", "pyarrow", "numpy", "sqlglot", "transformers", "pandas"}
+    assert not loaded_by("import data_gen.commands, data_gen.grade, data_gen.counterfactual") & heavy
+
+
+def test_writing_parquet_never_loads_torch(tmp_path):
+    code = (
+        "from data_gen import DataConfig, write_dataset;"
+        f"write_dataset(DataConfig(), 5, {str(tmp_path / 'd')!r})"
+    )
+    assert "torch" not in loaded_by(code)
+
+
+def test_every_exported_name_exists():
+    import data_gen
+
+    assert sorted(data_gen.__all__) == sorted(name for names in data_gen._HOMES.values() for name in names)
+    for name in data_gen.__all__:
+        assert (
+            getattr(data_gen, name).__name__ if callable(getattr(data_gen, name)) else getattr(data_gen, name)
+        )
+    with pytest.raises(AttributeError, match="no attribute `grades`"):
+        _ = data_gen.grades

@@ -1,0 +1,67 @@
+"""Choices of a user -> a checked config, or one sentence."""
+
+import pytest
+
+from data_gen.config import DataConfig
+from data_gen.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"command_sets": ("cs11",)}, "no command set `cs11`; did you mean `cs1`"),
+        ({"command_sets": ()}, "command_sets is empty"),
+        ({"split": "tset"}, "no split `tset`; did you mean `test`"),
+        ({"lexicon": "ful"}, "no lexicon `ful`; did you mean `full`"),
+        ({"min_columns": 0}, "columns from 0 to 12"),
+        ({"min_columns": 5, "max_columns": 4}, "columns from 5 to 4"),
+        ({"max_columns": 5000}, "columns from 2 to 5000"),
+        ({"max_columns": 13, "split": "names", "lexicon": "demo"}, "columns from 2 to 13"),
+        ({"max_columns": 2.5}, "max_columns is 2.5, expected a whole number"),
+        ({"seed": "1"}, "seed is '1', expected a whole number"),
+        ({"random_names": 1.5}, "random_names is 1.5"),
+        ({"random_names": float("nan")}, "random_names is nan"),
+        ({"test_fraction": 0}, "test_fraction is 0"),
+        ({"max_keys": 0}, "max_keys is 0"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_one_sentence(values, reason):
+    with pytest.raises(InputError) as caught:
+        DataConfig(**values)
+    assert reason in caught.value.message
+
+
+def test_a_config_survives_json_form():
+    config = DataConfig(command_sets=("cs1", "cs2"), seed=3, max_keys=2)
+    assert DataConfig.from_dict(config.to_dict()) == config
+
+
+@pytest.mark.parametrize(
+    ("setting", "field", "value"),
+    [
+        ("max_columns=6", "max_columns", 6),
+        ("random_names=0.3", "random_names", 0.3),
+        ("max_keys=none", "max_keys", None),
+        ("max_keys=2", "max_keys", 2),
+        ("lexicon=demo", "lexicon", "demo"),
+        ("command_sets=cs1,cs2", "command_sets", ("cs1", "cs2")),
+    ],
+)
+def test_a_setting_changes_its_field(setting, field, value):
+    assert getattr(DataConfig().with_settings([setting]), field) == value
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("max_colums=6", "no data setting `max_colums`; did you mean `max_columns`"),
+        ("max_columns=six", "max_columns is `six`, expected a whole number"),
+        ("random_names=often", "random_names is `often`, expected a number"),
+        ("max_columns", "has no `=`"),
+        ("split=nmes", "did you mean `names`"),
+    ],
+)
+def test_a_bad_setting_is_one_sentence(setting, reason):
+    with pytest.raises(InputError) as caught:
+        DataConfig().with_settings([setting])
+    assert reason in caught.value.message

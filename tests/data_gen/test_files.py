@@ -1,0 +1,118 @@
+"""Bytes -> disk, whole or not at all."""
+
+import errno
+import os
+
+import pytest
+
+from data_gen import files
+from data_gen.errors import InputError, nearest
+from data_gen.files import atomic_directory, claim_directory, read_json, write_atomic
+
+
+def fail_with_full_disk(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    write_atomic(tmp_path / "a.json", '{"b": 1}')
+    assert read_json(tmp_path / "a.json") == {"b": 1}
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_a_full_disk_keeps_the_old_file_and_leaves_no_part(tmp_path, monkeypatch):
+    write_atomic(tmp_path / "a", "old")
+    monkeypatch.setattr(files.os, "fsync", fail_with_full_disk)
+    with pytest.raises(InputError, match=r"cannot write .*a`: No space left on device"):
+        write_atomic(tmp_path / "a", "new")
+    assert (tmp_path / "a").read_text() == "old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_an_interrupt_leaves_no_part(tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files.os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomic(tmp_path / "a", "new")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_directory_appears_whole_or_not_at_all(tmp_path):
+    with atomic_directory(tmp_path / "whole") as part:
+        (part / "x").write_text("1")
+        assert not (tmp_path / "whole").exists()
+    assert (tmp_path / "whole" / "x").read_text() == "1"
+
+    def interrupted():
+        with atomic_directory(tmp_path / "half") as part:
+            (part / "x").write_text("1")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert os.listdir(tmp_path) == ["whole"]
+
+
+def test_a_directory_that_holds_something_is_kept(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InputError, match="not empty"):
+        claim_directory(tmp_path)
+    assert (tmp_path / "config.json").exists()
+
+
+def test_overwrite_empties_an_output_of_ours(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "x").write_text("1")
+    assert claim_directory(tmp_path, overwrite=True) == tmp_path
+    assert os.listdir(tmp_path) == []
+
+
+def test_overwrite_never_empties_a_foreign_directory(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match="is not an output of tinysql"):
+        claim_directory(tmp_path, overwrite=True)
+    assert (tmp_path / "thesis.tex").exists()
+
+
+def test_overwrite_does_not_follow_links_out_of_the_directory(tmp_path):
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "x").write_text("1")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "config.json").write_text("{}")
+    (out / "link").symlink_to(tmp_path / "precious")
+    claim_directory(out, overwrite=True)
+    assert (tmp_path / "precious" / "x").exists()
+
+
+def test_an_output_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "out").write_text("")
+    with pytest.raises(InputError, match="is a file, expected a directory"):
+        claim_directory(tmp_path / "out", overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "cannot read"),
+        ('{"a": ', "not whole JSON"),
+        ("[1]", "expected an object"),
+        ("\x00", "not whole"),
+    ],
+)
+def test_json_that_is_missing_or_cut_short_is_one_sentence(tmp_path, content, reason):
+    if content is not None:
+        (tmp_path / "a.json").write_text(content)
+    with pytest.raises(InputError, match=reason) as caught:
+        read_json(tmp_path / "a.json")
+    assert "a.json" in caught.value.message
+
+
+def test_an_error_has_a_sentence_and_a_hint_and_offers_the_nearest_name():
+    assert str(InputError("no", hint="yes")) == "no\nhint: yes"
+    assert str(InputError("no")) == "no"
+    assert nearest("CS11", ["cs1", "cs2"]) == "; did you mean `cs1`?"
+    assert nearest("quaternion", ["cs1", "cs2"]) == ""

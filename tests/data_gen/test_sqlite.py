@@ -1,0 +1,143 @@
+"""Hostile SQL -> a reason, quickly and within bounds."""
+
+import resource
+import time
+
+import pytest
+
+from data_gen import sqlite
+from data_gen.config import DataConfig
+from data_gen.database import fill, run_sql
+from data_gen.example import make_example
+from data_gen.grade import grade
+from data_gen.query import Query, SelectItem
+from data_gen.schema import Column, Schema, Table
+
+SCHEMA = Schema((Table("orders", (Column("price", "REAL"), Column("name", "TEXT"))),))
+DATABASE = fill(Query("cs1", SCHEMA, "orders", (SelectItem("price"),)), 0)
+EXAMPLE = make_example(DataConfig(command_sets=("cs2",)), 1)
+
+RECURSIVE = "WITH RECURSIVE x(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM x) SELECT {} FROM x"
+JOIN = ", ".join(f"orders o{i}" for i in range(9))
+LONG = "a" * 600
+
+HOSTILE = {
+    "nothing": "",
+    "a comment": "--",
+    "two statements": "SELECT 1; SELECT 2",
+    "a hidden DROP": "SELECT price FROM orders; DROP TABLE orders",
+    "PRAGMA": "PRAGMA query_only = OFF",
+    "PRAGMA as a table": "SELECT * FROM pragma_table_info('orders')",
+    "ATTACH": "ATTACH DATABASE '{path}' AS other",
+    "VACUUM INTO": "VACUUM INTO '{path}'",
+    "INSERT": "INSERT INTO orders VALUES (1, 'a')",
+    "UPDATE": "UPDATE orders SET price = 0",
+    "DELETE": "DELETE FROM orders",
+    "DROP": "DROP TABLE orders",
+    "CREATE": "CREATE TABLE other (a)",
+    "a temporary table": "CREATE TEMP TABLE other AS SELECT * FROM orders",
+    "a virtual table": "CREATE VIRTUAL TABLE other USING fts5(a)",
+    "a transaction": "BEGIN EXCLUSIVE",
+    "a savepoint": "SAVEPOINT a",
+    "system tables": "SELECT * FROM sqlite_master",
+    "table functions": "SELECT * FROM json_each('[1]')",
+    "endless recursion": RECURSIVE.format("n"),
+    "endless counting": RECURSIVE.format("count(*)"),
+    "a join of nine": f"SELECT count(*) FROM {JOIN}",
+    "a sorted join of nine": f"SELECT o0.name FROM {JOIN} ORDER BY o8.rowid, o7.rowid",
+    "a distinct join of nine": f"SELECT DISTINCT o0.rowid + 99 * o1.rowid + 9999 * o2.rowid FROM {JOIN}",
+    "zeroblob": "SELECT zeroblob(1000000000)",
+    "randomblob": "SELECT randomblob(1000000000)",
+    "printf": "SELECT printf('%.*c', 1000000000, 'x')",
+    "hex": "SELECT hex(hex(name)) FROM orders",
+    "replace": "SELECT replace(name, 'a', name) FROM orders",
+    "group_concat": "SELECT group_concat(name) FROM orders",
+    "load_extension": "SELECT load_extension('{path}')",
+    "doubling": f"SELECT x || x FROM (SELECT '{LONG}' AS x)",
+    "a long blob": "SELECT x'" + "00" * 1500 + "'",
+    "a NUL character": "SELECT price\x00 FROM orders",
+    "only NUL": "\x00",
+    "a lone surrogate": "SELECT '\ud800'",
+    "text that is no UTF-8": "SELECT CAST(x'ff' AS TEXT)",
+    "an integer overflow": "SELECT abs(-9223372036854775808)",
+    "a megabyte": "a" * 1_000_000,
+    "a megabyte of SELECT": "SELECT " + "1, " * 350_000 + "1",
+    "deep brackets": "SELECT " + "(" * 1900 + "1" + ")" * 1900,
+    "open brackets": "SELECT " + "(" * 3900,
+    "deep NOT": "SELECT " + "NOT " * 900 + "1",
+    "deep minus": "SELECT " + "- " * 1900 + "1",
+    "deep CASE": "SELECT " + "CASE WHEN " * 300 + "1",
+    "deep subqueries": "SELECT " + "(SELECT " * 400 + "1" + ")" * 400,
+    "deep dots": "SELECT " + "a." * 1900 + "b",
+    "many columns": "SELECT " + ", ".join(["1"] * 1000),
+    "many unions": "SELECT 1" + " UNION SELECT 1" * 200,
+    "a long pattern": "SELECT name LIKE '" + "%a" * 100 + "' FROM orders",
+    "unbound parameters": "SELECT ?",
+    "an open quote": "SELECT '",
+    "an emoji": "\N{ROBOT FACE}" * 500,
+}
+
+
+@pytest.mark.parametrize("sql", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_sql_is_refused_with_a_reason_and_does_no_harm(sql, tmp_path):
+    path = tmp_path / "harm"
+    start = time.process_time()
+    result = run_sql(DATABASE, sql.replace("{path}", str(path)))
+    assert result.error
+    assert result.rows == ()
+    assert time.process_time() - start < 2
+    assert not path.exists()
+    assert run_sql(DATABASE, "SELECT price FROM orders").error is None
+
+
+@pytest.mark.parametrize("sql", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_answer_is_a_failed_grade(sql):
+    start = time.process_time()
+    result = grade(EXAMPLE, sql)
+    right = [result.valid, result.exact, result.tree, result.execution, *result.clauses.values()]
+    assert not any(right)
+    assert result.error
+    assert time.process_time() - start < 2
+
+
+def test_hostile_sql_does_not_take_memory():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for sql in HOSTILE.values():
+        run_sql(DATABASE, sql)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 100_000, f"{grown} KiB"
+
+
+def test_too_many_rows_are_an_error():
+    sql = "SELECT a.price FROM orders a, orders b"
+    assert run_sql(DATABASE, sql, max_rows=200).error is None
+    assert run_sql(DATABASE, sql, max_rows=20).error == "more than 20 rows"
+
+
+def test_a_statement_stops_after_its_steps_wherever_it_runs(monkeypatch):
+    monkeypatch.setattr(sqlite, "MAX_STEPS", 1000)
+    assert (
+        run_sql(DATABASE, "SELECT count(*) FROM orders a, orders b, orders c, orders d").error
+        == "interrupted"
+    )
+
+
+def test_a_statement_stops_after_its_seconds(monkeypatch):
+    monkeypatch.setattr(sqlite, "MAX_STEPS", 10**12)
+    start = time.process_time()
+    assert run_sql(DATABASE, HOSTILE["a join of nine"], seconds=0.05).error == "interrupted"
+    assert time.process_time() - start < 0.5
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT count(*), max(price), min(name) FROM orders",
+        "SELECT upper(name) FROM orders WHERE name LIKE 'a%' ORDER BY length(name)",
+        "WITH o AS (SELECT price FROM orders) SELECT avg(price) FROM o",
+        "SELECT a.name FROM orders a JOIN orders b ON a.price = b.price",
+        "SELECT name FROM orders WHERE price > (SELECT avg(price) FROM orders)",
+    ],
+)
+def test_honest_sql_beyond_the_grammar_runs(sql):
+    assert run_sql(DATABASE, sql).error is None

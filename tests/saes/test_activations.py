@@ -1,0 +1,83 @@
+"""Recording keeps one row per real token, stops at the hook and leaves no trace in the model."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from data_gen.errors import InputError
+from data_gen.example import DataConfig, make_example
+from saes.activations import capture, check_hook, record
+from tinysql.models.config import ModelConfig
+from tinysql.models.hybrid import HybridLM
+from tinysql.tokens import Tokenizer, Tokens
+
+DATA = DataConfig(command_sets=("cs1", "cs2"), lexicon="demo", max_columns=4)
+HOOK = "blocks.1.hook_resid_post"
+
+
+@pytest.fixture(scope="module")
+def tokens() -> Tokens:
+    examples = [make_example(DATA, index) for index in range(12)]
+    return Tokenizer.train([example.text.string for example in examples], vocab_size=400).encode(examples)
+
+
+@pytest.fixture(scope="module")
+def model() -> HybridLM:
+    return HybridLM(ModelConfig(pattern="*-*-", d_model=16, n_heads=2, d_vocab=400, n_ctx=192)).eval()
+
+
+def test_rows_are_the_cached_activations_of_real_tokens_in_order(model: HybridLM, tokens: Tokens) -> None:
+    _, cache = model.run_with_cache(tokens.ids)
+    found = record(model, tokens, HOOK, batch_size=5)
+    torch.testing.assert_close(found.values, cache[HOOK][tokens.mask].detach())
+    assert found.ids.tolist() == tokens.ids[tokens.mask].tolist()
+    assert all(
+        tokens.roles[i][j] == role
+        for i, j, role in zip(found.example.tolist(), found.position.tolist(), found.roles, strict=True)
+    )
+    assert "" not in found.roles
+
+
+def test_padding_is_never_recorded(model: HybridLM, tokens: Tokens) -> None:
+    assert not bool(tokens.mask.all())
+    garbage = replace(tokens, ids=torch.where(tokens.mask, tokens.ids, 7))
+    one, other = record(model, tokens, HOOK), record(model, garbage, HOOK)
+    assert torch.equal(one.values, other.values)
+    assert len(one) == int(tokens.mask.sum())
+
+
+def test_heads_are_laid_side_by_side(model: HybridLM, tokens: Tokens) -> None:
+    _, cache = model.run_with_cache(tokens.ids[:3])
+    z = cache["blocks.2.attn.hook_z"]
+    found = capture(model, tokens.ids[:3], "blocks.2.attn.hook_z")
+    torch.testing.assert_close(found[..., :8], z[:, :, 0].detach())
+    torch.testing.assert_close(found[..., 8:], z[:, :, 1].detach())
+
+
+def test_nothing_behind_the_hook_is_computed_and_no_hook_is_left(model: HybridLM, tokens: Tokens) -> None:
+    behind: list[str] = []
+    handle = model.blocks[2].register_forward_hook(lambda *_: behind.append("block 2 ran"))
+    record(model, tokens, HOOK)
+    handle.remove()
+    assert behind == []
+    assert not any(point.has_hooks() for point in model.hook_dict.values())
+    assert model.context_level == 0
+
+
+def test_an_unknown_hook_is_answered_with_the_nearest(model: HybridLM) -> None:
+    with pytest.raises(
+        InputError, match=r"no hook `blocks\.1\.hook_resid_pots`; did you mean `blocks\.1\.hook_resid_"
+    ):
+        check_hook(model, "blocks.1.hook_resid_pots")
+
+
+@pytest.mark.parametrize("hook", ["blocks.0.attn.hook_pattern", "blocks.0.attn.hook_attn_scores"])
+def test_a_hook_over_pairs_of_tokens_is_refused(model: HybridLM, tokens: Tokens, hook: str) -> None:
+    with pytest.raises(InputError, match="not one row per token"):
+        record(model, tokens, hook)
+
+
+def test_nothing_to_record_is_refused(model: HybridLM, tokens: Tokens) -> None:
+    with pytest.raises(InputError, match="no token to record"):
+        record(model, replace(tokens, mask=torch.zeros_like(tokens.mask)), HOOK)

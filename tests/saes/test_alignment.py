@@ -1,0 +1,183 @@
+"""Known directions tied to roles are found, controls find less, and nothing is judged by what it was chosen on."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from data_gen.errors import InputError
+from saes.activations import Activations
+from saes.alignment import Alignment, align, truth
+from saes.disk import SAE, stock
+from saes.scoring import Halves, resample_f1
+from tinysql.models.config import ModelConfig
+from tinysql.models.hybrid import HybridLM
+from tinysql.tokens import Tokens
+
+ROLES = (
+    "sql.keyword",
+    "sql.select.0.column",
+    "sql.select.1.column",
+    "schema.table",
+    "english.template",
+    "prompt.markup",
+)
+WIDTH, EXAMPLES, LENGTH = 64, 60, 24
+
+
+@pytest.fixture(scope="module")
+def activations() -> Activations:
+    """Role r adds direction r to a token, and every token has four directions that mean nothing."""
+    rng = torch.Generator().manual_seed(0)
+    n = EXAMPLES * LENGTH
+    role = torch.randint(0, len(ROLES), (n,), generator=rng)
+    noise = torch.rand(n, WIDTH - 10, generator=rng).topk(4).indices + 10
+    values = torch.zeros(n, WIDTH).scatter_(1, noise, 1.5)
+    values[torch.arange(n), role] = 2 + torch.rand(n, generator=rng)
+    return Activations(
+        hook="blocks.0.hook_resid_post",
+        values=values @ rotation(),
+        ids=torch.zeros(n, dtype=torch.long),
+        roles=tuple(ROLES[r] for r in role.tolist()),
+        example=torch.arange(n) // LENGTH,
+        position=torch.arange(n) % LENGTH,
+    )
+
+
+def rotation() -> torch.Tensor:
+    return torch.linalg.qr(torch.randn(WIDTH, WIDTH, generator=torch.Generator().manual_seed(8)))[0]
+
+
+@pytest.fixture(scope="module")
+def sae() -> SAE:
+    """Latent i reads and writes planted direction i."""
+    sae = stock().TopKSAE(stock().TopKSAEConfig(d_in=WIDTH, d_sae=WIDTH, k=5)).requires_grad_(False)
+    sae.W_dec.copy_(rotation())
+    sae.W_enc.copy_(rotation().T)
+    return sae
+
+
+@pytest.fixture(scope="module")
+def alignment(sae: SAE, activations: Activations) -> Alignment:
+    return align(sae, activations)
+
+
+def test_each_planted_latent_is_found_at_its_role(alignment: Alignment) -> None:
+    found = {role.role: role for role in alignment.sae.roles}
+    for latent, role in enumerate(ROLES):
+        assert found[role].latent == latent
+        assert found[role].f1 > 0.99
+        assert found[role].auroc > 0.99
+    assert {latent.role for latent in alignment.latents[:6]} == set(ROLES)
+    assert alignment.sae.slot_coverage > 0.99
+    assert alignment.sae.fvu == pytest.approx(0, abs=1e-6)
+    assert alignment.sae.l0 == pytest.approx(5)
+
+
+def test_a_family_needs_more_than_one_of_its_slots(alignment: Alignment) -> None:
+    columns = next(role for role in alignment.sae.roles if role.role == "sql.select.column")
+    assert columns.family
+    assert not columns.slot
+    assert columns.precision > 0.99
+    assert 0.3 < columns.recall < 0.7
+
+
+def test_controls_find_less(alignment: Alignment) -> None:
+    controls = {scores.name: scores for scores in alignment.controls}
+    assert set(controls) == {"random SAE", "label permutation", "neurons"}
+    assert controls["random SAE"].slot_coverage < 0.75
+    assert controls["neurons"].slot_coverage < 0.75
+    assert controls["label permutation"].slot_coverage < 0.4
+    assert controls["random SAE"].l0 <= 5
+    assert controls["random SAE"].fvu > 0.3  # type: ignore[operator]
+
+
+def test_choices_do_not_look_at_the_half_they_are_judged_on(
+    alignment: Alignment, sae: SAE, activations: Activations
+) -> None:
+    measure = Halves.of(activations.example, seed=0).measure.tolist()
+    roles = list(activations.roles)
+    shuffled = np.random.default_rng(0).permutation([roles[i] for i in measure])
+    for i, role in zip(measure, shuffled.tolist(), strict=True):
+        roles[i] = role
+    other = align(sae, replace(activations, roles=tuple(roles)))
+    for one, two in zip(alignment.sae.roles, other.sae.roles, strict=True):
+        assert (one.role, one.latent, one.threshold) == (two.role, two.latent, two.threshold)
+    assert other.sae.slot_coverage < 0.3
+
+
+def test_choices_are_made_on_the_other_half(sae: SAE, activations: Activations) -> None:
+    choose = Halves.of(activations.example, seed=0).choose.tolist()
+    roles = list(activations.roles)
+    shuffled = np.random.default_rng(0).permutation([roles[i] for i in choose])
+    for i, role in zip(choose, shuffled.tolist(), strict=True):
+        roles[i] = role
+    assert align(sae, replace(activations, roles=tuple(roles))).sae.slot_coverage < 0.6
+
+
+def test_halves_share_no_example(activations: Activations) -> None:
+    halves = Halves.of(activations.example, seed=0)
+    one, other = (set(activations.example[part].tolist()) for part in (halves.choose, halves.measure))
+    assert not one & other
+    assert one | other == set(range(EXAMPLES))
+    assert len(one) == EXAMPLES // 2
+
+
+def test_intervals_hold_the_estimate_and_come_from_examples(alignment: Alignment) -> None:
+    for role in alignment.sae.roles:
+        assert role.interval[0] - 1e-9 <= role.f1 <= role.interval[1] + 1e-9
+    counts = np.random.default_rng(0).integers(0, 5, (3, 2, 20)).astype(float)
+    # Ten times the tokens in the same examples are no more evidence.
+    assert np.allclose(resample_f1(counts, seed=0), resample_f1(10 * counts, seed=0))
+
+
+def test_rare_roles_are_left_out_and_named(sae: SAE, activations: Activations) -> None:
+    roles = ("sql.rare", *activations.roles[1:])
+    assert align(sae, replace(activations, roles=roles)).skipped == ("sql.rare",)
+
+
+def test_json_gives_the_same_alignment_back(alignment: Alignment) -> None:
+    text = json.dumps(alignment.to_json(), allow_nan=False)
+    assert Alignment.from_json(json.loads(text)) == alignment
+
+
+def test_the_strongest_tokens_are_each_from_another_example(
+    alignment: Alignment, activations: Activations
+) -> None:
+    best = alignment.latents[0]
+    assert len({top.example for top in best.top}) == len(best.top) == 6
+    assert all(top.role == best.role for top in best.top)
+    strengths = [top.activation for top in best.top]
+    assert strengths == sorted(strengths, reverse=True)
+    row = best.top[0].example * LENGTH + best.top[0].position
+    assert float((activations.values @ rotation().T)[row, best.latent]) == pytest.approx(
+        strengths[0], abs=1e-5
+    )
+
+
+def test_the_same_seed_gives_the_same_alignment(
+    alignment: Alignment, sae: SAE, activations: Activations
+) -> None:
+    before = torch.get_rng_state()
+    assert align(sae, activations) == alignment
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_an_sae_of_another_width_and_too_few_examples_are_refused(sae: SAE, activations: Activations) -> None:
+    with pytest.raises(InputError, match="is 10 wide, the SAE reads 64"):
+        align(sae, replace(activations, values=activations.values[:, :10]))
+    few = replace(activations, example=torch.zeros_like(activations.example))
+    with pytest.raises(InputError, match="1 examples are too few"):
+        align(sae, few)
+
+
+def test_an_sae_without_a_hook_must_be_told_one(sae: SAE) -> None:
+    model = HybridLM(ModelConfig(pattern="*", d_model=WIDTH, d_vocab=10))
+    ids = torch.zeros(1, 3, dtype=torch.long)
+    tokens = Tokens(ids=ids, mask=ids == 0, roles=(("a", "b", "c"),), answer_start=torch.tensor([1]))
+    with pytest.raises(InputError, match="does not say which hook"):
+        truth(sae, model, tokens)
+    with pytest.raises(InputError, match=r"no hook `blocks\.9\.hook_resid_post`"):
+        truth(sae, model, tokens, hook="blocks.9.hook_resid_post")

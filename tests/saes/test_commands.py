@@ -1,0 +1,183 @@
+"""`tinysql sae train` and `eval` write whole artefacts, refuse bad input, and feed the report."""
+
+import json
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from data_gen.example import DataConfig, make_example
+from saes.artefacts import read_truth
+from saes.disk import stock
+from saes.pages import role_figure, sections
+from saes.recipes import default_hook
+from tinysql.checkpoints import save_tensors
+from tinysql.cli import main
+from tinysql.models.config import ModelConfig
+from tinysql.models.hybrid import HybridLM
+from tinysql.recipes import tiny
+from tinysql.runs import open_run, record_model, start_run
+from tinysql.tokens import Tokenizer
+
+SETTINGS = {"steps": 30, "batch_size": 256, "k": 4, "d_sae": 64}
+SMALL = ["--rows", "40", *(word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}"))]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained model as a run directory, with one SAE trained and scored through the command line."""
+    path, recipe = tmp_path_factory.mktemp("runs") / "tiny", tiny()
+    texts = [make_example(recipe.data, index).text.string for index in range(100)]
+    tokenizer = Tokenizer.train(texts, vocab_size=400)
+    shape = ModelConfig(pattern="*-*-", d_model=32, n_heads=2, n_ctx=256, d_vocab=tokenizer.vocab_size)
+    record_model(start_run(path, recipe), shape)
+    tokenizer.save(path / "tokenizer.json")
+    save_tensors(path / "model.safetensors", HybridLM(shape).state_dict())
+    assert main(["sae", "train", str(path), "--seed", "3", *SMALL]) == 0
+    assert main(["sae", "eval", str(path), "--rows", "60"]) == 0
+    return path
+
+
+def test_the_artefacts_are_there_and_say_what_made_them(run: Path) -> None:
+    folder = run / "saes" / "topk"
+    names = ["cfg.json", "config.json", "metrics.json", "sae_weights.safetensors", "truth.json"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["seed"], config["rows"], config["sae"]["k"]) == (3, 40, 4)
+    assert config["hook"] == "blocks.1.hook_resid_post"
+    assert config["made_by"]["versions"]["sae-lens"] == stock().__version__
+    assert stock().SAE.load_from_disk(folder).cfg.k == 4
+
+
+def unseen(run: Path) -> DataConfig:
+    return replace(open_run(run).data, split="test")
+
+
+def test_truth_is_scored_on_test_rows_and_written_out(run: Path) -> None:
+    alignment = read_truth(run / "saes" / "topk")
+    assert alignment.examples == 60
+    assert [scores.name for scores in alignment.controls] == ["random SAE", "label permutation", "neurons"]
+    for top in (top for latent in alignment.latents[:10] for top in latent.top):
+        text = make_example(unseen(run), top.example).text.string + "<end>"
+        assert top.before + top.token + top.after in text
+
+
+def test_an_sae_that_is_there_is_kept_unless_overwritten(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = run / "saes" / "again" / "sae_weights.safetensors"
+    assert main(["sae", "train", str(run), "--name", "again", *SMALL]) == 0
+    before = weights.read_bytes()
+    assert main(["sae", "train", str(run), "--name", "again", "--seed", "1", *SMALL]) == 2
+    assert "is not empty" in capsys.readouterr().err
+    assert weights.read_bytes() == before
+    assert main(["sae", "train", str(run), "--name", "again", "--seed", "1", "--overwrite", *SMALL]) == 0
+    assert weights.read_bytes() != before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ["train", "RUN", "--name", "x", "--hook", "blocks.1.hook_resid_pots"],
+            "did you mean `blocks.1.hook_resid_",
+        ),
+        (
+            ["train", "RUN", "--name", "x", "--recipe", "tokp"],
+            "unknown SAE recipe `tokp`; did you mean `topk`?",
+        ),
+        (["train", "RUN", "--name", "x", "--set", "step=3"], "unknown key `step`; did you mean `steps`?"),
+        (["train", "RUN", "--name", "../x"], "SAE name '../x' is not a plain directory name"),
+        (["train", "RUN", "--name", "x", "--rows", "0"], "--rows is 0"),
+        (["train", "RUN", "--name", "x", "--rows", "2"], "are fewer than one SAE batch"),
+        (["train", "RUN/saes"], "is not a run directory"),
+        (["eval", "RUN", "--name", "tokp"], "has no SAE `tokp`; did you mean `topk`?"),
+        (["eval", "RUN", "--rows", "3"], "--rows is 3"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing(
+    run: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+) -> None:
+    assert main(["sae", *(word.replace("RUN", str(run)) for word in arguments)]) == 2
+    out, err = capsys.readouterr()
+    assert sentence in err
+    assert out == ""
+    assert not (run / "saes" / "x").exists()
+
+
+def test_the_table_goes_to_stdout(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sae", "eval", str(run), "--rows", "20"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines] == [
+        "latents",
+        "SAE",
+        "random SAE",
+        "label permutation",
+        "neurons",
+    ]
+
+
+def test_the_figure_shows_every_family_for_sae_and_controls(run: Path) -> None:
+    alignment = read_truth(run / "saes" / "topk")
+    figure = role_figure(alignment)
+    families = {role.role for role in alignment.sae.roles if role.family}
+    assert {trace.name for trace in figure.data} == {"SAE", "random SAE", "label permutation", "neurons"}
+    assert all(set(trace.y) == families for trace in figure.data)
+    assert figure.layout.title.text
+    assert figure.layout.xaxis.title.text
+    assert figure.layout.yaxis.title.text
+    assert figure.layout.legend.title.text
+
+
+class Tags(HTMLParser):
+    """Which elements a fragment opens, and whether they close in order."""
+
+    VOID = ("br",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened: list[str] = []
+        self.stack: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.opened.append(tag)
+        if tag not in self.VOID:
+            self.stack.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.stack.pop() == tag
+
+
+def test_the_page_escapes_every_text_and_closes_every_element(run: Path) -> None:
+    folder = run / "saes" / "topk"
+    alignment = read_truth(folder)
+    whole = (folder / "truth.json").read_text()
+    first = alignment.latents[0]
+    hostile = replace(first, top=tuple(replace(top, token="<script>&", before='</td>"') for top in first.top))
+    changed = replace(alignment, hook="<b>", latents=(hostile, *alignment.latents[1:]))
+    (folder / "truth.json").write_text(json.dumps(changed.to_json()))
+    found = [section for section in sections(run) if section.title == "Sparse autoencoder topk"]
+    (folder / "truth.json").write_text(whole)
+    assert len(found) == 1
+    assert "&lt;script&gt;&amp;" in found[0].html
+    # Only plotly's own script may be there.
+    before, _, after = found[0].html.partition("<div>")
+    tags = Tags()
+    tags.feed(before + after.partition("<h3>")[1] + after.partition("<h3>")[2])
+    assert tags.stack == []
+    assert "script" not in tags.opened
+    assert tags.opened.count("mark") > 10
+
+
+def test_an_sae_that_was_not_scored_has_no_section(run: Path) -> None:
+    (run / "saes" / "unscored").mkdir()
+    (run / "saes" / "unscored" / "cfg.json").write_text("{}")
+    assert "unscored" not in "".join(section.title for section in sections(run))
+    assert sections(run / "nowhere") == []
+
+
+@pytest.mark.parametrize(("pattern", "block"), [("*-*-*-", 3), ("*-*-", 1), ("*-", 0), ("*", 0)])
+def test_the_default_hook_is_two_thirds_up_the_model(pattern: str, block: int) -> None:
+    config = ModelConfig(pattern=pattern)
+    assert default_hook(config) == f"blocks.{block}.hook_resid_post"

@@ -1,0 +1,145 @@
+"""Training: it learns, it masks the prompt, it resumes exactly, it says what is wrong."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import tinysql.training as training
+from data_gen.errors import InputError
+from tinysql.batches import Batch, TrainingRows
+from tinysql.checkpoints import load_tensors, load_weights
+from tinysql.fit import fit
+from tinysql.models.config import ModelConfig
+from tinysql.models.hybrid import HybridLM
+from tinysql.recipes import Recipe, find_recipe
+from tinysql.training import TrainConfig, TrainState, greedy_accuracy, learning_rate
+
+CONFIG = TrainConfig(warmup_steps=10, hold_steps=50, max_hold_steps=200, decay_steps=20, lr=1.0)
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    return find_recipe("tiny")
+
+
+@pytest.fixture(scope="module")
+def whole(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fit(recipe, tmp_path_factory.mktemp("whole") / "run").path
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("at", [3, 10, 17, 25])
+def test_a_resumed_run_ends_with_the_same_bits(
+    recipe: Recipe, whole: Path, tmp_path: Path, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_step = training.step
+
+    def die(model, optimizer, batch, config, state):  # type: ignore[no-untyped-def]
+        if state.step == at:
+            raise Killed
+        return real_step(model, optimizer, batch, config, state)
+
+    monkeypatch.setattr(training, "step", die)
+    with pytest.raises(Killed):
+        fit(recipe, tmp_path / "run")
+    # As a kill does, leave a line half written.
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as log:
+        log.write('{"step": 2')
+    monkeypatch.setattr(training, "step", real_step)
+    run = fit(recipe, tmp_path / "run", resume=True).path
+    expected, found = load_tensors(whole / "model.safetensors"), load_tensors(run / "model.safetensors")
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    losses = [
+        [json.loads(line)["loss"] for line in (path / "metrics.jsonl").read_text().splitlines()]
+        for path in (whole, run)
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_training_lowers_the_loss(whole: Path) -> None:
+    losses = [json.loads(line)["loss"] for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_training_follows_the_seed(recipe: Recipe, whole: Path, tmp_path: Path) -> None:
+    same = load_tensors(fit(recipe, tmp_path / "same").path / "model.safetensors")
+    other = load_tensors(fit(recipe.with_seed(1), tmp_path / "other").path / "model.safetensors")
+    expected = load_tensors(whole / "model.safetensors")
+    assert all(torch.equal(expected[name], same[name]) for name in expected)
+    assert not torch.equal(expected["unembed.W_U"], other["unembed.W_U"])
+
+
+def test_only_answer_tokens_carry_loss() -> None:
+    model = HybridLM(ModelConfig(pattern="-", d_model=8, n_heads=2, d_vocab=11, n_ctx=8))
+    ids = torch.tensor([[1, 2, 3, 4, 5]])
+    answer = torch.tensor([[False, False, False, True, True]])
+    batch = Batch(ids, torch.ones_like(answer), answer)
+    config = TrainConfig(model=model.cfg, clip=1e9)
+    training.step(model, training.make_optimizer(model, config), batch, config, TrainState())
+    # Without attention, token 1 at position 0 only predicts prompt tokens, tokens 3 and 4 the answer.
+    touched = model.embed.W_E.grad.abs().sum(-1).nonzero().flatten().tolist()  # type: ignore[union-attr]
+    assert touched == [3, 4]
+    with_prompt = replace(config, prompt_loss=0.5)
+    training.step(model, training.make_optimizer(model, with_prompt), batch, with_prompt, TrainState())
+    assert model.embed.W_E.grad.abs().sum(-1).nonzero().flatten().tolist() == [1, 2, 3, 4]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("step", "decay_start", "rate"),
+    [(0, None, 0.1), (4, None, 0.5), (9, None, 1.0), (150, None, 1.0), (60, 60, 1.0), (70, 60, 0.5), (80, 60, 0.0)],
+)
+def test_the_learning_rate_warms_up_holds_and_decays(step: int, decay_start: int | None, rate: float) -> None:
+    assert learning_rate(CONFIG, TrainState(step=step, decay_start=decay_start)) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize(
+    ("step", "accuracy", "decays"), [(40, 1.0, False), (50, 1.0, True), (150, 0.5, False), (200, 0.0, True)]
+)
+def test_decay_waits_for_the_probe_between_its_bounds(step: int, accuracy: float, decays: bool) -> None:
+    state = TrainState(step=step)
+    training._maybe_decay(CONFIG, state, accuracy)
+    assert (state.decay_start == step) is decays
+
+
+def test_greedy_accuracy_counts_rows_wholly_right() -> None:
+    class Parrot(torch.nn.Module):
+        """Predicts, at every position, the token that `table` puts behind the current one."""
+
+        device = "cpu"
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.one_hot((ids + 1) % 10, 10).float()
+
+    import numpy as np
+
+    flat = np.array([1, 2, 3, 4, 5, 1, 2, 3, 9, 5, 7, 7, 3, 4, 5], dtype=np.int32)
+    rows = TrainingRows(flat, np.array([0, 5, 10, 15]), np.array([3, 3, 3]), 0)
+    # Row 0 counts up; row 1 breaks inside its answer; row 2 breaks in its prompt alone.
+    assert greedy_accuracy(Parrot(), rows, batch_size=2) == pytest.approx(2 / 3)  # type: ignore[arg-type]
+
+
+def test_weights_cut_short_or_of_another_shape_are_refused(whole: Path, recipe: Recipe, tmp_path: Path) -> None:
+    data = (whole / "model.safetensors").read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(data[: len(data) // 2])
+    with pytest.raises(InputError, match="cut.safetensors is not a whole checkpoint"):
+        load_tensors(tmp_path / "cut.safetensors")
+    with pytest.raises(InputError, match="weight `blocks.0.attn.W_K` is .* the configuration expects"):
+        load_weights(HybridLM(replace(recipe.train.model, n_heads=4)), whole / "model.safetensors")
+
+
+def test_another_recipe_cannot_resume_a_run(recipe: Recipe, whole: Path) -> None:
+    with pytest.raises(InputError, match=r"started with another recipe \(train.lr differ\)"):
+        fit(replace(recipe, train=replace(recipe.train, lr=0.5)), whole, resume=True)
+
+
+def test_an_occupied_directory_is_kept(recipe: Recipe, whole: Path) -> None:
+    before = (whole / "model.safetensors").read_bytes()
+    with pytest.raises(InputError, match="not empty"):
+        fit(recipe, whole)
+    assert (whole / "model.safetensors").read_bytes() == before

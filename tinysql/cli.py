@@ -1,0 +1,108 @@
+"""The command line: one `tinysql`, nouns then verbs.
+
+Each noun's arguments and functions live in the package that answers them, and are imported only when the
+noun is asked for, so `tinysql --help` and `tinysql data` never wait for torch. This table of names is the
+one place where the command line knows of the packages above it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple, NoReturn
+
+from data_gen.errors import InputError, nearest
+from tinysql.floors import load_ours
+
+
+class Noun(NamedTuple):
+    module: str
+    help: str
+
+
+NOUNS = {
+    "demo": Noun("tinysql.demo", "data, model, circuits, SAE and report, in minutes on two CPU cores"),
+    "data": Noun("data_gen.commands", "make datasets and counterfactual pairs"),
+    "train": Noun("tinysql.commands.train", "train a recipe from scratch"),
+    "eval": Noun("tinysql.commands.eval", "grade a run's answers by parsing and by executing them"),
+    "ask": Noun("tinysql.commands.ask", "ask a run one question about one schema"),
+    "circuit": Noun("circuits.commands", "find, evaluate and draw circuits"),
+    "sae": Noun("saes.commands", "train sparse autoencoders and score them against known roles"),
+    "report": Noun("tinysql.commands.report", "write a run's report.html"),
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose errors are one sentence and a hint."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{self.prog}: {message}", hint=f"see {self.prog} --help")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0 when it worked, 2 for bad input, 130 when interrupted."""
+    try:
+        run(list(sys.argv[1:] if arguments is None else arguments))
+    except InputError as error:
+        print(f"tinysql: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPIPE):
+            raise
+        if error.errno == errno.EPIPE:  # the reader of our output went away, as `| head` does
+            sys.stderr.close()
+            return 0
+        print(
+            f"tinysql: cannot write {error.filename or 'the output'}: {error.strerror}; what is complete is kept"
+            "\nhint: make room or choose another directory, then repeat the command with --resume",
+            file=sys.stderr,
+        )
+        return 2
+    except KeyboardInterrupt:
+        print(
+            "tinysql: interrupted; what is complete is kept\nhint: repeat with --resume to go on",
+            file=sys.stderr,
+        )
+        return 130
+    return 0
+
+
+def run(arguments: list[str]) -> None:
+    """Parse and run one command, letting `InputError` through."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(overview())
+        return
+    if arguments[0] in ("-V", "--version"):
+        from importlib.metadata import version
+
+        print(f"tinysql {version('tinysql')}")
+        return
+    noun = arguments[0]
+    if noun not in NOUNS:
+        raise InputError(
+            f"unknown command `{noun}`{nearest(noun, list(NOUNS))}", hint=f"known: {', '.join(NOUNS)}"
+        )
+    parser = Parser(
+        prog=f"tinysql {noun}", description=NOUNS[noun].help[0].upper() + NOUNS[noun].help[1:] + "."
+    )
+    load_ours(NOUNS[noun].module).add_arguments(parser)
+    parsed = parser.parse_args(arguments[1:])
+    if not hasattr(parsed, "call"):
+        parser.print_help()
+        return
+    parsed.call(parsed)
+
+
+def overview() -> str:
+    """What `tinysql --help` prints."""
+    width = max(map(len, NOUNS))
+    lines = [f"  {name:<{width}}  {noun.help}" for name, noun in NOUNS.items()]
+    return "\n".join(
+        ["usage: tinysql COMMAND ...", "", *lines, "", "Say `tinysql COMMAND --help` for its options."]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

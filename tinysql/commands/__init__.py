@@ -1,0 +1,1 @@
+"""What `tinysql train`, `eval`, `ask` and `report` do: parse, call one function, write."""

@@ -1,0 +1,31 @@
+"""`tinysql ask`: a question and a schema -> SQL."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, help="a run directory")
+    parser.add_argument("question", help='in English, such as "show me the price and the name"')
+    parser.add_argument(
+        "--schema",
+        required=True,
+        help='a CREATE TABLE statement, or a file with one: "CREATE TABLE t ( a TEXT )"',
+    )
+    parser.set_defaults(call=call)
+
+
+def call(arguments: argparse.Namespace) -> None:
+    from data_gen.example import prompt_string
+    from data_gen.schema import parse_schema, write_schema
+    from tinysql.generation import answer
+    from tinysql.runs import open_run
+
+    file = Path(arguments.schema)
+    statement = file.read_text() if len(arguments.schema) < 255 and file.is_file() else arguments.schema
+    schema = parse_schema(statement)
+    prompt = prompt_string(" ".join(arguments.question.split()), write_schema(schema).string)
+    model, tokenizer = open_run(arguments.run).load()
+    print(answer(model, tokenizer, [prompt])[0])

@@ -1,0 +1,34 @@
+"""`tinysql train`: recipe -> run directory."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", help="a recipe: `demo` or `tiny`")
+    parser.add_argument("--out", type=Path, help="run directory (default: runs/RECIPE)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of data, weights and batch order (default: 0)"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="A.B=VALUE", help="override a field of the recipe"
+    )
+    parser.add_argument("--device", default="cpu", help="where to train (default: cpu)")
+    parser.add_argument("--resume", action="store_true", help="go on where an interrupted run stopped")
+    parser.add_argument("--overwrite", action="store_true", help="replace what the run directory holds")
+    parser.set_defaults(call=call)
+
+
+def call(arguments: argparse.Namespace) -> None:
+    from tinysql.config import override
+    from tinysql.devices import find_device
+    from tinysql.fit import fit
+    from tinysql.recipes import find_recipe
+
+    recipe = override(find_recipe(arguments.recipe).with_seed(arguments.seed), arguments.set)
+    out = arguments.out or Path("runs") / arguments.recipe
+    device = find_device(arguments.device)
+    run = fit(recipe, out, device=device, resume=arguments.resume, overwrite=arguments.overwrite)
+    print(run.path)

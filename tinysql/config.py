@@ -1,0 +1,115 @@
+"""Typed Python configuration <-> JSON and `--set a.b=value`; unknown keys name the nearest field."""
+
+from __future__ import annotations
+
+import ast
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeVar
+
+from data_gen.errors import InputError, nearest
+
+Config = TypeVar("Config")
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """A frozen dataclass as plain JSON values; tuples become lists."""
+    return {field.name: _plain(getattr(config, field.name)) for field in fields(config)}
+
+
+def from_json(kind: type[Config], values: Mapping[str, Any], *, where: str) -> Config:
+    """Build `kind` from JSON; `InputError` on an unknown, missing or ill-typed key, naming `where`."""
+    if not isinstance(values, Mapping):
+        raise InputError(
+            f"{where} is {values!r}, expected the fields of {kind.__name__}", hint="restore the file"
+        )
+    hints = typing.get_type_hints(kind)
+    arguments = {}
+    for key, value in values.items():
+        _check_field(hints, key, where)
+        arguments[key] = _typed(hints[key], value, f"{where}: {key}")
+    try:
+        return kind(**arguments)
+    except TypeError as error:
+        raise InputError(
+            f"{where} is incomplete ({error})", hint="restore the file or the missing key"
+        ) from error
+
+
+def override(config: Config, settings: Sequence[str]) -> Config:
+    """Apply `a.b=value` settings to a frozen configuration.
+
+    Example:
+        >>> override(TrainConfig(), ["lr=1e-3", "model.d_model=256"]).model.d_model
+        256
+    """
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        if not equals:
+            raise InputError(f"setting {setting!r} has no `=`", hint="write it as --set name=value")
+        config = _replace(config, path.split("."), text, path)
+    return config
+
+
+def _replace(config: Any, path: list[str], text: str, whole: str) -> Any:
+    hints = typing.get_type_hints(type(config))
+    head, *rest = path
+    _check_field(hints, head, f"--set {whole}")
+    if rest:
+        inner = getattr(config, head)
+        if not is_dataclass(inner):
+            raise InputError(f"--set {whole}: `{head}` has no fields", hint=f"set `{head}` itself")
+        return replace(config, **{head: _replace(inner, rest, text, whole)})  # type: ignore[type-var]
+    return replace(config, **{head: _typed(hints[head], _literal(text), f"--set {whole}")})
+
+
+def _literal(text: str) -> Any:
+    """Numbers, `True`, `None` and tuples as Python reads them; other text is a string, or a list at commas."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text.split(",") if "," in text else text
+
+
+def _check_field(hints: Mapping[str, Any], key: str, where: str) -> None:
+    if key not in hints:
+        raise InputError(
+            f"{where}: unknown key `{key}`{nearest(key, list(hints))}", hint=f"known keys: {', '.join(hints)}"
+        )
+
+
+def _typed(hint: Any, value: Any, where: str) -> Any:
+    origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if is_dataclass(hint) and isinstance(hint, type):
+        return value if isinstance(value, hint) else from_json(hint, value, where=where)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in options:
+            return None
+        return _typed(next(option for option in options if option is not type(None)), value, where)
+    if origin is typing.Literal:
+        if value in options:
+            return value
+        raise InputError(
+            f"{where} is {value!r}{nearest(str(value), [str(o) for o in options])}",
+            hint=f"expected one of {', '.join(map(str, options))}",
+        )
+    if origin is tuple:
+        items = value if isinstance(value, list | tuple) else [value]
+        return tuple(_typed(options[0], item, where) for item in items)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    raise InputError(
+        f"{where} is {value!r}, expected {hint.__name__}", hint=f"give a value of type {hint.__name__}"
+    )
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return to_json(value)
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value

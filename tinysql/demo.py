@@ -1,0 +1,94 @@
+"""Seed -> report: the whole flow as the public commands that a user would type.
+
+`tinysql demo` runs them in one process and skips, with --resume, what a former attempt finished.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+EDITS = ("schema.table", "select.0.column", "order_by.0.direction")
+"""The counterfactuals whose circuits the demo finds."""
+
+
+class Step(NamedTuple):
+    title: str
+    command: list[str]
+    makes: Path
+    """The artefact that shows the step is done."""
+
+
+def steps(out: Path, recipe: str, seed: int) -> Iterator[Step]:
+    """The demo as a list of commands."""
+    run = str(out)
+    yield Step(
+        "make data, train a model",
+        ["train", recipe, "--out", run, "--seed", str(seed)],
+        out / "model.safetensors",
+    )
+    for split, what in (("test", "unseen schemas"), ("names", "unseen names")):
+        yield Step(
+            f"grade answers on {what}", ["eval", run, "--split", split], out / "eval" / f"{split}.json"
+        )
+    for edit in EDITS:
+        yield Step(
+            f"find the circuit of {edit}",
+            ["circuit", "find", run, "--edit", edit, "--seed", str(seed)],
+            out / "circuits" / edit / "circuit.json",
+        )
+        yield Step(
+            "evaluate it beside random circuits",
+            ["circuit", "eval", run, "--edit", edit, "--seed", str(seed)],
+            out / "circuits" / edit / "report.json",
+        )
+    yield Step(
+        "train a sparse autoencoder",
+        ["sae", "train", run, "--seed", str(seed)],
+        out / "saes" / "topk" / "cfg.json",
+    )
+    yield Step(
+        "score it against known roles",
+        ["sae", "eval", run, "--seed", str(seed)],
+        out / "saes" / "topk" / "truth.json",
+    )
+    yield Step("write the report", ["report", run], out / "report.html")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/demo"), help="run directory (default: runs/demo)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of everything (default: 0)")
+    parser.add_argument("--recipe", default="demo", help="what to train (default: demo)")
+    parser.add_argument("--resume", action="store_true", help="skip what is done and go on")
+    parser.add_argument("--overwrite", action="store_true", help="replace what the run directory holds")
+    parser.set_defaults(call=call)
+
+
+def call(arguments: argparse.Namespace) -> None:
+    from data_gen.files import claim_directory
+    from tinysql.cli import run
+
+    begun = time.perf_counter()
+    out: Path = arguments.out
+    if not arguments.resume:
+        claim_directory(out, arguments.overwrite)
+    todo = list(steps(out, arguments.recipe, arguments.seed))
+    for number, step in enumerate(todo, start=1):
+        head = f"[{number}/{len(todo)}] {step.title}"
+        if arguments.resume and step.makes.exists():
+            print(f"{head}: done before", file=sys.stderr)
+            continue
+        print(f"{head}\n      $ tinysql {' '.join(step.command)}", file=sys.stderr)
+        started = time.perf_counter()
+        run([*step.command, *(["--resume"] if step.command[0] == "train" else [])])
+        print(f"      {time.perf_counter() - started:.0f} s", file=sys.stderr)
+    print(
+        f"\nThe whole demo took {time.perf_counter() - begun:.0f} s. Open {out / 'report.html'} in a browser.",
+        file=sys.stderr,
+    )

@@ -1,0 +1,20 @@
+"""A device's name -> the device, checked before any work is done."""
+
+from __future__ import annotations
+
+import torch
+
+from data_gen.errors import InputError
+
+
+def find_device(name: str) -> torch.device:
+    """The torch device of that name; `InputError` when it does not exist on this machine."""
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"device `{name}` cannot be used ({reason})", hint="use `cpu`, or `cuda` with a GPU"
+        ) from error
+    return device

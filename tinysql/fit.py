@@ -1,0 +1,75 @@
+"""Recipe -> run directory: rows, tokenizer, trained weights."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from data_gen.dataset import read_dataset, write_dataset
+from data_gen.example import make_example
+from data_gen.files import claim_directory
+from tinysql.batches import TrainingRows
+from tinysql.checkpoints import save_tensors
+from tinysql.recipes import Recipe
+from tinysql.runs import Run, open_run, record_model, resume_run, start_run
+from tinysql.tokens import Tokenizer
+from tinysql.training import train
+
+TOKENIZER_ROWS = 5000
+"""Rows the tokenizer is learned from; more change nothing about a synthetic vocabulary."""
+
+
+def fit(
+    recipe: Recipe,
+    path: Path,
+    *,
+    device: torch.device | str = "cpu",
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Run:
+    """Make the rows, learn the tokenizer and train the model of `recipe` in the directory `path`.
+
+    Every step leaves a whole artefact or none; with `resume`, steps that are done are not repeated, and
+    training goes on from its newest checkpoint. `InputError` when `path` holds something else.
+    """
+    if resume and (path / "config.json").exists():
+        run = resume_run(path, recipe)
+    else:
+        claim_directory(path, overwrite)
+        run = start_run(path, recipe)
+    if (path / "model.safetensors").exists():
+        return run
+    write_dataset(recipe.data, recipe.rows, path / "data" / "train", resume=True)
+    tokenizer = _tokenizer(recipe, path)
+    config = replace(recipe.train, model=replace(recipe.train.model, d_vocab=tokenizer.vocab_size))
+    record_model(run, config.model)
+    n_ctx = config.model.n_ctx
+    rows = TrainingRows.encode(_rows(path), tokenizer, n_ctx=n_ctx)
+    probe = TrainingRows.encode(_probe_rows(recipe), tokenizer, n_ctx=n_ctx)
+    model = train(config, rows, probe, path, device=device, resume=resume)
+    save_tensors(path / "model.safetensors", model.state_dict())
+    shutil.rmtree(path / "checkpoints", ignore_errors=True)
+    return open_run(path)
+
+
+def _tokenizer(recipe: Recipe, path: Path) -> Tokenizer:
+    file = path / "tokenizer.json"
+    if file.exists():
+        return Tokenizer.load(file)
+    texts = (f"{prompt} {sql}" for (prompt, sql), _ in zip(_rows(path), range(TOKENIZER_ROWS), strict=False))
+    tokenizer = Tokenizer.train(texts, vocab_size=recipe.train.vocab_size)
+    tokenizer.save(file)
+    return tokenizer
+
+
+def _rows(path: Path) -> Iterator[tuple[str, str]]:
+    return ((row["prompt"], row["sql"]) for row in read_dataset(path / "data" / "train"))
+
+
+def _probe_rows(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    examples = (make_example(recipe.data, recipe.rows + i) for i in range(recipe.probe_rows))
+    return ((example.prompt.string, example.sql.string) for example in examples)

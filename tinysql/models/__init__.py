@@ -1,0 +1,1 @@
+"""Models: tokens -> logits and named activations."""

@@ -1,0 +1,69 @@
+"""Run directory -> one self-contained report.html that opens from disk without a network."""
+
+from __future__ import annotations
+
+import html
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from data_gen.files import write_atomic
+from tinysql.floors import load_ours
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+    from tinysql.runs import Run
+
+PAGES = ("tinysql.pages", "circuits.pages", "saes.pages")
+"""Modules with `sections(run: Path) -> list[Section]`."""
+
+
+class Section(NamedTuple):
+    """One part of a report."""
+
+    title: str
+    html: str
+    order: int
+    """Sections appear by ascending order: 1 overall, 10 data, 20 training, 30 grades, 40 circuits, 50 SAEs."""
+
+
+def figure_html(figure: Figure) -> str:
+    """A plotly figure as a fragment; the page carries plotly's script once, in its head."""
+    return str(
+        figure.to_html(
+            full_html=False, include_plotlyjs=False, config={"displaylogo": False, "responsive": True}
+        )
+    )
+
+
+def write_report(run: Run) -> Path:
+    """Collect every package's sections about `run` and write `report.html`, whole or not at all."""
+    from plotly.offline import get_plotlyjs
+
+    sections = sorted(
+        (section for page in PAGES for section in load_ours(page).sections(run.path)), key=lambda s: s.order
+    )
+    made = run.config.get("made_by", {})
+    facts = [f"{key}: {made[key]}" for key in ("command", "commit", "date", "device") if made.get(key)]
+    path = run.path / "report.html"
+    write_atomic(path, page(f"tinysql run {run.path.name}", facts, sections, get_plotlyjs()))
+    return path
+
+
+def page(title: str, facts: list[str], sections: list[Section], script: str) -> str:
+    """The whole document."""
+    style = files("tinysql").joinpath("report.css").read_text()
+    links = "".join(f'<a href="#s{i}">{html.escape(s.title)}</a>' for i, s in enumerate(sections))
+    body = "".join(
+        f'<section id="s{i}"><h2>{html.escape(s.title)}</h2>{s.html}</section>'
+        for i, s in enumerate(sections)
+    )
+    made = "".join(f'<p class="made">{html.escape(fact)}</p>' for fact in facts)
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{style}</style><script>{script}</script></head>"
+        f"<body><header><h1>{html.escape(title)}</h1>{made}</header>"
+        f"<main><nav>{links}</nav><article>{body}</article></main></body></html>\n"
+    )

@@ -1,0 +1,161 @@
+"""A run is a directory: what made it, the tokenizer, the weights, and everything found in them."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from data_gen.errors import InputError
+from data_gen.example import DataConfig
+from data_gen.files import read_json, write_atomic
+from tinysql.config import from_json, to_json
+from tinysql.models.config import ModelConfig
+from tinysql.models.hybrid import HybridLM
+from tinysql.recipes import Recipe
+from tinysql.tokens import Tokenizer
+
+RECORDED = ("torch", "transformer-lens", "sae-lens", "tokenizers", "datasets", "sqlglot", "numpy")
+
+
+@dataclass(frozen=True)
+class Run:
+    """An existing run directory."""
+
+    path: Path
+    config: dict[str, Any]
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """Data, tokenizer, model and training, fully resolved."""
+        return from_json(Recipe, self.config["recipe"], where=f"{self.path / 'config.json'}: recipe")
+
+    @property
+    def data(self) -> DataConfig:
+        """How the training rows were made; its other splits share no schema with them."""
+        return self.recipe.data
+
+    def load(self, device: torch.device | str = "cpu") -> tuple[HybridLM, Tokenizer]:
+        """The trained model, in evaluation mode, and its tokenizer."""
+        from tinysql.checkpoints import load_weights
+
+        weights = self.path / "model.safetensors"
+        if not weights.exists():
+            raise InputError(
+                f"{self.path} holds no finished model", hint="finish it with: tinysql train --resume"
+            )
+        shape = from_json(ModelConfig, self.config["model"], where=f"{self.path / 'config.json'}: model")
+        model = HybridLM(shape)
+        load_weights(model, weights)
+        return model.to(device).eval(), Tokenizer.load(self.path / "tokenizer.json")
+
+
+def open_run(path: str | Path) -> Run:
+    """The run at `path`; `InputError` when it is not one."""
+    path = Path(path)
+    if not (path / "config.json").is_file():
+        raise InputError(
+            f"{path} is not a run directory: it has no config.json",
+            hint="name a directory that `tinysql train` or `tinysql demo` made",
+        )
+    config = read_json(path / "config.json")
+    if "recipe" not in config:
+        raise InputError(
+            f"{path / 'config.json'} has no `recipe`, so it does not describe a training run",
+            hint="name a directory that `tinysql train` or `tinysql demo` made",
+        )
+    return Run(path, config)
+
+
+def start_run(path: Path, recipe: Recipe) -> Run:
+    """Write `config.json` of a new run: the recipe and what made it."""
+    path.mkdir(parents=True, exist_ok=True)
+    return _write(path, {"recipe": to_json(recipe), "made_by": provenance()})
+
+
+def record_model(run: Run, shape: ModelConfig) -> Run:
+    """Add the resolved shape of the model, its vocabulary included, to `config.json`."""
+    return _write(run.path, {**run.config, "model": to_json(shape)})
+
+
+def _write(path: Path, config: dict[str, Any]) -> Run:
+    write_atomic(path / "config.json", json.dumps(config, indent=1))
+    return Run(path, config)
+
+
+def resume_run(path: Path, recipe: Recipe) -> Run:
+    """The run to go on with; `InputError` when it was started from another recipe."""
+    run = open_run(path)
+    if run.recipe != recipe:
+        changed = [
+            key
+            for key, value in _leaves(to_json(recipe)).items()
+            if _leaves(run.config["recipe"]).get(key) != value
+        ]
+        raise InputError(
+            f"{path} was started with another recipe ({', '.join(changed) or 'other keys'} differ)",
+            hint="repeat the settings it was started with, or choose another directory",
+        )
+    return run
+
+
+def load(path: str | Path, device: torch.device | str = "cpu") -> tuple[HybridLM, Tokenizer]:
+    """Model and tokenizer of a run directory: `model, tokenizer = tinysql.load("runs/demo")`."""
+    return open_run(path).load(device)
+
+
+def provenance() -> dict[str, Any]:
+    """Command, commit, versions, device and date: what every artefact says made it."""
+    from datetime import UTC, datetime
+
+    return {
+        "command": " ".join(["tinysql", *sys.argv[1:]]),
+        "commit": _commit(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": platform.processor() or platform.machine(),
+        "python": platform.python_version(),
+        "tinysql": metadata.version("tinysql"),
+        "versions": {name: _version(name) for name in RECORDED},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the source tree, with `+changes` when it is not clean; None for an installed wheel."""
+    where = Path(__file__).resolve().parent
+    git = ["git", "-C", str(where)]
+    try:
+        head = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        dirty = subprocess.run(
+            [*git, "status", "--porcelain"], capture_output=True, text=True, check=True
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head + ("+changes" if dirty.strip() else "")
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found |= _leaves(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value
+    return found

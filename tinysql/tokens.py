@@ -1,0 +1,269 @@
+"""Example -> tokens: ids and the known role of each, and pairs aligned token for token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tokenizers
+import torch
+from jaxtyping import Bool, Int
+from tokenizers.models import BPE
+from torch import Tensor
+
+from data_gen.errors import InputError
+from data_gen.files import write_atomic
+
+if TYPE_CHECKING:
+    from data_gen.counterfactual import CounterfactualPair
+    from data_gen.example import Example
+    from data_gen.text import Text
+
+PAD, END = "<pad>", "<end>"
+END_ROLE = "sql.end"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """A right-padded batch of examples: what the model reads, and what each token is."""
+
+    ids: Int[Tensor, "batch seq"]
+    mask: Bool[Tensor, "batch seq"]
+    """True where there is a token, False at padding."""
+    roles: tuple[tuple[str, ...], ...]
+    """One dotted role per token, `""` at padding."""
+    answer_start: Int[Tensor, " batch"]
+    """Index of the first token of the SQL."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, rows: slice) -> Tokens:
+        return Tokens(
+            ids=self.ids[rows],
+            mask=self.mask[rows],
+            roles=self.roles[rows],
+            answer_start=self.answer_start[rows],
+        )
+
+    def to(self, device: torch.device | str) -> Tokens:
+        """The same batch with its tensors on `device`."""
+        return replace(
+            self,
+            ids=self.ids.to(device),
+            mask=self.mask.to(device),
+            answer_start=self.answer_start.to(device),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenPairs:
+    """Clean and corrupt sides of equal length, cut after the position that predicts where the answers part."""
+
+    edit: str
+    clean: Tokens
+    corrupt: Tokens
+    position: Int[Tensor, " batch"]
+    """The position whose logits predict the first token in which the two answers differ."""
+    clean_answer: Int[Tensor, " batch"]
+    corrupt_answer: Int[Tensor, " batch"]
+    refused: tuple[str, ...] = ()
+    """Why each left-out pair was left out."""
+
+    def __len__(self) -> int:
+        return len(self.clean)
+
+    def __getitem__(self, rows: slice) -> TokenPairs:
+        return TokenPairs(
+            edit=self.edit,
+            clean=self.clean[rows],
+            corrupt=self.corrupt[rows],
+            position=self.position[rows],
+            clean_answer=self.clean_answer[rows],
+            corrupt_answer=self.corrupt_answer[rows],
+        )
+
+    def to(self, device: torch.device | str) -> TokenPairs:
+        """The same pairs with their tensors on `device`."""
+        return replace(
+            self,
+            clean=self.clean.to(device),
+            corrupt=self.corrupt.to(device),
+            position=self.position.to(device),
+            clean_answer=self.clean_answer.to(device),
+            corrupt_answer=self.corrupt_answer.to(device),
+        )
+
+
+class Tokenizer:
+    """A byte-level BPE whose file `PreTrainedTokenizerFast` can load too."""
+
+    def __init__(self, backend: tokenizers.Tokenizer) -> None:
+        self.backend = backend
+        self.pad_id: int = backend.token_to_id(PAD)
+        self.end_id: int = backend.token_to_id(END)
+
+    @classmethod
+    def train(cls, texts: Iterable[str], *, vocab_size: int) -> Tokenizer:
+        """Byte-level BPE with GPT-2's pre-tokenisation, learned from `texts`."""
+        backend = tokenizers.Tokenizer(BPE())
+        backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        backend.decoder = tokenizers.decoders.ByteLevel()
+        trainer = tokenizers.trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            special_tokens=[PAD, END],
+            initial_alphabet=sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()),
+            show_progress=False,
+        )
+        backend.train_from_iterator(texts, trainer)
+        return cls(backend)
+
+    @property
+    def vocab_size(self) -> int:
+        return int(self.backend.get_vocab_size())
+
+    def save(self, path: Path) -> None:
+        """Write `tokenizer.json`."""
+        write_atomic(path, self.backend.to_str(pretty=True))
+
+    @classmethod
+    def load(cls, path: Path) -> Tokenizer:
+        """Read a `tokenizer.json`; `InputError` when it is missing or cut short."""
+        try:
+            return cls(tokenizers.Tokenizer.from_file(str(path)))
+        except Exception as error:  # the library raises bare Exception
+            raise InputError(
+                f"{path} is not a whole tokenizer file ({error})",
+                hint="train the run again, or restore the file",
+            ) from error
+
+    def encode_text(self, string: str) -> list[int]:
+        """Token ids of a string, with nothing added."""
+        return list(self.backend.encode(string, add_special_tokens=False).ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The string behind token ids; special tokens vanish."""
+        return str(self.backend.decode(list(ids), skip_special_tokens=True))
+
+    def encode(self, examples: Sequence[Example]) -> Tokens:
+        """Prompt, SQL and end token of each example, with the role of every token.
+
+        A token's role is that of the character span it lies in; a token across two spans is an error,
+        because it would have no single role.
+        """
+        rows = [self._label(example.text, len(example.prompt.string)) for example in examples]
+        return self._pad(rows)
+
+    def encode_pairs(
+        self, pairs: Sequence[CounterfactualPair], *, drop_misaligned: bool = False
+    ) -> TokenPairs:
+        """Align the two sides of each pair token for token.
+
+        Aligned means: prompts of equally many tokens that differ only inside the edited span, and answers that
+        agree up to one token and differ there. Any other pair raises `InputError` with the reason, or is left
+        out and its reason kept in `refused` when `drop_misaligned`.
+        """
+        kept: list[_Aligned] = []
+        refused: list[str] = []
+        for number, pair in enumerate(pairs):
+            found = self._align(pair)
+            if isinstance(found, _Aligned):
+                kept.append(found)
+            else:
+                refused.append(f"pair {number}: {found}")
+        if refused and (not drop_misaligned or not kept):
+            raise InputError(
+                f"{len(refused)} of {len(pairs)} pairs of edit `{pairs[0].edit}` are not aligned; {refused[0]}",
+                hint="pass drop_misaligned=True to leave such pairs out"
+                if kept
+                else "choose names of equally many tokens",
+            )
+        if not kept:
+            raise InputError("there is no pair to encode", hint="ask for at least one pair")
+        return TokenPairs(
+            edit=pairs[0].edit,
+            clean=self._pad([pair.clean for pair in kept]),
+            corrupt=self._pad([pair.corrupt for pair in kept]),
+            position=torch.tensor([pair.position for pair in kept]),
+            clean_answer=torch.tensor([pair.clean_answer for pair in kept]),
+            corrupt_answer=torch.tensor([pair.corrupt_answer for pair in kept]),
+            refused=tuple(refused),
+        )
+
+    def _label(self, text: Text, prompt_length: int) -> _Row:
+        encoding = self.backend.encode(text.string, add_special_tokens=False)
+        roles, start = [], None
+        for index, (token, (left, right)) in enumerate(zip(encoding.tokens, encoding.offsets, strict=True)):
+            # A leading space belongs to the word behind it.
+            left += len(text.string[left:right]) - len(text.string[left:right].lstrip())
+            role = text.role_at(min(left, right - 1))
+            if right - 1 > left and text.role_at(right - 1) != role:
+                raise InputError(
+                    f"token {token!r} spans the roles {role} and {text.role_at(right - 1)} in {text.string!r}",
+                    hint="train the tokenizer on texts of this kind",
+                )
+            roles.append(role)
+            if start is None and left >= prompt_length:
+                start = index
+        return _Row([*encoding.ids, self.end_id], [*roles, END_ROLE], len(roles) if start is None else start)
+
+    def _pad(self, rows: Sequence[_Row]) -> Tokens:
+        width = max(len(row.ids) for row in rows)
+        ids = torch.full((len(rows), width), self.pad_id)
+        for i, row in enumerate(rows):
+            ids[i, : len(row.ids)] = torch.tensor(row.ids)
+        lengths = torch.tensor([len(row.ids) for row in rows])
+        return Tokens(
+            ids=ids,
+            mask=torch.arange(width) < lengths[:, None],
+            roles=tuple((*row.roles, *[""] * (width - len(row.roles))) for row in rows),
+            answer_start=torch.tensor([row.answer_start for row in rows]),
+        )
+
+    def _align(self, pair: CounterfactualPair) -> _Aligned | str:
+        clean, corrupt = (
+            self._label(side.text, len(side.prompt.string)) for side in (pair.clean, pair.corrupt)
+        )
+        if clean.answer_start != corrupt.answer_start:
+            return f"the prompts have {clean.answer_start} and {corrupt.answer_start} tokens"
+        changed = [i for i in range(clean.answer_start) if clean.ids[i] != corrupt.ids[i]]
+        if len({clean.roles[i] for i in changed}) != 1:
+            return f"the prompts differ in the roles {sorted({clean.roles[i] for i in changed})}, not in one"
+        answers = zip(clean.ids[clean.answer_start :], corrupt.ids[clean.answer_start :], strict=False)
+        first = next((i for i, (a, b) in enumerate(answers) if a != b), None)
+        if first is None:
+            return "the answers do not differ"
+        position = clean.answer_start + first - 1
+        return _Aligned(
+            clean=clean.cut(position + 1),
+            corrupt=corrupt.cut(position + 1),
+            position=position,
+            clean_answer=clean.ids[position + 1],
+            corrupt_answer=corrupt.ids[position + 1],
+        )
+
+
+@dataclass(frozen=True)
+class _Row:
+    ids: list[int]
+    roles: list[str]
+    answer_start: int
+
+    def cut(self, length: int) -> _Row:
+        return _Row(self.ids[:length], self.roles[:length], self.answer_start)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Aligned:
+    clean: _Row
+    corrupt: _Row
+    position: int
+    clean_answer: int
+    corrupt_answer: int
+
+
+def batches(count: int, size: int) -> Iterator[slice]:
+    """Slices that cover `count` rows, `size` at a time."""
+    return (slice(start, start + size) for start in range(0, count, size))
