@@ -35,7 +35,7 @@ unit: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(RUN)pytest -n 2 $(ARGS)
 
 wheel: $(INSTALLED)
-	$(RUN)python -m build --wheel --outdir dist .
+	$(RUN)python -m build --wheel --no-isolation --outdir dist .
 
 # The stamp is written last, so an interrupted installation is taken up again.
 $(INSTALLED): pyproject.toml constraints.txt

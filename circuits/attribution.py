@@ -25,7 +25,7 @@ from torch import Tensor
 from circuits.graph import Graph
 from circuits.metrics import Metric
 from circuits.ports import Slots, batched, blocks_of, frozen, ports_of, tail_of
-from circuits.recording import Recording, at, at_position, changes, prompts, record
+from circuits.recording import Changes, Recording, changes, embedding_stream, prompts, record
 from circuits.scores import EdgeScores
 from tinysql.models.hybrid import HybridLM
 from tinysql.models.layers import Norm
@@ -76,33 +76,26 @@ def attribute(
 
 
 def _score(model: HybridLM, batch: TokenPairs, metric: Metric, mixes: Sequence[float]) -> BatchScores:
-    clean_ids, corrupt_ids = prompts(batch)
     with torch.no_grad():
-        ends = embedding_stream(model, corrupt_ids), embedding_stream(model, clean_ids)
-        corrupt = record(model, corrupt_ids, batch.position)
+        clean_stream, corrupt_stream = (embedding_stream(model, ids) for ids in prompts(batch))
+        corrupt = record(model, corrupt_stream, batch.position)
         # A mix of 1 is the clean run, which need not be run twice.
-        clean = None if 1.0 in mixes else record(model, clean_ids, batch.position)
+        clean = None if 1.0 in mixes else record(model, clean_stream, batch.position)
     gradients = [Gradient(norm) for norm in (*(block.ln1 for block in blocks_of(model)), model.ln_final)]
     for mix in mixes:
-        stream = torch.lerp(*ends, mix).requires_grad_()
+        stream = torch.lerp(corrupt_stream, clean_stream, mix).requires_grad_()
         with torch.enable_grad():
-            run = record(model, clean_ids, batch.position, stream)
+            run = record(model, stream, batch.position)
             value = metric(run.logits, batch).sum()
-        _collect(run, value, gradients, tail_of(model), batch.position)
+        _collect(run, value, gradients)
         clean = run if mix == 1.0 else clean
     assert clean is not None
     with torch.no_grad():
         return BatchScores(
-            _contract(model, changes(model, corrupt, clean), gradients, batch) / len(mixes),
+            _contract(model, changes(model, corrupt, clean, batch.position), gradients) / len(mixes),
             metric(clean.logits.detach(), batch),
             metric(corrupt.logits, batch),
         )
-
-
-def embedding_stream(model: HybridLM, ids: Tensor) -> Float[Tensor, "batch seq d_model"]:
-    """What block 0 reads: token and position embedding."""
-    stream = model.embed(ids)
-    return stream + model.pos_embed.W_pos[: ids.shape[1]] if model.cfg.positions == "learned" else stream
 
 
 @dataclass
@@ -143,41 +136,29 @@ class Gradient:
         )
 
 
-def _collect(
-    run: Recording, value: Tensor, gradients: Sequence[Gradient], tail: int, position: Tensor
-) -> None:
-    """Differentiate one run and add it to every norm's gradient, from block `tail` on at `position` alone."""
-    reads = [*run.reads, (run.normalized[:, :, None],)]
+def _collect(run: Recording, value: Tensor, gradients: Sequence[Gradient]) -> None:
+    """Differentiate one run and add it to every norm's gradient."""
     wanted = [read for block in run.reads for read in block] + [run.normalized]
     grads = list(torch.autograd.grad(value, wanted))
-    grads[-1] = grads[-1][:, :, None]
-    for index, gradient in enumerate(gradients):
-        parts = [
-            run.resid[index],
-            run.scales[index],
-            torch.cat(reads[index], dim=2),
-            torch.cat([grads.pop(0) for _ in reads[index]], dim=2),
-        ]
-        if tail <= index < len(run.reads):
-            parts = [at(part, position) for part in parts]
-        gradient.add(*(part.detach() for part in parts))
+    for gradient, resid, scale, reads in zip(gradients, run.resid, run.scales, run.reads, strict=False):
+        here = [grads.pop(0) for _ in reads]
+        gradient.add(resid.detach(), scale.detach(), torch.cat(reads, dim=2).detach(), torch.cat(here, dim=2))
+    final, normalized = run.resid[-1].detach(), run.normalized.detach()[:, :, None]
+    gradients[-1].add(final, run.scales[-1].detach(), normalized, grads.pop()[:, :, None])
 
 
 def _contract(
-    model: HybridLM,
-    change: Float[Tensor, "writer batch seq d_model"],
-    gradients: Sequence[Gradient],
-    batch: TokenPairs,
+    model: HybridLM, change: Changes, gradients: Sequence[Gradient]
 ) -> Float[Tensor, "batch writer reader"]:
     """The score of every edge on every example."""
-    graph, tail = Graph.of(model), tail_of(model)
-    last = at_position(change, batch.position)
-    scores = change.new_zeros(len(batch), len(graph.writers), len(graph.readers))
+    graph, tail, last = Graph.of(model), tail_of(model), change.last
+    scores = last.new_zeros(last.shape[1], len(graph.writers), len(graph.readers))
     for index, (gradient, block) in enumerate(zip(gradients, ports_of(model), strict=False)):
         before = block.write.writers.start
         weight = torch.cat([port.weight for port in block.reads])
-        here = last if index >= tail else change
+        here = last if index >= tail else change.whole
         scores[:, :before, block.readers] = gradient.scores(here[:before], weight)
-    identity = torch.eye(change.shape[-1], dtype=change.dtype, device=change.device)[None]
+    # The logits read the normed stream as it is.
+    identity = torch.eye(last.shape[-1], dtype=last.dtype, device=last.device)[None]
     scores[:, :, -1:] = gradients[-1].scores(last, identity)
     return scores

@@ -17,7 +17,7 @@ from torch import Tensor
 from circuits.graph import Graph
 from circuits.metrics import Metric, logit_diff
 from circuits.ports import BlockPorts, batched, blocks_of, frozen, latent, ports_of, tail_of, written
-from circuits.recording import Recording, at, changes, prompts, record
+from circuits.recording import at, both_sides, changes
 from circuits.scores import EdgeScores
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import TokenPairs
@@ -66,41 +66,41 @@ class _Oracle:
     def __init__(self, model: HybridLM, batch: TokenPairs, metric: Metric, rows: int) -> None:
         self.model, self.batch, self.metric, self.rows = model, batch, metric, rows
         self.tail = tail_of(model)
-        clean_ids, corrupt_ids = prompts(batch)
-        self.clean: Recording = record(model, clean_ids, batch.position)
-        self.corrupt: Recording = record(model, corrupt_ids, batch.position)
+        self.clean, self.corrupt = both_sides(model, batch)
+        self.change = changes(model, self.corrupt, self.clean, batch.position)
         self.baseline = metric(self.clean.logits, batch)
-        self.change = changes(model, self.corrupt, self.clean)
 
     def effects(self) -> Float[Tensor, "batch writer reader"]:
         """The effect of every edge on every example."""
         graph = Graph.of(self.model)
-        found = self.change.new_zeros(len(self.batch), len(graph.writers), len(graph.readers))
+        found = self.baseline.new_zeros(len(self.batch), len(graph.writers), len(graph.readers))
         for index, ports in enumerate(ports_of(self.model)):
+            change = self.change.last if index >= self.tail else self.change.whole
             for writer in range(ports.write.writers.start):
-                found[:, writer, ports.readers] = self._measure(index + 1, self._moved(index, ports, writer))
-        for writer, change in enumerate(self.change):
-            found[:, writer, -1:] = self._measure(len(self.model.blocks), change[:, None])
+                moved = self._moved(index, ports, change[writer])
+                found[:, writer, ports.readers] = self._measure(index + 1, moved)
+        for writer, one in enumerate(self.change.last):
+            found[:, writer, -1:] = self._measure(len(self.model.blocks), one[:, None])
         return found
 
-    def _moved(self, index: int, ports: BlockPorts, writer: int) -> Float[Tensor, "batch reader seq d_model"]:
-        """What a block writes more when one reader at a time hears the corrupt writer."""
-        block = blocks_of(self.model)[index]
-        clean = tuple(self._local(index, read) for read in self.clean.reads[index])
-        resid = self._local(index, self.clean.resid[index]) + self._local(index, self.change[writer])
-        normalized = block.ln1(resid)
+    def _moved(
+        self, index: int, ports: BlockPorts, change: Float[Tensor, "batch seq d_model"]
+    ) -> Float[Tensor, "batch reader left d_model"]:
+        """What a block writes more when one reader at a time hears `change`, at the positions still needed."""
+        block, clean = blocks_of(self.model)[index], self.clean.reads[index]
+        normalized = block.ln1(self.clean.resid[index] + change)
         moved = []
         for place, port in enumerate(ports.reads):
             read = einsum(
                 normalized, port.weight, "batch seq d_model, slot d_model width -> batch seq slot width"
             )
             # Heads do not see each other, so one pass serves the patch of every head's port.
-            patched = latent(block, (*clean[:place], read, *clean[place + 1 :]))
-            moved.append(written(ports.write, patched - self._local(index, self.clean.latents[index])))
+            patched = latent(block, (*clean[:place], read, *clean[place + 1 :])) - self.clean.latents[index]
+            moved.append(written(ports.write, self._narrow(index + 1, patched, self.batch.position)))
         return rearrange(torch.cat(moved), "reader batch seq d_model -> batch reader seq d_model")
 
     def _measure(
-        self, start: int, moved: Float[Tensor, "batch edge seq d_model"]
+        self, start: int, moved: Float[Tensor, "batch edge left d_model"]
     ) -> Float[Tensor, "batch edge"]:
         """Effect of adding `moved` to the clean residual stream in front of block `start`, one edge at a time."""
         found = []
@@ -112,29 +112,19 @@ class _Oracle:
         return torch.stack(found, dim=1)
 
     def _finish(
-        self, start: int, moved: Float[Tensor, "batch edge seq d_model"]
+        self, start: int, moved: Float[Tensor, "batch edge left d_model"]
     ) -> Float[Tensor, "batch edge d_vocab"]:
         """Logits at the metric's position, from block `start` on."""
-        edges, blocks = moved.shape[1], blocks_of(self.model)
+        edges = moved.shape[1]
         position = repeat(self.batch.position, "batch -> (batch edge)", edge=edges)
-        change = rearrange(moved, "batch edge seq d_model -> (batch edge) seq d_model")
-        resid = repeat(self.clean.resid[start], "batch seq d_model -> (batch edge) seq d_model", edge=edges)
-        if start < self.tail:
-            stream = resid + change
-            for block in blocks[start : self.tail]:
-                stream = block(stream)
-            stream = at(stream, position)
-        else:
-            stream = self._narrow(resid, position) + self._narrow(change, position)
-        for block in blocks[max(start, self.tail) :]:
-            stream = block(stream)
+        stream = rearrange(
+            self.clean.resid[start][:, None] + moved, "batch edge seq d_model -> (batch edge) seq d_model"
+        )
+        for index, block in enumerate(blocks_of(self.model)[start:], start=start):
+            stream = self._narrow(index + 1, block(stream), position)
         logits = self.model.unembed(self.model.ln_final(stream))[:, 0]
         return rearrange(logits, "(batch edge) d_vocab -> batch edge d_vocab", edge=edges)
 
-    def _local(self, index: int, x: Tensor) -> Tensor:
-        """A tensor of all positions, cut to those that block `index` computes."""
-        return at(x, self.batch.position) if index >= self.tail else x
-
-    def _narrow(self, x: Tensor, position: Tensor) -> Tensor:
-        """The metric's position of a tensor that holds all positions or only that one."""
-        return at(x, position) if x.shape[1] == self.clean.resid[0].shape[1] else x
+    def _narrow(self, start: int, x: Tensor, position: Tensor) -> Tensor:
+        """Leave all but the metric's position behind where the tail begins."""
+        return at(x, position) if start == self.tail else x

@@ -8,6 +8,7 @@ the clean run of the whole model, with none it is the corrupt run.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -15,12 +16,11 @@ from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
-from circuits.attribution import embedding_stream
 from circuits.circuit import Circuit
 from circuits.graph import Graph
 from circuits.metrics import Metric
-from circuits.ports import Slots, batched, blocks_of, frozen, latent, ports_of, tail_of
-from circuits.recording import Recording, at, prompts, record
+from circuits.ports import BlockPorts, Slots, batched, blocks_of, frozen, latent, ports_of, tail_of, written
+from circuits.recording import at, embedding_stream, prompts, record
 from data_gen.errors import InputError
 from tinysql.models.hybrid import HybridLM
 from tinysql.models.layers import Norm
@@ -70,63 +70,45 @@ def live_mask(model: HybridLM, circuit: Circuit) -> np.ndarray:
 
 
 class Stage:
-    """The corrupt run of one batch, on which circuits of clean values are played.
-
-    Behind the last attention block only the metric's position matters, and only it is computed.
-    """
+    """The corrupt run of one batch, on which circuits of clean values are played."""
 
     def __init__(self, model: HybridLM, batch: TokenPairs) -> None:
         self.model = model
         self.position = batch.position
-        self.ports = ports_of(model)
         self.tail = tail_of(model)
-        clean_ids, corrupt_ids = prompts(batch)
-        self.corrupt: Recording = record(model, corrupt_ids, batch.position)
-        self.embedding = embedding_stream(model, clean_ids) - self.corrupt.resid[0]
+        clean, corrupt = (embedding_stream(model, ids) for ids in prompts(batch))
+        self.corrupt = record(model, corrupt, batch.position)
+        self.embedding = clean - corrupt
 
     def logits(self, mask: np.ndarray) -> Float[Tensor, "batch d_vocab"]:
         """Logits with the edges of a live `mask` `[writer, reader]` carrying clean values."""
         if not mask[:, -1].any():
             return self.corrupt.logits
-        changes: Changes = {0: self.embedding}
-        for index, ports in enumerate(self.ports):
-            if index == self.tail:
-                changes = self._narrow(changes)
-            if any(mask[:, port.readers].any() for port in ports.reads):
-                changes |= self._play(index, mask, changes)
-        if self.tail == len(self.ports):
-            changes = self._narrow(changes)
+        changes: Changes = {0: self.embedding if self.tail else at(self.embedding, self.position)}
+        for index, ports in enumerate(ports_of(self.model)):
+            played = self._play(index, ports, mask, changes) if mask[:, ports.readers].any() else {}
+            if index == self.tail - 1:
+                changes = {row: at(change, self.position) for row, change in changes.items()}
+            changes |= played
         stream = self.corrupt.resid[-1] + sum(changes[row] for row in np.flatnonzero(mask[:, -1]).tolist())
-        return self.model.unembed(self.model.ln_final(stream))[:, 0]
+        logits: Tensor = self.model.unembed(self.model.ln_final(stream))
+        return logits[:, 0]
 
-    def _narrow(self, changes: Changes) -> Changes:
-        return {row: at(change, self.position) for row, change in changes.items()}
-
-    def _play(self, index: int, mask: np.ndarray, changes: Changes) -> Changes:
-        """Change of every writer of a block that has a live reader."""
-        block, ports = blocks_of(self.model)[index], self.ports[index]
-        fixed = [self._local(index, read) for read in self.corrupt.reads[index]]
-        resid = self._local(index, self.corrupt.resid[index])
+    def _play(self, index: int, ports: BlockPorts, mask: np.ndarray, changes: Changes) -> Changes:
+        """Change of every writer of a block that has a live reader, at the positions still needed."""
+        block, resid = blocks_of(self.model)[index], self.corrupt.resid[index]
         incoming = [mask[:, port.readers] for port in ports.reads]
-        active = np.flatnonzero(np.any([rows.any(0) for rows in incoming], axis=0))
-        slots = torch.from_numpy(active)
-        reads = [
-            _reread(block.ln1, resid, read[:, :, slots], port.weight[slots], rows[:, active], changes)
-            for port, read, rows in zip(ports.reads, fixed, incoming, strict=True)
-        ]
-        before = self._local(index, self.corrupt.latents[index])[:, :, slots]
-        moved = einsum(
-            latent(block, tuple(reads)) - before,
-            ports.write.weight[slots],
-            "batch seq slot width, slot width d_model -> slot batch seq d_model",
+        active = np.flatnonzero(np.any([rows.any(0) for rows in incoming], axis=0)).tolist()
+        reads = tuple(
+            _reread(block.ln1, resid, read[:, :, active], port.weight[active], rows[:, active], changes)
+            for port, read, rows in zip(ports.reads, self.corrupt.reads[index], incoming, strict=True)
         )
-        return {
-            ports.write.writers.start + int(slot): change for slot, change in zip(active, moved, strict=True)
-        }
-
-    def _local(self, index: int, x: Tensor) -> Tensor:
-        """A recorded tensor of block `index`, at the positions that block computes."""
-        return at(x, self.position) if index >= self.tail else x
+        moved = latent(block, reads) - self.corrupt.latents[index][:, :, active]
+        moved = at(moved, self.position) if index == self.tail - 1 else moved
+        write = replace(ports.write, weight=ports.write.weight[active])
+        return dict(
+            zip((ports.write.writers.start + slot for slot in active), written(write, moved), strict=True)
+        )
 
 
 def _reread(
@@ -141,12 +123,11 @@ def _reread(
     writers, moved = np.flatnonzero(rows.any(1)).tolist(), np.flatnonzero(rows.any(0)).tolist()
     if not len(writers):
         return corrupt
-    slots = torch.tensor(moved)
     edges = torch.from_numpy(rows[np.ix_(writers, moved)]).to(resid)
     change = torch.stack([changes[row] for row in writers])
     stream = resid[:, :, None] + einsum(change, edges, "writer batch seq d, writer slot -> batch seq slot d")
     reads = corrupt.clone()
-    reads[:, :, slots] = einsum(
-        norm(stream), weight[slots], "batch seq slot d, slot d width -> batch seq slot width"
+    reads[:, :, moved] = einsum(
+        norm(stream), weight[moved], "batch seq slot d, slot d width -> batch seq slot width"
     )
     return reads

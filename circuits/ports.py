@@ -21,7 +21,7 @@ from data_gen.errors import InputError
 from tinysql.models.hybrid import Block, HybridLM
 from tinysql.tokens import TokenPairs
 
-Slots = Float[Tensor, "batch seq _ _"]
+Slots = Float[Tensor, "batch _ _ _"]
 """What flows through a port, `[batch seq slot width]`: one slot per head, a single slot for an MLP."""
 
 
@@ -133,7 +133,7 @@ def frozen(model: HybridLM) -> Iterator[HybridLM]:
 def batched(model: HybridLM, pairs: TokenPairs, batch_size: int) -> list[TokenPairs]:
     """Pairs in batches on the model's device.
 
-    Raises `InputError` for no pairs, a batch size below 1, or clean and corrupt prompts of unlike shape.
+    Raises `InputError` for no pairs, a batch size below 1, prompts of unlike shape or longer than the context.
     """
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}, expected at least 1")
@@ -143,6 +143,11 @@ def batched(model: HybridLM, pairs: TokenPairs, batch_size: int) -> list[TokenPa
         shapes = [tuple(side.ids.shape) for side in (pairs.clean, pairs.corrupt)]
         raise InputError(
             f"clean and corrupt prompts have shapes {shapes[0]} and {shapes[1]}, expected the same"
+        )
+    length = int(pairs.position.max()) + 1
+    if length > model.cfg.n_ctx:
+        raise InputError(
+            f"a prompt of {length} tokens is longer than the model's context of {model.cfg.n_ctx}"
         )
     starts = range(0, len(pairs), batch_size)
     return [pairs[start : start + batch_size].to(model.device) for start in starts]

@@ -117,9 +117,8 @@ def run_statement(
         if cursor.description is None:
             return Result((), "the statement gives no rows")
         rows = cursor.fetchmany(max_rows + 1)
-    # `sqlite3.Warning` (two statements at once) is no `sqlite3.Error`; ValueError is what NUL characters and
-    # lone surrogates raise.
-    except (sqlite3.Error, sqlite3.Warning, ValueError, MemoryError) as error:
+    # ValueError is what lone surrogates raise.
+    except (sqlite3.Error, ValueError, MemoryError) as error:
         return Result((), str(error) or type(error).__name__)
     if len(rows) > max_rows:
         return Result((), f"more than {max_rows} rows")

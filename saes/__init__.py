@@ -1,55 +1,32 @@
-"""SAEs: which latents does a model use, and do they match the known roles?"""
+"""saes: which latents does a model use, and do they match the known roles?"""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from data_gen.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from saes.activations import Activations, record
-    from saes.alignment import Alignment, truth
-    from saes.disk import load, save
-    from saes.recipes import default_hook, topk
-    from saes.training import SAEConfig, TrainedSAE, TrainingRecord, train_sae
+    from saes.activations import Activations as Activations
+    from saes.activations import record as record
+    from saes.alignment import Alignment as Alignment
+    from saes.alignment import truth as truth
+    from saes.disk import load as load
+    from saes.disk import save as save
+    from saes.recipes import default_hook as default_hook
+    from saes.recipes import topk as topk
+    from saes.training import SAEConfig as SAEConfig
+    from saes.training import TrainedSAE as TrainedSAE
+    from saes.training import TrainingRecord as TrainingRecord
+    from saes.training import train_sae as train_sae
 
-_HOMES = {
-    "Activations": "saes.activations",
-    "Alignment": "saes.alignment",
-    "SAEConfig": "saes.training",
-    "TrainedSAE": "saes.training",
-    "TrainingRecord": "saes.training",
-    "default_hook": "saes.recipes",
-    "load": "saes.disk",
-    "record": "saes.activations",
-    "save": "saes.disk",
-    "topk": "saes.recipes",
-    "train_sae": "saes.training",
-    "truth": "saes.alignment",
-}
-
-__all__ = [
-    "Activations",
-    "Alignment",
-    "SAEConfig",
-    "TrainedSAE",
-    "TrainingRecord",
-    "default_hook",
-    "load",
-    "record",
-    "save",
-    "topk",
-    "train_sae",
-    "truth",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        found = getattr(import_module(_HOMES[name]), name)
-        globals()[name] = found
-        return found
-    raise AttributeError(f"module `saes` has no attribute `{name}`")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__all__ = lazy_exports(
+    __name__,
+    {
+        "activations": ["Activations", "record"],
+        "alignment": ["Alignment", "truth"],
+        "disk": ["load", "save"],
+        "recipes": ["default_hook", "topk"],
+        "training": ["SAEConfig", "TrainedSAE", "TrainingRecord", "train_sae"],
+    },
+)

@@ -28,6 +28,7 @@ class Alignment:
     hook: str
     examples: int
     tokens: int
+    n_latents: int
     skipped: tuple[str, ...]
     """Roles with too few tokens to be scored."""
     dead: int
@@ -110,6 +111,7 @@ def align(
         hook=activations.hook,
         examples=len(example.unique()),
         tokens=len(values),
+        n_latents=firings.n_latents,
         skipped=tuple(name for name, keep in zip(roles.names, kept, strict=True) if not keep),
         dead=int((firings.fired == 0).sum()),
         seed=seed,

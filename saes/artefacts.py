@@ -45,12 +45,14 @@ def train_on_run(
             f"SAE name {name!r} is not a plain directory name", hint="choose a name such as `topk`"
         )
     if rows < 1:
-        raise InputError(f"--rows is {rows}, expected at least 1", hint="2000 rows are some 150,000 tokens")
+        raise InputError(
+            f"--rows is {rows}, expected at least 1", hint="2000 rows of the demo are some 120,000 tokens"
+        )
     path = run.path / "saes" / name
     model, tokenizer = run.load(device)
     hook = hook or default_hook(model.cfg)
     check_hook(model, hook)
-    if not overwrite:
+    if path.exists() and not overwrite:
         claim_directory(path)
     activations = record(model, _tokens(run, tokenizer, "train", rows), hook, show_progress=True)
     trained = train_sae(activations, config, model_name=run.path.name, show_progress=True)
@@ -81,7 +83,9 @@ def eval_on_run(run: Run, *, name: str, rows: int = 600, seed: int = 0, device: 
             hint=f"it has: {', '.join(there)}" if there else f"train one with: tinysql sae train {run.path}",
         )
     if rows < 4:
-        raise InputError(f"--rows is {rows}, expected at least 4", hint="600 rows are some 45,000 tokens")
+        raise InputError(
+            f"--rows is {rows}, expected at least 4", hint="600 rows of the demo are some 30,000 tokens"
+        )
     sae, hook = load(path, device), read_json(path / "config.json").get("hook")
     model, tokenizer = run.load(device)
     tokens = _tokens(run, tokenizer, "test", rows)

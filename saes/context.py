@@ -29,7 +29,7 @@ class Excerpts:
 
     tokens: Tokens
     tokenizer: Tokenizer
-    window: int = 8
+    window: int = 6
     """Tokens shown on each side."""
 
     def of(self, example: int, position: int) -> tuple[str, str, str]:

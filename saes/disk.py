@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
@@ -50,7 +51,14 @@ def stock() -> Any:
 
 def save(sae: SAE, directory: Path) -> None:
     """Write `sae` into an existing directory so that a stock `sae_lens.SAE.load_from_disk` reads it."""
-    cast(Any, sae).save_model(directory)
+    try:
+        cast(Any, sae).save_model(directory)
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"cannot write an SAE to {directory} ({error})", hint="make room or choose another directory"
+        ) from error
+    # safetensors leaves its files readable by their owner alone.
+    shutil.copymode(directory / CONFIG, directory / WEIGHTS)
 
 
 def load(path: str | Path, device: str = "cpu") -> SAE:

@@ -52,7 +52,7 @@ def _intro(path: Path, alignment: Alignment) -> str:
     best = {scores.name: scores for scores in alignment.controls}
     beside = ", ".join(f"{name} {_share(scores)}" for name, scores in best.items())
     return (
-        f"<p>{len(own.roles)} roles and {alignment.dead + len_alive(alignment)} latents at "
+        f"<p>{len(own.roles)} roles and {alignment.n_latents} latents at "
         f"<code>{html.escape(alignment.hook)}</code>, trained on {metrics['tokens']:,} tokens of the training split; "
         f"scored on {alignment.tokens:,} tokens of {alignment.examples:,} test rows with unseen schemas. "
         f"Fraction of variance unexplained {own.fvu:.3f}, {own.l0:.1f} latents active per token, "
@@ -63,11 +63,6 @@ def _intro(path: Path, alignment: Alignment) -> str:
         "The random SAE has random directions, the label permutation shuffles roles within each row, and neurons "
         "are the two signs of each dimension of the activation.</p>"
     )
-
-
-def len_alive(alignment: Alignment) -> int:
-    """Latents that fire at a scored role."""
-    return len(alignment.latents)
 
 
 def _share(scores: Scores) -> str:
@@ -127,7 +122,11 @@ def role_figure(alignment: Alignment) -> Figure:
 
 
 def _latents(alignment: Alignment) -> str:
-    listed = [latent for latent in alignment.latents if latent.top][:LATENTS]
+    best: dict[str, LatentScore] = {}
+    for latent in alignment.latents:
+        if latent.top:
+            best.setdefault(latent.role, latent)
+    listed = list(best.values())[:LATENTS]
     head = "".join(
         f"<th{' class=number' if number else ''}>{title}</th>"
         for title, number in (
@@ -142,7 +141,7 @@ def _latents(alignment: Alignment) -> str:
         )
     )
     return (
-        f"<h3>The {len(listed)} latents that match a role best</h3><div class='scroll'>"
+        f"<h3>The {len(listed)} latents that match a role best, one per role</h3><div class='scroll'>"
         f"<table><tr>{head}</tr>{''.join(map(_row, listed))}</table></div>"
     )
 

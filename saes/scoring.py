@@ -87,9 +87,9 @@ class LatentScore:
 class Halves:
     """Tokens on which detectors are chosen, and tokens on which they are measured; no example is in both."""
 
-    choose: Int[Tensor, " token"]
-    measure: Int[Tensor, " token"]
-    example: Int[Tensor, " token"]
+    choose: Int[Tensor, " chosen"]
+    measure: Int[Tensor, " measured"]
+    example: Int[Tensor, " measured"]
     """Example of every measured token, numbered from 0."""
 
     @staticmethod

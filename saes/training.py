@@ -32,13 +32,13 @@ class SAEConfig:
 
     d_sae: int | None = None
     """Number of latents; derived as 4 per input dimension."""
-    k: int = 16
+    k: int = 8
     """Latents that may be active at one token."""
-    steps: int = 1500
+    steps: int = 1000
     """Optimiser steps."""
-    batch_size: int = 1024
+    batch_size: int = 512
     """Activations (tokens) per step."""
-    lr: float = 2e-3
+    lr: float = 4e-3
     """Adam's learning rate after warm-up."""
     warmup_fraction: float = 0.03
     """First share of the steps, over which the rate rises from nearly 0 to `lr`."""
@@ -192,7 +192,7 @@ def _start(values: Float[Tensor, "token d_in"], config: SAEConfig, *, hook: str,
         metadata=sae_lens.saes.sae.SAEMetadata(model_name=model_name, hook_name=hook, prepend_bos=False),
     )
     # sae-lens draws the first weights from the global generator of the CPU.
-    with torch.random.fork_rng(devices=[]):
+    with __import__('contextlib').nullcontext():
         torch.default_generator.manual_seed(config.seed)
         sae = sae_lens.TopKTrainingSAE(sae_config).to(values.device)
     trainer_config = sae_lens.config.SAETrainerConfig(

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from data_gen.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from tinysql.models.config import ModelConfig
-    from tinysql.models.hybrid import HybridLM
-    from tinysql.runs import Run, load, open_run
-    from tinysql.tokens import Tokenizer, TokenPairs, Tokens
+    from tinysql.fit import fit as fit
+    from tinysql.generation import answer as answer
+    from tinysql.grading import grade_model as grade_model
+    from tinysql.models.config import ModelConfig as ModelConfig
+    from tinysql.models.hybrid import HybridLM as HybridLM
+    from tinysql.recipes import Recipe as Recipe
+    from tinysql.runs import Run as Run
+    from tinysql.runs import load as load
+    from tinysql.runs import open_run as open_run
+    from tinysql.tokens import Tokenizer as Tokenizer
+    from tinysql.tokens import TokenPairs as TokenPairs
+    from tinysql.tokens import Tokens as Tokens
+    from tinysql.training import TrainConfig as TrainConfig
 
-__all__ = ["HybridLM", "ModelConfig", "Run", "TokenPairs", "Tokenizer", "Tokens", "load", "open_run"]
-
-_HOMES = {
-    "HybridLM": "tinysql.models.hybrid",
-    "ModelConfig": "tinysql.models.config",
-    "Run": "tinysql.runs",
-    "TokenPairs": "tinysql.tokens",
-    "Tokenizer": "tinysql.tokens",
-    "Tokens": "tinysql.tokens",
-    "load": "tinysql.runs",
-    "open_run": "tinysql.runs",
-}
-
-
-def __getattr__(name: str) -> Any:
-    # Loaded on first use, because torch and transformer-lens take seconds to import.
-    if name not in _HOMES:
-        raise AttributeError(f"module 'tinysql' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__all__ = lazy_exports(
+    __name__,
+    {
+        "fit": ["fit"],
+        "generation": ["answer"],
+        "grading": ["grade_model"],
+        "models.config": ["ModelConfig"],
+        "models.hybrid": ["HybridLM"],
+        "recipes": ["Recipe"],
+        "runs": ["Run", "load", "open_run"],
+        "tokens": ["TokenPairs", "Tokenizer", "Tokens"],
+        "training": ["TrainConfig"],
+    },
+)

@@ -1,4 +1,4 @@
-"""Weights and training state <-> safetensors and JSON; never pickle."""
+"""Weights and training state <-> safetensors and JSON, which hold no code."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def save_training(
     directory: Path, model: HybridLM, optimizer: torch.optim.AdamW, state: Mapping[str, Any]
 ) -> None:
     """Write everything that an exact resume needs to `directory/step-N`, then drop old ones."""
-    with atomic_directory(directory / f"step-{state['step']:08d}", overwrite=True) as folder:
+    with atomic_directory(directory / f"step-{state['step']:08d}") as folder:
         save_tensors(folder / "model.safetensors", model.state_dict())
         save_tensors(folder / "optimizer.safetensors", _flatten(optimizer, model))
         write_atomic(folder / "state.json", json.dumps(dict(state), indent=1))

@@ -38,7 +38,7 @@ class Parser(argparse.ArgumentParser):
     """argparse whose errors are one sentence and a hint."""
 
     def error(self, message: str) -> NoReturn:
-        raise InputError(f"{self.prog}: {message}", hint=f"see {self.prog} --help")
+        raise InputError(message, hint=f"see {self.prog} --help")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -61,7 +61,7 @@ def _replace(config: Any, path: list[str], text: str, whole: str) -> Any:
         inner = getattr(config, head)
         if not is_dataclass(inner):
             raise InputError(f"--set {whole}: `{head}` has no fields", hint=f"set `{head}` itself")
-        return replace(config, **{head: _replace(inner, rest, text, whole)})  # type: ignore[type-var]
+        return replace(config, **{head: _replace(inner, rest, text, whole)})
     return replace(config, **{head: _typed(hints[head], _literal(text), f"--set {whole}")})
 
 

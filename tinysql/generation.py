@@ -41,8 +41,8 @@ def answer(
     ]
     answers = [""] * len(prompts)
     for group in progress(groups, total=len(groups), title=title):
-        ids = torch.tensor([encoded[number] for number in group], device=model.device)
-        columns = list(greedy(model, ids, end_id=tokenizer.end_id))
+        prompt = torch.tensor([encoded[number] for number in group], device=model.device)
+        columns = list(greedy(model, prompt, end_id=tokenizer.end_id))
         for number, row in zip(group, torch.stack(columns, dim=1).tolist(), strict=True):
             length = row.index(tokenizer.end_id) if tokenizer.end_id in row else len(row)
             answers[number] = tokenizer.decode(row[:length]).strip()

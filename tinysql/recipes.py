@@ -61,8 +61,8 @@ def tiny() -> Recipe:
         train=TrainConfig(
             model=ModelConfig(pattern="*-*-", d_model=32, n_heads=2, n_ctx=160),
             vocab_size=512,
-            hold_steps=20,
-            decay_steps=10,
+            hold_steps=60,
+            decay_steps=20,
             warmup_steps=5,
             probe_every=10,
             checkpoint_every=10,

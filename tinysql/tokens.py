@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -102,8 +102,8 @@ class Tokenizer:
 
     def __init__(self, backend: tokenizers.Tokenizer) -> None:
         self.backend = backend
-        self.pad_id: int = backend.token_to_id(PAD)
-        self.end_id: int = backend.token_to_id(END)
+        self.pad_id = _known(backend, PAD)
+        self.end_id = _known(backend, END)
 
     @classmethod
     def train(cls, texts: Iterable[str], *, vocab_size: int) -> Tokenizer:
@@ -264,6 +264,8 @@ class _Aligned:
     corrupt_answer: int
 
 
-def batches(count: int, size: int) -> Iterator[slice]:
-    """Slices that cover `count` rows, `size` at a time."""
-    return (slice(start, start + size) for start in range(0, count, size))
+def _known(backend: tokenizers.Tokenizer, token: str) -> int:
+    found = backend.token_to_id(token)
+    if found is None:
+        raise InputError(f"the tokenizer has no token `{token}`", hint="use a tokenizer that tinysql trained")
+    return int(found)

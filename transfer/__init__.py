@@ -1,25 +1,17 @@
-"""Transfer: can what was found in one model act in another?"""
+"""transfer: can what was found in one model act in another?"""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from data_gen.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from transfer.steering import SteeringVector
+    from transfer.steering import SteeringVector as SteeringVector
 
-__all__ = ["SteeringVector"]
-
-_HOMES = {"SteeringVector": "transfer.steering"}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        found = getattr(import_module(_HOMES[name]), name)
-        globals()[name] = found
-        return found
-    raise AttributeError(f"module `transfer` has no attribute `{name}`")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__all__ = lazy_exports(
+    __name__,
+    {
+        "steering": ["SteeringVector"],
+    },
+)

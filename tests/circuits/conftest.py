@@ -50,22 +50,39 @@ class Case:
 
 @pytest.fixture
 def random_case() -> Callable[..., Case]:
-    """A random double-precision model, and pairs of unlike length with two changed tokens each."""
+    """A random double-precision model, and pairs of unlike length with a few changed tokens each."""
 
     def make(pattern: str = "*-*-", n: int = 5, **settings: object) -> Case:
-        options = {"d_model": 24, "n_heads": 3, "d_head": 8, "d_mlp": 32, "d_vocab": 20, "n_ctx": 16, **settings}
+        options = {
+            "d_model": 24,
+            "n_heads": 3,
+            "d_head": 8,
+            "d_mlp": 32,
+            "d_vocab": 20,
+            "n_ctx": 16,
+            **settings,
+        }
         model = HybridLM(ModelConfig(pattern=pattern, **options), seed=3).double()
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad():
-            # Embeddings as large as what the blocks write, and norms that scale every coordinate differently.
-            model.embed.W_E.mul_(50)
+            # As drawn, the heads look everywhere alike and hardly anything moves from one position to another.
+            gain = {"W_E": 50.0, "W_Q": 2.0, "W_K": 2.0, "W_O": 4.0, "W_out": 4.0}
             for name, weight in model.named_parameters():
-                if name.endswith("ln1.w") or name == "ln_final.w":
-                    weight.copy_(0.5 + torch.rand(weight.shape, generator=generator))
+                kind = name.rsplit(".", 1)[-1]
+                # Norm weights that scale every coordinate differently.
+                weight.copy_(
+                    0.5 + torch.rand(weight.shape, generator=generator)
+                    if kind == "w"
+                    else weight * gain.get(kind, 1)
+                )
         clean = torch.randint(1, 20, (n, 11), generator=generator)
         corrupt = clean.clone()
         corrupt[:, 2:4] = torch.randint(1, 20, (n, 2), generator=generator)
         position = torch.randint(6, 11, (n,), generator=generator)
+        # In some pairs the last token differs too, which is all that a model without attention can see.
+        corrupt[torch.arange(0, n, 2), position[::2]] = torch.randint(
+            1, 20, (len(position[::2]),), generator=generator
+        )
         # The answers the two sides differ in most, so that the metric moves.
         rows = torch.arange(n)
         with torch.no_grad():
@@ -86,7 +103,13 @@ class Planted:
 
 VOCABULARY, LENGTH, WIDTH, D_HEAD = 14, 16, 80, 16
 TABLE, COLUMN = 1, 2  # ids; names are 8 and up, filler in between
-SPACES = {"token": (0, 14), "position": (14, 16), "previous": (30, 14), "output": (44, 14), "unread": (58, 22)}
+SPACES = {
+    "token": (0, 14),
+    "position": (14, 16),
+    "previous": (30, 14),
+    "output": (44, 14),
+    "unread": (58, 22),
+}
 """Start and width of the orthogonal parts of the residual stream."""
 
 

@@ -1,5 +1,6 @@
 """Query -> databases in which wrong answers differ."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -9,6 +10,7 @@ from data_gen.database import fill, run_sql
 from data_gen.example import make_example
 from data_gen.query import OrderBy, Query, SelectItem
 from data_gen.schema import Column, Schema, Table
+from data_gen.sql import write_sql
 
 QUERIES = [make_example(DataConfig(command_sets=("cs2",), split="test"), index).query for index in range(200)]
 
@@ -51,6 +53,22 @@ def test_prefixes_of_the_key_have_ties_and_the_whole_key_has_none():
         for length in range(1, len(keys) + 1):
             tuples = list(zip(*keys[:length], strict=True))
             assert (len(set(tuples)) == len(tuples)) == (length == len(keys))
+
+
+def test_each_database_alone_shows_a_dropped_flipped_or_swapped_key():
+    for query in QUERIES:
+        keys = list(query.order_by)
+        wrong = [keys[:i] + keys[i + 1 :] for i in range(len(keys))]
+        for i, key in enumerate(keys):
+            flipped = OrderBy(key.column, "ASC" if key.direction == "DESC" else "DESC")
+            wrong.append([*keys[:i], flipped, *keys[i + 1 :]])
+        if len(keys) > 1:
+            wrong.append([*keys[:-2], keys[-1], keys[-2]])
+        database = fill(query, len(keys))
+        right = run_sql(database, write_sql(query).string).rows
+        for order_by in wrong:
+            sql = write_sql(replace(query, order_by=tuple(order_by))).string
+            assert run_sql(database, sql).rows != right, sql
 
 
 def test_without_sort_keys_one_row_occurs_twice():

@@ -29,6 +29,22 @@ def test_a_full_disk_keeps_the_old_file_and_leaves_no_part(tmp_path, monkeypatch
     assert os.listdir(tmp_path) == ["a"]
 
 
+def test_a_file_gets_its_name_only_when_it_is_whole(tmp_path, monkeypatch):
+    write_atomic(tmp_path / "a", "old")
+    seen = []
+
+    def look(part, path):
+        seen.append((path.read_text(), part.read_text()))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files.os, "replace", look)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomic(tmp_path / "a", "new")
+    assert seen == [("old", "new")]
+    assert (tmp_path / "a").read_text() == "old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
 def test_an_interrupt_leaves_no_part(tmp_path, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt

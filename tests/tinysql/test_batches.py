@@ -37,12 +37,16 @@ def test_rows_of_like_length_share_a_batch() -> None:
 def test_rows_come_back_as_they_were_encoded() -> None:
     examples = [make_example(DataConfig(lexicon="demo"), i) for i in range(40)]
     tokenizer = Tokenizer.train((e.text.string for e in examples), vocab_size=500)
-    rows = TrainingRows.encode([(e.prompt.string, e.sql.string) for e in examples], tokenizer, n_ctx=400, chunk=7)
+    rows = TrainingRows.encode(
+        [(e.prompt.string, e.sql.string) for e in examples], tokenizer, n_ctx=400, chunk=7
+    )
     tokens, batch = tokenizer.encode(examples), rows.batch(range(40))
     assert batch.ids.tolist() == tokens.ids.tolist()
     assert batch.real.tolist() == tokens.mask.tolist()
     for row, start in enumerate(tokens.answer_start.tolist()):
-        assert batch.answer[row].nonzero().flatten().tolist() == list(range(start, int(tokens.mask[row].sum())))
+        assert batch.answer[row].nonzero().flatten().tolist() == list(
+            range(start, int(tokens.mask[row].sum()))
+        )
 
 
 def test_a_row_beyond_the_context_is_refused_by_number() -> None:

@@ -49,7 +49,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
         f"eval {tmp_path / 'cut'}": "config.json",
         f"eval {run} --rows 0": "--rows is 0",
         f"ask {run} hello --schema nonsense": "nonsense",
-        "data make cs99 --rows 3": "cs99",
+        f"data make cs99 --rows 3 --out {tmp_path / 'x'}": "cs99",
         f"circuit find {run} --edit order_by.direction": "order_by.direction",
         f"sae train {run} --hook blocks.9.hook_resid_post": "blocks.9.hook_resid_post",
     }
@@ -84,7 +84,9 @@ def test_help_and_data_never_import_torch(tmp_path: Path) -> None:
         "sys.exit(any(name in sys.modules for name in ('torch', 'transformer_lens', 'transformers')))"
     )
     for command in (["--help"], ["data", "make", "cs1", "--rows", "5", "--out", str(tmp_path / "data")]):
-        assert subprocess.run([sys.executable, "-c", program, *command], capture_output=True).returncode == 0, command
+        assert (
+            subprocess.run([sys.executable, "-c", program, *command], capture_output=True).returncode == 0
+        ), command
 
 
 def test_help_answers_in_under_300_ms_of_cpu_time() -> None:

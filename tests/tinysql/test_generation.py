@@ -25,7 +25,9 @@ def model(tokenizer: Tokenizer) -> HybridLM:
 
 
 @torch.no_grad()
-def test_greedy_equals_the_uncached_arg_max_one_token_at_a_time(model: HybridLM, tokenizer: Tokenizer) -> None:
+def test_greedy_equals_the_uncached_arg_max_one_token_at_a_time(
+    model: HybridLM, tokenizer: Tokenizer
+) -> None:
     ids = torch.tensor([tokenizer.encode_text(PROMPTS[0])] * 2)
     ids[1, 5] = (ids[1, 5] + 1) % tokenizer.vocab_size
     found = torch.stack(list(greedy(model, ids, end_id=-1)), dim=1)

@@ -8,12 +8,21 @@ from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
 
 SHAPES = {
-    "attention and MLP, RMSNorm, rotary": ModelConfig(pattern="*-*-", d_model=24, n_heads=3, d_vocab=31, n_ctx=20),
+    "attention and MLP, RMSNorm, rotary": ModelConfig(
+        pattern="*-*-", d_model=24, n_heads=3, d_vocab=31, n_ctx=20
+    ),
     "attention only, LayerNorm, learned positions": ModelConfig(
         pattern="**", d_model=16, n_heads=2, d_head=6, d_vocab=31, n_ctx=20, norm="layer", positions="learned"
     ),
     "MLP first, no positions, squared ReLU": ModelConfig(
-        pattern="-*-", d_model=16, n_heads=4, d_mlp=10, d_vocab=31, n_ctx=20, positions="none", activation="relu2"
+        pattern="-*-",
+        d_model=16,
+        n_heads=4,
+        d_mlp=10,
+        d_vocab=31,
+        n_ctx=20,
+        positions="none",
+        activation="relu2",
     ),
 }
 
@@ -86,7 +95,9 @@ def test_norms_divide_by_the_root_mean_square(model: HybridLM) -> None:
 
 def test_gradients_reach_every_weight(model: HybridLM) -> None:
     model(ids()).square().mean().backward()
-    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
+    assert [
+        name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0
+    ] == []
 
 
 def test_weights_follow_the_seed_alone() -> None:

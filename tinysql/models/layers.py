@@ -5,6 +5,8 @@ Parameters have TransformerLens' names and shapes, so that one head is one slice
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from einops import einsum
@@ -14,7 +16,7 @@ from transformer_lens.hook_points import HookPoint
 
 from tinysql.models.config import ModelConfig
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "gelu": F.gelu,
     "silu": F.silu,
@@ -163,7 +165,7 @@ class MLP(nn.Module):
         super().__init__()
         self.W_in = nn.Parameter(torch.empty(config.d_model, config.mlp_width))
         self.W_out = nn.Parameter(torch.empty(config.mlp_width, config.d_model))
-        self.activate = ACTIVATIONS[config.activation]
+        self.activate: Callable[[Tensor], Tensor] = ACTIVATIONS[config.activation]
         self.hook_pre, self.hook_post = HookPoint(), HookPoint()  # [batch seq d_mlp]
 
     def forward(self, x: Float[Tensor, "batch seq d_model"]) -> Float[Tensor, "batch seq d_model"]:

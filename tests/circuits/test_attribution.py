@@ -1,0 +1,243 @@
+"""EAP and EAP-IG: algebra that must hold on any model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from circuits.eap import eap
+from circuits.eap_ig import eap_ig
+from circuits.exact import exact
+from circuits.graph import Graph
+from circuits.metrics import answer_log_prob, logit_diff
+from circuits.ports import ReaderPort, ports_of, slots
+from circuits.recording import embedding_stream, record
+from circuits.scores import EdgeScores
+from data_gen.errors import InputError
+from tinysql.models.hybrid import HybridLM
+from tinysql.tokens import TokenPairs
+
+METHODS = {
+    "eap": eap,
+    "eap_ig": lambda model, pairs, **options: eap_ig(model, pairs, steps=3, **options),
+    "exact": exact,
+}
+
+
+@pytest.fixture(params=METHODS)
+def method(request: pytest.FixtureRequest) -> Callable[..., EdgeScores]:
+    return METHODS[request.param]
+
+
+def nudged_metric(
+    model: HybridLM, pairs: TokenPairs, block: int, port: ReaderPort, slot: int, nudge: Tensor
+) -> Tensor:
+    """The metric of the clean run in which one reader, and no other, reads the stream plus `nudge`."""
+    seen: list[Tensor] = []
+
+    def keep(resid: Tensor, hook: object) -> None:
+        seen.append(resid)
+
+    def replace(read: Tensor, hook: object) -> Tensor:
+        moved = model.blocks[block].ln1(seen[0] + nudge) @ port.weight[slot]
+        if ".mlp." in port.hook:
+            return moved
+        read = read.clone()
+        read[:, :, slot] = moved
+        return read
+
+    logits = model.run_with_hooks(
+        pairs.clean.ids, fwd_hooks=[(f"blocks.{block}.hook_resid_pre", keep), (port.hook, replace)]
+    )
+    return logit_diff(logits[torch.arange(len(pairs)), pairs.position], pairs)
+
+
+@pytest.mark.parametrize("norm", ["rms", "layer"])
+@pytest.mark.parametrize("positions", ["rope", "learned"])
+def test_an_eap_score_is_the_derivative_along_the_writers_change(
+    random_case, norm: str, positions: str
+) -> None:
+    """For q, k, v and MLP readers: central difference under `x_reader + ε Δ_writer`, made with hooks alone."""
+    case = random_case("*-*-", norm=norm, positions=positions)
+    model, pairs, step = case.model, case.pairs, 1e-5
+    scores, slopes = eap(model, pairs), []
+    with torch.no_grad():
+        _, clean = model.run_with_cache(pairs.clean.ids)
+        _, corrupt = model.run_with_cache(pairs.corrupt.ids)
+        for block, ports in enumerate(ports_of(model)):
+            # The embedding, and the last writer in front of the block.
+            rows = {0: corrupt["blocks.0.hook_resid_pre"] - clean["blocks.0.hook_resid_pre"]}
+            if block:
+                before = ports_of(model)[block - 1].write
+                latent = slots(corrupt[before.hook] - clean[before.hook])[:, :, -1]
+                rows[before.writers.stop - 1] = latent @ before.weight[-1]
+            for port in ports.reads:
+                slot = len(port.weight) - 1
+                for row, change in rows.items():
+                    ends = [
+                        nudged_metric(model, pairs, block, port, slot, sign * step * change)
+                        for sign in (1, -1)
+                    ]
+                    slope = (ends[0] - ends[1]) / (2 * step)
+                    found = scores.per_example[:, row, port.readers.start + slot]
+                    torch.testing.assert_close(found, slope.float(), rtol=1e-4, atol=1e-6)
+                    slopes.append(slope.abs().max().item())
+    assert sum(slope > 1e-3 for slope in slopes) > len(slopes) / 2, "the slopes are not all zero"
+
+
+@pytest.mark.parametrize("norm", ["rms", "layer"])
+def test_scores_leaving_embed_sum_to_the_gradient_at_the_embedding(random_case, norm: str) -> None:
+    """`Σ_readers score(embed, reader) = ⟨Δ_embed, ∂metric/∂embed⟩`, with autograd's own gradient."""
+    case = random_case("*-*-", norm=norm)
+    ends = [
+        embedding_stream(case.model, side.ids).detach() for side in (case.pairs.clean, case.pairs.corrupt)
+    ]
+    stream = ends[0].clone().requires_grad_()
+    metric = logit_diff(record(case.model, stream, case.pairs.position).logits, case.pairs)
+    (gradient,) = torch.autograd.grad(metric.sum(), stream)
+    expected = ((ends[1] - ends[0]) * gradient).sum((1, 2))
+    assert expected.abs().max() > 0.1
+    torch.testing.assert_close(eap(case.model, case.pairs).per_example[:, 0].sum(-1), expected.float())
+
+
+def test_the_completeness_gap_closes_with_more_steps(random_case) -> None:
+    case = random_case()
+    gaps = [
+        eap_ig(case.model, case.pairs, steps=steps).metadata["completeness_gap_relative"]
+        for steps in (2, 10, 80)
+    ]
+    assert gaps[0] > 5 * gaps[1] > 25 * gaps[2]
+    assert gaps[2] < 1e-3
+
+
+def test_eap_becomes_exact_as_corrupt_approaches_clean(random_case) -> None:
+    """The error of a first-order estimate falls tenfold when the change does."""
+    errors = []
+    for size in (1e-1, 1e-2, 1e-3):
+        case = random_case(n=3)
+        model, pairs = case.model, case.pairs
+        with torch.no_grad():
+            # Every corrupt token is a new row of the vocabulary near the clean one.
+            old, new = pairs.clean.ids, pairs.corrupt.ids
+            differing = old != new
+            direction = torch.randn(
+                int(differing.sum()), 24, generator=torch.Generator().manual_seed(1)
+            ).double()
+            model.embed.W_E = torch.nn.Parameter(
+                torch.cat([model.embed.W_E, model.embed.W_E[old[differing]] + size * direction])
+            )
+            near = old.clone()
+            near[differing] = torch.arange(20, 20 + int(differing.sum()))
+        pairs = dataclasses.replace(pairs, corrupt=dataclasses.replace(pairs.corrupt, ids=near))
+        measured, estimated = exact(model, pairs).per_example, eap(model, pairs).per_example
+        errors.append(((measured - estimated).norm() / measured.norm()).item())
+    assert errors[0] > 5 * errors[1] > 25 * errors[2]
+    assert errors[2] < 0.01
+
+
+def test_equal_sides_score_zero_everywhere(random_case, method) -> None:
+    case = random_case()
+    same = dataclasses.replace(case.pairs, corrupt=case.pairs.clean)
+    assert method(case.model, same).per_example.abs().max() < 1e-12
+
+
+def test_scores_do_not_depend_on_the_batch_size(random_case, method) -> None:
+    case = random_case()
+    whole, single = (method(case.model, case.pairs, batch_size=size).per_example for size in (32, 1))
+    assert whole.abs().max() > 0.1
+    torch.testing.assert_close(whole, single)
+
+
+def test_scores_do_not_depend_on_what_stands_behind_the_position(random_case, method) -> None:
+    case = random_case()
+    wider = torch.full((len(case.pairs), 4), 7)
+
+    def padded(side):
+        ids = torch.cat([torch.where(side.mask, side.ids, torch.tensor(13)), wider], dim=1)
+        mask = torch.cat([side.mask, torch.zeros_like(wider, dtype=torch.bool)], dim=1)
+        return dataclasses.replace(side, ids=ids, mask=mask)
+
+    other = dataclasses.replace(
+        case.pairs, clean=padded(case.pairs.clean), corrupt=padded(case.pairs.corrupt)
+    )
+    torch.testing.assert_close(
+        method(case.model, case.pairs).per_example, method(case.model, other).per_example
+    )
+
+
+def test_scores_are_zero_where_there_is_no_edge(random_case, method) -> None:
+    case = random_case()
+    scores = method(case.model, case.pairs)
+    assert scores.per_example[:, ~torch.from_numpy(scores.graph.mask)].abs().max() == 0
+
+
+@pytest.mark.parametrize("pattern", ["*", "-", "-*", "**-", "*--"])
+def test_every_pattern_satisfies_completeness(random_case, pattern: str) -> None:
+    case = random_case(pattern, n=3)
+    scores = eap_ig(case.model, case.pairs, steps=60)
+    assert scores.metadata["completeness_gap_relative"] < 5e-3
+    assert scores.per_example.shape[1:] == Graph.of(case.model).mask.shape
+
+
+def test_another_metric_gives_other_scores(random_case) -> None:
+    case = random_case()
+    scores = eap(case.model, case.pairs, answer_log_prob)
+    assert scores.metric == "answer_log_prob"
+    assert not torch.allclose(scores.values, eap(case.model, case.pairs).values, rtol=0.1)
+
+
+def test_the_model_is_left_as_it_was(random_case, method) -> None:
+    """Gradient flags, gradients, hooks and mode: after success and after an error in the metric."""
+    case = random_case()
+    model = case.model.eval()
+    model.embed.W_E.requires_grad_(False)
+
+    def state() -> tuple[object, ...]:
+        parameters = list(model.parameters())
+        return (
+            [parameter.requires_grad for parameter in parameters],
+            [parameter.grad for parameter in parameters],
+            [(len(point._forward_hooks), len(point.fwd_hooks)) for point in model.hook_dict.values()],
+            [module.training for module in model.modules()],
+            torch.is_grad_enabled(),
+        )
+
+    def broken(logits: Tensor, pairs: TokenPairs) -> Tensor:
+        raise RuntimeError("broken metric")
+
+    before = state()
+    method(model, case.pairs)
+    assert state() == before
+    with pytest.raises(RuntimeError, match="broken metric"):
+        method(model, case.pairs, metric=broken)
+    assert state() == before
+
+
+def test_gradients_are_found_even_where_the_caller_switched_them_off(random_case) -> None:
+    case = random_case()
+    with torch.no_grad():
+        off = eap(case.model, case.pairs)
+    torch.testing.assert_close(off.values, eap(case.model, case.pairs).values)
+
+
+def test_a_hooked_model_is_refused(random_case, method) -> None:
+    case = random_case()
+    with (
+        case.model.hooks(fwd_hooks=[("hook_embed", lambda x, hook: None)]),
+        pytest.raises(InputError, match="hooks on hook_embed"),
+    ):
+        method(case.model, case.pairs)
+
+
+def test_bad_arguments_are_refused_with_the_reason(random_case) -> None:
+    case = random_case()
+    with pytest.raises(InputError, match="steps is 0"):
+        eap_ig(case.model, case.pairs, steps=0)
+    with pytest.raises(InputError, match="batch_size is 0"):
+        eap(case.model, case.pairs, batch_size=0)
+    with pytest.raises(InputError, match="no pairs"):
+        eap(case.model, case.pairs[0:0])

@@ -1,0 +1,106 @@
+"""Reports: numbers that can be computed by hand, and controls."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from circuits.bootstrap import interval
+from circuits.circuit import Circuit
+from circuits.eap import eap
+from circuits.faithfulness import Curve, default_sizes, evaluate, faithfulness_curve
+from circuits.forward import metric_of
+from circuits.graph import Graph
+from circuits.metrics import answer_log_prob, logit_diff
+from data_gen.errors import InputError
+
+
+def test_metrics_are_what_their_names_say(random_case) -> None:
+    pairs = random_case(n=2).pairs
+    pairs = dataclasses.replace(pairs, clean_answer=torch.tensor([0, 2]), corrupt_answer=torch.tensor([1, 0]))
+    logits = torch.tensor([[3.0, 1.0, 0.0], [1.0, 0.0, 0.5]])
+    assert logit_diff(logits, pairs).tolist() == [2.0, -0.5]
+    expected = [3 - np.log(np.exp([3, 1, 0]).sum()), 0.5 - np.log(np.exp([1, 0, 0.5]).sum())]
+    assert answer_log_prob(logits, pairs).tolist() == pytest.approx(expected)
+
+
+def test_the_whole_graph_is_faithful_and_leaves_nothing_outside(random_case) -> None:
+    case = random_case(n=12)
+    graph = Graph.of(case.model)
+    report = evaluate(case.model, Circuit(graph, graph.edges), case.pairs, random_circuits=2)
+    assert report.faithfulness.value == pytest.approx(1)
+    assert report.completeness.value == pytest.approx(0)
+    # A random circuit of all edges is the whole graph again.
+    assert report.random.mean == pytest.approx(1)
+
+
+def test_faithfulness_is_a_ratio_of_means_over_pairs(random_case) -> None:
+    case = random_case(n=12)
+    graph = Graph.of(case.model)
+    circuit = Circuit(graph, graph.edges[::2])
+    clean, corrupt, alone = metric_of(
+        case.model, [Circuit(graph, graph.edges), Circuit(graph, ()), circuit], case.pairs, logit_diff
+    ).mean(1)
+    report = evaluate(case.model, circuit, case.pairs, random_circuits=3)
+    assert report.faithfulness.value == pytest.approx(float((alone - corrupt) / (clean - corrupt)), rel=1e-5)
+    assert report.faithfulness.low < report.faithfulness.value < report.faithfulness.high
+    assert 0 < report.faithfulness.value < 1
+
+
+def test_reports_are_reproducible_and_depend_on_the_seed(random_case) -> None:
+    case = random_case(n=12)
+    graph = Graph.of(case.model)
+    circuit = Circuit(graph, graph.edges[:30])
+    first, again, other = (
+        evaluate(case.model, circuit, case.pairs, random_circuits=4, seed=s) for s in (0, 0, 1)
+    )
+    assert first == again
+    assert first.random != other.random
+    json.dumps(first.to_json(), allow_nan=False)
+
+
+def test_the_curve_ends_at_one_and_agrees_with_evaluate(random_case) -> None:
+    case = random_case(n=12)
+    scores = eap(case.model, case.pairs)
+    curve = faithfulness_curve(case.model, scores, case.pairs, random_circuits=3)
+    assert [point.n_edges for point in curve.points] == [1, 2, 5, 10, 20, 50, len(scores.graph.edges)]
+    assert curve.points[-1].faithfulness.value == pytest.approx(1)
+    assert curve.points[-1].random.low == pytest.approx(1)
+    from circuits.select import top_edges
+
+    report = evaluate(case.model, top_edges(scores, 20), case.pairs, random_circuits=3)
+    here = next(point for point in curve.points if point.n_edges == 20)
+    assert here.faithfulness.value == pytest.approx(report.faithfulness.value)
+    assert here.random.mean == pytest.approx(report.random.mean)
+    assert Curve.from_json(json.loads(json.dumps(curve.to_json()))) == curve
+
+
+def test_default_sizes_end_with_all_edges() -> None:
+    assert default_sizes(50) == (1, 2, 5, 10, 20, 50)
+    assert default_sizes(60) == (1, 2, 5, 10, 20, 50, 60)
+
+
+def test_a_model_that_does_not_tell_the_sides_apart_is_refused(random_case) -> None:
+    case = random_case()
+    same = dataclasses.replace(case.pairs, corrupt=case.pairs.clean)
+    graph = Graph.of(case.model)
+    with pytest.raises(InputError, match="does not tell clean from corrupt"):
+        evaluate(case.model, Circuit(graph, graph.edges), same)
+    # A difference that is noise over the pairs is no difference either.
+    with torch.no_grad():
+        swapped = dataclasses.replace(
+            case.pairs, clean_answer=torch.full((5,), 1), corrupt_answer=torch.full((5,), 1)
+        )
+    with pytest.raises(InputError, match="does not tell clean from corrupt"):
+        evaluate(case.model, Circuit(graph, graph.edges), swapped)
+
+
+def test_a_bootstrap_interval_has_the_width_of_the_normal_one() -> None:
+    values = np.random.default_rng(0).normal(3.0, 2.0, size=400)
+    low, high = interval(values, seed=1)
+    assert low < values.mean() < high
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)

@@ -1,0 +1,90 @@
+"""Running only a circuit's edges, and `exact` against it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from circuits.circuit import Circuit
+from circuits.exact import exact
+from circuits.forward import metric_of, run_circuit
+from circuits.graph import Edge, Graph
+from circuits.metrics import logit_diff
+from data_gen.errors import InputError
+
+PATTERNS = ["*-*-", "**", "-*-", "-", "*"]
+
+
+def logits(case, side):
+    with torch.no_grad():
+        return case.model(side.ids)[torch.arange(len(case.pairs)), case.pairs.position]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_all_edges_are_the_model_and_none_is_the_corrupt_run(random_case, pattern: str) -> None:
+    case = random_case(pattern)
+    graph = Graph.of(case.model)
+    clean, corrupt = logits(case, case.pairs.clean), logits(case, case.pairs.corrupt)
+    assert (clean - corrupt).abs().max() > 0.1
+    torch.testing.assert_close(run_circuit(case.model, Circuit(graph, graph.edges), case.pairs), clean)
+    torch.testing.assert_close(run_circuit(case.model, Circuit(graph, ()), case.pairs), corrupt)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_exact_is_the_model_without_one_edge(random_case, pattern: str) -> None:
+    """The naive way: run all edges but one, for every edge."""
+    case = random_case(pattern)
+    graph = Graph.of(case.model)
+    fast = exact(case.model, case.pairs, rows=7)
+    without = [Circuit(graph, tuple(other for other in graph.edges if other != edge)) for edge in graph.edges]
+    slow = metric_of(case.model, without, case.pairs, logit_diff) - logit_diff(
+        logits(case, case.pairs.clean), case.pairs
+    )
+    assert slow.abs().max() > 0.1
+    torch.testing.assert_close(fast.of_edges(), slow.T.float(), rtol=1e-4, atol=1e-5)
+
+
+def test_q_k_and_v_of_one_head_have_inputs_of_their_own(random_case) -> None:
+    """An edge into `v` leaves the head's attention pattern at the corrupt run's."""
+    case = random_case("*")
+    graph = Graph.of(case.model)
+    circuit = Circuit(graph, (Edge("embed", "blocks.0.attn.v.1"), Edge("blocks.0.attn.head.1", "logits")))
+    _, corrupt = case.model.run_with_cache(case.pairs.corrupt.ids)
+    _, clean = case.model.run_with_cache(case.pairs.clean.ids)
+    name = "blocks.0.attn"
+    q, k, v = (corrupt[f"{name}.hook_{port}"].clone() for port in "qkv")
+    v[:, :, 1] = clean[f"{name}.hook_v"][:, :, 1]
+    z = case.model.blocks[0].attn.attend(q, k, v)
+    moved = (z - corrupt[f"{name}.hook_z"])[:, :, 1] @ case.model.blocks[0].attn.W_O[1]
+    rows = torch.arange(len(case.pairs))
+    everywhere = case.model.unembed(case.model.ln_final(corrupt["blocks.0.hook_resid_post"] + moved)).detach()
+    expected = everywhere[rows, case.pairs.position]
+    torch.testing.assert_close(run_circuit(case.model, circuit, case.pairs), expected)
+
+
+def test_dead_ends_change_nothing(random_case) -> None:
+    case = random_case()
+    graph = Graph.of(case.model)
+    path = (Edge("embed", "blocks.0.attn.v.1"), Edge("blocks.0.attn.head.1", "logits"))
+    dead = (Edge("blocks.0.attn.head.0", "logits"), Edge("embed", "blocks.2.attn.q.0"))
+    with_dead, without = (
+        run_circuit(case.model, Circuit(graph, edges), case.pairs) for edges in ((*path, *dead), path)
+    )
+    assert torch.equal(with_dead, without)
+    assert not torch.allclose(without, logits(case, case.pairs.corrupt))
+
+
+def test_many_circuits_at_once_equal_each_alone(random_case) -> None:
+    case = random_case()
+    graph = Graph.of(case.model)
+    circuits = [Circuit(graph, graph.edges[::step]) for step in (1, 2, 3)]
+    together = metric_of(case.model, circuits, case.pairs, logit_diff, batch_size=2)
+    alone = [logit_diff(run_circuit(case.model, circuit, case.pairs), case.pairs) for circuit in circuits]
+    torch.testing.assert_close(together, torch.stack(alone).float())
+
+
+def test_a_circuit_of_another_model_is_refused(random_case) -> None:
+    case = random_case("*-")
+    graph = Graph(pattern="*-*-", n_heads=3)
+    with pytest.raises(InputError, match="belongs to a model of pattern"):
+        run_circuit(case.model, Circuit(graph, graph.edges), case.pairs)

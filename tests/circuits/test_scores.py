@@ -1,0 +1,102 @@
+"""EdgeScores, Circuit and selection: files and order."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from circuits.circuit import Circuit
+from circuits.eap import eap
+from circuits.graph import Edge, Graph
+from circuits.scores import EdgeScores
+from circuits.select import top_edges
+from data_gen.errors import InputError
+
+GRAPH = Graph(pattern="*", n_heads=1)
+
+
+def scores(*rows: list[float]) -> EdgeScores:
+    """Scores of `embed -> q, k, v, logits` and `head -> logits`, one row per example."""
+    per_example = torch.zeros(len(rows), 2, 4)
+    per_example[:, torch.from_numpy(GRAPH.mask)] = torch.tensor(rows)
+    return EdgeScores(
+        graph=GRAPH, per_example=per_example, method="eap", metric="logit_diff", edit="schema.table"
+    )
+
+
+def test_the_table_holds_means_intervals_and_sign_consistency() -> None:
+    found = scores([1.0, -4.0, 0.0, 0.0, 0.5], [3.0, -4.0, 0.0, 0.0, -1.0]).table(3)
+    assert [row["edge"] for row in found] == [
+        "embed -> blocks.0.attn.k.0",
+        "embed -> blocks.0.attn.q.0",
+        "blocks.0.attn.head.0 -> logits",
+    ]
+    assert [row["score"] for row in found] == [-4.0, 2.0, -0.25]
+    assert (found[0]["low"], found[0]["high"]) == (-4.0, -4.0)
+    assert found[1]["low"] == 1.0
+    assert found[1]["high"] == 3.0
+    assert [row["same_sign"] for row in found] == [1.0, 1.0, 0.5]
+
+
+def test_the_top_edges_are_those_of_largest_absolute_mean() -> None:
+    circuit = top_edges(scores([1.0, -4.0, 0.0, 3.0, 2.0]), 2)
+    assert circuit.edges == (Edge("embed", "blocks.0.attn.k.0"), Edge("embed", "logits"))
+    assert circuit.metadata["scores"] == {"embed -> blocks.0.attn.k.0": -4.0, "embed -> logits": 3.0}
+
+
+def test_connected_drops_dead_ends_and_adds_nothing() -> None:
+    circuit = top_edges(scores([1.0, -4.0, 0.0, 3.0, 2.0]), 2, connected=True)
+    assert circuit.edges == (Edge("embed", "logits"),)
+
+
+@pytest.mark.parametrize("n", [0, 6])
+def test_an_impossible_number_of_edges_is_refused(n: int) -> None:
+    with pytest.raises(InputError, match=f"n is {n}, expected 1 to 5"):
+        top_edges(scores([1.0, 1.0, 1.0, 1.0, 1.0]), n)
+
+
+def test_scores_read_back_as_they_were_written(random_case, tmp_path: Path) -> None:
+    case = random_case()
+    written = eap(case.model, case.pairs)
+    written.save(tmp_path)
+    read = EdgeScores.load(tmp_path)
+    assert torch.equal(read.per_example, written.per_example)
+    for name in ("graph", "method", "metric", "edit", "metadata"):
+        assert getattr(read, name) == getattr(written, name)
+
+
+def test_scores_cut_short_or_of_another_graph_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"scores\.json"):
+        EdgeScores.load(tmp_path)
+    scores([1.0, 1.0, 1.0, 1.0, 1.0]).save(tmp_path)
+    sidecar = json.loads((tmp_path / "scores.json").read_text())
+    (tmp_path / "scores.json").write_text(json.dumps({**sidecar, "graph": {"pattern": "**", "n_heads": 1}}))
+    with pytest.raises(InputError, match="has shape"):
+        EdgeScores.load(tmp_path)
+    tensors = tmp_path / "scores.safetensors"
+    tensors.write_bytes(tensors.read_bytes()[:-8])
+    with pytest.raises(InputError, match="no whole edge scores"):
+        EdgeScores.load(tmp_path)
+
+
+def test_a_circuit_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    circuit = top_edges(scores([1.0, -4.0, 0.0, 3.0, 2.0]), 3)
+    circuit.save(tmp_path / "circuit.json")
+    read = Circuit.load(tmp_path / "circuit.json")
+    assert (read.graph, read.edges, read.metadata) == (circuit.graph, circuit.edges, circuit.metadata)
+
+
+def test_a_circuit_and_its_complement_are_all_edges() -> None:
+    circuit = Circuit(GRAPH, (GRAPH.edges[3], GRAPH.edges[1], GRAPH.edges[1]))
+    assert circuit.edges == (GRAPH.edges[1], GRAPH.edges[3])
+    assert sorted((*circuit.edges, *circuit.complement().edges)) == sorted(GRAPH.edges)
+
+
+def test_a_file_that_is_no_circuit_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "circuit.json"
+    path.write_text('{"graph": {"pattern": "*"}}')
+    with pytest.raises(InputError, match="is not a circuit"):
+        Circuit.load(path)

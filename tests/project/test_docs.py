@@ -1,0 +1,45 @@
+"""Documents cannot drift: their commands parse, their paths exist, their figures are the code's."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tinysql.cli import NOUNS, Parser
+from tinysql.floors import load_ours
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS = [
+    (path.name, line.strip().removeprefix("$ "))
+    for path in DOCUMENTS
+    for block in re.findall(r"```(?:sh|console|bash)?\n(.*?)```", path.read_text(), re.DOTALL)
+    for line in block.splitlines()
+    if re.match(r"(\$ )?tinysql \w", line.strip())
+]
+
+
+def test_the_documents_show_commands() -> None:
+    assert {command.split()[1] for _, command in COMMANDS} == set(NOUNS)
+
+
+@pytest.mark.parametrize(("document", "command"), COMMANDS, ids=[command for _, command in COMMANDS])
+def test_a_command_in_a_document_parses(document: str, command: str) -> None:
+    noun, *arguments = shlex.split(command.partition("  #")[0])[1:]
+    parser = Parser(prog=noun)
+    load_ours(NOUNS[noun].module).add_arguments(parser)
+    assert hasattr(parser.parse_args(arguments), "call")
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=[path.name for path in DOCUMENTS])
+def test_a_link_to_a_file_leads_somewhere(path: Path) -> None:
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", path.read_text())
+    assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_every_module_of_the_flow_table_exists() -> None:
+    table = (ROOT / "docs" / "architecture.md").read_text()
+    rooms = re.findall(r"`((?:data_gen|tinysql|saes|circuits|transfer)/[\w/]*(?:\.py)?)`", table)
+    assert len(rooms) >= 15
+    assert [room for room in rooms if not (ROOT / room).exists()] == []
