@@ -192,7 +192,7 @@ def _start(values: Float[Tensor, "token d_in"], config: SAEConfig, *, hook: str,
         metadata=sae_lens.saes.sae.SAEMetadata(model_name=model_name, hook_name=hook, prepend_bos=False),
     )
     # sae-lens draws the first weights from the global generator of the CPU.
-    with __import__('contextlib').nullcontext():
+    with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
         sae = sae_lens.TopKTrainingSAE(sae_config).to(values.device)
     trainer_config = sae_lens.config.SAETrainerConfig(

@@ -42,8 +42,8 @@ def steps(out: Path, recipe: str, seed: int) -> Iterator[Step]:
             out / "circuits" / edit / "circuit.json",
         )
         yield Step(
-            "evaluate it beside random circuits",
-            ["circuit", "eval", run, "--edit", edit, "--seed", str(seed)],
+            "evaluate it on other pairs, beside random circuits",
+            ["circuit", "eval", run, "--edit", edit],
             out / "circuits" / edit / "report.json",
         )
     yield Step(

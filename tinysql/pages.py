@@ -73,7 +73,12 @@ def training_figure(records: list[dict[str, Any]]) -> Figure:
     at_peak = [record["tokens"] for record in records if record["lr"] >= peak * (1 - 1e-9)]
     if at_peak[-1] < records[-1]["tokens"]:
         mark = {"dash": "dot", "color": GREY}
-        figure.add_vline(x=at_peak[-1], line=mark, annotation_text="learning rate decays")
+        figure.add_vline(
+            x=at_peak[-1],
+            line=mark,
+            annotation_text="learning rate decays",
+            annotation_position="bottom left",
+        )
     figure.update_layout(
         title="Loss and held-back accuracy during training",
         template="plotly_white",
@@ -83,7 +88,7 @@ def training_figure(records: list[dict[str, Any]]) -> Figure:
         yaxis={"title": "loss (nats per token, log scale)", "type": "log"},
         yaxis2={"title": "share of rows right", "overlaying": "y", "side": "right", "range": [0, 1.03]},
     )
-    figure.update_layout(yaxis2_showgrid=False)
+    figure.update_layout(yaxis2={"showgrid": False, "tickvals": [0, 0.2, 0.4, 0.6, 0.8, 1]})
     return figure
 
 

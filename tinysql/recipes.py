@@ -60,7 +60,7 @@ def tiny() -> Recipe:
         probe_rows=32,
         train=TrainConfig(
             model=ModelConfig(pattern="*-*-", d_model=32, n_heads=2, n_ctx=160),
-            vocab_size=512,
+            vocab_size=800,
             hold_steps=60,
             decay_steps=20,
             warmup_steps=5,

@@ -10,6 +10,7 @@ import torch
 from data_gen.errors import InputError
 from saes.activations import Activations
 from saes.alignment import Alignment, align, truth
+from saes.controls import random_sae
 from saes.disk import SAE, stock
 from saes.scoring import Halves, resample_f1
 from tinysql.models.config import ModelConfig
@@ -94,6 +95,16 @@ def test_controls_find_less(alignment: Alignment) -> None:
     assert controls["random SAE"].fvu > 0.3  # type: ignore[operator]
 
 
+def test_the_random_sae_has_the_shape_and_nothing_else(sae: SAE) -> None:
+    control, mean = random_sae(sae, torch.full((WIDTH,), 3.0), seed=0), torch.full((WIDTH,), 3.0)
+    torch.testing.assert_close(control.W_dec.norm(dim=1), torch.ones(WIDTH))
+    assert torch.equal(control.W_enc, control.W_dec.T)
+    assert torch.equal(control.b_dec, mean)
+    assert float((control.W_dec * sae.W_dec).sum(1).abs().max()) < 0.7
+    assert control.cfg.k == sae.cfg.k
+    assert torch.equal(sae.W_dec, rotation())
+
+
 def test_choices_do_not_look_at_the_half_they_are_judged_on(
     alignment: Alignment, sae: SAE, activations: Activations
 ) -> None:
@@ -106,6 +117,8 @@ def test_choices_do_not_look_at_the_half_they_are_judged_on(
     for one, two in zip(alignment.sae.roles, other.sae.roles, strict=True):
         assert (one.role, one.latent, one.threshold) == (two.role, two.latent, two.threshold)
     assert other.sae.slot_coverage < 0.3
+    roles_of = [{latent.latent: latent.role for latent in a.latents} for a in (alignment, other)]
+    assert roles_of[0] == roles_of[1]
 
 
 def test_choices_are_made_on_the_other_half(sae: SAE, activations: Activations) -> None:
@@ -146,15 +159,14 @@ def test_json_gives_the_same_alignment_back(alignment: Alignment) -> None:
 def test_the_strongest_tokens_are_each_from_another_example(
     alignment: Alignment, activations: Activations
 ) -> None:
-    best = alignment.latents[0]
-    assert len({top.example for top in best.top}) == len(best.top) == 6
-    assert all(top.role == best.role for top in best.top)
-    strengths = [top.activation for top in best.top]
-    assert strengths == sorted(strengths, reverse=True)
-    row = best.top[0].example * LENGTH + best.top[0].position
-    assert float((activations.values @ rotation().T)[row, best.latent]) == pytest.approx(
-        strengths[0], abs=1e-5
-    )
+    for best in alignment.latents[:20]:
+        planted = (activations.values @ rotation().T)[:, best.latent].reshape(EXAMPLES, LENGTH)
+        strengths = [top.activation for top in best.top]
+        assert strengths == pytest.approx(planted.max(1).values.topk(len(best.top)).values.tolist(), abs=1e-5)
+        assert len({top.example for top in best.top}) == len(best.top)
+        for top in best.top:
+            assert float(planted[top.example, top.position]) == pytest.approx(top.activation, abs=1e-5)
+            assert top.role == activations.roles[top.example * LENGTH + top.position]
 
 
 def test_the_same_seed_gives_the_same_alignment(

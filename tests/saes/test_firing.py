@@ -42,6 +42,7 @@ def test_the_best_threshold_is_the_best_of_all(latents: Tensor, roles: Tensor) -
 def test_detection_counts_each_pair_at_its_own_threshold(latents: Tensor, roles: Tensor) -> None:
     threshold = torch.rand(N_LATENTS, N_ROLES, generator=torch.Generator().manual_seed(1))
     threshold[1, 1] = torch.inf
+    threshold[0], threshold[3] = 0.5, 0.75
     firings = Firings.from_dense(latents)
     found = detect(firings, roles, threshold)
     for j in range(N_LATENTS):
