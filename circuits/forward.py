@@ -26,7 +26,7 @@ from tinysql.models.hybrid import HybridLM
 from tinysql.models.layers import Norm
 from tinysql.tokens import TokenPairs
 
-Changes = dict[int, Tensor]
+ChangeByRow = dict[int, Tensor]
 """By row of a score matrix: writer now - writer in the corrupt run, `[batch seq d_model]`; absent when zero."""
 
 
@@ -39,12 +39,15 @@ def metric_of(
     Raises `InputError` for a circuit of another graph, no pairs, or hooks on the model.
     """
     masks = [live_mask(model, circuit) for circuit in circuits]
+    # Circuits with the same live edges, above all those with none, are run once.
+    distinct = {mask.tobytes(): mask for mask in masks}
+    places = [list(distinct).index(mask.tobytes()) for mask in masks]
     found = []
     with frozen(model), torch.no_grad():
         for batch in batched(model, pairs, batch_size):
             stage = Stage(model, batch)
-            found.append(torch.stack([metric(stage.logits(mask), batch) for mask in masks]))
-    return torch.cat(found, dim=1).float().cpu()
+            found.append(torch.stack([metric(stage.logits(mask), batch) for mask in distinct.values()]))
+    return torch.cat(found, dim=1)[places].float().cpu()
 
 
 def run_circuit(model: HybridLM, circuit: Circuit, pairs: TokenPairs) -> Float[Tensor, "example d_vocab"]:
@@ -84,7 +87,7 @@ class Stage:
         """Logits with the edges of a live `mask` `[writer, reader]` carrying clean values."""
         if not mask[:, -1].any():
             return self.corrupt.logits
-        changes: Changes = {0: self.embedding if self.tail else at(self.embedding, self.position)}
+        changes: ChangeByRow = {0: self.embedding if self.tail else at(self.embedding, self.position)}
         for index, ports in enumerate(ports_of(self.model)):
             played = self._play(index, ports, mask, changes) if mask[:, ports.readers].any() else {}
             if index == self.tail - 1:
@@ -94,7 +97,7 @@ class Stage:
         logits: Tensor = self.model.unembed(self.model.ln_final(stream))
         return logits[:, 0]
 
-    def _play(self, index: int, ports: BlockPorts, mask: np.ndarray, changes: Changes) -> Changes:
+    def _play(self, index: int, ports: BlockPorts, mask: np.ndarray, changes: ChangeByRow) -> ChangeByRow:
         """Change of every writer of a block that has a live reader, at the positions still needed."""
         block, resid = blocks_of(self.model)[index], self.corrupt.resid[index]
         incoming = [mask[:, port.readers] for port in ports.reads]
@@ -117,7 +120,7 @@ def _reread(
     corrupt: Slots,
     weight: Float[Tensor, "slot d_model width"],
     rows: np.ndarray,
-    changes: Changes,
+    changes: ChangeByRow,
 ) -> Slots:
     """Outputs of reader ports whose incoming edges are the columns of `rows` `[writer, slot]`."""
     writers, moved = np.flatnonzero(rows.any(1)).tolist(), np.flatnonzero(rows.any(0)).tolist()

@@ -45,11 +45,21 @@ def _found(circuit: Circuit) -> str:
 
 def sentence(report: dict[str, Any]) -> str:
     """A report in words."""
-    here, outside, band = report["faithfulness"], report["completeness"], report["random"]
+    band = report["random"]
     return (
-        f"On {report['n_pairs']} held-out pairs the circuit alone reaches a faithfulness of {here['value']:.2f}"
-        f" (95 % interval {here['low']:.2f} to {here['high']:.2f}; 1 is the full model, 0 the corrupt run), against"
-        f" {band['mean']:.2f} ({band['low']:.2f} to {band['high']:.2f}) for {report['random_circuits']} random circuits"
-        f" of {report['n_edges']} edges; everything outside the circuit reaches {outside['value']:.2f}"
-        f" ({outside['low']:.2f} to {outside['high']:.2f})."
+        f"On {report['n_pairs']} held-out pairs the circuit alone reaches a faithfulness of"
+        f" {_with_interval(report['faithfulness'])}; 1 is the full model, 0 the corrupt run."
+        f" {report['random_circuits']} random circuits of {report['n_edges']} edges reach {_number(band['mean'])} on"
+        f" average (5–95 %: {_number(band['low'])} to {_number(band['high'])}), and everything outside the circuit"
+        f" {_with_interval(report['completeness'])}."
     )
+
+
+def _with_interval(estimate: dict[str, float]) -> str:
+    value, low, high = (_number(estimate[name]) for name in ("value", "low", "high"))
+    return f"{value} (95 % interval {low} to {high})"
+
+
+def _number(value: float) -> str:
+    """Two digits, and no minus in front of a zero."""
+    return f"{round(value, 2) + 0.0:.2f}"

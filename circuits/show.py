@@ -31,8 +31,8 @@ class Point(NamedTuple):
 def show(found: Circuit | EdgeScores, *, top: int = 40, title: str | None = None) -> go.Figure:
     """Draw a circuit, or the `top` edges of scores, as layers: blocks upwards, heads side by side.
 
-    Width is |score|. Blue solid: the edge's corrupt value lowers the metric, so the edge carries the behaviour;
-    orange dashed: it raises it. Without scores all edges look alike. Hover a node or the dot on an edge.
+    Width grows with the root of |score|. Blue solid: the edge's corrupt value lowers the metric, so the edge
+    carries the behaviour; orange dashed: it raises it. Without scores all edges look alike. Hover a node or the dot on an edge.
     """
     circuit = top_edges(found, min(top, len(found.graph.edges))) if isinstance(found, EdgeScores) else found
     graph, weights = circuit.graph, circuit.metadata.get("scores", {})
@@ -64,47 +64,7 @@ def show(found: Circuit | EdgeScores, *, top: int = 40, title: str | None = None
 def faithfulness_figure(curve: Curve, *, title: str | None = None) -> go.Figure:
     """Faithfulness against the number of edges (log scale), above the band of random circuits."""
     sizes = [point.n_edges for point in curve.points]
-    figure = go.Figure()
-    low, high = ([getattr(point.random, end) for point in curve.points] for end in ("low", "high"))
-    figure.add_trace(
-        go.Scatter(
-            x=[*sizes, *reversed(sizes)],
-            y=[*high, *reversed(low)],
-            mode="lines",
-            fill="toself",
-            fillcolor="rgba(85, 85, 85, 0.2)",
-            line={"width": 0},
-            hoverinfo="skip",
-            name=f"{curve.random_circuits} random circuits, 5–95 %",
-        )
-    )
-    figure.add_trace(
-        go.Scatter(
-            x=sizes,
-            y=[point.random.mean for point in curve.points],
-            mode="lines",
-            line={"color": NEUTRAL, "dash": "dot"},
-            name="random circuits, mean",
-        )
-    )
-    values = [point.faithfulness for point in curve.points]
-    figure.add_trace(
-        go.Scatter(
-            x=sizes,
-            y=[value.value for value in values],
-            error_y={
-                "type": "data",
-                "symmetric": False,
-                "array": [value.high - value.value for value in values],
-                "arrayminus": [value.value - value.low for value in values],
-                "thickness": 1.2,
-            },
-            mode="lines+markers",
-            line={"color": LOWERS, "width": 2.5},
-            name=f"top edges by {curve.method}, 95 % interval",
-            hovertemplate="%{x} edges: %{y:.3f}<extra></extra>",
-        )
-    )
+    figure = go.Figure([*_band(curve, sizes), _faithfulness_line(curve, sizes)])
     for level, text in ((1, "full model"), (0, "corrupt run")):
         figure.add_hline(y=level, line={"color": "#222222", "width": 1, "dash": "dash"})
         # Outside the axes, so that no curve runs through the words.
@@ -112,7 +72,7 @@ def faithfulness_figure(curve: Curve, *, title: str | None = None) -> go.Figure:
             x=1.01, xref="paper", xanchor="left", y=level, text=text, showarrow=False, font={"size": 12}
         )
     figure.update_layout(
-        _layout(title or f"Faithfulness on `{curve.edit}`, {curve.n_pairs} held-out pairs, {curve.metric}")
+        _layout(title or f"Faithfulness on {curve.edit}, {curve.n_pairs} held-out pairs, {curve.metric}")
     )
     figure.update_layout(margin={"r": 100})
     figure.update_xaxes(
@@ -127,6 +87,48 @@ def faithfulness_figure(curve: Curve, *, title: str | None = None) -> go.Figure:
     return figure
 
 
+def _band(curve: Curve, sizes: list[int]) -> tuple[go.Scatter, go.Scatter]:
+    """The random circuits' percentiles and mean."""
+    bands = [point.random for point in curve.points]
+    area = go.Scatter(
+        x=[*sizes, *reversed(sizes)],
+        y=[*(band.high for band in bands), *(band.low for band in reversed(bands))],
+        mode="lines",
+        fill="toself",
+        fillcolor="rgba(85, 85, 85, 0.2)",
+        line={"width": 0},
+        hoverinfo="skip",
+        name=f"{curve.random_circuits} random circuits, 5–95 %",
+    )
+    mean = go.Scatter(
+        x=sizes,
+        y=[band.mean for band in bands],
+        mode="lines",
+        line={"color": NEUTRAL, "dash": "dot"},
+        name="random circuits, mean",
+    )
+    return area, mean
+
+
+def _faithfulness_line(curve: Curve, sizes: list[int]) -> go.Scatter:
+    values = [point.faithfulness for point in curve.points]
+    return go.Scatter(
+        x=sizes,
+        y=[value.value for value in values],
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": [value.high - value.value for value in values],
+            "arrayminus": [value.value - value.low for value in values],
+            "thickness": 1.2,
+        },
+        mode="lines+markers",
+        line={"color": LOWERS, "width": 2.5},
+        name=f"top edges by {curve.method}, 95 % interval",
+        hovertemplate="%{x} edges: %{y:.3f}<extra></extra>",
+    )
+
+
 def _has_room(size: int, last: int) -> bool:
     """Whether a tick's number stands clear of the last one's on the log axis."""
     return size == last or last / size > 1.25
@@ -134,7 +136,7 @@ def _has_room(size: int, last: int) -> bool:
 
 def _layout(title: str) -> dict[str, object]:
     return {
-        "title": {"text": title.replace("`", ""), "x": 0.02, "font": {"size": 16}},
+        "title": {"text": title, "x": 0.02, "font": {"size": 16}},
         "font": FONT,
         "width": WIDTH,
         "height": HEIGHT,
@@ -194,7 +196,7 @@ def _line(graph: Graph, edge: Edge, weight: float | None, largest: float) -> go.
     else:
         style = {
             "color": LOWERS if weight < 0 else RAISES,
-            "width": 0.8 + 6 * abs(weight) / largest,
+            "width": 0.8 + 6 * (abs(weight) / largest) ** 0.5,
             "dash": "solid" if weight < 0 else "dash",
         }
     return go.Scatter(x=x, y=y, mode="lines", line=style, opacity=0.75, hoverinfo="skip", showlegend=False)

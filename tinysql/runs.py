@@ -123,7 +123,7 @@ def provenance() -> dict[str, Any]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": platform.processor() or platform.machine(),
         "python": platform.python_version(),
-        "tinysql": metadata.version("tinysql"),
+        "tinysql": _version("tinysql"),
         "versions": {name: _version(name) for name in RECORDED},
     }
 
