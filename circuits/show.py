@@ -32,7 +32,8 @@ def show(found: Circuit | EdgeScores, *, top: int = 40, title: str | None = None
     """Draw a circuit, or the `top` edges of scores, as layers: blocks upwards, heads side by side.
 
     Width grows with the root of |score|. Blue solid: the edge's corrupt value lowers the metric, so the edge
-    carries the behaviour; orange dashed: it raises it. Without scores all edges look alike. Hover a node or the dot on an edge.
+    carries the behaviour; orange dashed: it raises it. Without scores all edges look
+    alike. Hover a node or the dot on an edge.
     """
     circuit = top_edges(found, min(top, len(found.graph.edges))) if isinstance(found, EdgeScores) else found
     graph, weights = circuit.graph, circuit.metadata.get("scores", {})
