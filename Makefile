@@ -5,6 +5,9 @@ RUN := $(VENV)/bin/
 INSTALLED := $(VENV)/.installed
 # No test or demo step needs the network: without this each hub look-up would wait for a time-out.
 export HF_HUB_OFFLINE := 1
+# Keeps freed memory instead of handing it back to the system after every tensor: training steps take less time.
+export MALLOC_MMAP_THRESHOLD_ := 4000000000
+export MALLOC_TRIM_THRESHOLD_ := 4000000000
 
 .PHONY: help demo test format lint types floors unit wheel clean
 

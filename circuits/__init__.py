@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from data_gen.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from circuits.agreement import Agreement as Agreement
+    from circuits.agreement import agreement as agreement
     from circuits.circuit import Circuit as Circuit
     from circuits.eap import eap as eap
     from circuits.eap_ig import eap_ig as eap_ig
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = lazy_exports(
     __name__,
     {
+        "agreement": ["Agreement", "agreement"],
         "circuit": ["Circuit"],
         "eap": ["eap"],
         "eap_ig": ["eap_ig"],

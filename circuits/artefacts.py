@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from circuits.agreement import Agreement, agreement
 from circuits.circuit import Circuit
 from circuits.eap import eap
 from circuits.eap_ig import eap_ig
@@ -75,6 +76,8 @@ class Evaluated(NamedTuple):
 
     report: Report
     curve: Curve
+    agreement: Agreement | None
+    """With `exact`; None when the circuit was found by `exact` itself."""
 
 
 def find_on_run(run: Run, settings: FindSettings, *, device: str = "cpu", overwrite: bool = False) -> Found:
@@ -107,12 +110,14 @@ def eval_on_run(
     *,
     pairs: int = 64,
     random_circuits: int = 20,
+    oracle_pairs: int = 16,
     seed: int | None = None,
     device: str = "cpu",
 ) -> Evaluated:
     """Evaluate the circuit that `find_on_run` wrote, on pairs it was not found on, and write `report.json`.
 
     `seed` draws the pairs, the random circuits and the bootstrap; `None` takes the finding's seed + 1.
+    The first `oracle_pairs` of them are scored by `exact` too, to say how well the circuit's method estimates it.
     Raises `InputError` for the finding's own seed, or as the parts do.
     """
     directory = directory_of(run.path, edit)
@@ -130,15 +135,17 @@ def eval_on_run(
     held_out = tokenizer.encode_pairs(drawn, drop_misaligned=True)
     report = evaluate(model, circuit, held_out, random_circuits=random_circuits, seed=seed)
     curve = faithfulness_curve(model, scores, held_out, random_circuits=random_circuits, seed=seed)
+    agreed = _agreement(model, held_out[:oracle_pairs], settings)
     written = {
         "report": report.to_json(),
         "curve": curve.to_json(),
+        "agreement": agreed.to_json() if agreed is not None else None,
         "seen_in_finding": pairs - len(drawn),
         "refused": list(held_out.refused),
         "made_by": provenance(),
     }
     write_atomic(directory / "report.json", json.dumps(written, indent=1))
-    return Evaluated(report, curve)
+    return Evaluated(report, curve, agreed)
 
 
 def directory_of(run: Path, edit: str) -> Path:
@@ -169,6 +176,13 @@ def _score(model: HybridLM, pairs: TokenPairs, settings: FindSettings) -> EdgeSc
     if settings.method == "eap":
         return eap(model, pairs)
     return eap_ig(model, pairs, steps=settings.steps)
+
+
+def _agreement(model: HybridLM, pairs: TokenPairs, settings: FindSettings) -> Agreement | None:
+    if settings.method == "exact":
+        return None
+    oracle = exact(model, pairs, track=_bar("patching every edge"))
+    return agreement(_score(model, pairs, settings), oracle)
 
 
 def _bar(title: str) -> Callable[[list[Any]], Iterable[Any]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from circuits.faithfulness import Curve, Report
+    from circuits.faithfulness import Curve
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     score = verbs.add_parser("eval", help="run the circuit alone on pairs it was not found on")
     _add_run(score)
     score.add_argument("--pairs", type=int, default=64, help="held-out test pairs (default: 64)")
+    score.add_argument(
+        "--oracle-pairs", type=int, default=16, help="pairs on which every edge is patched too (default: 16)"
+    )
     score.add_argument("--random", type=int, default=20, help="random circuits beside it (default: 20)")
     score.add_argument(
         "--seed", type=int, help="seed of pairs, random circuits and bootstrap (default: find's seed + 1)"
@@ -63,15 +66,19 @@ def call_eval(arguments: argparse.Namespace) -> None:
     from circuits.artefacts import eval_on_run
     from tinysql.runs import open_run
 
-    report, curve = eval_on_run(
+    evaluated = eval_on_run(
         open_run(arguments.run),
         arguments.edit,
         pairs=arguments.pairs,
         random_circuits=arguments.random,
+        oracle_pairs=arguments.oracle_pairs,
         seed=arguments.seed,
         device=arguments.device,
     )
-    print(report_table(report, curve))
+    print(curve_table(evaluated.curve))
+    print(evaluated.report)
+    if evaluated.agreement is not None:
+        print(evaluated.agreement)
 
 
 def call_show(arguments: argparse.Namespace) -> None:
@@ -98,8 +105,8 @@ def edge_table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def report_table(report: Report, curve: Curve) -> str:
-    """Faithfulness of the circuit, then of the top edges at each size, beside random circuits."""
+def curve_table(curve: Curve) -> str:
+    """Faithfulness of the top edges at each size, beside random circuits."""
     lines = [f"{'edges':>8}{'faithfulness':>14}{'95 % interval':>18}{'random':>9}{'5 to 95 %':>18}"]
     for point in curve.points:
         value, band = point.faithfulness, point.random
@@ -107,13 +114,6 @@ def report_table(report: Report, curve: Curve) -> str:
             f"{point.n_edges:>8}{value.value:>14.3f}{_span(value.low, value.high):>18}"
             f"{band.mean:>9.3f}{_span(band.low, band.high):>18}"
         )
-    here, outside = report.faithfulness, report.completeness
-    lines += [
-        f"circuit of {report.n_edges} edges ({report.n_live_edges} live) on {report.n_pairs} held-out pairs: "
-        f"faithfulness {here.value:.3f} ({_span(here.low, here.high)}), "
-        f"random {report.random.mean:.3f} ({_span(report.random.low, report.random.high)})",
-        f"everything outside it: {outside.value:.3f} ({_span(outside.low, outside.high)})",
-    ]
     return "\n".join(lines)
 
 

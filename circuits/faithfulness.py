@@ -34,6 +34,9 @@ class Estimate:
     low: float
     high: float
 
+    def __str__(self) -> str:
+        return f"{_number(self.value)} (95 % interval {_number(self.low)} to {_number(self.high)})"
+
 
 @dataclass(frozen=True)
 class Band:
@@ -42,6 +45,9 @@ class Band:
     mean: float
     low: float
     high: float
+
+    def __str__(self) -> str:
+        return f"{_number(self.mean)} (5-95 %: {_number(self.low)} to {_number(self.high)})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +72,14 @@ class Report:
     random: Band
     random_circuits: int
     seed: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.edit}: {self.n_edges} of {self.n_edges_model} edges on {self.n_pairs} pairs\n"
+            f"  the circuit alone      {self.faithfulness}\n"
+            f"  everything outside it  {self.completeness}\n"
+            f"  {self.random_circuits} random circuits     {self.random}"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -247,3 +261,8 @@ def _ratio_draws(both: np.ndarray, seed: int) -> np.ndarray:
     draws = resampled_means(both, seed=seed)
     ratios: np.ndarray = draws[:, 0] / draws[:, 1]
     return ratios
+
+
+def _number(value: float) -> str:
+    """Three digits, and no minus in front of a zero."""
+    return f"{round(value, 3) + 0.0:.3f}"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from circuits.circuit import Circuit
-from circuits.faithfulness import Curve
+from circuits.faithfulness import Curve, Estimate
 from circuits.show import faithfulness_figure, show
 from data_gen.files import read_json
 from tinysql.report import Section, figure_html
@@ -25,7 +25,7 @@ def _section(directory: Path) -> Section:
     evaluated = directory / "report.json"
     if evaluated.is_file():
         written = read_json(evaluated)
-        parts.insert(1, f"<p>{html.escape(sentence(written['report']))}</p>")
+        parts.insert(1, f"<p>{html.escape(sentence(written))}</p>")
         parts.append(figure_html(faithfulness_figure(Curve.from_json(written["curve"]))))
     return Section(f"Circuit: {directory.name}", "".join(parts), 40)
 
@@ -43,8 +43,9 @@ def _found(circuit: Circuit) -> str:
     )
 
 
-def sentence(report: dict[str, Any]) -> str:
+def sentence(written: dict[str, Any]) -> str:
     """A report in words."""
+    report, agreed = written["report"], written.get("agreement")
     band = report["random"]
     return (
         f"On {report['n_pairs']} held-out pairs the circuit alone reaches a faithfulness of"
@@ -52,14 +53,20 @@ def sentence(report: dict[str, Any]) -> str:
         f" {report['random_circuits']} random circuits of {report['n_edges']} edges reach {_number(band['mean'])} on"
         f" average (5–95 %: {_number(band['low'])} to {_number(band['high'])}), and everything outside the circuit"
         f" {_with_interval(report['completeness'])}."
+        + (
+            f" On {agreed['n_pairs']} of these pairs every edge was patched one at a time: the Pearson correlation of"
+            f" {agreed['method']} with what was measured is {_with_interval(agreed['pearson'])}, and"
+            f" {agreed['top_shared']:.0%} of the top {agreed['top']} edges are the same."
+            if agreed
+            else ""
+        )
     )
 
 
 def _with_interval(estimate: dict[str, float]) -> str:
-    value, low, high = (_number(estimate[name]) for name in ("value", "low", "high"))
-    return f"{value} (95 % interval {low} to {high})"
+    return str(Estimate(**estimate))
 
 
 def _number(value: float) -> str:
-    """Two digits, and no minus in front of a zero."""
-    return f"{round(value, 2) + 0.0:.2f}"
+    """Three digits, and no minus in front of a zero."""
+    return f"{round(value, 3) + 0.0:.3f}"

@@ -40,6 +40,15 @@ class Alignment:
     """A random SAE, the SAE against roles shuffled within each example, and the dimensions of the activation."""
     latents: tuple[LatentScore, ...]
 
+    def __str__(self) -> str:
+        lines = [f"{self.hook}: {self.n_latents} latents on {self.tokens} tokens, {self.dead} never active"]
+        for scores in (self.sae, *self.controls):
+            low, high = scores.coverage_interval
+            lines.append(
+                f"  {scores.name:<18} mean best F1 {scores.coverage:.3f} (95 % interval {low:.3f} to {high:.3f})"
+            )
+        return "\n".join(lines)
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return to_json(self)

@@ -84,10 +84,11 @@ def test_evaluation_draws_other_pairs_than_finding(run: Path) -> None:
 
 def test_the_report_is_a_sentence_with_its_numbers_a_graph_and_a_curve(run: Path) -> None:
     (section,) = sections(run)
-    report = json.loads((run / "circuits" / EDIT / "report.json").read_text())["report"]
+    written = json.loads((run / "circuits" / EDIT / "report.json").read_text())
     assert section.title == f"Circuit: {EDIT}"
-    assert f"faithfulness of {report['faithfulness']['value']:.2f}" in sentence(report)
-    assert sentence(report) in section.html
+    assert f"faithfulness of {written['report']['faithfulness']['value']:.3f}" in sentence(written)
+    assert f"is {written['agreement']['pearson']['value']:.3f}" in sentence(written)
+    assert sentence(written) in section.html
     assert section.html.count("Plotly.newPlot") == 2
     HTMLParser().feed(section.html)
 

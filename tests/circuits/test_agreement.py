@@ -1,0 +1,70 @@
+"""Agreement of two scorings: one on itself, nothing on noise, hand-computed ranks."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from circuits.agreement import agreement
+from circuits.eap_ig import eap_ig
+from circuits.exact import exact
+from circuits.scores import EdgeScores
+from data_gen.errors import InputError
+
+
+@pytest.fixture
+def scored(random_case) -> EdgeScores:  # type: ignore[no-untyped-def]
+    case = random_case()
+    return exact(case.model, case.pairs)
+
+
+def noisy(scores: EdgeScores, change) -> EdgeScores:  # type: ignore[no-untyped-def]
+    edges = torch.from_numpy(scores.graph.mask)
+    values = scores.per_example.clone()
+    values[:, edges] = change(values[:, edges])
+    return replace(scores, per_example=values)
+
+
+def test_scores_agree_with_themselves(scored: EdgeScores) -> None:
+    found = agreement(scored, scored)
+    assert (found.pearson.value, found.pearson.low, found.pearson.high) == pytest.approx((1, 1, 1))
+    assert (found.spearman, found.top_shared) == (pytest.approx(1), 1.0)
+
+
+def test_flipped_signs_keep_ranks_and_turn_the_correlation_round(scored: EdgeScores) -> None:
+    found = agreement(noisy(scored, lambda values: -3 * values), scored)
+    assert found.pearson.value == pytest.approx(-1)
+    assert found.spearman == pytest.approx(1)
+
+
+def test_noise_does_not_agree(scored: EdgeScores) -> None:
+    generator = torch.Generator().manual_seed(0)
+    found = agreement(
+        noisy(scored, lambda v: torch.randn(v.shape, generator=generator).to(v)), scored, top=10
+    )
+    assert abs(found.pearson.value) < 0.4
+    assert abs(found.spearman) < 0.4
+    assert found.top_shared < 0.6
+
+
+def test_three_edges_by_hand(scored: EdgeScores) -> None:
+    def only(first: float, second: float, third: float):  # type: ignore[no-untyped-def]
+        def change(values: torch.Tensor) -> torch.Tensor:
+            values = torch.zeros_like(values)
+            values[:, 0], values[:, 1], values[:, 2] = first, second, third
+            return values
+
+        return change
+
+    # Sizes 3 > 2 > 1 against 2 > 3 > 1: of the oracle's two largest edges both are among the method's two.
+    found = agreement(noisy(scored, only(3, -2, 1)), noisy(scored, only(2, -3, 1)), top=1)
+    assert found.top_shared == 0.0
+    assert agreement(noisy(scored, only(3, -2, 1)), noisy(scored, only(2, -3, 1)), top=2).top_shared == 1.0
+
+
+def test_scorings_of_different_pairs_are_refused(scored: EdgeScores, random_case) -> None:  # type: ignore[no-untyped-def]
+    case = random_case()
+    with pytest.raises(
+        InputError, match="exact on 5 pairs and eap-ig on 3 were not scored on the same pairs"
+    ):
+        agreement(scored, eap_ig(case.model, case.pairs[:3]))
