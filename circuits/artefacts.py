@@ -167,7 +167,7 @@ def load_found(run: Path, edit: str) -> tuple[Circuit, EdgeScores]:
 
 def draw(run: Run, edit: str, n: int, seed: int) -> list[CounterfactualPair]:
     """`n` pairs from the test split of a run's data."""
-    return counterfactuals(replace(run.data, split="test"), edit=edit, n=n, seed=seed)
+    return counterfactuals(run.split("test"), edit=edit, n=n, seed=seed)
 
 
 def _score(model: HybridLM, pairs: TokenPairs, settings: FindSettings) -> EdgeScores:

@@ -8,7 +8,6 @@ Training reads the run's training rows, scoring its test rows, which share no sc
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -108,5 +107,5 @@ def found(run_path: Path) -> list[str]:
 
 
 def _tokens(run: Run, tokenizer: Tokenizer, split: Literal["train", "test"], rows: int) -> Tokens:
-    data = replace(run.data, split=split)
+    data = run.split(split)
     return tokenizer.encode([make_example(data, index) for index in range(rows)])

@@ -7,7 +7,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
+from data_gen.config import DataConfig, Split
 from data_gen.errors import InputError
-from data_gen.example import DataConfig
 from data_gen.files import read_json, write_atomic
 from tinysql.config import from_json, to_json
 from tinysql.models.config import ModelConfig
@@ -43,6 +43,10 @@ class Run:
     def data(self) -> DataConfig:
         """How the training rows were made; its other splits share no schema with them."""
         return self.recipe.data
+
+    def split(self, name: Split) -> DataConfig:
+        """How rows of a split are made: `train`, `test` (unseen schemas) or `names` (unseen names)."""
+        return replace(self.data, split=name)
 
     def load(self, device: torch.device | str = "cpu") -> tuple[HybridLM, Tokenizer]:
         """The trained model, in evaluation mode, and its tokenizer."""

@@ -18,8 +18,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def call(arguments: argparse.Namespace) -> None:
-    from dataclasses import replace
-
     from data_gen.errors import InputError
     from data_gen.files import write_atomic
     from tinysql.devices import find_device
@@ -30,7 +28,7 @@ def call(arguments: argparse.Namespace) -> None:
         raise InputError(f"--rows is {arguments.rows}", hint="grade at least one row")
     run = open_run(arguments.run)
     model, tokenizer = run.load(find_device(arguments.device))
-    report = grade_model(model, tokenizer, replace(run.data, split=arguments.split), rows=arguments.rows)
+    report = grade_model(model, tokenizer, run.split(arguments.split), rows=arguments.rows)
     (run.path / "eval").mkdir(exist_ok=True)
     write_atomic(
         run.path / "eval" / f"{arguments.split}.json",
