@@ -11,13 +11,15 @@ from tinysql.floors import load_ours
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
-COMMANDS = [
-    (path.name, line.strip().removeprefix("$ "))
-    for path in DOCUMENTS
-    for block in re.findall(r"```(?:sh|console|bash)?\n(.*?)```", path.read_text(), re.DOTALL)
-    for line in block.splitlines()
-    if re.match(r"(\$ )?tinysql \w", line.strip())
-]
+
+
+def fenced(path: Path) -> list[str]:
+    """The lines of a document's code blocks."""
+    blocks = path.read_text().split("```")[1::2]
+    return [line for block in blocks for line in block.splitlines()[1:]]
+
+
+COMMANDS = [(path.name, line) for path in DOCUMENTS for line in fenced(path) if re.match(r"tinysql \w", line)]
 
 
 def test_the_documents_show_commands() -> None:
