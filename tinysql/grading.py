@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from data_gen.example import DataConfig, Example, make_example
+import torch
+
+from data_gen.config import DataConfig, Split
+from data_gen.dataset import read_dataset
+from data_gen.example import Example, make_example
+from data_gen.files import write_atomic
 from data_gen.grade import Grade, grade
+from data_gen.query import Query
+from data_gen.schema import Schema
 from tinysql.generation import answer
 from tinysql.models.hybrid import HybridLM
 from tinysql.progress import progress
+from tinysql.runs import Run, provenance
 from tinysql.tokens import Tokenizer
 
 WRONG_SHOWN = 20
@@ -47,15 +57,75 @@ class Share:
         }
 
 
-def grade_model(model: HybridLM, tokenizer: Tokenizer, config: DataConfig, *, rows: int) -> dict[str, Any]:
-    """Grade greedy answers on the first `rows` rows of `config`; a JSON-able report per command set."""
+def grade_run(run: Run, *, split: Split, rows: int, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Grade a run's model on a split and write `eval/SPLIT.json` and every answer to `eval/SPLIT.jsonl`.
+
+    The report also counts the graded rows whose schema, or one of whose names, occurs in the training rows.
+    """
+    model, tokenizer = run.load(device)
+    examples, answers, grades = grade_model(model, tokenizer, run.split(split), rows=rows)
+    report = {
+        "split": split,
+        "rows": rows,
+        **summarise(examples, answers, grades),
+        "seen_in_training": _seen(examples, run.path / "data" / "train"),
+        "made_by": provenance(),
+    }
+    (run.path / "eval").mkdir(exist_ok=True)
+    lines = [
+        json.dumps(
+            {"index": e.index, "prompt": e.prompt.string, "gold": e.sql.string, "answer": sql, **asdict(g)}
+        )
+        for e, sql, g in zip(examples, answers, grades, strict=True)
+    ]
+    write_atomic(run.path / "eval" / f"{split}.jsonl", "\n".join(lines) + "\n")
+    write_atomic(run.path / "eval" / f"{split}.json", json.dumps(report, indent=1))
+    return report
+
+
+class Graded(NamedTuple):
+    """Row by row: what was asked, what was answered, how it was graded."""
+
+    examples: list[Example]
+    answers: list[str]
+    grades: list[Grade]
+
+
+def grade_model(model: HybridLM, tokenizer: Tokenizer, config: DataConfig, *, rows: int) -> Graded:
+    """Grade greedy answers on the first `rows` rows of `config`."""
     examples = [make_example(config, index) for index in range(rows)]
-    answers = answer(
-        model, tokenizer, [example.prompt.string for example in examples], title=f"answering {config.split}"
-    )
+    prompts = [example.prompt.string for example in examples]
+    answers = answer(model, tokenizer, prompts, title=f"answering {config.split}")
     pairs = progress(zip(examples, answers, strict=True), total=rows, title=f"grading {config.split}")
-    grades = [grade(example, sql) for example, sql in pairs]
-    return {"split": config.split, "rows": rows, **summarise(examples, answers, grades)}
+    return Graded(examples, answers, [grade(example, sql) for example, sql in pairs])
+
+
+def _seen(examples: Sequence[Example], training: Path) -> dict[str, int] | None:
+    """How many examples have a schema, or a name, of the training rows; None when these are gone."""
+    if not training.exists():
+        return None
+    trained = [Query.from_json(row["query"]).schema for row in read_dataset(training)]
+    schemas, names = (
+        {_key(schema) for schema in trained},
+        {name for schema in trained for name in _names(schema)},
+    )
+    graded = [example.query.schema for example in examples]
+    return {
+        "schema": sum(_key(schema) in schemas for schema in graded),
+        "name": sum(bool(_names(schema) & names) for schema in graded),
+    }
+
+
+def _key(schema: Schema) -> frozenset[tuple[str, frozenset[str]]]:
+    return frozenset(
+        (table.name, frozenset(column.name for column in table.columns)) for table in schema.tables
+    )
+
+
+def _names(schema: Schema) -> set[str]:
+    return {
+        name for table in schema.tables for name in (table.name, *(column.name for column in table.columns))
+    }
 
 
 def summarise(examples: Sequence[Example], answers: Sequence[str], grades: Sequence[Grade]) -> dict[str, Any]:

@@ -97,9 +97,11 @@ def _grades(file: Path) -> Section | None:
         return None
     report = read_json(file)
     unseen = UNSEEN[report["split"]]
+    seen, one = report["seen_in_training"], unseen.removesuffix("s")
+    counted = f" {seen[one]} of them have a {one} that occurs in the training rows." if seen else ""
     text = (
         f"<p>{report['rows']:,} greedy answers on {unseen} that never occur in training, graded by executing "
-        "them on filled databases and by comparing parse trees.</p>"
+        f"them on filled databases and by comparing parse trees.{counted}</p>"
     )
     parts = [text, _table(report), figure_html(clause_figure(report)), _wrong(report)]
     return Section(f"Accuracy on unseen {unseen}", "".join(parts), 30 if unseen == "schemas" else 35)

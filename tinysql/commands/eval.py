@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 
@@ -19,22 +18,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(arguments: argparse.Namespace) -> None:
     from data_gen.errors import InputError
-    from data_gen.files import write_atomic
     from tinysql.devices import find_device
-    from tinysql.grading import grade_model
-    from tinysql.runs import open_run, provenance
+    from tinysql.grading import grade_run
+    from tinysql.runs import open_run
 
     if arguments.rows < 1:
         raise InputError(f"--rows is {arguments.rows}", hint="grade at least one row")
-    run = open_run(arguments.run)
-    model, tokenizer = run.load(find_device(arguments.device))
-    report = grade_model(model, tokenizer, run.split(arguments.split), rows=arguments.rows)
-    (run.path / "eval").mkdir(exist_ok=True)
-    write_atomic(
-        run.path / "eval" / f"{arguments.split}.json",
-        json.dumps({**report, "made_by": provenance()}, indent=1),
-    )
-    print(table(report))
+    run, device = open_run(arguments.run), find_device(arguments.device)
+    print(table(grade_run(run, split=arguments.split, rows=arguments.rows, device=device)))
 
 
 def table(report: dict[str, object]) -> str:
