@@ -21,6 +21,8 @@ class Step(NamedTuple):
     command: list[str]
     makes: Path
     """The artefact that shows the step is done."""
+    again: tuple[str, ...] = ()
+    """What the command needs besides when its directory is there already."""
 
 
 def steps(out: Path, recipe: str, seed: int) -> Iterator[Step]:
@@ -40,6 +42,7 @@ def steps(out: Path, recipe: str, seed: int) -> Iterator[Step]:
             f"find the circuit of {edit}",
             ["circuit", "find", run, "--edit", edit, "--seed", str(seed)],
             out / "circuits" / edit / "circuit.json",
+            ("--overwrite",),
         )
         yield Step(
             "evaluate it on other pairs, beside random circuits",
@@ -76,19 +79,29 @@ def call(arguments: argparse.Namespace) -> None:
 
     begun = time.perf_counter()
     out: Path = arguments.out
-    if not arguments.resume:
+    if arguments.overwrite or not arguments.resume:
         claim_directory(out, arguments.overwrite)
+    else:
+        check_recipe(out, arguments.recipe, arguments.seed)
     todo = list(steps(out, arguments.recipe, arguments.seed))
+    done = next((i for i, step in enumerate(todo) if not step.makes.exists()), len(todo))
     for number, step in enumerate(todo, start=1):
         head = f"[{number}/{len(todo)}] {step.title}"
-        if arguments.resume and step.makes.exists():
+        if number <= done:
             print(f"{head}: done before", file=sys.stderr)
             continue
         print(f"{head}\n      $ tinysql {' '.join(step.command)}", file=sys.stderr)
         started = time.perf_counter()
-        run([*step.command, *(["--resume"] if step.command[0] == "train" else [])])
+        run([*step.command, *(step.again if step.makes.parent.exists() else ())])
         print(f"      {time.perf_counter() - started:.0f} s", file=sys.stderr)
-    print(
-        f"\nThe whole demo took {time.perf_counter() - begun:.0f} s. Open {out / 'report.html'} in a browser.",
-        file=sys.stderr,
-    )
+    took = f"The demo took {time.perf_counter() - begun:.0f} s" if done < len(todo) else "All was done before"
+    print(f"\n{took}. Open {out / 'report.html'} in a browser; --overwrite makes it anew.", file=sys.stderr)
+
+
+def check_recipe(out: Path, recipe: str, seed: int) -> None:
+    """Raise `InputError` when the run to go on with was started from another recipe or seed."""
+    if (out / "config.json").exists():
+        from tinysql.recipes import find_recipe
+        from tinysql.runs import resume_run
+
+        resume_run(out, find_recipe(recipe).with_seed(seed))

@@ -1,0 +1,62 @@
+"""The demo is a list of public commands; it goes on where it stopped, and never mixes seeds."""
+
+from pathlib import Path
+
+import pytest
+
+import tinysql.cli
+from tinysql.cli import NOUNS, Parser, main
+from tinysql.demo import steps
+from tinysql.floors import load_ours
+from tinysql.recipes import find_recipe
+from tinysql.runs import start_run
+
+
+def test_every_step_is_a_command_that_parses() -> None:
+    for step in steps(Path("runs/demo"), "demo", 3):
+        noun, *arguments = step.command
+        parser = Parser(prog=noun)
+        load_ours(NOUNS[noun].module).add_arguments(parser)
+        assert hasattr(parser.parse_args(arguments), "call")
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """Commands that the demo would run; each leaves the artefact its step promises."""
+    found: list[str] = []
+
+    def pretend(arguments: list[str]) -> None:
+        found.append(arguments[0])
+        [step] = [
+            s
+            for s in steps(tmp_path / "run", "tiny", 0)
+            if s.command == [a for a in arguments if a not in ("--resume", "--overwrite")]
+        ]
+        step.makes.parent.mkdir(parents=True, exist_ok=True)
+        step.makes.write_text("")
+
+    real = tinysql.cli.run
+    monkeypatch.setattr(tinysql.cli, "run", lambda args: real(args) if args[0] == "demo" else pretend(args))
+    return found
+
+
+def test_a_stopped_demo_goes_on_with_the_first_step_not_done(commands: list[str], tmp_path: Path) -> None:
+    arguments = ["demo", "--recipe", "tiny", "--out", str(tmp_path / "run")]
+    assert main(arguments) == 0
+    assert commands == [step.command[0] for step in steps(tmp_path / "run", "tiny", 0)]
+    commands.clear()
+    (tmp_path / "run" / "saes" / "topk" / "truth.json").unlink()
+    assert main([*arguments, "--resume"]) == 0
+    assert commands == ["sae", "report"]
+    commands.clear()
+    assert main([*arguments, "--resume"]) == 0
+    assert commands == []
+
+
+def test_a_demo_of_another_seed_cannot_be_resumed(
+    commands: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_run(tmp_path / "run", find_recipe("tiny"))
+    assert main(["demo", "--recipe", "tiny", "--out", str(tmp_path / "run"), "--resume", "--seed", "1"]) == 2
+    assert "was started with another recipe" in capsys.readouterr().err
+    assert commands == []
