@@ -32,6 +32,7 @@ def steps(out: Path, recipe: str, seed: int) -> Iterator[Step]:
         "make data, train a model",
         ["train", recipe, "--out", run, "--seed", str(seed)],
         out / "model.safetensors",
+        ("--resume",),
     )
     for split, what in (("test", "unseen schemas"), ("names", "unseen names")):
         yield Step(
@@ -53,6 +54,7 @@ def steps(out: Path, recipe: str, seed: int) -> Iterator[Step]:
         "train a sparse autoencoder",
         ["sae", "train", run, "--seed", str(seed)],
         out / "saes" / "topk" / "cfg.json",
+        ("--overwrite",),
     )
     yield Step(
         "score it against known roles",
