@@ -59,7 +59,7 @@ def agreement(scores: EdgeScores, oracle: EdgeScores, *, top: int = 20, seed: in
     mine, theirs = (found.of_edges().double().numpy() for found in (scores, oracle))
     ranks = [_ranks(np.abs(values.mean(0))) for values in (mine, theirs)]
     top = min(top, mine.shape[1])
-    best = [set(np.argsort(-rank)[:top].tolist()) for rank in ranks]
+    best = [set(np.argsort(-rank, kind="stable")[:top].tolist()) for rank in ranks]
     return Agreement(
         method=scores.method,
         oracle=oracle.method,

@@ -25,6 +25,7 @@ from data_gen.counterfactual import CounterfactualPair, counterfactuals
 from data_gen.edits import edit_named
 from data_gen.errors import InputError, nearest
 from data_gen.files import atomic_directory, claim_directory, read_json, write_atomic
+from tinysql.config import from_json
 from tinysql.devices import find_device
 from tinysql.progress import progress
 from tinysql.runs import provenance
@@ -122,7 +123,7 @@ def eval_on_run(
     """
     directory = directory_of(run.path, edit)
     circuit, scores = load_found(run.path, edit)
-    settings = FindSettings(**read_json(directory / "config.json")["settings"])
+    settings = _settings(directory / "config.json")
     seed = settings.seed + 1 if seed is None else seed
     if seed == settings.seed:
         raise InputError(
@@ -163,6 +164,13 @@ def load_found(run: Path, edit: str) -> tuple[Circuit, EdgeScores]:
             hint=f"find it with: tinysql circuit find {run} --edit {edit}",
         )
     return Circuit.load(directory / "circuit.json"), EdgeScores.load(directory)
+
+
+def _settings(file: Path) -> FindSettings:
+    found = read_json(file)
+    if "settings" not in found:
+        raise InputError(f"{file} has no `settings`", hint="find the circuit again: tinysql circuit find")
+    return from_json(FindSettings, found["settings"], where=f"{file}: settings")
 
 
 def draw(run: Run, edit: str, n: int, seed: int) -> list[CounterfactualPair]:

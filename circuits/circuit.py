@@ -64,12 +64,13 @@ class Circuit:
         """Inverse of `save`. Raises `InputError` for a file that is missing, cut short or no circuit."""
         found = read_json(Path(path))
         try:
-            graph, names, metadata = Graph.from_json(found["graph"]), found["edges"], found["metadata"]
-        except (KeyError, TypeError, ValueError) as error:
+            return cls(Graph.from_json(found["graph"]), edges_of(found["edges"]), found["metadata"])
+        except InputError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(
                 f"{path} is not a circuit: {error!r}", hint="make it again: tinysql circuit find"
             ) from error
-        return cls(graph, edges_of(names), metadata)
 
 
 def edges_of(names: Iterable[str]) -> tuple[Edge, ...]:

@@ -60,6 +60,8 @@ class Report:
     n_edges: int
     n_live_edges: int
     """Edges on a path of the circuit's edges from `embed` to `logits`; the others change nothing."""
+    n_live_outside: int
+    """The same for the edges outside the circuit; 0 makes `completeness` 0 by itself."""
     n_edges_model: int
     metric_clean: float
     metric_corrupt: float
@@ -75,7 +77,8 @@ class Report:
 
     def __str__(self) -> str:
         return (
-            f"{self.edit}: {self.n_edges} of {self.n_edges_model} edges on {self.n_pairs} pairs\n"
+            f"{self.edit}: {self.n_edges} of {self.n_edges_model} edges ({self.n_live_edges} live, "
+            f"{self.n_live_outside} live outside) on {self.n_pairs} pairs\n"
             f"  the circuit alone      {self.faithfulness}\n"
             f"  everything outside it  {self.completeness}\n"
             f"  {self.random_circuits} random circuits     {self.random}"
@@ -160,6 +163,7 @@ def evaluate(
         n_pairs=len(pairs),
         n_edges=size,
         n_live_edges=len(circuit.connected()),
+        n_live_outside=len(circuit.complement().connected()),
         n_edges_model=len(graph.edges),
         metric_clean=float(means[0]),
         metric_corrupt=float(means[1]),

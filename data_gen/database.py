@@ -53,11 +53,11 @@ def run_sql(
 def fill(query: Query, seed: int) -> Database:
     """A database for `query`, a pure function of (query, seed).
 
-    Values of different columns never coincide, and no column is sorted as inserted. Each prefix of the sort
-    keys has ties, the whole key has none. For each key there is a pair of rows that tie on all keys before
-    it, that this key sorts one way and all later keys the other way; the last such pair is inserted against
-    its order. So dropping a key, flipping it, or swapping it with another changes the answer. Without sort
-    keys one row occurs twice, so that DISTINCT changes it.
+    Values of different columns never coincide, and no column is sorted as inserted. One row occurs twice, so
+    that DISTINCT changes the answer; the order of two equal rows makes no difference. Between other rows each
+    prefix of the sort keys has ties, the whole key has none. For each key there is a pair of rows that tie on
+    all keys before it, that this key sorts one way and all later keys the other way; the last such pair is
+    inserted against its order. So dropping a key, flipping it, or swapping it with another changes the answer.
     """
     rng = stable_rng("database", *_words(query), seed)
     return Database(
@@ -108,6 +108,7 @@ def _fill_table(rng: Random, table: Table, keys: tuple[OrderBy, ...]) -> tuple[R
         else:
             numbers = _numbers(rng, count)
             rng.shuffle(numbers)
+            # The last two rows are equal in every column; the ranks of the keys make them so too.
             numbers[-1] = numbers[-2]
             columns.append([_value(column, place, number) for number in numbers])
     rows = list(zip(*columns, strict=True))
@@ -124,14 +125,17 @@ def _key_ranks(rng: Random, keys: int, count: int) -> list[list[float]]:
     """For each key, the rank of each row as the key's own direction sorts it.
 
     Row 0 is the base. Row i + 1 is the witness of key i: it ties with the base before key i, and all keys
-    after i disagree with key i about the two. Further rows tie with the base on all keys but the last.
+    after i disagree with key i about the two. Further rows, at least two, tie with the base on all keys but
+    the last; the last two rows are equal.
     """
     signs = [rng.choice((-1.0, 1.0)) for _ in range(keys)]
     ranks = [[0.0, *[-s for s in signs[:key]], signs[key], *[0.0] * (count - key - 2)] for key in range(keys)]
     if keys:
-        # The last key has no ties; a fraction keeps each witness on its side of the base.
+        # The last key has no ties but that of the two equal rows; a fraction keeps each witness on its side
+        # of the base.
         ranks[-1] = [0.0, *[sign * rng.uniform(0.6, 1.4) for sign in ranks[-1][1 : keys + 1]]]
-        ranks[-1] += [rng.uniform(-2, 2) for _ in range(count - keys - 1)]
+        ranks[-1] += [rng.uniform(-2, 2) for _ in range(count - keys - 2)]
+        ranks[-1].append(ranks[-1][-1])
     return ranks
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,14 @@ from typing import Any
 from data_gen.errors import InputError
 
 MARKERS = ("config.json", "unfinished.json")
-"""Files that show a directory to be an output of ours, which `overwrite` may therefore empty."""
+"""Files whose keys show a directory to be an output of ours, which `overwrite` may therefore empty."""
+KINDS = {
+    "dataset": {"kind", "shard_rows"},
+    "training run": {"recipe"},
+    "steering vector": {"hook", "metadata"},
+    "analysis": {"made_by"},
+}
+"""What a directory of ours is, and the keys that a marker of that kind holds; the first that fits."""
 
 
 def _refusal(action: str, path: Path, error: OSError) -> InputError:
@@ -28,13 +36,30 @@ def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
-def remove_leftovers(directory: Path) -> None:
-    """Delete what a killed writer left half-written in `directory`."""
+def remove_leftovers(directory: Path, name: str | None = None) -> None:
+    """Delete what killed writers left half-written in `directory`, or of `name` in it.
+
+    The parts of writers that still run on this machine are kept.
+    """
     for leftover in directory.glob(".*.tmp"):
-        if leftover.is_dir():
+        part = re.fullmatch(r"\.(.+)\.([0-9]+)\.tmp", leftover.name, re.DOTALL)
+        if part is None or name not in (None, part[1]) or _is_alive(int(part[2])):
+            continue
+        if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover, ignore_errors=True)
         else:
             leftover.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        # Of another user; or no process id, so not a name that we gave.
+        return True
+    return True
 
 
 def write_atomic(path: Path | str, data: bytes | str) -> None:
@@ -61,7 +86,7 @@ def write_atomic(path: Path | str, data: bytes | str) -> None:
 def atomic_directory(path: Path | str) -> Iterator[Path]:
     """Give an empty directory beside `path`, renamed to `path` when the block ends without an error.
 
-    `path` must not exist, or be an empty directory.
+    `path` must not exist, or be an empty directory. What killed writers of `path` left is deleted.
 
     Raises:
         InputError: the disk is full, or the path cannot be written.
@@ -71,6 +96,7 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
+        remove_leftovers(path.parent, path.name)
         yield part
         os.replace(part, path)
     except OSError as error:
@@ -79,42 +105,61 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def claim_directory(path: Path | str, overwrite: bool = False) -> Path:
+def claim_directory(path: Path | str, overwrite: bool = False, kind: str | None = None) -> Path:
     """Make `path` an empty directory to write in.
 
     Raises:
         InputError: it holds something and `overwrite` is false; or it holds something that is no output
-            of ours (no `config.json`), which is never deleted; or it cannot be written.
+            of ours (no `config.json` with our keys) or not of this one of the `KINDS`, which is never
+            deleted; or it cannot be written.
     """
     path = Path(path)
     try:
         if path.exists() and not path.is_dir():
             raise InputError(f"output `{path}` is a file, expected a directory", hint="choose another --out")
         if path.is_dir() and any(path.iterdir()):
-            _empty(path, overwrite)
+            _empty(path, overwrite, kind)
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _refusal("create", path, error) from error
     return path
 
 
-def _empty(path: Path, overwrite: bool) -> None:
+def _empty(path: Path, overwrite: bool, kind: str | None) -> None:
     if not overwrite:
         raise InputError(
             f"output directory `{path}` is not empty",
             hint="choose another --out, or pass --overwrite to replace what is there",
         )
-    if not any((path / marker).is_file() for marker in MARKERS):
+    found = _kind_of(path)
+    if found is None:
         raise InputError(
-            f"output directory `{path}` holds no {' or '.join(f'`{marker}`' for marker in MARKERS)}, "
-            "so it is not an output of tinysql and is not overwritten",
+            f"output directory `{path}` holds no {' or '.join(f'`{marker}`' for marker in MARKERS)} that "
+            "tinysql wrote, so it is not an output of tinysql and is not overwritten",
             hint="choose another --out, or empty the directory by hand",
+        )
+    if kind not in (None, found):
+        raise InputError(
+            f"output directory `{path}` holds a {found}, which a {kind} does not overwrite",
+            hint="choose another --out, or delete the directory by hand",
         )
     for entry in path.iterdir():
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         else:
             entry.unlink()
+
+
+def _kind_of(path: Path) -> str | None:
+    """Which of the `KINDS` the directory is, by the keys of its first marker; None for a foreign one."""
+    marker = next((path / name for name in MARKERS if (path / name).is_file()), None)
+    if marker is None:
+        return None
+    try:
+        keys = read_json(marker).keys()
+    except InputError:
+        return None
+    return next((kind for kind, needed in KINDS.items() if needed <= keys), None)
 
 
 def read_json(path: Path | str) -> dict[str, Any]:

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import shlex
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -28,7 +31,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What is to be written; two equal jobs write the same bytes."""
+    """What is to be written; two equal jobs write the same bytes, but for `made_by`."""
 
     kind: str
     """`dataset` or `pairs`."""
@@ -58,7 +61,7 @@ class Job:
         return tuple(f"{self.stem}-{shard:05d}.{self.format}" for shard in range(count))
 
     def header(self) -> Record:
-        """The job as JSON: what `unfinished.json` holds, and `config.json` besides its shards."""
+        """The job as JSON: what `unfinished.json` holds besides what made it; `config.json` adds the shards."""
         libraries = ("datasets", "pyarrow") if self.format == "parquet" else ()
         return {
             "kind": self.kind,
@@ -102,7 +105,9 @@ def write_job(
         if report is not None:
             report(stop, job.rows)
     shards = [{"file": name, "sha256": _digest(out / name)} for name in job.files]
-    write_atomic(out / "config.json", json.dumps({**job.header(), "shards": shards}, indent=1) + "\n")
+    # The header as it was begun, so that `made_by` is the command that began it and not one that resumed it.
+    header = read_json(out / "unfinished.json")
+    write_atomic(out / "config.json", json.dumps({**header, "shards": shards}, indent=1) + "\n")
     (out / "unfinished.json").unlink()
     return out
 
@@ -122,9 +127,13 @@ def _claim(job: Job, out: Path, *, overwrite: bool, resume: bool) -> bool:
             f"output directory `{out}` holds an unfinished {job.kind}",
             hint="pass --resume to go on with it, or --overwrite to begin again",
         )
-    claim_directory(out, overwrite)
-    write_atomic(unfinished, json.dumps(job.header(), indent=1) + "\n")
+    claim_directory(out, overwrite, kind="dataset")
+    write_atomic(unfinished, json.dumps({**job.header(), "made_by": _made_by()}, indent=1) + "\n")
     return True
+
+
+def _made_by() -> Record:
+    return {"command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}
 
 
 def _check_same(job: Job, found: Record, out: Path) -> None:
@@ -195,6 +204,12 @@ def read_header(directory: Path | str) -> Record:
             hint="give a directory that `tinysql data make` wrote",
         )
     for shard in header["shards"]:
+        if not _is_shard(shard):
+            raise InputError(
+                f"`{directory / 'config.json'}` holds the shard {json.dumps(shard)}, "
+                "expected the name of a file beside it and its SHA-256",
+                hint="write the dataset again with --overwrite",
+            )
         found = _digest(directory / shard["file"])
         if found != shard["sha256"]:
             raise InputError(
@@ -203,6 +218,14 @@ def read_header(directory: Path | str) -> Record:
                 hint="write the dataset again with --overwrite",
             )
     return header
+
+
+def _is_shard(shard: Any) -> bool:
+    if not isinstance(shard, dict):
+        return False
+    file, digest = shard.get("file"), shard.get("sha256")
+    # A plain name, so that nothing outside the directory is read.
+    return isinstance(file, str) and isinstance(digest, str) and bool(re.fullmatch(r"\w[\w.-]*", file))
 
 
 def read_records(directory: Path | str) -> Iterator[Record]:

@@ -72,6 +72,7 @@ def open_tables(schema: Schema, rows: Sequence[Sequence[Row]]) -> sqlite3.Connec
         connection.execute(f"CREATE TABLE {table.name} ({columns})")
         connection.executemany(f"INSERT INTO {table.name} VALUES ({marks})", records)
         connection.execute("COMMIT")
+    # The authorizer alone refuses every write; this would still hold if it ever let one through.
     connection.execute("PRAGMA query_only = ON")
     for limit, value in _LIMITS.items():
         connection.setlimit(limit, value)

@@ -78,12 +78,6 @@ class Text:
         """The same text behind a space, which belongs to the first span."""
         return self.of([(" ", self.spans[0].role if self.spans else ""), *self.pieces()])
 
-    def with_prefix(self, prefix: str) -> Text:
-        """The same text with every role `r` turned into `prefix.r`."""
-        return Text(
-            self.string, tuple(Span(start, end, f"{prefix}.{role}") for start, end, role in self.spans)
-        )
-
     def role_at(self, char: int) -> str:
         """The role of the character at index `char`.
 

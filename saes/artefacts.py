@@ -39,13 +39,10 @@ def train_on_run(
     `hook` is a residual stream two thirds up the model unless given. Raises `InputError` for a name with a
     slash in it, an unknown hook, and a directory that is already there, unless `overwrite`.
     """
-    if not name or Path(name).name != name or name in (".", ".."):
-        raise InputError(
-            f"SAE name {name!r} is not a plain directory name", hint="choose a name such as `topk`"
-        )
+    _check_name(name)
     if rows < 1:
         raise InputError(
-            f"--rows is {rows}, expected at least 1", hint="2000 rows of the demo are some 120,000 tokens"
+            f"--rows is {rows}, expected at least 1", hint="2000 rows of the demo are some 100,000 tokens"
         )
     path = run.path / "saes" / name
     model, tokenizer = run.load(device)
@@ -74,6 +71,7 @@ def train_on_run(
 
 def eval_on_run(run: Run, *, name: str, rows: int = 600, seed: int = 0, device: str = "cpu") -> Alignment:
     """Score RUN/saes/`name` on the first `rows` test examples and write its `truth.json`."""
+    _check_name(name)
     path = run.path / "saes" / name
     if not path.is_dir():
         there = found(run.path)
@@ -83,7 +81,7 @@ def eval_on_run(run: Run, *, name: str, rows: int = 600, seed: int = 0, device: 
         )
     if rows < 4:
         raise InputError(
-            f"--rows is {rows}, expected at least 4", hint="600 rows of the demo are some 30,000 tokens"
+            f"--rows is {rows}, expected at least 4", hint="600 rows of the demo are some 27,000 tokens"
         )
     sae, hook = load(path, device), read_json(path / "config.json").get("hook")
     model, tokenizer = run.load(device)
@@ -109,3 +107,10 @@ def found(run_path: Path) -> list[str]:
 def _tokens(run: Run, tokenizer: Tokenizer, split: Literal["train", "test"], rows: int) -> Tokens:
     data = run.split(split)
     return tokenizer.encode([make_example(data, index) for index in range(rows)])
+
+
+def _check_name(name: str) -> None:
+    if not name or Path(name).name != name or name in (".", ".."):
+        raise InputError(
+            f"SAE name {name!r} is not a plain directory name", hint="choose a name such as `topk`"
+        )

@@ -17,9 +17,6 @@ from data_gen.errors import InputError
 from data_gen.files import atomic_directory, read_json, write_atomic
 from tinysql.models.hybrid import HybridLM
 
-KEPT = 2
-"""Older training checkpoints are removed once this many newer ones are whole."""
-
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write a safetensors file whole or not at all."""
@@ -62,7 +59,7 @@ def save_training(
         save_tensors(folder / "model.safetensors", model.state_dict())
         save_tensors(folder / "optimizer.safetensors", _flatten(optimizer, model))
         write_atomic(folder / "state.json", json.dumps(dict(state), indent=1))
-    for old in _steps(directory)[:-KEPT]:
+    for old in _steps(directory)[:-1]:
         shutil.rmtree(old, ignore_errors=True)
 
 
@@ -90,8 +87,14 @@ def _flatten(optimizer: torch.optim.AdamW, model: HybridLM) -> dict[str, Tensor]
 
 def _unflatten(optimizer: torch.optim.AdamW, model: HybridLM, tensors: Mapping[str, Tensor]) -> None:
     for name, parameter in model.named_parameters():
+        moments = {
+            key.rsplit("/", 1)[1]: value for key, value in tensors.items() if key.rsplit("/", 1)[0] == name
+        }
+        if set(moments) != {"step", "exp_avg", "exp_avg_sq"}:
+            raise InputError(
+                f"the optimizer of this checkpoint holds {sorted(moments)} for `{name}`, expected step and two moments",
+                hint="remove the checkpoint and train again",
+            )
         optimizer.state[parameter] = {
-            key.rsplit("/", 1)[1]: value if key.endswith("/step") else value.to(parameter.device)
-            for key, value in tensors.items()
-            if key.rsplit("/", 1)[0] == name
+            key: value if key == "step" else value.to(parameter.device) for key, value in moments.items()
         }

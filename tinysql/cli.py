@@ -60,13 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         print(
             f"tinysql: cannot write {error.filename or 'the output'}: {error.strerror}; what is complete is kept"
-            "\nhint: make room or choose another directory, then repeat the command with --resume",
+            "\nhint: make room or choose another directory, then repeat the command, with --resume where it has it",
             file=sys.stderr,
         )
         return 2
     except KeyboardInterrupt:
         print(
-            "tinysql: interrupted; what is complete is kept\nhint: repeat with --resume to go on",
+            "tinysql: interrupted; what is complete is kept\nhint: repeat the command, with --resume where it has it",
             file=sys.stderr,
         )
         return 130

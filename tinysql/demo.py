@@ -82,7 +82,7 @@ def call(arguments: argparse.Namespace) -> None:
     begun = time.perf_counter()
     out: Path = arguments.out
     if arguments.overwrite or not arguments.resume:
-        claim_directory(out, arguments.overwrite)
+        claim_directory(out, arguments.overwrite, kind="training run")
     else:
         check_recipe(out, arguments.recipe, arguments.seed)
     todo = list(steps(out, arguments.recipe, arguments.seed))

@@ -39,7 +39,7 @@ def fit(
     if resume and (path / "config.json").exists():
         run = resume_run(path, recipe)
     else:
-        claim_directory(path, overwrite)
+        claim_directory(path, overwrite, kind="training run")
         run = start_run(path, recipe)
     if (path / "model.safetensors").exists():
         return run

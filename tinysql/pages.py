@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from data_gen.files import read_json
 from data_gen.pages import legend_html, text_html
 from tinysql.report import Section, figure_html
 from tinysql.runs import open_run
+from tinysql.training import read_log
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -46,8 +46,7 @@ def _samples(run: Path) -> Section:
 
 
 def _training(run: Path) -> Section | None:
-    log = run / "metrics.jsonl"
-    records = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    records = read_log(run / "metrics.jsonl")
     if not records:
         return None
     last = records[-1]
@@ -97,7 +96,7 @@ def _grades(file: Path) -> Section | None:
         return None
     report = read_json(file)
     unseen = UNSEEN[report["split"]]
-    seen, one = report["seen_in_training"], unseen.removesuffix("s")
+    seen, one = report.get("seen_in_training"), unseen.removesuffix("s")
     counted = f" {seen[one]} of them have a {one} that occurs in the training rows." if seen else ""
     text = (
         f"<p>{report['rows']:,} greedy answers on {unseen} that never occur in training, graded by executing "

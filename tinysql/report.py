@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from data_gen.errors import InputError
 from data_gen.files import write_atomic
 from tinysql.floors import load_ours
 
@@ -41,14 +42,26 @@ def write_report(run: Run) -> Path:
     """Collect every package's sections about `run` and write `report.html`, whole or not at all."""
     from plotly.offline import get_plotlyjs
 
-    sections = sorted(
-        (section for page in PAGES for section in load_ours(page).sections(run.path)), key=lambda s: s.order
-    )
+    sections = sorted((s for page in PAGES for s in _sections(page, run.path)), key=lambda s: s.order)
     made = run.config.get("made_by", {})
     facts = [f"{key}: {made[key]}" for key in ("command", "commit", "date", "device") if made.get(key)]
     path = run.path / "report.html"
     write_atomic(path, page(f"tinysql run {run.path.name}", facts, sections, get_plotlyjs()))
     return path
+
+
+def _sections(module: str, run: Path) -> list[Section]:
+    """A package's sections; `InputError` when an artefact they are made from is not what its maker wrote."""
+    try:
+        found: list[Section] = load_ours(module).sections(run)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"an artefact in {run} is not as it was written ({module}: {type(error).__name__} {error})",
+            hint="make it again with the command that its `made_by` names",
+        ) from error
+    return found
 
 
 def page(title: str, facts: list[str], sections: list[Section], script: str) -> str:

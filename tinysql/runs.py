@@ -57,6 +57,10 @@ class Run:
             raise InputError(
                 f"{self.path} holds no finished model", hint="finish it with: tinysql train --resume"
             )
+        if "model" not in self.config:
+            raise InputError(
+                f"{self.path / 'config.json'} has no `model`", hint="restore the file, or train again"
+            )
         shape = from_json(ModelConfig, self.config["model"], where=f"{self.path / 'config.json'}: model")
         model = HybridLM(shape)
         load_weights(model, weights)
@@ -141,18 +145,19 @@ def _version(package: str) -> str | None:
 
 def _commit() -> str | None:
     """The commit of the source tree, with `+changes` when it is not clean; None for an installed wheel."""
-    where = Path(__file__).resolve().parent
-    git = ["git", "-C", str(where)]
+    root = Path(__file__).resolve().parents[1]
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(root), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        head = subprocess.run(
-            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        dirty = subprocess.run(
-            [*git, "status", "--porcelain"], capture_output=True, text=True, check=True
-        ).stdout
+        # An installed copy may lie inside somebody else's repository, whose commit says nothing about us.
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != root:
+            return None
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return head + ("+changes" if dirty.strip() else "")
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from data_gen.errors import InputError
+from data_gen.files import write_atomic
 from tinysql.batches import Batch, BatchOrder, TrainingRows
 from tinysql.checkpoints import load_training, save_training
 from tinysql.models.config import ModelConfig
@@ -65,9 +66,33 @@ class TrainConfig:
             "vocab_size",
         ):
             if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}", hint="give a number of at least 1")
-        if self.lr <= 0:
-            raise InputError(f"lr is {self.lr}", hint="give a learning rate above 0")
+                raise InputError(
+                    f"{name} is {getattr(self, name)}, expected at least 1", hint="give a larger number"
+                )
+        for name in ("warmup_steps", "weight_decay", "prompt_loss", "seed"):
+            if getattr(self, name) < 0:
+                raise InputError(
+                    f"{name} is {getattr(self, name)}, expected 0 or more", hint="give a larger number"
+                )
+        for name in ("lr", "clip"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise InputError(
+                    f"{name} is {getattr(self, name)}, expected above 0", hint="give a positive number"
+                )
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise InputError(
+                f"betas is {self.betas}, expected two numbers from 0 to below 1", hint="as in 0.9,0.98"
+            )
+        if self.longest_hold < self.hold_steps:
+            raise InputError(
+                f"max_hold_steps is {self.max_hold_steps}, expected at least hold_steps, {self.hold_steps}",
+                hint="raise it, or leave it at None",
+            )
+
+    @property
+    def longest_hold(self) -> int:
+        """Most steps at the peak learning rate."""
+        return self.max_hold_steps if self.max_hold_steps is not None else self.hold_steps
 
 
 @dataclass
@@ -83,9 +108,7 @@ class TrainState:
 
     def ends_at(self, config: TrainConfig) -> int:
         """The last step, as far as it is known now."""
-        start = (
-            self.decay_start if self.decay_start is not None else (config.max_hold_steps or config.hold_steps)
-        )
+        start = self.decay_start if self.decay_start is not None else config.longest_hold
         return start + config.decay_steps
 
 
@@ -124,7 +147,7 @@ def train(
         state.tokens += int(batch.real.sum())
         if state.step % config.probe_every == 0:
             record["probe"] = greedy_accuracy(model, probe, config.batch_size * 8)
-            _maybe_decay(config, state, record["probe"])
+        _maybe_decay(config, state, record.get("probe"))
         state.seconds += time.perf_counter() - begun
         if state.step % 10 == 0 or "probe" in record:
             _append(log, {**record, "tokens": state.tokens, "seconds": round(state.seconds, 2)})
@@ -138,21 +161,20 @@ def _steps(config: TrainConfig, state: TrainState) -> Iterator[int]:
         yield state.step
 
 
-def _maybe_decay(config: TrainConfig, state: TrainState, accuracy: float) -> None:
+def _maybe_decay(config: TrainConfig, state: TrainState, accuracy: float | None) -> None:
     if state.decay_start is not None or state.step < config.hold_steps:
         return
-    waited_out = state.step >= (config.max_hold_steps or config.hold_steps)
-    if accuracy >= config.probe_target or waited_out:
+    reached = accuracy is not None and accuracy >= config.probe_target
+    if reached or state.step >= config.longest_hold:
         state.decay_start = state.step
 
 
 def learning_rate(config: TrainConfig, state: TrainState) -> float:
     """Linear warm-up, flat, then linear decay to zero from `state.decay_start`."""
     rate = config.lr * min(1.0, (state.step + 1) / max(1, config.warmup_steps))
-    start = (
-        state.decay_start if state.decay_start is not None else (config.max_hold_steps or config.hold_steps)
-    )
-    return rate * min(1.0, 1 - (state.step - start) / config.decay_steps)
+    if state.decay_start is None:
+        return rate
+    return rate * (1 - (state.step - state.decay_start) / config.decay_steps)
 
 
 def make_optimizer(model: HybridLM, config: TrainConfig) -> torch.optim.AdamW:
@@ -215,16 +237,18 @@ def _append(log: Path, record: dict[str, Any]) -> None:
         file.write(json.dumps(record) + "\n")
 
 
-def _trim_log(log: Path, step: int) -> None:
-    """Forget what was logged after the checkpoint, and a last line that a kill cut short."""
-    from data_gen.files import write_atomic
-
-    kept = []
+def read_log(log: Path) -> list[dict[str, Any]]:
+    """The whole lines of `metrics.jsonl`, up to one that a kill cut short; none when there is no such file."""
+    records = []
     for line in log.read_text().splitlines() if log.exists() else []:
         try:
-            record = json.loads(line)
+            records.append(json.loads(line))
         except json.JSONDecodeError:
             break
-        if record["step"] < step:
-            kept.append(line + "\n")
+    return records
+
+
+def _trim_log(log: Path, step: int) -> None:
+    """Forget what was logged after the checkpoint."""
+    kept = [json.dumps(record) + "\n" for record in read_log(log) if record["step"] < step]
     write_atomic(log, "".join(kept))

@@ -12,7 +12,7 @@ import torch
 from circuits.bootstrap import interval
 from circuits.circuit import Circuit
 from circuits.eap import eap
-from circuits.faithfulness import Curve, default_sizes, evaluate, faithfulness_curve
+from circuits.faithfulness import Curve, _Ratios, default_sizes, evaluate, faithfulness_curve
 from circuits.forward import metric_of
 from circuits.graph import Graph
 from circuits.metrics import answer_log_prob, logit_diff
@@ -104,3 +104,22 @@ def test_a_bootstrap_interval_has_the_width_of_the_normal_one() -> None:
     low, high = interval(values, seed=1)
     assert low < values.mean() < high
     assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
+
+
+def test_a_circuit_that_restores_half_of_every_pair_has_no_interval() -> None:
+    # Numerator and denominator vary together, so resampling pairs moves neither the ratio nor its ends.
+    clean, corrupt = np.array([3.0, 5.0, 9.0, 4.0]), np.array([1.0, -2.0, 0.0, 1.0])
+    estimate = _Ratios(clean, corrupt, seed=0, edit="schema.table").estimate(
+        corrupt + 0.5 * (clean - corrupt)
+    )
+    assert (estimate.value, estimate.low, estimate.high) == pytest.approx((0.5, 0.5, 0.5))
+
+
+def test_the_interval_is_as_wide_as_the_standard_error_says() -> None:
+    rng = np.random.default_rng(0)
+    corrupt, clean = np.zeros(400), np.full(400, 2.0)
+    restored = rng.normal(1.0, 0.5, 400)
+    estimate = _Ratios(clean, corrupt, seed=0, edit="schema.table").estimate(restored)
+    # A constant denominator of 2: the ratio's standard error is that of the mean, halved.
+    expected = 2 * 1.96 * restored.std(ddof=1) / 400**0.5 / 2
+    assert estimate.high - estimate.low == pytest.approx(expected, rel=0.15)

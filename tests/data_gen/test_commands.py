@@ -44,6 +44,14 @@ def test_make_overwrites_and_resumes_only_when_told(tmp_path):
     assert len(list(read_dataset(tmp_path / "d"))) == 4
 
 
+def test_make_never_overwrites_a_training_run(tmp_path):
+    (tmp_path / "config.json").write_text('{"recipe": {}, "made_by": {}}')
+    (tmp_path / "model.safetensors").write_text("days of work")
+    with pytest.raises(InputError, match="holds a training run, which a dataset does not overwrite"):
+        call("make", "cs1", "--rows", 3, "--out", tmp_path, "--format", "jsonl", "--overwrite")
+    assert (tmp_path / "model.safetensors").exists()
+
+
 def test_pairs_writes_pairs(tmp_path):
     call("pairs", "cs2", "--edit", "schema.table", "--rows", 3, "--out", tmp_path / "p", "--format", "jsonl")
     rows = [json.loads(line) for line in (tmp_path / "p" / "test-pairs-00000.jsonl").read_text().splitlines()]

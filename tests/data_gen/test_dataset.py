@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -121,7 +122,12 @@ def test_a_job_killed_in_the_middle_of_a_shard_is_resumed_to_the_same_bytes(tmp_
         read_dataset(out)
     write_dataset(CONFIG, 100, out, form, shard_rows=10, resume=True)
     write_dataset(CONFIG, 100, tmp_path / "whole", form, shard_rows=10)
-    assert bytes_in(out) == bytes_in(tmp_path / "whole")
+    killed, whole = bytes_in(out), bytes_in(tmp_path / "whole")
+    begun, at_once = (json.loads(found.pop("config.json")) for found in (killed, whole))
+    assert killed == whole
+    assert begun.pop("made_by") == {"command": shlex.join(["-c", str(out), form])}
+    assert at_once.pop("made_by")
+    assert begun == at_once
     assert len(list(read_dataset(out))) == 100
 
 
@@ -138,6 +144,20 @@ def test_resume_of_a_finished_dataset_changes_nothing_and_of_nothing_begins(tmp_
     before = bytes_in(tmp_path / "d")
     write_dataset(CONFIG, 10, tmp_path / "d", "jsonl", resume=True)
     assert bytes_in(tmp_path / "d") == before
+
+
+def test_a_dataset_says_which_command_and_versions_made_it(tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["/bin/tinysql", "data", "make", "--out", "my data"])
+    with pytest.raises(KeyboardInterrupt):
+        write_dataset(CONFIG, 45, tmp_path, "jsonl", shard_rows=10, report=interrupt)
+    monkeypatch.setattr(sys, "argv", ["/bin/tinysql", "data", "make", "--out", "my data", "--resume"])
+    write_dataset(CONFIG, 45, tmp_path, "jsonl", shard_rows=10, resume=True)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["made_by"] == {"command": "tinysql data make --out 'my data'"}
+    assert list(config["versions"]) == ["tinysql"]
 
 
 def test_a_directory_that_holds_something_is_kept_unless_overwritten(tmp_path):
@@ -183,6 +203,28 @@ def test_a_directory_that_is_no_dataset_is_one_sentence(tmp_path, content):
     with pytest.raises(InputError) as caught:
         read_dataset(tmp_path)
     assert str(tmp_path) in caught.value.message
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "shard",
+    [
+        1,
+        None,
+        {},
+        {"file": 5, "sha256": "a"},
+        {"file": "train-00000.jsonl", "sha256": None},
+        {"file": "../secret.jsonl", "sha256": "a"},
+        {"file": "/etc/passwd", "sha256": "a"},
+        {"file": "..", "sha256": "a"},
+        {"file": "a\x00", "sha256": "a"},
+        {"file": "", "sha256": "a"},
+    ],
+)
+def test_a_shard_that_is_no_file_of_the_directory_is_refused(tmp_path, shard):
+    (tmp_path / "config.json").write_text(json.dumps({"format": "jsonl", "shards": [shard]}))
+    with pytest.raises(InputError, match="expected the name of a file beside it") as caught:
+        read_dataset(tmp_path)
     assert caught.value.hint
 
 

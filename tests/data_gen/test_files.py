@@ -1,13 +1,16 @@
 """Bytes -> disk, whole or not at all."""
 
 import errno
+import json
 import os
+import subprocess
+import sys
 
 import pytest
 
 from data_gen import files
 from data_gen.errors import InputError, nearest
-from data_gen.files import atomic_directory, claim_directory, read_json, write_atomic
+from data_gen.files import atomic_directory, claim_directory, read_json, remove_leftovers, write_atomic
 
 
 def fail_with_full_disk(*_):
@@ -71,6 +74,36 @@ def test_a_directory_appears_whole_or_not_at_all(tmp_path):
     assert os.listdir(tmp_path) == ["whole"]
 
 
+def dead_process():
+    """The id of a process that has ended."""
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    return child.pid
+
+
+def test_only_what_dead_writers_left_is_removed(tmp_path):
+    dead, parent = dead_process(), os.getppid()
+    (tmp_path / f".a.{dead}.tmp").write_text("half")
+    (tmp_path / f".b.c.{dead}.tmp").mkdir()
+    (tmp_path / f".b.c.{dead}.tmp" / "x").write_text("half")
+    kept = {f".a.{parent}.tmp", f".a.{10**30}.tmp", ".a.tmp", ".a.b.tmp", f"a.{dead}.tmp"}
+    for name in kept:
+        (tmp_path / name).write_text("of somebody else")
+    remove_leftovers(tmp_path)
+    assert set(os.listdir(tmp_path)) == kept
+
+
+def test_a_directory_sweeps_away_what_its_own_dead_writers_left(tmp_path):
+    dead, parent = dead_process(), os.getppid()
+    names = [f".a[0].{dead}.tmp", f".a[0].{parent}.tmp", f".b.{dead}.tmp"]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").write_text("half")
+    with atomic_directory(tmp_path / "a[0]"):
+        pass
+    assert set(os.listdir(tmp_path)) == {"a[0]", *names[1:]}
+
+
 def test_a_directory_that_holds_something_is_kept(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(InputError, match="not empty"):
@@ -79,7 +112,7 @@ def test_a_directory_that_holds_something_is_kept(tmp_path):
 
 
 def test_overwrite_empties_an_output_of_ours(tmp_path):
-    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "config.json").write_text('{"made_by": {}}')
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner" / "x").write_text("1")
     assert claim_directory(tmp_path, overwrite=True) == tmp_path
@@ -93,12 +126,47 @@ def test_overwrite_never_empties_a_foreign_directory(tmp_path):
     assert (tmp_path / "thesis.tex").exists()
 
 
+@pytest.mark.parametrize("name", ["config.json", "unfinished.json"])
+@pytest.mark.parametrize(
+    "content",
+    ["", "{}", "[1]", '{"made_by"', '["made_by"]', '{"model_type": "gpt2"}', '{"kind": "x"}', b"\xff"],
+)
+def test_overwrite_never_empties_a_directory_for_the_name_of_its_config(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match="is not an output of tinysql"):
+        claim_directory(tmp_path, overwrite=True)
+    assert set(os.listdir(tmp_path)) == {name, "thesis.txt"}
+
+
+CONFIGS = {
+    "dataset": {"kind": "pairs", "shard_rows": 10, "made_by": {}},
+    "training run": {"recipe": {}, "made_by": {}},
+    "steering vector": {"hook": "a", "metadata": {}},
+    "analysis": {"settings": {}, "refused": [], "made_by": {}},
+}
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_overwrite_empties_only_what_is_of_the_same_kind(tmp_path, kind):
+    for found, config in CONFIGS.items():
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        if found != kind:
+            with pytest.raises(InputError, match=f"holds a {found}, which a {kind} does not overwrite"):
+                claim_directory(tmp_path, overwrite=True, kind=kind)
+        claim_directory(tmp_path, overwrite=True, kind=found)
+        assert os.listdir(tmp_path) == []
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        claim_directory(tmp_path, overwrite=True)
+        assert os.listdir(tmp_path) == []
+
+
 def test_overwrite_does_not_follow_links_out_of_the_directory(tmp_path):
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "x").write_text("1")
     out = tmp_path / "out"
     out.mkdir()
-    (out / "config.json").write_text("{}")
+    (out / "config.json").write_text('{"made_by": {}}')
     (out / "link").symlink_to(tmp_path / "precious")
     claim_directory(out, overwrite=True)
     assert (tmp_path / "precious" / "x").exists()

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from data_gen.config import DataConfig
+from data_gen.database import fill
 from data_gen.english import Style
 from data_gen.example import make_example, write_example
 from data_gen.grade import grade
@@ -44,6 +45,7 @@ SORTED_TABLE = [
     ("SELECT price, name FROM orders ORDER BY age DESC", "v...", "select from"),
     ("SELECT price, name FROM orders ORDER BY score DESC, name ASC", "v...", "select from"),
     ("SELECT price, name FROM orders", "v...", "select from"),
+    ("SELECT DISTINCT price, name FROM orders ORDER BY age DESC, name ASC", "v...", "select from order_by"),
     ("SELECT name, price FROM orders ORDER BY age DESC, name ASC", "v...", "from order_by"),
     ("SELECT price FROM orders ORDER BY age DESC, name ASC", "v...", "from order_by"),
     ("SELECT price, age FROM orders ORDER BY age DESC, name ASC", "v...", "from order_by"),
@@ -149,6 +151,14 @@ def mutations(query):
         yield "select one more column", replace(query, select=(*select, others[0]))
 
 
+def merged(query):
+    """SQL that gives equal rows once, with the name of the mistake."""
+    sql = write_sql(query).string
+    yield "add DISTINCT", sql.replace("SELECT ", "SELECT DISTINCT ", 1)
+    groups = f"FROM {query.table} GROUP BY {', '.join(item.column for item in query.select)}"
+    yield "add GROUP BY", sql.replace(f"FROM {query.table}", groups, 1)
+
+
 def test_execution_catches_at_least_995_in_1000_of_every_single_mistake():
     made, missed = Counter(), Counter()
     for index in range(70):
@@ -159,6 +169,24 @@ def test_execution_catches_at_least_995_in_1000_of_every_single_mistake():
             assert not all(result.clauses.values())
             made[mistake] += 1
             missed[mistake] += result.execution
-    assert len(made) == 9
+        for mistake, sql in merged(example.query):
+            result = grade(example, sql)
+            assert result.valid
+            assert not result.tree
+            made[mistake] += 1
+            missed[mistake] += result.execution
+    assert len(made) == 11
     assert missed.total() <= 0.005 * made.total(), missed
     assert all(missed[mistake] <= 0.005 * made[mistake] for mistake in made), missed
+
+
+def test_an_answer_that_is_right_on_one_database_by_luck_is_caught_by_the_other():
+    caught = 0
+    for index in range(40):
+        example = make_example(DataConfig(command_sets=("cs1", "cs2")), index)
+        first, second = (len(fill(example.query, seed).rows[0]) for seed in (0, 1))
+        for rows in {first, second} - {max(first, second)}:
+            caught += rows == first
+            assert not grade(example, f"{example.sql.string} LIMIT {rows}").execution
+        assert grade(example, f"{example.sql.string} LIMIT {max(first, second)}").execution
+    assert caught >= 5

@@ -41,13 +41,6 @@ def test_every_character_has_the_role_of_its_span():
         text.role_at(-1)
 
 
-def test_a_prefix_comes_before_every_role():
-    assert [span.role for span in Text.of(PIECES[:2]).with_prefix("sql").spans] == [
-        "sql.keyword",
-        "sql.column",
-    ]
-
-
 @pytest.mark.parametrize(
     "spans",
     [

@@ -193,3 +193,11 @@ def test_an_sae_without_a_hook_must_be_told_one(sae: SAE) -> None:
         truth(sae, model, tokens)
     with pytest.raises(InputError, match=r"no hook `blocks\.9\.hook_resid_post`"):
         truth(sae, model, tokens, hook="blocks.9.hook_resid_post")
+
+
+def test_resampling_draws_as_many_examples_as_there_are() -> None:
+    # One detector, half of 100 examples right and half wrong, one firing and one token each: F1 is the share right,
+    # whose standard error is sqrt(p (1 - p) / n).
+    right = np.repeat([1.0, 0.0], 50)
+    counts = np.stack([right, np.ones(100), np.ones(100)])[:, None, :]
+    assert resample_f1(counts, seed=0).std() == pytest.approx((0.5 * 0.5 / 100) ** 0.5, rel=0.1)

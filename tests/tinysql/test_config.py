@@ -42,6 +42,13 @@ def test_settings_reach_their_field(setting: str, read: object) -> None:
         ("train.model.norm=rsm", "norm is 'rsm'.*`rms`"),
         ("rows.x=1", "`rows` has no fields"),
         ("train.batch_size=0", "batch_size is 0"),
+        ("train.model.n_heads=0", "n_heads is 0"),
+        ("train.model.d_model=-8", "d_model is -8"),
+        ("train.betas=0.9", "betas is"),
+        ("train.lr=0", "lr is 0"),
+        ("train.warmup_steps=-1", "warmup_steps is -1"),
+        ("train.max_hold_steps=3", "max_hold_steps is 3"),
+        ("probe_rows=0", "probe_rows is 0"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(setting: str, sentence: str) -> None:

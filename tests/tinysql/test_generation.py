@@ -55,3 +55,9 @@ def test_generation_stops_at_the_end_token(tokenizer: Tokenizer) -> None:
 def test_a_prompt_that_fills_the_context_is_refused(model: HybridLM, tokenizer: Tokenizer) -> None:
     with pytest.raises(InputError, match="the prompt has .* tokens and the model's context is 120"):
         answer(model, tokenizer, ["a " * 200])
+
+
+def test_generation_without_attention_stops_where_the_context_is_full(tokenizer: Tokenizer) -> None:
+    config = ModelConfig(pattern="-", d_model=16, n_heads=2, d_vocab=tokenizer.vocab_size, n_ctx=16)
+    steps = list(greedy(HybridLM(config), torch.tensor([[1, 2, 3]]), end_id=-1))
+    assert len(steps) == 16 - 3 + 1

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 from data_gen.counterfactual import counterfactuals
 from data_gen.edits import EDITS
 from data_gen.errors import InputError
-from data_gen.example import DataConfig, Example, make_example
+from data_gen.example import DataConfig, Example, make_example, write_example
 from tinysql.tokens import END_ROLE, Tokenizer
 
 DATA = DataConfig(command_sets=("cs1", "cs2"), lexicon="demo", max_columns=5)
@@ -103,6 +103,22 @@ def test_misaligned_pairs_are_refused_with_the_reason(tokenizer: Tokenizer) -> N
         tokenizer.encode_pairs([replace(pair, corrupt=other)])
     kept = tokenizer.encode_pairs([pair, replace(pair, corrupt=other)], drop_misaligned=True)
     assert (len(kept), len(kept.refused)) == (1, 1)
+
+
+def test_a_pair_that_differs_in_two_roles_is_refused(tokenizer: Tokenizer) -> None:
+    [pair] = counterfactuals(replace(DATA, split="test"), edit="order_by.0.direction", n=1, seed=0)
+    # The same question with another table besides: as many tokens, but two spans differ.
+    query = pair.corrupt.query
+    [table] = query.schema.tables
+    name = next(
+        n
+        for n in ("toys", "maps", "coins", "books")
+        if n not in (table.name, *pair.corrupt.english.string.split())
+    )
+    moved = replace(query, table=name, schema=replace(query.schema, tables=(replace(table, name=name),)))
+    other = write_example(0, moved, pair.corrupt.style)
+    with pytest.raises(InputError, match="the prompts differ in the roles"):
+        tokenizer.encode_pairs([replace(pair, corrupt=other)])
 
 
 def test_transformers_reads_the_same_tokenizer(

@@ -11,7 +11,8 @@ import torch
 import tinysql.training as training
 from data_gen.errors import InputError
 from tinysql.batches import Batch, TrainingRows
-from tinysql.checkpoints import load_tensors, load_weights
+from tinysql.checkpoints import load_tensors, load_training, load_weights, save_tensors, save_training
+from tinysql.config import override
 from tinysql.fit import fit
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
@@ -98,6 +99,7 @@ def test_only_answer_tokens_carry_loss() -> None:
         (4, None, 0.5),
         (9, None, 1.0),
         (150, None, 1.0),
+        (300, None, 1.0),
         (60, 60, 1.0),
         (70, 60, 0.5),
         (80, 60, 0.0),
@@ -108,12 +110,35 @@ def test_the_learning_rate_warms_up_holds_and_decays(step: int, decay_start: int
 
 
 @pytest.mark.parametrize(
-    ("step", "accuracy", "decays"), [(40, 1.0, False), (50, 1.0, True), (150, 0.5, False), (200, 0.0, True)]
+    ("step", "accuracy", "decays"),
+    [
+        (40, 1.0, False),
+        (50, 1.0, True),
+        (50, None, False),
+        (150, 0.5, False),
+        (200, 0.0, True),
+        (200, None, True),
+    ],
 )
-def test_decay_waits_for_the_probe_between_its_bounds(step: int, accuracy: float, decays: bool) -> None:
+def test_decay_waits_for_the_probe_between_its_bounds(
+    step: int, accuracy: float | None, decays: bool
+) -> None:
     state = TrainState(step=step)
     training._maybe_decay(CONFIG, state, accuracy)
     assert (state.decay_start == step) is decays
+
+
+def test_decay_begins_with_the_hold_s_end_though_no_probe_falls_there(tmp_path: Path) -> None:
+    recipe = override(
+        find_recipe("tiny"), ["train.hold_steps=13", "train.probe_every=7", "train.decay_steps=20"]
+    )
+    fit(recipe, tmp_path / "run")
+    rates = {r["step"]: r["lr"] for r in training.read_log(tmp_path / "run" / "metrics.jsonl")}
+    peak = recipe.train.lr
+    assert {step: rates[step] / peak for step in (6, 9, 19, 29)} == pytest.approx(
+        {6: 1, 9: 1, 19: 0.7, 29: 0.2}
+    )
+    assert max(rates) == 32 - 32 % 10 - 1
 
 
 def test_greedy_accuracy_counts_rows_wholly_right() -> None:
@@ -123,10 +148,11 @@ def test_greedy_accuracy_counts_rows_wholly_right() -> None:
         model.embed.W_E.copy_(torch.eye(10))
         model.blocks[0].mlp.W_out.zero_()
         model.unembed.W_U.copy_(torch.eye(10).roll(1, dims=1))
-    flat = np.array([1, 2, 3, 4, 5, 1, 2, 3, 9, 5, 7, 7, 3, 4, 5], dtype=np.int32)
-    rows = TrainingRows(flat, np.array([0, 5, 10, 15]), np.array([3, 3, 3]), 0)
-    # Row 0 counts up; row 1 breaks inside its answer; row 2 breaks in its prompt alone.
-    assert greedy_accuracy(model, rows, batch_size=2) == pytest.approx(2 / 3)
+    # The answers are the last two tokens. Row 0 counts up; row 1 breaks at the first answer token, row 2 at the
+    # last; rows 3 and 4 break in the prompt alone.
+    flat = [1, 2, 3, 4, 5, 1, 2, 3, 6, 7, 1, 2, 3, 4, 6, 7, 7, 3, 4, 5, 1, 2, 4, 5, 6]
+    rows = TrainingRows(np.array(flat, dtype=np.int32), np.arange(0, 30, 5), np.full(5, 3), 0)
+    assert [greedy_accuracy(model, rows, batch_size=size) for size in (1, 2, 5)] == [pytest.approx(3 / 5)] * 3
 
 
 def test_weights_cut_short_or_of_another_shape_are_refused(
@@ -150,3 +176,16 @@ def test_an_occupied_directory_is_kept(recipe: Recipe, whole: Path) -> None:
     with pytest.raises(InputError, match="not empty"):
         fit(recipe, whole)
     assert (whole / "model.safetensors").read_bytes() == before
+
+
+def test_a_checkpoint_that_lacks_moments_is_refused(recipe: Recipe, tmp_path: Path) -> None:
+    model = HybridLM(recipe.train.model)
+    optimizer = training.make_optimizer(model, recipe.train)
+    model(torch.zeros(1, 3, dtype=torch.long)).sum().backward()
+    optimizer.step()
+    save_training(tmp_path, model, optimizer, {"step": 10})
+    [file] = tmp_path.glob("step-*/optimizer.safetensors")
+    tensors = load_tensors(file)
+    save_tensors(file, {name: t for name, t in tensors.items() if name != "blocks.0.attn.W_Q/exp_avg"})
+    with pytest.raises(InputError, match="the optimizer of this checkpoint holds .* for `blocks.0.attn.W_Q`"):
+        load_training(tmp_path, model, optimizer)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from data_gen.errors import InputError
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, help="a run directory")
@@ -23,9 +25,20 @@ def call(arguments: argparse.Namespace) -> None:
     from tinysql.generation import answer
     from tinysql.runs import open_run
 
-    file = Path(arguments.schema)
-    statement = file.read_text() if len(arguments.schema) < 255 and file.is_file() else arguments.schema
-    schema = parse_schema(statement)
+    schema = parse_schema(read_schema(arguments.schema))
     prompt = prompt_string(" ".join(arguments.question.split()), write_schema(schema).string)
     model, tokenizer = open_run(arguments.run).load()
     print(answer(model, tokenizer, [prompt])[0])
+
+
+def read_schema(given: str) -> str:
+    """The statement itself, or what the file of that name holds."""
+    file = Path(given)
+    try:
+        return file.read_text() if file.is_file() else given
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"schema file {given} is no text", hint="give a file with a CREATE TABLE statement"
+        ) from error
+    except (OSError, ValueError):  # too long, or otherwise no file name
+        return given

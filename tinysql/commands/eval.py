@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,12 +29,12 @@ def call(arguments: argparse.Namespace) -> None:
     print(table(grade_run(run, split=arguments.split, rows=arguments.rows, device=device)))
 
 
-def table(report: dict[str, object]) -> str:
+def table(report: dict[str, Any]) -> str:
     """One line per command set: shares right by execution, tree and text, with the interval of the first."""
     lines = [
         f"{'set':<6}{'rows':>6}{'execution':>11}{'95 % interval':>18}{'tree':>8}{'exact':>8}{'valid':>8}"
     ]
-    for name, shares in report["sets"].items():  # type: ignore[attr-defined]
+    for name, shares in report["sets"].items():
         low, high = shares["execution"]["interval95"]
         lines.append(
             f"{name:<6}{shares['execution']['total']:>6}{shares['execution']['share']:>11.3f}"

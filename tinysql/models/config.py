@@ -45,6 +45,11 @@ class ModelConfig:
                 f"model pattern {self.pattern!r} has {unknown or 'no blocks'}: expected some of {' '.join(MIXERS)}",
                 hint="`*` is an attention block and `-` an MLP block, as in `*-*-`",
             )
+        for name in ("d_model", "n_heads", "d_vocab", "n_ctx", "d_head", "d_mlp"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise InputError(
+                    f"{name} is {getattr(self, name)}, expected at least 1", hint="give a larger number"
+                )
         if self.d_head is None and self.d_model % self.n_heads:
             raise InputError(
                 f"d_model {self.d_model} is not a multiple of n_heads {self.n_heads}",

@@ -6,7 +6,7 @@ character of the pattern, so the residual graph of a model is read off its patte
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -23,12 +23,9 @@ from tinysql.models.layers import MLP, Attention, KeyValues, Norm
 class Cache:
     """What one-token-at-a-time generation carries forward: keys and values per attention block."""
 
-    blocks: list[KeyValues] = field(default_factory=list)
-
-    @property
-    def seen(self) -> int:
-        """How many positions went through the model already."""
-        return max((block.seen for block in self.blocks), default=0)
+    blocks: list[KeyValues]
+    seen: int = 0
+    """How many positions went through the model already."""
 
 
 class Embed(nn.Module):
@@ -135,6 +132,8 @@ class HybridLM(HookedRootModule):
             resid = resid + self.hook_pos_embed(positions.expand(len(ids), -1, -1))
         for i, block in enumerate(self.blocks):
             resid = block(resid, cache.blocks[i] if cache is not None else None)
+        if cache is not None:
+            cache.seen = length
         return self.unembed(self.ln_final(resid))
 
     def start_cache(self) -> Cache:
