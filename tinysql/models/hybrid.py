@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformer_lens import HookedRootModule
@@ -36,7 +37,8 @@ class Embed(nn.Module):
         self.W_E = nn.Parameter(torch.empty(config.d_vocab, config.d_model))
 
     def forward(self, ids: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq d_model"]:
-        return self.W_E[ids]
+        # Indexing would add up the gradient of a repeated token in an order that varies between threads.
+        return F.embedding(ids, self.W_E)
 
 
 class PosEmbed(nn.Module):
