@@ -89,7 +89,7 @@ def _value(column: Column, place: int, number: int) -> Value:
 
 
 def _numbers(rng: Random, count: int) -> list[int]:
-    # Ten from a thousand rarely collide; `rng.sample` takes three times as long.
+    # Ten from a thousand rarely collide; `rng.sample` takes longer.
     numbers: set[int] = set()
     while len(numbers) < count:
         numbers.add(int(rng.random() * VALUES))

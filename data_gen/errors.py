@@ -25,7 +25,7 @@ def nearest(name: str, choices: Iterable[str]) -> str:
 
     Example: `nearest("cs11", ["cs1", "cs2"])` is "; did you mean `cs1`?".
     """
-    # difflib costs 4 ms to import and is needed only when something went wrong.
+    # difflib takes time to import and is needed only when something went wrong.
     from difflib import get_close_matches
 
     known = {choice.lower(): choice for choice in choices}

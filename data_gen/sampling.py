@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 def _pick(rng: Random, items: tuple[T, ...]) -> T:
-    # `rng.choice` takes three times as long, and rows are drawn by the million.
+    # `rng.choice` takes longer, and rows are drawn by the million.
     return items[int(rng.random() * len(items))]
 
 

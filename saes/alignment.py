@@ -79,7 +79,7 @@ def truth(
     Example:
         >>> alignment = truth(sae, model, tokens)
         >>> alignment.sae.coverage, alignment.controls[0].coverage
-        (0.83, 0.41)
+        (0.761, 0.614)
     """
     hook = hook or sae.cfg.metadata.hook_name
     if hook is None:

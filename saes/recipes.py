@@ -10,7 +10,7 @@ from tinysql.models.config import ModelConfig
 
 
 def topk() -> SAEConfig:
-    """A TopK SAE of four latents per dimension, for half a minute on two CPU cores."""
+    """A TopK SAE of four latents per dimension, a quarter of a minute on two quiet CPU cores."""
     return SAEConfig()
 
 
