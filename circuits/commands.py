@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data_gen.seeding import read_seed
+
 if TYPE_CHECKING:
     from circuits.faithfulness import Curve
 
@@ -19,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     find.add_argument("--pairs", type=int, default=64, help="test pairs to score on (default: 64)")
     find.add_argument("--edges", type=int, default=50, help="edges of the circuit (default: 50)")
     find.add_argument("--steps", type=int, default=5, help="integration steps of eap-ig (default: 5)")
-    find.add_argument("--seed", type=int, default=0, help="seed of the pairs (default: 0)")
+    find.add_argument("--seed", type=read_seed, default=0, help="seed of the pairs (default: 0)")
     find.add_argument("--overwrite", action="store_true", help="replace the circuit of that edit")
     find.add_argument("--device", default="cpu", help="where to run (default: cpu)")
     find.set_defaults(call=call_find)
@@ -31,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     score.add_argument("--random", type=int, default=20, help="random circuits beside it (default: 20)")
     score.add_argument(
-        "--seed", type=int, help="seed of pairs, random circuits and bootstrap (default: find's seed + 1)"
+        "--seed",
+        type=read_seed,
+        help="seed of pairs, random circuits and bootstrap (default: find's seed + 1)",
     )
     score.add_argument("--device", default="cpu", help="where to run (default: cpu)")
     score.set_defaults(call=call_eval)
@@ -85,12 +89,17 @@ def call_show(arguments: argparse.Namespace) -> None:
     """Draw a found circuit and print where."""
     from circuits.artefacts import directory_of, load_found
     from circuits.show import show
+    from data_gen.errors import InputError
     from data_gen.files import write_atomic
     from tinysql.runs import open_run
 
     run = open_run(arguments.run)
     circuit, _ = load_found(run.path, arguments.edit)
     path = arguments.out or directory_of(run.path, arguments.edit) / "graph.html"
+    if path.is_dir():
+        raise InputError(
+            f"--out {path} is a directory, expected a file", hint="name a file such as circuit.html"
+        )
     write_atomic(path, show(circuit).to_html())
     print(path)
 

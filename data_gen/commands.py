@@ -10,6 +10,7 @@ from data_gen.edits import EDITS
 from data_gen.errors import InputError
 from data_gen.lexicon import LEXICONS
 from data_gen.query import COMMAND_SETS
+from data_gen.seeding import read_seed
 from data_gen.shards import FORMATS
 
 
@@ -37,7 +38,7 @@ def _add_config(verb: argparse.ArgumentParser, *, split: str, rows: int | None =
     verb.add_argument("sets", nargs="+", metavar="SET", help=f"command sets: {', '.join(COMMAND_SETS)}")
     verb.add_argument("--rows", type=int, required=rows is None, default=rows, metavar="N", help="how many")
     verb.add_argument("--split", default=split, help=f"{', '.join(SPLITS)} (default {split})")
-    verb.add_argument("--seed", type=int, default=0, help="another seed gives other rows (default 0)")
+    verb.add_argument("--seed", type=read_seed, default=0, help="another seed gives other rows (default 0)")
     verb.add_argument("--lexicon", default="full", help=f"{', '.join(LEXICONS)} (default full)")
     verb.add_argument(
         "--set",

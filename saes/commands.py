@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data_gen.seeding import read_seed
+
 if TYPE_CHECKING:
     from saes.alignment import Alignment
 
@@ -19,7 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train.add_argument("--hook", help="hook to read (default: the residual stream two thirds up the model)")
     train.add_argument("--name", help="directory under RUN/saes (default: the recipe's name)")
     train.add_argument("--rows", type=int, default=2000, help="training examples to record (default: 2000)")
-    train.add_argument("--seed", type=int, default=0, help="seed of weights and batch order (default: 0)")
+    train.add_argument(
+        "--seed", type=read_seed, default=0, help="seed of weights and batch order (default: 0)"
+    )
     train.add_argument(
         "--set", action="append", default=[], metavar="A=VALUE", help="override a field of the recipe"
     )
@@ -31,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     score.add_argument("--name", default="topk", help="directory under RUN/saes (default: topk)")
     score.add_argument("--rows", type=int, default=600, help="test examples to score on (default: 600)")
     score.add_argument(
-        "--seed", type=int, default=0, help="seed of halves, controls and resamples (default: 0)"
+        "--seed", type=read_seed, default=0, help="seed of halves, controls and resamples (default: 0)"
     )
     score.add_argument("--device", default="cpu", help="where to run (default: cpu)")
     score.set_defaults(call=call_eval)

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from data_gen.seeding import read_seed
+
 EDITS = ("schema.table", "select.0.column", "order_by.0.direction")
 """The counterfactuals whose circuits the demo finds."""
 
@@ -68,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("runs/demo"), help="run directory (default: runs/demo)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of everything (default: 0)")
+    parser.add_argument("--seed", type=read_seed, default=0, help="seed of everything (default: 0)")
     parser.add_argument("--recipe", default="demo", help="what to train (default: demo)")
     parser.add_argument("--resume", action="store_true", help="skip what is done and go on")
     parser.add_argument("--overwrite", action="store_true", help="replace what the run directory holds")
@@ -101,9 +103,13 @@ def call(arguments: argparse.Namespace) -> None:
 
 
 def check_recipe(out: Path, recipe: str, seed: int) -> None:
-    """Raise `InputError` when the run to go on with was started from another recipe or seed."""
-    if (out / "config.json").exists():
+    """Raise `InputError` when the run to go on with was started from another recipe or seed, or is no run.
+
+    A model that is cut short is removed, so that the step which makes it is done again.
+    """
+    if out.exists() and any(out.iterdir()):
+        from tinysql.fit import finished
         from tinysql.recipes import find_recipe
         from tinysql.runs import resume_run
 
-        resume_run(out, find_recipe(recipe).with_seed(seed))
+        finished(resume_run(out, find_recipe(recipe).with_seed(seed)))

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from data_gen.dataset import read_dataset, write_dataset
+from data_gen.errors import InputError
 from data_gen.example import make_example
 from data_gen.files import claim_directory
 from tinysql.batches import TrainingRows
@@ -41,7 +42,7 @@ def fit(
     else:
         claim_directory(path, overwrite, kind="training run")
         run = start_run(path, recipe)
-    if (path / "model.safetensors").exists():
+    if finished(run):
         return run
     write_dataset(recipe.data, recipe.rows, path / "data" / "train", resume=True)
     tokenizer = _tokenizer(recipe, path)
@@ -54,6 +55,19 @@ def fit(
     save_tensors(path / "model.safetensors", model.state_dict())
     shutil.rmtree(path / "checkpoints", ignore_errors=True)
     return open_run(path)
+
+
+def finished(run: Run) -> bool:
+    """Whether the run has a whole model; one that is cut short is removed, so that it is trained again."""
+    weights = run.path / "model.safetensors"
+    if not weights.exists():
+        return False
+    try:
+        run.load()
+    except InputError:
+        weights.unlink()
+        return False
+    return True
 
 
 def _tokenizer(recipe: Recipe, path: Path) -> Tokenizer:

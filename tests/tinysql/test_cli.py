@@ -1,5 +1,8 @@
 """The command line: bad input is one sentence and exit code 2, never a traceback."""
 
+import functools
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -117,11 +120,11 @@ def test_a_foreign_circuits_package_is_named(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_leaves_a_run_that_resumes(tmp_path: Path) -> None:
-    import signal
-
     command = [sys.executable, "-m", "tinysql.cli", "train", "tiny", "--out", str(tmp_path / "run")]
     command += ["--set", "train.hold_steps=100000"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # A job in the background of a shell ignores interrupts, and its children inherit that.
+    listen = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=listen)
     checkpoints = tmp_path / "run" / "checkpoints"
     for _ in range(600):
         if any(checkpoints.glob("step-*")):
@@ -133,3 +136,46 @@ def test_an_interrupt_leaves_a_run_that_resumes(tmp_path: Path) -> None:
     assert "--resume" in printed
     assert "Traceback" not in printed
     assert any(checkpoints.glob("step-*/state.json"))
+
+
+@pytest.mark.parametrize("seed", ["-1", "1e99", "99999999999999999999", "one", "1.5"])
+@pytest.mark.parametrize(
+    "command", ["train tiny", "demo", "data show cs1 --rows 1", "sae train x", "circuit find x --edit e"]
+)
+def test_no_command_takes_what_is_no_seed(
+    command: str, seed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command.split(), "--seed", seed]) == 2
+    assert f"argument --seed: '{seed}' is no seed" in capsys.readouterr().err
+
+
+def test_a_model_cut_short_is_trained_again(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    whole = (copy / "model.safetensors").read_bytes()
+    (copy / "model.safetensors").write_bytes(whole[:1000])
+    schema = ["--schema", "CREATE TABLE t ( name TEXT )"]
+    assert main(["ask", str(copy), "show the name", *schema]) == 2
+    assert "is not a whole checkpoint" in capsys.readouterr().err
+    assert main(["train", "tiny", "--out", str(copy), "--resume"]) == 0
+    assert (copy / "model.safetensors").read_bytes() == whole
+
+
+def test_an_answer_that_does_not_fit_the_schema_is_said_to_be_none(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ask", str(run), "which cars are red", "--schema", "CREATE TABLE cars ( red TEXT )"]) == 0
+    assert "warning: the answer does not fit the schema" in capsys.readouterr().err
+
+
+def test_a_report_of_artefacts_that_were_changed_is_refused(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    (copy / "eval").mkdir()
+    (copy / "eval" / "test.json").write_text("{}")
+    assert main(["report", str(copy)]) == 2
+    assert "an artefact in" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from data_gen.errors import InputError
@@ -22,13 +23,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def call(arguments: argparse.Namespace) -> None:
     from data_gen.example import prompt_string
     from data_gen.schema import parse_schema, write_schema
+    from data_gen.sql import parse_sql
     from tinysql.generation import answer
     from tinysql.runs import open_run
 
+    try:
+        arguments.question.encode()
+    except UnicodeEncodeError as error:
+        raise InputError("the question is no text", hint="write it in UTF-8") from error
     schema = parse_schema(read_schema(arguments.schema))
     prompt = prompt_string(" ".join(arguments.question.split()), write_schema(schema).string)
     model, tokenizer = open_run(arguments.run).load()
-    print(answer(model, tokenizer, [prompt])[0])
+    sql = answer(model, tokenizer, [prompt])[0]
+    print(sql)
+    try:
+        parse_sql(sql, schema, "cs2")
+    except InputError as error:
+        print(f"warning: the answer does not fit the schema ({error})", file=sys.stderr)
 
 
 def read_schema(given: str) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from data_gen.seeding import read_seed
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", help="a recipe: `demo` or `tiny`")
     parser.add_argument("--out", type=Path, help="run directory (default: runs/RECIPE)")
     parser.add_argument(
-        "--seed", type=int, default=0, help="seed of data, weights and batch order (default: 0)"
+        "--seed", type=read_seed, default=0, help="seed of data, weights and batch order (default: 0)"
     )
     parser.add_argument(
         "--set", action="append", default=[], metavar="A.B=VALUE", help="override a field of the recipe"
