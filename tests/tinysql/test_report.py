@@ -1,0 +1,50 @@
+"""The report is one file that needs no network, and a browser draws its figures."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tinysql.cli import main
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("report") / "run"
+    assert main(["train", "tiny", "--out", str(run)]) == 0
+    assert main(["eval", str(run), "--rows", "20"]) == 0
+    assert main(["circuit", "find", str(run), "--edit", "select.0.column", "--pairs", "8"]) == 0
+    assert main(["report", str(run)]) == 0
+    return run / "report.html"
+
+
+def test_the_report_loads_nothing_from_elsewhere(report: Path) -> None:
+    page = re.sub(r"<script>.*?</script>", "", report.read_text(), flags=re.DOTALL)
+    assert re.findall(r"""(?:src|href)\s*=\s*["'](?!#)[^"']*""", page) == []
+    assert "Plotly.newPlot" in report.read_text()
+
+
+def test_the_report_has_a_section_for_every_artefact(report: Path) -> None:
+    titles = re.findall(r"<h2>(.*?)</h2>", report.read_text())
+    assert titles == ["Sample rows", "Training", "Accuracy on unseen schemas", "Circuit: select.0.column"]
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_a_browser_draws_every_figure(report: Path, tmp_path: Path) -> None:
+    command = [
+        str(CHROMIUM),
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        *QUIET,
+        f"--user-data-dir={tmp_path}",
+    ]
+    command += ["--virtual-time-budget=10000", "--dump-dom", report.as_uri()]
+    page = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert page.count('<svg class="main-svg"') >= page.count('class="plotly-graph-div') == 3
