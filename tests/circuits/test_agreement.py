@@ -13,12 +13,12 @@ from data_gen.errors import InputError
 
 
 @pytest.fixture
-def scored(random_case) -> EdgeScores:  # type: ignore[no-untyped-def]
+def scored(random_case) -> EdgeScores:
     case = random_case()
     return exact(case.model, case.pairs)
 
 
-def noisy(scores: EdgeScores, change) -> EdgeScores:  # type: ignore[no-untyped-def]
+def noisy(scores: EdgeScores, change) -> EdgeScores:
     edges = torch.from_numpy(scores.graph.mask)
     values = scores.per_example.clone()
     values[:, edges] = change(values[:, edges])
@@ -48,7 +48,7 @@ def test_noise_does_not_agree(scored: EdgeScores) -> None:
 
 
 def test_three_edges_by_hand(scored: EdgeScores) -> None:
-    def only(first: float, second: float, third: float):  # type: ignore[no-untyped-def]
+    def only(first: float, second: float, third: float):
         def change(values: torch.Tensor) -> torch.Tensor:
             values = torch.zeros_like(values)
             values[:, 0], values[:, 1], values[:, 2] = first, second, third
@@ -62,7 +62,7 @@ def test_three_edges_by_hand(scored: EdgeScores) -> None:
     assert agreement(noisy(scored, only(3, -2, 1)), noisy(scored, only(2, -3, 1)), top=2).top_shared == 1.0
 
 
-def test_scorings_of_different_pairs_are_refused(scored: EdgeScores, random_case) -> None:  # type: ignore[no-untyped-def]
+def test_scorings_of_different_pairs_are_refused(scored: EdgeScores, random_case) -> None:
     case = random_case()
     with pytest.raises(
         InputError, match="exact on 5 pairs and eap-ig on 3 were not scored on the same pairs"

@@ -46,8 +46,8 @@ def test_decoder_rows_have_length_one(trained: TrainedSAE) -> None:
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(trained: TrainedSAE) -> None:
     again = train_sae(planted(), CONFIG)
-    for name, weight in trained.sae.state_dict().items():  # type: ignore[attr-defined]
-        assert torch.equal(weight, again.sae.state_dict()[name])  # type: ignore[attr-defined]
+    for name, weight in trained.sae.state_dict().items():
+        assert torch.equal(weight, again.sae.state_dict()[name])
     other = train_sae(planted(), SAEConfig(d_sae=48, k=3, steps=10, batch_size=128, seed=2))
     assert not torch.equal(other.sae.W_dec, trained.sae.W_dec)
 
@@ -134,7 +134,7 @@ def test_settings_that_cannot_be_are_answered_with_a_sentence(
     settings: dict[str, float], sentence: str
 ) -> None:
     with pytest.raises(InputError, match=sentence):
-        SAEConfig(**settings)  # type: ignore[arg-type]
+        SAEConfig(**settings)
 
 
 def test_too_few_or_broken_activations_are_answered_with_a_sentence() -> None:

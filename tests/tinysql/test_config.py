@@ -28,7 +28,7 @@ def test_every_recipe_survives_json(name: str) -> None:
     ],
 )
 def test_settings_reach_their_field(setting: str, read: object) -> None:
-    assert read(override(find_recipe("tiny"), [setting]))  # type: ignore[operator]
+    assert read(override(find_recipe("tiny"), [setting]))
 
 
 @pytest.mark.parametrize(

@@ -156,4 +156,4 @@ def test_a_sequence_beyond_the_context_is_refused(model: HybridLM) -> None:
 )
 def test_impossible_shapes_are_refused(fields: dict[str, object], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
-        ModelConfig(**fields)  # type: ignore[arg-type]
+        ModelConfig(**fields)

@@ -42,7 +42,7 @@ def test_a_resumed_run_ends_with_the_same_bits(
 ) -> None:
     real_step = training.step
 
-    def die(model, optimizer, batch, config, state):  # type: ignore[no-untyped-def]
+    def die(model, optimizer, batch, config, state):
         if state.step == at:
             raise Killed
         return real_step(model, optimizer, batch, config, state)
@@ -85,11 +85,11 @@ def test_only_answer_tokens_carry_loss() -> None:
     config = TrainConfig(model=model.cfg, clip=1e9)
     training.step(model, training.make_optimizer(model, config), batch, config, TrainState())
     # Without attention, token 1 at position 0 only predicts prompt tokens, tokens 3 and 4 the answer.
-    touched = model.embed.W_E.grad.abs().sum(-1).nonzero().flatten().tolist()  # type: ignore[union-attr]
+    touched = model.embed.W_E.grad.abs().sum(-1).nonzero().flatten().tolist()
     assert touched == [3, 4]
     with_prompt = replace(config, prompt_loss=0.5)
     training.step(model, training.make_optimizer(model, with_prompt), batch, with_prompt, TrainState())
-    assert model.embed.W_E.grad.abs().sum(-1).nonzero().flatten().tolist() == [1, 2, 3, 4]  # type: ignore[union-attr]
+    assert model.embed.W_E.grad.abs().sum(-1).nonzero().flatten().tolist() == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(
