@@ -1,8 +1,5 @@
 """Laws of `HybridLM`: causality, cache, hooks, seeds."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 
@@ -103,22 +100,11 @@ def test_gradients_reach_every_weight(model: HybridLM) -> None:
     ] == []
 
 
-REPEAT = """
-import torch
-from tinysql.models.config import ModelConfig
-from tinysql.models.hybrid import HybridLM
-torch.set_num_threads(2)
-embed = HybridLM(ModelConfig(pattern="-", d_model=128, n_heads=2, d_vocab=689, n_ctx=64)).embed
-ids, upstream = torch.randint(0, 689, (64, 60)), torch.randn(64, 60, 128)
-found = [torch.autograd.grad((embed(ids) * upstream).sum(), embed.W_E)[0] for _ in range(60)]
-print(all(torch.equal(found[0], again) for again in found[1:]))
-"""
-
-
-def test_gradients_of_repeated_tokens_are_the_same_bits_on_two_threads() -> None:
-    # In a process of its own, because the number of threads is fixed once they have started.
-    result = subprocess.run([sys.executable, "-c", REPEAT], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "True"
+def test_tokens_are_looked_up_by_the_operation_whose_gradient_has_a_fixed_order() -> None:
+    # Plain indexing adds up the gradients of a repeated token in an order that varies between threads. That race
+    # shows only now and then, so the operation is asserted and not its outcome.
+    embed = HybridLM(SHAPES["attention and MLP, RMSNorm, rotary"]).embed
+    assert embed(ids()).grad_fn.name() == "EmbeddingBackward0"
 
 
 def test_weights_follow_the_seed_alone() -> None:
