@@ -21,10 +21,10 @@ from circuits.exact import exact
 from circuits.faithfulness import Curve, Report, evaluate, faithfulness_curve
 from circuits.scores import EdgeScores
 from circuits.select import top_edges
-from data_gen.counterfactual import CounterfactualPair, counterfactuals
-from data_gen.edits import edit_named
 from data_gen.errors import InputError, nearest
 from data_gen.files import atomic_directory, claim_directory, read_json, write_atomic
+from data_gen.pairs.counterfactual import CounterfactualPair, counterfactuals
+from data_gen.pairs.edits import edit_named
 from tinysql.config import from_json
 from tinysql.devices import find_device
 from tinysql.progress import progress
@@ -33,7 +33,7 @@ from tinysql.runs import provenance
 if TYPE_CHECKING:
     from tinysql.models.hybrid import HybridLM
     from tinysql.runs import Run
-    from tinysql.tokens import TokenPairs
+    from tinysql.tokens import Tokenizer, TokenPairs
 
 METHODS = ("eap-ig", "eap", "exact")
 
@@ -90,7 +90,7 @@ def find_on_run(run: Run, settings: FindSettings, *, device: str = "cpu", overwr
     if not overwrite:
         claim_directory(directory)
     model, tokenizer = run.load(find_device(device))
-    drawn = draw(run, settings.edit, settings.pairs, settings.seed)
+    drawn = draw(run, settings.edit, settings.pairs, settings.seed, tokenizer)
     pairs = tokenizer.encode_pairs(drawn, drop_misaligned=True)
     scores = _score(model, pairs, settings)
     made = {"settings": asdict(settings), "refused": list(pairs.refused), "made_by": provenance()}
@@ -131,8 +131,8 @@ def eval_on_run(
             hint="choose another seed",
         )
     model, tokenizer = run.load(find_device(device))
-    seen = {_text(pair) for pair in draw(run, edit, settings.pairs, settings.seed)}
-    drawn = [pair for pair in draw(run, edit, pairs, seed) if _text(pair) not in seen]
+    seen = {_text(pair) for pair in draw(run, edit, settings.pairs, settings.seed, tokenizer)}
+    drawn = [pair for pair in draw(run, edit, pairs, seed, tokenizer) if _text(pair) not in seen]
     held_out = tokenizer.encode_pairs(drawn, drop_misaligned=True)
     report = evaluate(model, circuit, held_out, random_circuits=random_circuits, seed=seed)
     curve = faithfulness_curve(model, scores, held_out, random_circuits=random_circuits, seed=seed)
@@ -173,9 +173,9 @@ def _settings(file: Path) -> FindSettings:
     return from_json(FindSettings, found["settings"], where=f"{file}: settings")
 
 
-def draw(run: Run, edit: str, n: int, seed: int) -> list[CounterfactualPair]:
-    """`n` pairs from the test split of a run's data."""
-    return counterfactuals(run.split("test"), edit=edit, n=n, seed=seed)
+def draw(run: Run, edit: str, n: int, seed: int, tokenizer: Tokenizer) -> list[CounterfactualPair]:
+    """`n` pairs from the test split of a run's data, aligned under its tokenizer."""
+    return counterfactuals(run.split("test"), edit=edit, n=n, seed=seed, encode=tokenizer.encode_text)
 
 
 def _score(model: HybridLM, pairs: TokenPairs, settings: FindSettings) -> EdgeScores:

@@ -1,42 +1,85 @@
-"""`tinysql data ...` -> datasets and pairs on disk, examples on the screen."""
+"""`tinysql data ...` -> datasets and pairs on disk and on the hub, examples on the screen."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-from data_gen.config import SPLITS, DataConfig
-from data_gen.edits import EDITS
+from data_gen.config import DataConfig
+from data_gen.draw.splits import SPLITS
 from data_gen.errors import InputError
-from data_gen.lexicon import LEXICONS
+from data_gen.pairs.edits import EDITS
 from data_gen.query import COMMAND_SETS
+from data_gen.review_commands import add_review
+from data_gen.say.style import VARIANTS
 from data_gen.seeding import read_seed
-from data_gen.shards import FORMATS
+from data_gen.store.formats import FORMATS
+from data_gen.vocabulary.lexicon import LEXICONS
+
+if TYPE_CHECKING:
+    from data_gen.store.shards import Report
+
+HUB = "hub:"
+"""What a target on the hub begins with."""
+SECONDS_BETWEEN_LINES = 20
+"""How often a log that is no terminal hears of long work."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Give `parser` the verbs `make`, `pairs` and `show`; each sets `call` to its function."""
+    """Give `parser` the verbs of `tinysql data`; each sets `call` to its function."""
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for add in (_add_make, _add_pairs, _add_show, _add_export, add_review):
+        add(verbs)
 
+
+def _add_make(verbs: Any) -> None:
     make = verbs.add_parser("make", help="write a dataset")
     _add_config(make, split="train")
     _add_output(make)
+    make.add_argument(
+        "--databases",
+        action="store_true",
+        help="a column of databases that tell right answers from wrong ones",
+    )
     make.set_defaults(call=make_dataset)
 
+
+def _add_pairs(verbs: Any) -> None:
     pairs = verbs.add_parser("pairs", help="write counterfactual pairs")
     _add_config(pairs, split="test")
     pairs.add_argument("--edit", required=True, metavar="EDIT", help=f"what differs: {', '.join(EDITS)}")
     _add_output(pairs)
     pairs.set_defaults(call=make_pairs)
 
+
+def _add_show(verbs: Any) -> None:
     show = verbs.add_parser("show", help="print a few examples")
     _add_config(show, split="train", rows=5)
     show.set_defaults(call=show_examples)
 
 
+def _add_export(verbs: Any) -> None:
+    export = verbs.add_parser("export", help="convert a dataset, or push it to the hub")
+    export.add_argument("dataset", metavar="DIR", help="directory that `tinysql data make` or `pairs` wrote")
+    target = export.add_mutually_exclusive_group(required=True)
+    target.add_argument("--out", metavar="FILE", help="file to write (with --format arrow a directory)")
+    target.add_argument("--to", metavar=f"{HUB}NAME", help="repository of the hub to push to")
+    export.add_argument("--format", default="parquet", help=f"{', '.join(FORMATS)} (default parquet)")
+    export.add_argument(
+        "--columns", default="all", help="all, or published: those of the published datasets (default all)"
+    )
+    export.add_argument("--overwrite", action="store_true", help="replace FILE")
+    export.set_defaults(call=export_rows)
+
+
 def _add_config(verb: argparse.ArgumentParser, *, split: str, rows: int | None = None) -> None:
     verb.add_argument("sets", nargs="+", metavar="SET", help=f"command sets: {', '.join(COMMAND_SETS)}")
     verb.add_argument("--rows", type=int, required=rows is None, default=rows, metavar="N", help="how many")
+    verb.add_argument("--variant", default="base", help=f"{', '.join(VARIANTS)} (default base)")
     verb.add_argument("--split", default=split, help=f"{', '.join(SPLITS)} (default {split})")
     verb.add_argument("--seed", type=read_seed, default=0, help="another seed gives other rows (default 0)")
     verb.add_argument("--lexicon", default="full", help=f"{', '.join(LEXICONS)} (default full)")
@@ -55,51 +98,67 @@ def _add_output(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--format", default="parquet", help=f"{', '.join(FORMATS)} (default parquet)")
     verb.add_argument("--overwrite", action="store_true", help="replace what is in DIR")
     verb.add_argument("--resume", action="store_true", help="go on with what was interrupted")
+    verb.add_argument("--shard-rows", type=int, metavar="N", help="rows of a file (by default up to 10,000)")
+    verb.add_argument(
+        "--shards",
+        metavar="I/N",
+        help="write part I of N alone (0/N to N-1/N); together the parts are the whole",
+    )
+    verb.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="processes to write with (default 1)"
+    )
+    verb.add_argument(
+        "--engine", default="local", help="local, or ray: the cores of a Ray cluster (default local)"
+    )
 
 
 def _config(arguments: argparse.Namespace) -> DataConfig:
     return DataConfig(
         command_sets=tuple(arguments.sets),
+        variant=arguments.variant,
         seed=arguments.seed,
         split=arguments.split,
         lexicon=arguments.lexicon,
     ).with_settings(arguments.settings)
 
 
-def _report(done: int, rows: int) -> None:
-    print(f"{done:,} of {rows:,} rows", file=sys.stderr)
+def _output(arguments: argparse.Namespace) -> dict[str, Any]:
+    from data_gen.store.shards import Part
+
+    names = ("format", "overwrite", "resume", "shard_rows", "workers", "engine")
+    part = None if arguments.shards is None else Part.parse(arguments.shards)
+    return {"part": part, **{name: getattr(arguments, name) for name in names}}
 
 
 def make_dataset(arguments: argparse.Namespace) -> None:
     """Write a dataset and print its directory."""
-    from data_gen.dataset import write_dataset
+    from data_gen.store.dataset import write_dataset
 
-    path = write_dataset(
-        _config(arguments),
-        arguments.rows,
-        arguments.out,
-        format=arguments.format,
-        overwrite=arguments.overwrite,
-        resume=arguments.resume,
-        report=_report,
-    )
+    with _progress("rows") as report:
+        path = write_dataset(
+            _config(arguments),
+            arguments.rows,
+            arguments.out,
+            databases=arguments.databases,
+            report=report,
+            **_output(arguments),
+        )
     print(path)
 
 
 def make_pairs(arguments: argparse.Namespace) -> None:
     """Write counterfactual pairs and print their directory."""
-    from data_gen.dataset import write_pairs
+    from data_gen.store.dataset import write_pairs
 
-    path = write_pairs(
-        _config(arguments),
-        arguments.edit,
-        arguments.rows,
-        arguments.out,
-        format=arguments.format,
-        overwrite=arguments.overwrite,
-        resume=arguments.resume,
-        report=_report,
-    )
+    with _progress("pairs") as report:
+        path = write_pairs(
+            _config(arguments),
+            arguments.edit,
+            arguments.rows,
+            arguments.out,
+            report=report,
+            **_output(arguments),
+        )
     print(path)
 
 
@@ -116,3 +175,55 @@ def show_examples(arguments: argparse.Namespace) -> None:
         print(f"  English: {example.english.string}")
         print(f"  schema:  {example.schema_text.string}")
         print(f"  SQL:     {example.sql.string}")
+
+
+def export_rows(arguments: argparse.Namespace) -> None:
+    """Convert a dataset and print the file, or push it and print the address."""
+    from data_gen.store.export import export_dataset, push_dataset
+
+    if arguments.to is None:
+        print(
+            export_dataset(
+                arguments.dataset,
+                arguments.out,
+                format=arguments.format,
+                columns=arguments.columns,
+                overwrite=arguments.overwrite,
+            )
+        )
+        return
+    name = arguments.to.removeprefix(HUB)
+    if name in ("", arguments.to):
+        raise InputError(
+            f"target `{arguments.to}` is no repository of the hub", hint=f"write --to {HUB}USER/NAME"
+        )
+    print(push_dataset(arguments.dataset, name, columns=arguments.columns))
+
+
+@contextmanager
+def _progress(unit: str) -> Iterator[Report]:
+    """Show on stderr how many rows are done, and how fast: a bar, or now and then a line in a log."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    task = bar.add_task(unit, total=None)
+    begun = told = time.monotonic()
+    first: int | None = None
+
+    def report(done: int, rows: int) -> None:
+        nonlocal first, told
+        now = time.monotonic()
+        # Shards that were there before were not made in this time.
+        first = first if first is not None else done if done < rows else 0
+        speed = f"{(done - first) / max(now - begun, 1e-3):,.0f} {unit}/s"
+        bar.update(task, completed=done, total=rows, description=f"{unit}, {speed}")
+        if not console.is_terminal and (done == rows or now - told > SECONDS_BETWEEN_LINES):
+            told = now
+            print(f"{done:,} of {rows:,} {unit}, {speed}", file=sys.stderr)
+
+    # The bar starts a thread, so it starts with the first shard, when worker processes have begun.
+    with bar:
+        yield report

@@ -7,12 +7,11 @@ import typing
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
+from data_gen.draw.splits import SPLITS, UNSEEN, Split
 from data_gen.errors import InputError, nearest
-from data_gen.lexicon import lexicon
 from data_gen.query import command_set
-
-Split = Literal["train", "test", "names"]
-SPLITS: tuple[Split, ...] = get_args(Split)
+from data_gen.say.style import VARIANTS, Variant
+from data_gen.vocabulary.lexicon import lexicon
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,11 +19,14 @@ class DataConfig:
     """What rows are drawn from. Row i is a pure function of (config, i)."""
 
     command_sets: tuple[str, ...] = ("cs1",)
-    """Row i belongs to `command_sets[i % len(command_sets)]`."""
+    """Row i belongs to `command_sets[i % len(command_sets)]`; skills may be switched: `cs4+limit-aggregate`."""
+    variant: Variant = "base"
+    """How questions are said: `base` explicitly, `syn` with synonyms, `nat` as a person would ask."""
     seed: int = 0
     """Another seed gives other rows of the same kind; the splits stay disjoint whatever the seeds are."""
     split: Split = "train"
-    """`train`; `test`: schemas that training never sees; `names`: names that training never sees."""
+    """What is new to a model that saw `train`: `test` schemas, `tables`, `columns`, `names` (both),
+    `templates`, `clauses` (pairs of clauses), `novel` (names and templates)."""
     lexicon: str = "full"
     """Words and phrases: `full`, or `demo` (few short words)."""
     min_columns: int = 2
@@ -45,14 +47,15 @@ class DataConfig:
             raise InputError("command_sets is empty", hint="name at least one, for example cs1")
         for name in self.command_sets:
             command_set(name)
-        if self.split not in SPLITS:
-            raise InputError(
-                f"no split `{self.split}`{nearest(str(self.split), SPLITS)}",
-                hint=f"splits: {', '.join(SPLITS)}",
-            )
+        for kind, value, known in (("split", self.split, SPLITS), ("variant", self.variant, VARIANTS)):
+            if value not in known:
+                raise InputError(
+                    f"no {kind} `{value}`{nearest(str(value), known)}", hint=f"{kind}s: {', '.join(known)}"
+                )
         self._check_numbers()
         names = lexicon(self.lexicon)
-        most = len(names.held_out_columns) if self.split == "names" else len(names.single_columns)
+        is_unseen = "columns" in UNSEEN[self.split]
+        most = len(names.held_out_columns if is_unseen else names.single_columns)
         if not 1 <= self.min_columns <= self.max_columns <= most:
             raise InputError(
                 f"columns from {self.min_columns} to {self.max_columns}: expected "

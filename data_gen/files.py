@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from data_gen.errors import InputError
 
@@ -32,18 +33,23 @@ def _refusal(action: str, path: Path, error: OSError) -> InputError:
     )
 
 
+def _host() -> str:
+    # Several machines may write to one directory, and each gives out process ids of its own.
+    return re.sub(r"[^0-9A-Za-z]", "-", platform.node())
+
+
 def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    return path.with_name(f".{path.name}.{_host()}.{os.getpid()}.tmp")
 
 
 def remove_leftovers(directory: Path, name: str | None = None) -> None:
-    """Delete what killed writers left half-written in `directory`, or of `name` in it.
+    """Delete what killed writers of this machine left half-written in `directory`, or of `name` in it.
 
-    The parts of writers that still run on this machine are kept.
+    The parts of writers that still run, and of other machines, are kept.
     """
     for leftover in directory.glob(".*.tmp"):
-        part = re.fullmatch(r"\.(.+)\.([0-9]+)\.tmp", leftover.name, re.DOTALL)
-        if part is None or name not in (None, part[1]) or _is_alive(int(part[2])):
+        part = re.fullmatch(r"\.(.+)\.([0-9A-Za-z-]*)\.([0-9]+)\.tmp", leftover.name, re.DOTALL)
+        if part is None or name not in (None, part[1]) or part[2] != _host() or _is_alive(int(part[3])):
             continue
         if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover, ignore_errors=True)
@@ -68,11 +74,22 @@ def write_atomic(path: Path | str, data: bytes | str) -> None:
     Raises:
         InputError: the disk is full, or the path cannot be written.
     """
+    with atomic_file(path) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
+@contextmanager
+def atomic_file(path: Path | str) -> Iterator[IO[bytes]]:
+    """Give an open file that becomes `path` when the block ends without an error.
+
+    Raises:
+        InputError: as `write_atomic`.
+    """
     path = Path(path)
     part = _beside(path)
     try:
         with open(part, "wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
@@ -143,7 +160,8 @@ def _empty(path: Path, overwrite: bool, kind: str | None) -> None:
             f"output directory `{path}` holds a {found}, which a {kind} does not overwrite",
             hint="choose another --out, or delete the directory by hand",
         )
-    for entry in path.iterdir():
+    # The markers go last: a process killed meanwhile leaves a directory that is still known as ours.
+    for entry in sorted(path.iterdir(), key=lambda entry: entry.name in MARKERS):
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         else:

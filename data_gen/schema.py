@@ -3,37 +3,54 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from functools import lru_cache
 from typing import Literal
 
+from msgspec import Struct
+
 from data_gen.errors import InputError, nearest
-from data_gen.text import Text
+from data_gen.text import BREAK, Pieces, Text, marks
 
-SqlType = Literal["INTEGER", "REAL", "TEXT", "DATE"]
-SQL_TYPES: tuple[SqlType, ...] = ("INTEGER", "REAL", "TEXT", "DATE")
+SqlType = Literal["INTEGER", "BIGINT", "REAL", "DOUBLE", "DECIMAL", "TEXT", "VARCHAR", "DATE", "BOOLEAN"]
+Kind = Literal["number", "text", "date", "boolean"]
+KINDS: dict[SqlType, Kind] = {
+    "INTEGER": "number",
+    "BIGINT": "number",
+    "REAL": "number",
+    "DOUBLE": "number",
+    "DECIMAL": "number",
+    "TEXT": "text",
+    "VARCHAR": "text",
+    "DATE": "date",
+    "BOOLEAN": "boolean",
+}
+"""Every column type -> what its values are, which decides the phrases, operators and aggregates that suit it."""
+SQL_TYPES: tuple[SqlType, ...] = tuple(KINDS)
+WHOLE: tuple[SqlType, ...] = ("INTEGER", "BIGINT")
+"""The number types whose values are whole."""
 
 
-@dataclass(frozen=True)
-class Column:
-    """One typed column; DATE values are ISO text."""
+class Column(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """One typed column; DATE values are ISO text in SQLite."""
 
     name: str
     type: SqlType
+    references: str | None = None
+    """The table whose `id` this foreign key refers to, where CREATE TABLE says so."""
+    primary: bool = False
+    """Whether CREATE TABLE says PRIMARY KEY."""
+
+    @property
+    def kind(self) -> Kind:
+        return KINDS[self.type]
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(Struct, frozen=True, forbid_unknown_fields=True):
     """A table and its columns, whose names all differ."""
 
     name: str
     columns: tuple[Column, ...]
-
-    def __post_init__(self) -> None:
-        if not self.columns:
-            raise InputError(f"table `{self.name}` has no columns, expected at least one")
-        # SQLite compares names without case, so `Price` beside `price` would be one name twice.
-        if len({column.name.lower() for column in self.columns}) != len(self.columns):
-            raise InputError(f"table `{self.name}` has two columns of one name")
 
     def column(self, name: str) -> Column:
         """The column called `name`.
@@ -48,8 +65,7 @@ class Table:
         raise InputError(f"table `{self.name}` has no column `{name}`", hint=f"its columns: {known}")
 
 
-@dataclass(frozen=True)
-class Schema:
+class Schema(Struct, frozen=True, forbid_unknown_fields=True):
     """The tables an answer may use."""
 
     tables: tuple[Table, ...]
@@ -66,52 +82,127 @@ class Schema:
         known = ", ".join(table.name for table in self.tables)
         raise InputError(f"schema has no table `{name}`", hint=f"its tables: {known}")
 
+    def check(self) -> Schema:
+        """The schema itself, if its names are ones that SQL can tell apart.
+
+        Raises:
+            InputError: no table, a table without columns, or one name twice. SQLite compares names without case.
+        """
+        if not self.tables:
+            raise InputError("schema has no tables, expected at least one", hint=_EXAMPLE)
+        _check_distinct("schema has two tables", [table.name for table in self.tables])
+        for table in self.tables:
+            if not table.columns:
+                raise InputError(f"table `{table.name}` has no columns, expected at least one")
+            _check_distinct(f"table `{table.name}` has two columns", [c.name for c in table.columns])
+        return self
+
+
+def _check_distinct(what: str, names: list[str]) -> None:
+    if len({name.lower() for name in names}) != len(names):
+        twice = next(name for name in names if [n.lower() for n in names].count(name.lower()) > 1)
+        raise InputError(f"{what} of one name, `{twice}`", hint="rename one; SQL compares names without case")
+
 
 def write_schema(schema: Schema) -> Text:
-    """One CREATE TABLE per table on one line; every name has a space before it, so it is always one token.
+    """One CREATE TABLE per table on one line; every name has a space before it.
 
     Roles are `schema.table`, `schema.columns.2.name`, `schema.columns.2.type`, `schema.keyword` and
     `schema.separator`; those of a second table begin with `schema.tables.1`.
 
     Example: `CREATE TABLE orders ( price INTEGER, name TEXT )`.
     """
-    pieces: list[tuple[str, str]] = []
+    pieces = Pieces()
+    add_schema(pieces, schema)
+    return pieces.text()
+
+
+def add_schema(pieces: Pieces, schema: Schema) -> None:
+    """Append what `write_schema` gives, behind a space."""
     for number, table in enumerate(schema.tables):
-        place = f"schema.tables.{number}" if number else "schema"
-        pieces.append(("; CREATE TABLE" if number else "CREATE TABLE", f"{place}.keyword"))
-        pieces.append((f" {table.name}", f"{place}.table"))
-        before = (" (", f"{place}.keyword")
-        for index, column in enumerate(table.columns):
-            pieces.append(before)
-            pieces.append((f" {column.name}", f"{place}.columns.{index}.name"))
-            pieces.append((f" {column.type}", f"{place}.columns.{index}.type"))
-            before = (",", f"{place}.separator")
-        pieces.append((" )", f"{place}.keyword"))
-    return Text.of(pieces)
+        columns = _BETWEEN.join(
+            [
+                _constrained(c) if c.primary or c.references else f" {c.name}{BREAK} {c.type}"
+                for c in table.columns
+            ]
+        )
+        head = "; CREATE TABLE" if number else " CREATE TABLE"
+        pieces.strings.append(f"{head}{BREAK} {table.name}{BREAK} ({BREAK}{columns}{BREAK} )")
+        if " PRIMARY KEY" in columns or " REFERENCES" in columns:
+            kinds = [2 if c.references else 1 if c.primary else 0 for c in table.columns]
+            pieces.roles.append(_constrained_marks(number, tuple(kinds)))
+        else:
+            pieces.roles.append(_table_marks(number, len(table.columns)))
 
 
-def parse_schema(statement: str) -> Schema:
-    """The schema of one CREATE TABLE statement; `parse_schema(write_schema(s).string) == s` for one table.
+_BETWEEN = f"{BREAK},{BREAK}"
+
+
+def _constrained(column: Column) -> str:
+    parts = [f" {column.name}", f" {column.type}"]
+    if column.primary:
+        parts.append(" PRIMARY KEY")
+    if column.references is not None:
+        parts += [" REFERENCES", f" {column.references}", " ( id )"]
+    return BREAK.join(parts)
+
+
+@lru_cache(maxsize=1024)
+def _table_marks(number: int, columns: int) -> str:
+    return _constrained_marks(number, (0,) * columns)
+
+
+@lru_cache(maxsize=4096)
+def _constrained_marks(number: int, constraints: tuple[int, ...]) -> str:
+    place = f"schema.tables.{number}" if number else "schema"
+    roles = [f"{place}.keyword", f"{place}.table"]
+    for index, constraint in enumerate(constraints):
+        at = f"{place}.columns.{index}"
+        roles += [f"{place}.separator" if index else f"{place}.keyword", f"{at}.name", f"{at}.type"]
+        if constraint == 1:
+            roles.append(f"{at}.key")
+        if constraint == 2:
+            roles += [f"{place}.keyword", f"{at}.references", f"{place}.keyword"]
+    roles.append(f"{place}.keyword")
+    return marks(*roles)
+
+
+_EXAMPLE = "write CREATE TABLE orders ( price INTEGER, name TEXT )"
+_STATEMENT = re.compile(r"CREATE\s+TABLE\s+(\w+)\s*\((.*)\)", re.IGNORECASE | re.DOTALL)
+_COLUMN = re.compile(
+    r"(\w+)\s+(\w+)(\s+PRIMARY\s+KEY)?(?:\s+REFERENCES\s+(\w+)\s*\(\s*id\s*\))?", re.IGNORECASE
+)
+
+
+def parse_schema(statements: str) -> Schema:
+    """The schema of CREATE TABLE statements, one or several; `parse_schema(write_schema(s).string) == s`.
 
     Example: `parse_schema("CREATE TABLE orders ( price INTEGER, name TEXT )")`.
 
     Raises:
         InputError: another statement, a constraint, or a column type that is none of `SQL_TYPES`.
     """
-    example = "write CREATE TABLE orders ( price INTEGER, name TEXT )"
-    match = re.fullmatch(r"CREATE\s+TABLE\s+(\w+)\s*\(([^()]*)\)\s*;?", statement.strip(), re.IGNORECASE)
+    tables = [_parse_table(part.strip()) for part in statements.strip().rstrip("; \n").split(";")]
+    return Schema(tuple(tables)).check()
+
+
+def _parse_table(statement: str) -> Table:
+    match = _STATEMENT.fullmatch(statement)
     if match is None:
-        raise InputError(f"schema `{statement.strip()[:60]}` is not one CREATE TABLE statement", hint=example)
-    columns = []
-    for part in match[2].split(","):
-        words = part.split()
-        if len(words) != 2 or not re.fullmatch(r"\w+", words[0]):
-            raise InputError(f"column `{part.strip()}` of the schema is not a name and a type", hint=example)
-        kind = next((known for known in SQL_TYPES if known == words[1].upper()), None)
+        raise InputError(f"schema `{statement[:60]}` is not CREATE TABLE statements", hint=_EXAMPLE)
+    return Table(match[1], tuple(_parse_columns(match[2].split(","))))
+
+
+def _parse_columns(parts: Iterable[str]) -> Iterable[Column]:
+    for part in parts:
+        match = _COLUMN.fullmatch(part.strip())
+        if match is None:
+            raise InputError(f"column `{part.strip()}` of the schema is not a name and a type", hint=_EXAMPLE)
+        name, written, primary, references = match.groups()
+        kind = next((known for known in SQL_TYPES if known == written.upper()), None)
         if kind is None:
             known = ", ".join(SQL_TYPES)
             raise InputError(
-                f"column `{words[0]}` has type `{words[1]}`, expected one of {known}{nearest(words[1], SQL_TYPES)}"
+                f"column `{name}` has type `{written}`, expected one of {known}{nearest(written, SQL_TYPES)}"
             )
-        columns.append(Column(words[0], kind))
-    return Schema((Table(match[1], tuple(columns)),))
+        yield Column(name, kind, references, primary is not None)

@@ -1,215 +1,308 @@
-"""Query -> SQL text, and SQL text -> query."""
+"""Query -> SQL text."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import lru_cache, partial
+from operator import attrgetter
 
-from data_gen.errors import InputError
-from data_gen.query import COMMAND_SETS, Direction, OrderBy, Query, SelectItem
-from data_gen.schema import Schema
-from data_gen.text import Text
-
-if TYPE_CHECKING:
-    from sqlglot import exp
-
-MAX_CHARS = 4000
-"""Longest SQL that is read; the longest right answer of any command set has under 1,000 characters."""
-MAX_TOKENS = 500
-"""Most tokens that are given to the parser, whose time grows faster than its input."""
-
-
-class SqlError(InputError):
-    """SQL that cannot be read as a query of a command set, and why."""
+from data_gen.query import ColumnRef, Condition, Join, OrderBy, Query, Select, SelectItem, Value, Window
+from data_gen.text import BREAK, Pieces, Prepared, Text, marks, role
 
 
 def write_sql(query: Query) -> Text:
     """The one way this query is written.
 
+    Roles are dotted slots: `sql.select.0.column`, `sql.where.0.operator`, `sql.order_by.0.direction`; an OR
+    group has the number of the condition behind its own (`sql.where.0.1.value`), and what stands in a subquery
+    has the subquery's place before it (`sql.where.0.subquery.select.0.column`).
+
     Example: `SELECT price, name FROM orders ORDER BY price ASC`.
     """
-    pieces: list[tuple[str, str]] = [("SELECT", "sql.select.keyword")]
-    for index, item in enumerate(query.select):
+    pieces = Pieces()
+    add_sql(pieces, query)
+    return pieces.text()
+
+
+def sql_string(query: Query) -> str:
+    """The string of `write_sql`, for where nobody asks for roles."""
+    pieces = Pieces()
+    add_sql(pieces, query)
+    return pieces.string()
+
+
+def add_sql(pieces: Pieces, query: Query) -> None:
+    """Append what `write_sql` gives, behind a space."""
+    if query.cte is not None:
+        pieces.add(" WITH", "sql.cte.keyword")
+        pieces.add(f" {query.cte.name}", "sql.cte.name")
+        pieces.add(" AS (", "sql.cte.keyword")
+        _add_select(pieces, query.cte.select, "sql.cte", "SELECT")
+        pieces.add(")", "sql.cte.keyword")
+    _add_select(pieces, query, "sql", " SELECT")
+    if query.compound is not None:
+        pieces.add(f" {query.compound.operator}", "sql.compound.operator")
+        _add_select(pieces, query.compound.select, "sql.compound", " SELECT")
+
+
+def write_value(value: Value) -> str:
+    """A literal as SQL has it: `5`, `2.5`, `'amber'`, `TRUE`."""
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return str(value).upper() if isinstance(value, bool) else repr(value)
+
+
+class _Slots:
+    """The marks of the clauses of one SELECT, prepared for the place where it stands.
+
+    Lists are looked up by their shape, one character for each member.
+    """
+
+    def __init__(self, place: str) -> None:
+        self.select = marks(f"{place}.select.keyword")
+        self.table = marks(f"{place}.from.keyword", f"{place}.table")
+        self.where = marks(f"{place}.where.keyword")
+        self.group_by = marks(f"{place}.group_by.keyword")
+        self.order_by = marks(f"{place}.order_by.keyword")
+        self.items = Prepared(partial(_list_marks, f"{place}.select", ""))
+        self.groups = Prepared(partial(_list_marks, f"{place}.group_by", ""))
+        self.keys = Prepared(partial(_list_marks, f"{place}.order_by", "direction"))
+        self.plain = Prepared(partial(_condition_marks, f"{place}.where", False))
+        self.qualified = Prepared(partial(_condition_marks, f"{place}.where", True))
+
+
+_slots = lru_cache(maxsize=4096)(_Slots)
+COLUMN, QUALIFIED, AGGREGATE, QUALIFIED_AGGREGATE = "cqaz"
+"""Shapes of what a list of columns holds."""
+_PARTS = {
+    COLUMN: ("column",),
+    QUALIFIED: ("table", "qualifier", "column"),
+    AGGREGATE: ("aggregate", "bracket", "column", "bracket", "keyword", "alias"),
+    QUALIFIED_AGGREGATE: (
+        "aggregate",
+        "bracket",
+        "table",
+        "qualifier",
+        "column",
+        "bracket",
+        "keyword",
+        "alias",
+    ),
+}
+
+
+def _list_marks(clause: str, behind: str, shape: str) -> str:
+    roles: list[str] = []
+    for index, kind in enumerate(shape):
         if index:
-            pieces.append((",", "sql.select.separator"))
-        pieces.append((f" {item.column}", f"sql.select.{index}.column"))
-    pieces.append((" FROM", "sql.from.keyword"))
-    pieces.append((f" {query.table}", "sql.table"))
-    for index, key in enumerate(query.order_by):
-        pieces.append((",", "sql.order_by.separator") if index else (" ORDER BY", "sql.order_by.keyword"))
-        pieces.append((f" {key.column}", f"sql.order_by.{index}.column"))
-        pieces.append((f" {key.direction}", f"sql.order_by.{index}.direction"))
-    return Text.of(pieces)
+            roles.append(f"{clause}.separator")
+        roles += [f"{clause}.{index}.{part}" for part in _PARTS[kind]]
+        if behind:
+            roles.append(f"{clause}.{index}.{behind}")
+    return marks(*roles)
 
 
-class Reading(NamedTuple):
-    """What a statement says clause by clause, as far as our grammar reaches; names are in lower case.
-
-    A clause that is outside the grammar is None, and `outside` gives the first reason.
-    """
-
-    select: tuple[str, ...] | None
-    table: str | None
-    order_by: tuple[tuple[str, Direction], ...] | None
-    outside: str | None
+def _condition_marks(clause: str, qualified: bool, index: int) -> str:
+    parts = (*_PARTS[QUALIFIED if qualified else COLUMN], "operator", "value")
+    return marks(f"{clause}.keyword", *[f"{clause}.{index}.{part}" for part in parts])
 
 
-def read_sql(sql: str) -> Reading:
-    """Read each clause of one SELECT statement; names are not looked up.
-
-    Raises:
-        SqlError: not one parsable SELECT statement.
-    """
-    select, commas = _parse(sql)
-    outside: list[str] = []
-    columns = [_column_name(item, outside) for item in select.expressions]
-    table = _table_name(select, outside)
-    keys = [_key(item, outside) for item in _order_items(select)]
-    known = {"expressions", "from_", "order", "kind", "hint"}
-    for clause, value in select.args.items():
-        if value and clause not in known:
-            outside.append(f"{clause.strip('_').upper()} is outside the grammar")
-    if not columns:
-        outside.append("nothing is selected")
-    # The parser forgives `SELECT a, FROM t`, which no database runs.
-    elif commas != len(columns) - 1 + max(len(keys) - 1, 0) and not outside:
-        outside.append("a comma stands where none belongs")
-    return Reading(
-        select=tuple(c for c in columns if c) if columns and all(columns) else None,
-        table=table,
-        order_by=tuple(k for k in keys if k) if all(keys) else None,
-        outside=outside[0] if outside else None,
-    )
+def _column_string(one: SelectItem | OrderBy | ColumnRef | Condition) -> str:
+    return f" {one.column}" if one.table is None else f" {one.table}{BREAK}.{BREAK}{one.column}"
 
 
-def parse_sql(sql: str, schema: Schema, command_set: str) -> Query:
-    """The query that `sql` states; `parse_sql(write_sql(q).string, q.schema, q.command_set) == q`.
-
-    Keywords and names may be in any case, names may be quoted or qualified by their table, ASC may be left
-    out, and one semicolon may end the statement.
-
-    Raises:
-        SqlError: not one SELECT statement within the grammar of the command set, or an unknown name.
-    """
-    return to_query(read_sql(sql), schema, command_set)
+def _item_string(item: SelectItem) -> str:
+    column = _column_string(item)
+    if item.aggregate is None:
+        return column
+    alias = item.alias or f"{item.aggregate}_{item.column}"
+    return f" {item.aggregate}{BREAK}({BREAK}{column[1:]}{BREAK}){BREAK} AS{BREAK} {alias}"
 
 
-def to_query(reading: Reading, schema: Schema, command_set: str) -> Query:
-    """Look up the names of a reading.
-
-    Raises:
-        SqlError: the reading is outside the grammar of the command set, or has an unknown name.
-    """
-    if reading.outside or reading.select is None or reading.table is None or reading.order_by is None:
-        raise SqlError(f"not a query of {command_set}: {reading.outside}")
-    if reading.order_by and not COMMAND_SETS[command_set].orders:
-        raise SqlError(f"not a query of {command_set}: it has ORDER BY")
-    tables = {table.name.lower(): table for table in schema.tables}
-    if reading.table not in tables:
-        raise SqlError(f"no table `{reading.table}` in the schema", hint=f"tables: {', '.join(tables)}")
-    table = tables[reading.table]
-    names = {column.name.lower(): column.name for column in table.columns}
-    for name in (*reading.select, *(key for key, _ in reading.order_by)):
-        if name not in names:
-            raise SqlError(f"no column `{name}` in table `{table.name}`", hint=f"columns: {', '.join(names)}")
-    return Query(
-        command_set,
-        schema,
-        table.name,
-        tuple(SelectItem(names[name]) for name in reading.select),
-        tuple(OrderBy(names[key], direction) for key, direction in reading.order_by),
-    )
+def _column_shape(one: OrderBy | ColumnRef) -> str:
+    return COLUMN if one.table is None else QUALIFIED
 
 
-def _parse(sql: str) -> tuple[exp.Select, int]:
-    """The statement's tree and its number of commas."""
-    # sqlglot takes a quarter of a second to import.
-    from sqlglot import TokenType, exp
-    from sqlglot.dialects.sqlite import SQLite
-    from sqlglot.errors import ParseError, SqlglotError
-
-    if len(sql) > MAX_CHARS:
-        raise SqlError(f"SQL of {len(sql)} characters, expected at most {MAX_CHARS}")
-    if not sql.isprintable() and any(char < " " and char not in "\t\r\n" for char in sql):
-        raise SqlError("SQL has a control character")
-    dialect = SQLite()
-    try:
-        tokens = dialect.tokenize(sql)
-        kinds = [token.token_type for token in tokens]
-        if kinds and kinds[-1] == TokenType.SEMICOLON:
-            tokens, kinds = tokens[:-1], kinds[:-1]
-        if not kinds or kinds[0] != TokenType.SELECT:
-            raise SqlError(f"SQL begins with `{sql.strip()[:20]}`, expected SELECT")
-        if TokenType.SEMICOLON in kinds:
-            raise SqlError("SQL has more than one statement, expected one")
-        if len(tokens) > MAX_TOKENS:
-            raise SqlError(f"SQL of {len(tokens)} tokens, expected at most {MAX_TOKENS}")
-        tree = dialect.parser().parse(tokens, sql)[0]
-    except ParseError as error:
-        reason = error.errors[0]["description"] if error.errors else str(error)
-        raise SqlError(f"SQL does not parse: {reason}") from error
-    except RecursionError as error:
-        raise SqlError("SQL is nested too deeply") from error
-    except (SqlglotError, ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
-        if isinstance(error, SqlError):
-            raise
-        # The parser lets some of its own slips through on text that is no SQL.
-        raise SqlError(f"SQL does not parse: {type(error).__name__}") from error
-    if not isinstance(tree, exp.Select):
-        raise SqlError("SQL is not a plain SELECT statement")
-    return tree, kinds.count(TokenType.COMMA)
+def _item_shape(item: SelectItem) -> str:
+    if item.aggregate is None:
+        return COLUMN if item.table is None else QUALIFIED
+    return AGGREGATE if item.table is None else QUALIFIED_AGGREGATE
 
 
-def _name(identifier: Any) -> str:
-    return str(identifier.name).lower()
+_BETWEEN = f"{BREAK},{BREAK}"
 
 
-def _column_name(item: exp.Expression, outside: list[str]) -> str | None:
-    from sqlglot import exp
-
-    if not isinstance(item, exp.Column) or isinstance(item.this, exp.Star):
-        outside.append(f"{type(item).__name__} is outside the grammar where a column is expected")
-        return None
-    if item.args.get("db") or item.args.get("catalog"):
-        outside.append("a column is qualified by a database")
-        return None
-    source = item.find_ancestor(exp.Select)
-    owner = source.args.get("from_") if source else None
-    if item.table and (owner is None or item.table.lower() != _name(owner.this)):
-        outside.append(f"a column is qualified by `{item.table}`, which is not the table")
-        return None
-    return _name(item)
-
-
-def _table_name(select: exp.Select, outside: list[str]) -> str | None:
-    from sqlglot import exp
-
-    source = select.args.get("from_")
-    table = source.this if source else None
-    if not isinstance(table, exp.Table) or not isinstance(table.this, exp.Identifier):
-        outside.append("FROM does not name a table")
-        return None
-    extra = [part for part, value in table.args.items() if value and part != "this"]
-    if extra:
-        outside.append(f"the table has {extra[0].upper()}, which is outside the grammar")
-        return None
-    return _name(table)
+def _add_select(pieces: Pieces, select: Select, place: str, keyword: str) -> None:
+    strings, roles, slots = pieces.strings, pieces.roles, _slots(place)
+    strings.append(keyword)
+    roles.append(slots.select)
+    if select.distinct:
+        pieces.add(" DISTINCT", role(place, "distinct"))
+    _add_items(pieces, select.select, place, slots)
+    strings.append(f" FROM{BREAK} {select.table}")
+    roles.append(slots.table)
+    for index, join in enumerate(select.joins):
+        _add_join(pieces, join, role(place, "join", index))
+    for index, group in enumerate(select.where):
+        _add_group(pieces, group, role(place, "where", index), index, slots, bracket=len(select.where) > 1)
+    if select.group_by:
+        strings += (" GROUP BY", _BETWEEN.join([_column_string(ref) for ref in select.group_by]))
+        roles += (slots.group_by, slots.groups["".join([_column_shape(ref) for ref in select.group_by])])
+    for index, condition in enumerate(select.having):
+        pieces.add(" AND" if index else " HAVING", role(place, "having.keyword"))
+        _add_condition(pieces, condition, role(place, "having", index))
+    if select.order_by:
+        strings.append(" ORDER BY")
+        roles.append(slots.order_by)
+        _add_keys(pieces, select.order_by, slots)
+    if select.limit is not None:
+        pieces.add(" LIMIT", role(place, "limit.keyword"))
+        pieces.add(f" {select.limit}", role(place, "limit.value"))
 
 
-def _order_items(select: exp.Select) -> list[exp.Expression]:
-    order = select.args.get("order")
-    return list(order.expressions) if order else []
+def _add_items(pieces: Pieces, items: tuple[SelectItem, ...], place: str, slots: _Slots) -> None:
+    if not any(map(_WINDOW, items)):
+        pieces.strings.append(_BETWEEN.join([_item_string(item) for item in items]))
+        pieces.roles.append(slots.items["".join([_item_shape(item) for item in items])])
+        return
+    for index, item in enumerate(items):
+        if index:
+            pieces.add(",", role(place, "select.separator"))
+        at = role(place, "select", index)
+        if item.window is not None:
+            _add_window(pieces, item, item.window, at)
+        else:
+            pieces.strings.append(_item_string(item))
+            pieces.roles.append(marks(*[f"{at}.{part}" for part in _PARTS[_item_shape(item)]]))
 
 
-def _key(item: exp.Expression, outside: list[str]) -> tuple[str, Direction] | None:
-    from sqlglot import exp
+_WINDOW = attrgetter("window")
 
-    if not isinstance(item, exp.Ordered):
-        outside.append(f"{type(item).__name__} is outside the grammar where a sort key is expected")
-        return None
-    column = _column_name(item.this, outside)
-    descending = bool(item.args.get("desc"))
-    # SQLite takes NULLs for the smallest values; the other order is another query.
-    if bool(item.args.get("nulls_first")) == descending or item.args.get("with_fill"):
-        outside.append("a sort key has NULLS FIRST or LAST other than the default")
-        return None
-    return (column, "DESC" if descending else "ASC") if column else None
+
+def _add_window(pieces: Pieces, item: SelectItem, window: Window, place: str) -> None:
+    pieces.add(f" {window.function}", role(place, "function"))
+    pieces.add("(", role(place, "bracket"))
+    if window.function == "SUM":
+        _add_ref(pieces, item.column, item.table, place, space="")
+    pieces.add(")", role(place, "bracket"))
+    pieces.add(" OVER (", role(place, "keyword"))
+    if window.partition_by:
+        pieces.add("PARTITION BY", role(place, "partition_by.keyword"))
+        _add_columns(pieces, window.partition_by, role(place, "partition_by"))
+        pieces.add(" ORDER BY", role(place, "order_by.keyword"))
+    else:
+        pieces.add("ORDER BY", role(place, "order_by.keyword"))
+    _add_keys(pieces, window.order_by, _slots(place))
+    pieces.add(")", role(place, "bracket"))
+    pieces.add(" AS", role(place, "keyword"))
+    pieces.add(f" {item.alias}", role(place, "alias"))
+
+
+def _add_ref(pieces: Pieces, column: str, table: str | None, place: str, space: str = " ") -> None:
+    if table is not None:
+        pieces.add(f"{space}{table}", role(place, "table"))
+        pieces.add(".", role(place, "qualifier"))
+        space = ""
+    pieces.add(f"{space}{column}", role(place, "column"))
+
+
+def _add_columns(pieces: Pieces, columns: tuple[ColumnRef, ...], place: str) -> None:
+    for index, column in enumerate(columns):
+        if index:
+            pieces.add(",", role(place, "separator"))
+        _add_ref(pieces, column.column, column.table, role(place, index))
+
+
+def _add_keys(pieces: Pieces, keys: tuple[OrderBy, ...], slots: _Slots) -> None:
+    pieces.strings.append(_BETWEEN.join([f"{_column_string(key)}{BREAK} {key.direction}" for key in keys]))
+    pieces.roles.append(slots.keys["".join([_column_shape(key) for key in keys])])
+
+
+def _add_join(pieces: Pieces, join: Join, place: str) -> None:
+    kind = "JOIN" if join.kind == "INNER" else f"{join.kind} JOIN"
+    text, shape = f" {kind}{BREAK} {join.table}", ["kind", "table"]
+    if join.alias is not None:
+        text += f"{BREAK} AS{BREAK} {join.alias}"
+        shape += ["keyword", "alias"]
+    if join.left is not None and join.right is not None:
+        text += f"{BREAK} ON{BREAK}{_column_string(join.left)}{BREAK} ={BREAK}{_column_string(join.right)}"
+        left, right = _SIDES[join.left.table is not None][0], _SIDES[join.right.table is not None][1]
+        shape += ["keyword", *left, "operator", *right]
+    pieces.strings.append(text)
+    pieces.roles.append(_join_marks(place, tuple(shape)))
+
+
+_SIDES = [
+    [tuple([f"{side}.{part}" for part in _PARTS[shape]]) for side in ("left", "right")]
+    for shape in (COLUMN, QUALIFIED)
+]
+
+
+@lru_cache(maxsize=1024)
+def _join_marks(place: str, shape: tuple[str, ...]) -> str:
+    return marks(*[f"{place}.{part}" for part in shape])
+
+
+def _add_group(
+    pieces: Pieces, group: tuple[Condition, ...], place: str, number: int, slots: _Slots, *, bracket: bool
+) -> None:
+    keyword, condition = " AND" if number else " WHERE", group[0]
+    if len(group) == 1 and condition.operator in _PLAIN and condition.values and not condition.negated:
+        column, value = _column_string(condition), write_value(condition.values[0])
+        pieces.strings.append(f"{keyword}{BREAK}{column}{BREAK} {condition.operator}{BREAK} {value}")
+        pieces.roles.append((slots.plain if condition.table is None else slots.qualified)[number])
+        return
+    pieces.strings.append(keyword)
+    pieces.roles.append(slots.where)
+    if len(group) == 1:
+        _add_condition(pieces, condition, place)
+        return
+    if bracket:
+        pieces.add(" (", role(place, "bracket"))
+    for index, condition in enumerate(group):
+        if index:
+            pieces.add(" OR", role(place, "keyword"))
+        _add_condition(pieces, condition, role(place, index), space="" if bracket and not index else " ")
+    if bracket:
+        pieces.add(")", role(place, "bracket"))
+
+
+def _add_condition(pieces: Pieces, condition: Condition, place: str, space: str = " ") -> None:
+    operator = condition.operator
+    if operator == "EXISTS":
+        pieces.add(space + ("NOT EXISTS" if condition.negated else "EXISTS"), role(place, "operator"))
+    else:
+        if condition.aggregate is not None:
+            pieces.add(f"{space}{condition.aggregate}", role(place, "aggregate"))
+            pieces.add("(", role(place, "bracket"))
+            _add_ref(pieces, condition.column, condition.table, place, space="")
+            pieces.add(")", role(place, "bracket"))
+        else:
+            _add_ref(pieces, condition.column, condition.table, place, space)
+        pieces.add(_OPERATORS.get((operator, condition.negated), f" {operator}"), role(place, "operator"))
+    if condition.subquery is not None:
+        pieces.add(" (", role(place, "bracket"))
+        _add_select(pieces, condition.subquery, role(place, "subquery"), "SELECT")
+        pieces.add(")", role(place, "bracket"))
+    elif condition.other is not None:
+        _add_ref(pieces, condition.other.column, condition.other.table, role(place, "other"))
+    elif operator == "IN":
+        for index, value in enumerate(condition.values):
+            pieces.add("," if index else " (", role(place, "separator" if index else "bracket"))
+            pieces.add((" " if index else "") + write_value(value), role(place, index, "value"))
+        pieces.add(")", role(place, "bracket"))
+    elif operator == "BETWEEN":
+        pieces.add(f" {write_value(condition.values[0])}", role(place, "low"))
+        pieces.add(" AND", role(place, "keyword"))
+        pieces.add(f" {write_value(condition.values[1])}", role(place, "high"))
+    elif operator != "IS NULL":
+        pieces.add(f" {write_value(condition.values[0])}", role(place, "value"))
+
+
+_PLAIN = frozenset({"=", "<>", ">", "<", ">=", "<=", "LIKE"})
+"""Operators with one value behind them."""
+_OPERATORS = {
+    ("LIKE", True): " NOT LIKE",
+    ("IN", True): " NOT IN",
+    ("BETWEEN", True): " NOT BETWEEN",
+    ("IS NULL", True): " IS NOT NULL",
+}

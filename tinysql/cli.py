@@ -25,7 +25,7 @@ class Noun(NamedTuple):
 
 NOUNS = {
     "demo": Noun("tinysql.demo", "data, model, circuits, SAE and report, in minutes on two CPU cores"),
-    "data": Noun("data_gen.commands", "make datasets and counterfactual pairs"),
+    "data": Noun("data_gen.commands", "make, check and convert datasets and counterfactual pairs"),
     "train": Noun("tinysql.commands.train", "train a recipe from scratch"),
     "eval": Noun("tinysql.commands.eval", "grade a run's answers by parsing and by executing them"),
     "ask": Noun("tinysql.commands.ask", "ask a run one question about one schema"),
@@ -43,12 +43,12 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 when it worked, 2 for bad input, 130 when interrupted."""
+    """Run one command; 0 when it worked, 1 when a check failed, 2 for bad input, 130 when interrupted."""
     # OpenMP's threads spin while they wait. Where other programs share the cores, a spinning thread keeps its
     # partner from running, and training becomes ten to thirty times slower; so they spin briefly, then sleep.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     try:
-        run(list(sys.argv[1:] if arguments is None else arguments))
+        return run(list(sys.argv[1:] if arguments is None else arguments))
     except InputError as error:
         print(f"tinysql: {error}", file=sys.stderr)
         return 2
@@ -70,19 +70,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 130
-    return 0
 
 
-def run(arguments: list[str]) -> None:
-    """Parse and run one command, letting `InputError` through."""
+def run(arguments: list[str]) -> int:
+    """Parse and run one command, letting `InputError` through; what it returns, or 0."""
     if not arguments or arguments[0] in ("-h", "--help"):
         print(overview())
-        return
+        return 0
     if arguments[0] in ("-V", "--version"):
         from importlib.metadata import version
 
         print(f"tinysql {version('tinysql')}")
-        return
+        return 0
     noun = arguments[0]
     if noun not in NOUNS:
         raise InputError(
@@ -95,8 +94,8 @@ def run(arguments: list[str]) -> None:
     parsed = parser.parse_args(arguments[1:])
     if not hasattr(parsed, "call"):
         parser.print_help()
-        return
-    parsed.call(parsed)
+        return 0
+    return parsed.call(parsed) or 0
 
 
 def overview() -> str:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
-from data_gen.dataset import read_dataset, write_dataset
 from data_gen.errors import InputError
 from data_gen.example import make_example
 from data_gen.files import claim_directory
+from data_gen.store.dataset import read_dataset, write_dataset
 from tinysql.batches import TrainingRows
 from tinysql.checkpoints import save_tensors
 from tinysql.recipes import Recipe
@@ -81,7 +81,8 @@ def _tokenizer(recipe: Recipe, path: Path) -> Tokenizer:
 
 
 def _rows(path: Path) -> Iterator[tuple[str, str]]:
-    return ((row["prompt"], row["sql"]) for row in read_dataset(path / "data" / "train"))
+    rows = read_dataset(path / "data" / "train", columns=("prompt", "sql_statement"))
+    return ((row["prompt"], row["sql_statement"]) for row in rows)
 
 
 def _probe_rows(recipe: Recipe) -> Iterator[tuple[str, str]]:

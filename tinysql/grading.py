@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 
 import torch
 
-from data_gen.config import DataConfig, Split
-from data_gen.dataset import read_dataset
+from data_gen.config import DataConfig
+from data_gen.draw.splits import Split
 from data_gen.example import Example, make_example
 from data_gen.files import write_atomic
-from data_gen.grade import Grade, grade
 from data_gen.query import Query
+from data_gen.run.grade import Grade, grade
 from data_gen.schema import Schema
+from data_gen.store.dataset import read_dataset
 from tinysql.generation import answer
 from tinysql.models.hybrid import HybridLM
 from tinysql.progress import progress
@@ -104,7 +105,7 @@ def _seen(examples: Sequence[Example], training: Path) -> dict[str, int] | None:
     """How many examples have a schema, or a name, of the training rows; None when these are gone."""
     if not training.exists():
         return None
-    trained = [Query.from_json(row["query"]).schema for row in read_dataset(training)]
+    trained = [Query.from_json(row["query"]).schema for row in read_dataset(training, columns=("query",))]
     schemas, names = (
         {_key(schema) for schema in trained},
         {name for schema in trained for name in _names(schema)},

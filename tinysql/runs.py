@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from data_gen.config import DataConfig, Split
+from data_gen.config import DataConfig
+from data_gen.draw.splits import Split
 from data_gen.errors import InputError
 from data_gen.files import read_json, write_atomic
 from tinysql.config import from_json, to_json

@@ -17,8 +17,8 @@ from data_gen.errors import InputError
 from data_gen.files import write_atomic
 
 if TYPE_CHECKING:
-    from data_gen.counterfactual import CounterfactualPair
     from data_gen.example import Example
+    from data_gen.pairs.counterfactual import CounterfactualPair
     from data_gen.text import Text
 
 PAD, END = "<pad>", "<end>"
@@ -97,19 +97,33 @@ class TokenPairs:
         )
 
 
-class Tokenizer:
-    """A byte-level BPE whose file `PreTrainedTokenizerFast` can load too."""
+PUNCTUATION = " ?[(),';%.]"
+"""What is a token of its own: GPT-2's pre-tokenisation joins `),` and `('`, which belong to two slots."""
 
-    def __init__(self, backend: tokenizers.Tokenizer) -> None:
+
+class Tokenizer:
+    """Strings -> ids and roles; `train` makes a byte-level BPE whose file `PreTrainedTokenizerFast` can load too.
+
+    Any other fast tokenizer will do that has a token for padding and one for the end.
+
+    Example: `Tokenizer(hf.backend_tokenizer, pad="<|endoftext|>", end="<|endoftext|>")`.
+    """
+
+    def __init__(self, backend: tokenizers.Tokenizer, *, pad: str = PAD, end: str = END) -> None:
         self.backend = backend
-        self.pad_id = _known(backend, PAD)
-        self.end_id = _known(backend, END)
+        self.pad_id = _known(backend, pad)
+        self.end_id = _known(backend, end)
 
     @classmethod
     def train(cls, texts: Iterable[str], *, vocab_size: int) -> Tokenizer:
-        """Byte-level BPE with GPT-2's pre-tokenisation, learned from `texts`."""
+        """Byte-level BPE with GPT-2's pre-tokenisation and punctuation apart, learned from `texts`."""
         backend = tokenizers.Tokenizer(BPE())
-        backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        backend.pre_tokenizer = tokenizers.pre_tokenizers.Sequence(
+            [
+                tokenizers.pre_tokenizers.Split(tokenizers.Regex(PUNCTUATION), "isolated"),
+                tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False),
+            ]
+        )
         backend.decoder = tokenizers.decoders.ByteLevel()
         trainer = tokenizers.trainers.BpeTrainer(
             vocab_size=vocab_size,
@@ -150,8 +164,7 @@ class Tokenizer:
     def encode(self, examples: Sequence[Example]) -> Tokens:
         """Prompt, SQL and end token of each example, with the role of every token.
 
-        A token's role is that of the character span it lies in; a token across two spans is an error,
-        because it would have no single role.
+        A token's role is that of the span which holds most of its characters.
         """
         rows = [self._label(example.text, len(example.prompt.string)) for example in examples]
         return self._pad(rows)
@@ -194,20 +207,10 @@ class Tokenizer:
 
     def _label(self, text: Text, prompt_length: int) -> _Row:
         encoding = self.backend.encode(text.string, add_special_tokens=False)
-        roles, start = [], None
-        for index, (token, (left, right)) in enumerate(zip(encoding.tokens, encoding.offsets, strict=True)):
-            # A leading space belongs to the word behind it.
-            left += len(text.string[left:right]) - len(text.string[left:right].lstrip())
-            role = text.role_at(min(left, right - 1))
-            if right - 1 > left and text.role_at(right - 1) != role:
-                raise InputError(
-                    f"token {token!r} spans the roles {role} and {text.role_at(right - 1)} in {text.string!r}",
-                    hint="train the tokenizer on texts of this kind",
-                )
-            roles.append(role)
-            if start is None and left >= prompt_length:
-                start = index
-        return _Row([*encoding.ids, self.end_id], [*roles, END_ROLE], len(roles) if start is None else start)
+        # The space behind the prompt belongs to the answer, also where it is a token of its own.
+        behind = (i for i, (_, end) in enumerate(encoding.offsets) if end > prompt_length)
+        start = next(behind, len(encoding.ids))
+        return _Row([*encoding.ids, self.end_id], [*text.roles_of(encoding.offsets), END_ROLE], start)
 
     def _pad(self, rows: Sequence[_Row]) -> Tokens:
         width = max(len(row.ids) for row in rows)

@@ -15,8 +15,8 @@ from circuits.artefacts import draw, eval_on_run
 from circuits.circuit import Circuit
 from circuits.pages import sections, sentence
 from circuits.scores import EdgeScores
-from data_gen.counterfactual import CounterfactualPair
 from data_gen.example import make_example
+from data_gen.pairs.counterfactual import CounterfactualPair
 from tinysql.checkpoints import save_tensors
 from tinysql.cli import main
 from tinysql.models.config import ModelConfig
@@ -82,9 +82,9 @@ def test_evaluation_draws_other_pairs_than_finding(run: Path) -> None:
 def test_a_pair_that_finding_saw_is_left_out_of_the_evaluation(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def overlapping(run: Run, edit: str, n: int, seed: int) -> list[CounterfactualPair]:
+    def overlapping(run: Run, edit: str, n: int, seed: int, tokenizer: Tokenizer) -> list[CounterfactualPair]:
         # Whatever the seed, the first pairs are those that finding drew with seed 3.
-        return draw(run, edit, n, 3)
+        return draw(run, edit, n, 3, tokenizer)
 
     monkeypatch.setattr(artefacts, "draw", overlapping)
     copy = Path(shutil.copytree(run, tmp_path / "run"))

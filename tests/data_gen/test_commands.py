@@ -2,15 +2,16 @@
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 
 from data_gen.commands import add_arguments
-from data_gen.dataset import read_config, read_dataset
 from data_gen.errors import InputError
 from data_gen.example import DataConfig, make_example
+from data_gen.store.dataset import read_config, read_dataset
 
 
 def call(*words):
@@ -22,16 +23,71 @@ def call(*words):
 
 def test_make_writes_the_dataset_that_the_options_describe(tmp_path, capsys):
     out = tmp_path / "d"
-    options = ["--split", "test", "--seed", 3, "--lexicon", "demo", "--set", "max_columns=5"]
+    options = [
+        "--split",
+        "test",
+        "--seed",
+        3,
+        "--lexicon",
+        "demo",
+        "--set",
+        "max_columns=5",
+        "--variant",
+        "nat",
+    ]
     call("make", "cs1", "cs2", "--rows", 12, "--out", out, "--format", "jsonl", *options)
-    config = DataConfig(command_sets=("cs1", "cs2"), split="test", seed=3, lexicon="demo", max_columns=5)
+    config = DataConfig(
+        command_sets=("cs1", "cs2"), split="test", seed=3, lexicon="demo", max_columns=5, variant="nat"
+    )
     assert read_config(out) == config
-    assert [row["sql"] for row in read_dataset(out)] == [
+    assert [row["sql_statement"] for row in read_dataset(out)] == [
         make_example(config, i).sql.string for i in range(12)
     ]
     printed = capsys.readouterr()
     assert printed.out == f"{out}\n"
-    assert printed.err == "12 of 12 rows\n"
+    assert re.fullmatch(r"12 of 12 rows, [\d,]+ rows/s\n", printed.err)
+
+
+def test_parts_workers_and_databases_are_options_of_make(tmp_path):
+    words = ["make", "cs1", "--rows", 9, "--shard-rows", 3, "--databases", "--format", "jsonl", "--out"]
+    call(*words, tmp_path / "whole", "--workers", 2)
+    call(*words, tmp_path / "parts", "--shards", "1/2")
+    call(*words, tmp_path / "parts", "--shards", "0/2")
+    whole, parts = list(read_dataset(tmp_path / "whole")), list(read_dataset(tmp_path / "parts"))
+    assert whole == parts
+    assert all(row["databases"] for row in whole)
+    assert sorted(path.name for path in (tmp_path / "parts").glob("train-*")) == [
+        f"train-0000{shard}-of-00003.jsonl" for shard in range(3)
+    ]
+
+
+def test_progress_in_a_log_counts_no_rows_that_were_there_before(tmp_path, capsys):
+    words = ["make", "cs1", "--rows", 9, "--shard-rows", 3, "--format", "jsonl", "--out", tmp_path]
+    call(*words, "--shards", "0/3")
+    capsys.readouterr()
+    call(*words, "--resume")
+    assert re.fullmatch(r"9 of 9 rows, [\d,]+ rows/s\n", capsys.readouterr().err)
+
+
+def test_export_converts_a_dataset(tmp_path, capsys):
+    call("make", "cs1", "--rows", 4, "--out", tmp_path / "d")
+    capsys.readouterr()
+    out = tmp_path / "rows.jsonl"
+    call("export", tmp_path / "d", "--out", out, "--format", "jsonl", "--columns", "published")
+    assert capsys.readouterr().out == f"{out}\n"
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["command_set"] for row in rows] == [1] * 4
+
+
+def test_export_pushes_to_the_hub(tmp_path, capsys, monkeypatch):
+    pushed = []
+    monkeypatch.setattr(
+        "data_gen.store.export.push_dataset",
+        lambda *names, **options: pushed.append((*names, options)) or "https://hub/x",
+    )
+    call("export", tmp_path, "--to", "hub:me/x")
+    assert pushed == [(str(tmp_path), "me/x", {"columns": "all"})]
+    assert capsys.readouterr().out == "https://hub/x\n"
 
 
 def test_make_overwrites_and_resumes_only_when_told(tmp_path):
@@ -54,9 +110,10 @@ def test_make_never_overwrites_a_training_run(tmp_path):
 
 def test_pairs_writes_pairs(tmp_path):
     call("pairs", "cs2", "--edit", "schema.table", "--rows", 3, "--out", tmp_path / "p", "--format", "jsonl")
-    rows = [json.loads(line) for line in (tmp_path / "p" / "test-pairs-00000.jsonl").read_text().splitlines()]
+    [file] = (tmp_path / "p").glob("test-pairs-*.jsonl")
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
     assert len(rows) == 3
-    assert all(row["clean_sql"] != row["corrupt_sql"] for row in rows)
+    assert all(row["clean_sql_statement"] != row["corrupt_sql_statement"] for row in rows)
 
 
 def test_show_prints_question_schema_and_answer(capsys):
@@ -78,6 +135,15 @@ def test_show_prints_question_schema_and_answer(capsys):
         (["show", "cs1", "--set", "max_colums=3"], "did you mean `max_columns`"),
         (["make", "cs1", "--rows", "0", "--out", "{out}"], "rows is 0"),
         (["make", "cs1", "--rows", "1", "--out", "{out}", "--format", "parket"], "did you mean `parquet`"),
+        (["make", "cs1", "--rows", "1", "--out", "{out}", "--variant", "sin"], "did you mean `syn`"),
+        (["make", "cs1", "--rows", "9", "--out", "{out}", "--shards", "3/2"], "shards is 3/2"),
+        (["make", "cs1", "--rows", "9", "--out", "{out}", "--shards", "0/2"], "9 rows make 1 file"),
+        (["make", "cs1", "--rows", "9", "--out", "{out}", "--workers", "0"], "workers is 0"),
+        (["make", "cs1", "--rows", "9", "--out", "{out}", "--engine", "dask"], "no engine `dask`"),
+        (["make", "cs1", "--rows", "9", "--out", "{out}/a/b/c", "--shard-rows", "0"], "shard_rows is 0"),
+        (["export", "{out}", "--out", "{out}.x"], "is no dataset"),
+        (["export", "{out}", "--to", "me/x"], "`me/x` is no repository of the hub"),
+        (["export", "{out}", "--to", "hub:"], "`hub:` is no repository of the hub"),
         (
             ["pairs", "cs1", "--rows", "1", "--out", "{out}", "--edit", "order_by.0.direction"],
             "needs ORDER BY",
@@ -110,7 +176,9 @@ def test_importing_the_package_loads_none_of_its_modules():
 
 def test_making_grading_and_the_command_line_never_load_what_is_heavy():
     heavy = {"torch", "datasets", "pyarrow", "numpy", "sqlglot", "transformers", "pandas"}
-    assert not loaded_by("import data_gen.commands, data_gen.grade, data_gen.counterfactual") & heavy
+    assert (
+        not loaded_by("import data_gen.commands, data_gen.run.grade, data_gen.pairs.counterfactual") & heavy
+    )
 
 
 def test_writing_parquet_never_loads_torch(tmp_path):

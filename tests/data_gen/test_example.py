@@ -1,232 +1,211 @@
-"""Config + index -> example: purity, splits, spans, and no prompt with two right answers."""
+"""Config + index -> example: purity, golden rows, and roles for every character."""
 
+import os
 import subprocess
 import sys
+from hashlib import sha256
+from itertools import chain
 
 import pytest
 
 from data_gen.config import DataConfig
-from data_gen.example import make_example, prompt_string
-from data_gen.query import COMMAND_SETS, Query
-from data_gen.sampling import is_test_schema
+from data_gen.errors import InputError
+from data_gen.example import CHUNK, make_example, make_examples, prompt_string, write_example
+from data_gen.query import COMMAND_SETS
+from data_gen.say.style import VARIANTS
 
-BOTH = ("cs1", "cs2")
-TRAIN = DataConfig(command_sets=BOTH, random_names=0.3)
-TEST = DataConfig(command_sets=BOTH, split="test")
-NAMES = DataConfig(command_sets=BOTH, split="names")
-DEMO = DataConfig(command_sets=BOTH, lexicon="demo", max_columns=6)
-CONFIGS = [TRAIN, TEST, NAMES, DEMO]
-every_config = pytest.mark.parametrize("config", CONFIGS, ids=["train", "test", "names", "demo"])
+SETS = tuple(COMMAND_SETS)
+ALL = DataConfig(command_sets=SETS, random_names=0.3, max_columns=8)
+CONFIGS = {
+    "train": ALL,
+    "test": DataConfig(command_sets=SETS, split="test", variant="syn"),
+    "novel": DataConfig(command_sets=SETS, split="novel", variant="nat"),
+    "demo": DataConfig(command_sets=SETS, lexicon="demo", max_columns=6),
+}
+every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+every_set = pytest.mark.parametrize("name", SETS)
+
+GOLDEN: dict[str, str] = {
+    "cs1 base": "73ca14b8ae33735c40afee29f33840cddb0806544e5e8e784f6735737609c98e",
+    "cs1 syn": "ff4d1e858f4519d2947f0148968d692bcab477a7e4bc83390acb272b6414814d",
+    "cs1 nat": "84f2a48938e0414dfd30172d0c7a8a085130c2539ba54cc4f840bbd8756382bc",
+    "cs2 base": "acdf07959fa3985b93a68fe9f5952617a13ab0760204b3f3cf16f352af2c48af",
+    "cs2 syn": "0e9e9d6ba73ab4ed57193bcc94e56242fd85152f19b7e01bc253df340ee765f8",
+    "cs2 nat": "1ea7715a9c62df09f177ecedf0b14ac885978d055f6efa25b40ef02658cb761d",
+    "cs3 base": "336c1cf895e8280ca732270a51f29c51479b215301d217e8f72b8b180ba08af7",
+    "cs3 syn": "486b213dd93d2b73cf37ec19df760ba1675d2ba03d20319ec82bac74a6514f64",
+    "cs3 nat": "f72c2e6151a175b4aec3cdb44f0b495b04fc3df53f458aafb1666ca5421659e3",
+    "cs4 base": "55ad99dbf9c7e4b6fc1bff5c0540d8228f9a02fefcbf4dd6c5aba1a311bcafd3",
+    "cs4 syn": "b7fe1ab8ae1d5a19eaffbfa6a5b314e95af2e6796202099ff3d828c0970b93cf",
+    "cs4 nat": "648dda24d7ce410b75c146c25eb100e51c2f15485e2deeed00d3d0abfa091d43",
+    "cs5 base": "eeac1e3a98682466cf65f80d07410441f4616fc7aa00a2838bd86c3fed53cd16",
+    "cs5 syn": "93341ffd591fb09242fa6be6889a9f52cfe38a4dab434064f9fd72c9beadca9b",
+    "cs5 nat": "50bc8bc804647c7d701a93dd220d2b571f34feb055de90e6f0b9e17857f1191e",
+    "cs6 base": "192f8e838fe23f225a67e70abdce1d034be9bbaa1aaf8cea5333d7fd96ed9821",
+    "cs6 syn": "154459fcf2e36a2b0b8941aaecc037ec30fb6cdd9e6742b53d61eacfe99f8a03",
+    "cs6 nat": "e30df428aa54db765fd2f130059ff14a0a27c24c6d0234a089544a4c4141d4bf",
+    "cs7 base": "33dbd7c3df35692775af906a04e9d0c3e81c2309f6b1878ffd0781f27a86acc6",
+    "cs7 syn": "efde2fa7cde34eb2ddb3446f4fe98fcf931873ba0ac08113543cf68b0eb1b98d",
+    "cs7 nat": "24e1c531933eb8b61a88c8bcaf1084637b0600e7586b882b8058faaba03a15e4",
+    "cs8 base": "bb9f1e82f213e4b72fcdb2af2e90119215ff03f91ddea8fc8b9573b925ce929b",
+    "cs8 syn": "5963306ef6c8ec17c6dcd8185efe6472fdc08d022e6369e21854ce98315f1b2b",
+    "cs8 nat": "6db6d91d29cd96ff85ec8fd29063781a0b4fcc2c068437bf86c653ee865d1c18",
+    "cs9 base": "07b5cc80484d7d88b07c013f9e1ea0692c6372be4f2c7a17b9ee0699f8c2807f",
+    "cs9 syn": "f79caa66dca8ba127c6a434525d3b518e7e976b6378df2c8fd81662516fe0213",
+    "cs9 nat": "07cdc54ace9e5600031edfe64f05bb0b8b65bb7143641fe9e2b3c5b5cecddf46",
+    "cs10 base": "bc17076c1f6c954d094b98aca7ecf5bcb5861fc0e5053875437c00bb05f24aae",
+    "cs10 syn": "62c3c07bd13aae695c3ecfd4436242d9b9b015d46cb2ab99a5e203a8fd520010",
+    "cs10 nat": "4d140ccba222eebe21904ee43e008691b91dd7176d735a5f824575049813f40a",
+}
+"""Set and variant -> the SHA-256 of its first 200 rows. `python tests/data_gen/test_example.py` prints these lines
+anew; a change of theirs is a change of every dataset, and belongs into the changelog."""
 
 
-def rows(config, n=300):
-    return [make_example(config, index) for index in range(n)]
+def row_hash(name, variant):
+    digest = sha256()
+    for example in make_examples(DataConfig(command_sets=(name,), variant=variant), 0, 200):
+        digest.update(example.text.string.encode())
+        digest.update(repr(example.text.spans).encode())
+        digest.update(example.query.to_json().encode())
+        digest.update(b"\n")
+    return digest.hexdigest()
 
 
-def contents(example):
-    table = example.query.schema.tables[0]
-    return table.name, frozenset(column.name for column in table.columns)
-
-
-def names(example):
-    table = example.query.schema.tables[0]
-    return {table.name, *(column.name for column in table.columns)}
+@pytest.mark.parametrize("variant", VARIANTS)
+@every_set
+def test_rows_are_what_they_were_when_the_hashes_were_written(name, variant):
+    assert GOLDEN.get(f"{name} {variant}") == row_hash(name, variant), (
+        "the rows have changed: if that was meant, write what `python tests/data_gen/test_example.py` prints"
+    )
 
 
 @every_config
 def test_a_row_does_not_depend_on_other_rows(config):
-    forwards = rows(config, 50)
-    backwards = [make_example(config, index) for index in reversed(range(50))][::-1]
-    assert forwards == backwards
-    assert len({example.text.string for example in forwards}) > 45
+    forwards = list(make_examples(config, 0, 60))
+    assert [make_example(config, index) for index in reversed(range(60))][::-1] == forwards
+    assert [example.index for example in forwards] == list(range(60))
+    assert len({example.text.string for example in forwards}) > 55
 
 
-def test_a_row_is_the_same_in_another_process():
+@pytest.mark.parametrize("start", [0, 3, CHUNK - 1, CHUNK, 10**12])
+@pytest.mark.parametrize("step", [1, 8])
+def test_rows_are_the_same_from_any_start_and_in_any_step(start, step):
+    stop = start + 5 * step
+    alone = [make_example(ALL, index) for index in range(start, stop, step)]
+    assert list(make_examples(ALL, start, stop, step)) == alone
+
+
+def test_rows_of_shards_are_those_of_one_process_also_beyond_a_chunk():
+    whole = list(make_examples(ALL, 0, 2 * CHUNK + 40))
+    shards = [list(make_examples(ALL, shard, 2 * CHUNK + 40, 3)) for shard in range(3)]
+    assert sorted(chain.from_iterable(shards), key=lambda example: example.index) == whole
+
+
+@pytest.mark.parametrize("chunk", [1, 7])
+def test_how_many_rows_are_drawn_together_makes_no_difference(chunk, monkeypatch):
+    whole = list(make_examples(ALL, 0, 40))
+    monkeypatch.setattr("data_gen.example.CHUNK", chunk)
+    assert list(make_examples(ALL, 0, 40)) == whole
+
+
+def test_rows_are_the_same_in_another_process_with_another_hash_seed():
     code = (
-        "from data_gen.example import *; import sys;"
-        "print(make_example(DataConfig(command_sets=('cs1', 'cs2'), random_names=0.3), 7).text.string)"
+        "from data_gen.config import DataConfig; from data_gen.example import *; from data_gen.query import *\n"
+        "config = DataConfig(command_sets=tuple(COMMAND_SETS), random_names=0.3, max_columns=8)\n"
+        "for row in make_examples(config, 0, 30): print(row.text.string, row.text.spans, row.query.to_json())"
     )
-    told = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "99"}
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "99")
+    ]
+    here = [
+        f"{row.text.string} {row.text.spans} {row.query.to_json()}\n" for row in make_examples(ALL, 0, 30)
+    ]
+    assert told[0] == told[1] == "".join(here)
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"split": "test"}, {"lexicon": "demo"}, {"variant": "syn"}])
+def test_seed_split_lexicon_and_variant_each_give_other_rows(change):
+    one, other = DataConfig(), DataConfig.from_dict({**DataConfig().to_dict(), **change})
+    same = sum(
+        a.query == b.query
+        for a, b in zip(make_examples(one, 0, 50), make_examples(other, 0, 50), strict=True)
     )
-    assert told.stdout.strip() == make_example(TRAIN, 7).text.string
-
-
-def test_rows_are_what_they_were_when_this_test_was_written():
-    assert make_example(DEMO, 1).text.string == (
-        "### Instruction: find votes in hats ordered by votes in ascending order ### Context: CREATE TABLE hats "
-        "( votes INTEGER, order_day DATE, weight REAL, fee REAL ) ### Response: "
-        "SELECT votes FROM hats ORDER BY votes ASC"
-    )
-
-
-@pytest.mark.parametrize("change", [{"seed": 1}, {"split": "test"}, {"lexicon": "demo"}])
-def test_seed_split_and_lexicon_each_give_other_rows(change):
-    values = {**DataConfig().to_dict(), **change}
-    assert rows(DataConfig(**values), 20) != rows(DataConfig(), 20)
+    assert same == 0
 
 
 @every_config
 def test_command_sets_alternate_by_index(config):
-    assert [example.query.command_set for example in rows(config, 4)] == ["cs1", "cs2", "cs1", "cs2"]
+    found = [example.query.command_set for example in make_examples(config, 0, 25)]
+    assert found == [SETS[index % len(SETS)] for index in range(25)]
 
 
 @every_config
-def test_spans_cover_every_character_and_no_token_straddles_two(config):
-    for example in rows(config, 100):
+def test_every_character_has_a_role_and_the_text_is_the_prompt_and_the_answer(config):
+    for example in make_examples(config, 0, 100):
         text = example.text
         assert text.string == f"{example.prompt.string} {example.sql.string}"
+        assert example.prompt.string == prompt_string(example.english.string, example.schema_text.string)
         assert text.spans[0].start == 0
         assert text.spans[-1].end == len(text.string)
         for left, right in zip(text.spans, text.spans[1:], strict=False):
             assert left.end == right.start
             assert left.role != right.role
-            # A span begins where a byte-level token begins: at a space or at a comma.
-            assert text.string[right.start] in " ,"
 
 
 @every_config
-def test_a_named_role_holds_the_name_of_the_query(config):
-    for example in rows(config, 100):
-        query, table = example.query, example.query.schema.tables[0]
+def test_the_parts_of_the_text_have_the_roles_that_they_have_alone(config):
+    for example in make_examples(config, 0, 50):
+        for part, before in (
+            (example.english, "english."),
+            (example.schema_text, "schema."),
+            (example.sql, "sql."),
+        ):
+            inside = [
+                (piece.strip(), role) for piece, role in example.text.pieces() if role.startswith(before)
+            ]
+            assert inside == [(piece.strip(), role) for piece, role in part.pieces()]
+        assert {role for _, role in example.text.pieces() if "." in role and role.startswith("prompt")} == {
+            "prompt.markup"
+        }
+
+
+@every_config
+def test_a_name_of_the_schema_stands_where_its_role_says(config):
+    for example in make_examples(config, 0, 100):
         pieces = {role: piece.strip() for piece, role in example.text.pieces()}
-        assert pieces["schema.table"] == pieces["sql.table"] == query.table
-        assert pieces.get("english.table", query.table) == query.table
+        for number, table in enumerate(example.query.schema.tables):
+            place = f"schema.tables.{number}" if number else "schema"
+            assert pieces[f"{place}.table"] == table.name
+            for index, column in enumerate(table.columns):
+                assert pieces[f"{place}.columns.{index}.name"] == column.name
+                assert pieces[f"{place}.columns.{index}.type"] == column.type
+        assert pieces["sql.table"] == example.query.table
         assert ("english.table" in pieces) == example.style.mentions_table
-        for index, item in enumerate(query.select):
-            assert (
-                pieces[f"english.select.{index}.column"]
-                == pieces[f"sql.select.{index}.column"]
-                == item.column
-            )
-        for index, key in enumerate(query.order_by):
-            assert (
-                pieces[f"english.order_by.{index}.column"]
-                == pieces[f"sql.order_by.{index}.column"]
-                == key.column
-            )
-            assert pieces[f"sql.order_by.{index}.direction"] == key.direction
-            assert pieces[f"english.order_by.{index}.direction"]
-        for index, column in enumerate(table.columns):
-            assert pieces[f"schema.columns.{index}.name"] == column.name
-            assert pieces[f"schema.columns.{index}.type"] == column.type
 
 
-@every_config
-def test_english_is_one_line_with_single_spaces_and_no_question_mark(config):
-    for example in rows(config):
-        english = example.english.string
-        assert english == " ".join(english.split())
-        assert "?" not in english
-        assert example.prompt.string == prompt_string(english, example.schema_text.string)
+def test_an_example_is_what_its_query_and_style_say():
+    example = make_example(ALL, 8)
+    assert write_example(8, example.query, example.style) == example
+    assert write_example(8, example.query, example.style).text == example.text
+    assert make_example(ALL, 9) != example
 
 
-@every_config
-def test_two_columns_of_a_schema_never_share_a_name(config):
-    for example in rows(config):
-        table = example.query.schema.tables[0]
-        assert len(contents(example)[1]) == len(table.columns)
-        assert config.min_columns <= len(table.columns) <= config.max_columns
-        assert table.name not in contents(example)[1]
+def test_a_negative_index_is_one_sentence():
+    with pytest.raises(InputError, match="row index is -1, expected 0 or more"):
+        make_example(ALL, -1)
+    with pytest.raises(InputError, match="row index is -5, expected 0 or more"):
+        list(make_examples(ALL, -5, 3))
+    assert list(make_examples(ALL, 5, 5)) == []
 
 
-def test_no_schema_of_test_is_in_train_for_any_seed_or_size():
-    few = {"lexicon": "demo", "max_columns": 2}
-    test = {contents(e) for s in range(3) for e in rows(DataConfig(split="test", seed=s, **few), 700)}
-    train = {contents(e) for s in range(3) for e in rows(DataConfig(seed=s, **few), 2000)}
-    assert len(test) > 1000
-    assert not test & train
-
-
-def test_the_order_of_columns_does_not_change_the_split():
-    from data_gen.schema import Schema, Table
-
-    for example in rows(TEST, 100):
-        table = example.query.schema.tables[0]
-        turned = Schema((Table(table.name, table.columns[::-1]),))
-        assert is_test_schema(turned, 0.1)
-        assert is_test_schema(example.query.schema, 0.1)
-
-
-def test_the_share_of_test_schemas_is_the_test_fraction():
-    schemas = [example.query.schema for config in (TRAIN, TEST) for example in rows(config)]
-    assert 250 < sum(is_test_schema(schema, 0.5) for schema in schemas[:300]) * 2 < 350
-    assert all(is_test_schema(schema, 0.2) for schema in schemas[300:])
-
-
-@pytest.mark.parametrize("lexicon", ["full", "demo"])
-def test_names_of_the_names_split_never_occur_in_train_or_test(lexicon):
-    shared = {"lexicon": lexicon, "command_sets": BOTH}
-    held = {n for e in rows(DataConfig(split="names", **shared)) for n in names(e)}
-    train = {n for e in rows(DataConfig(random_names=0.9, **shared), 2000) for n in names(e)}
-    test = {n for e in rows(DataConfig(split="test", **shared)) for n in names(e)}
-    assert len(held) > 15
-    assert not held & (train | test)
-
-
-@pytest.mark.parametrize("lexicon", ["full", "demo"])
-def test_pieces_of_held_out_names_occur_in_train_at_the_same_place(lexicon):
-    train = {n for e in rows(DataConfig(lexicon=lexicon), 3000) for n in names(e)}
-    firsts = {name.split("_")[0] for name in train}
-    lasts = {name.split("_")[1] for name in train if "_" in name}
-    for example in rows(DataConfig(lexicon=lexicon, split="names")):
-        for name in names(example):
-            first, last = name.split("_")
-            assert first in firsts
-            assert last in lasts
-
-
-def test_random_names_make_up_their_share_of_training_rows_only():
-    def share(config):
-        return sum(all("_" in name for name in names(e)) for e in rows(config, 1000)) / 1000
-
-    assert 0.25 < share(DataConfig(random_names=0.3)) < 0.37
-    assert share(DataConfig()) < 0.03
-    assert share(DataConfig(random_names=0.9, split="test")) < 0.03
-
-
-def test_nine_in_ten_rows_of_cs2_are_sorted_and_none_of_cs1():
-    cs2 = rows(DataConfig(command_sets=("cs2",)), 2000)
-    assert 0.88 < sum(bool(e.query.order_by) for e in cs2) / 2000 < 0.92
-    assert not any(e.query.order_by for e in rows(DataConfig(), 200))
-    assert not COMMAND_SETS["cs1"].orders
-
-
-def test_directions_are_mixed_and_keys_need_not_be_selected():
-    sorted_rows = [e.query for e in rows(DataConfig(command_sets=("cs2",)), 500) if e.query.order_by]
-    assert any(len({key.direction for key in q.order_by}) == 2 for q in sorted_rows)
-    outside = sum(not {k.column for k in q.order_by} <= {i.column for i in q.select} for q in sorted_rows)
-    assert 0.3 < outside / len(sorted_rows) < 0.8
-    directions = [key.direction for q in sorted_rows for key in q.order_by]
-    assert 0.45 < directions.count("ASC") / len(directions) < 0.55
-
-
-def test_a_key_that_nobody_could_see_is_never_asked_for():
-    for example in rows(DataConfig(command_sets=("cs2",), max_columns=3), 500):
-        before = {key.column for key in example.query.order_by[:-1]}
-        assert not {item.column for item in example.query.select} <= before
-
-
-def test_max_keys_bounds_the_sort_keys():
-    config = DataConfig(command_sets=("cs2",), max_keys=2)
-    assert {len(e.query.order_by) for e in rows(config)} == {0, 1, 2}
-
-
-def test_a_query_survives_json():
-    for example in rows(TRAIN, 100):
-        assert Query.from_json(example.query.to_json()) == example.query
-
-
-@pytest.mark.parametrize(
-    "text", ["", "{}", "[]", "nonsense", '{"schema": 1}', '{"schema": {"t": {"a": "X"}}}']
-)
-def test_json_of_no_query_is_one_sentence(text):
-    with pytest.raises(ValueError, match="not the JSON of a query"):
-        Query.from_json(text)
-
-
-def test_a_negative_index_and_an_empty_split_are_one_sentence():
-    with pytest.raises(ValueError, match="row index is -1"):
-        make_example(TRAIN, -1)
-    with pytest.raises(ValueError, match="no schema of split `test`"):
-        make_example(DataConfig(split="test", test_fraction=1e-12), 0)
+if __name__ == "__main__":
+    for command_set in SETS:
+        for said in VARIANTS:
+            print(f'    "{command_set} {said}": "{row_hash(command_set, said)}",')

@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import platform
+import re
 import subprocess
 import sys
 
@@ -74,6 +76,9 @@ def test_a_directory_appears_whole_or_not_at_all(tmp_path):
     assert os.listdir(tmp_path) == ["whole"]
 
 
+HOST = re.sub("[^0-9A-Za-z]", "-", platform.node())
+
+
 def dead_process():
     """The id of a process that has ended."""
     child = subprocess.Popen([sys.executable, "-c", ""])
@@ -82,11 +87,13 @@ def dead_process():
 
 
 def test_only_what_dead_writers_left_is_removed(tmp_path):
-    dead, parent = dead_process(), os.getppid()
+    dead, parent = f"{HOST}.{dead_process()}", f"{HOST}.{os.getppid()}"
     (tmp_path / f".a.{dead}.tmp").write_text("half")
     (tmp_path / f".b.c.{dead}.tmp").mkdir()
     (tmp_path / f".b.c.{dead}.tmp" / "x").write_text("half")
-    kept = {f".a.{parent}.tmp", f".a.{10**30}.tmp", ".a.tmp", ".a.b.tmp", f"a.{dead}.tmp"}
+    elsewhere = f"another-machine.{dead.rpartition('.')[2]}"
+    kept = {f".a.{name}.tmp" for name in (parent, f"{HOST}.{10**30}", elsewhere, "b", f"{HOST}.c")}
+    kept |= {".a.tmp", f"a.{dead}.tmp"}
     for name in kept:
         (tmp_path / name).write_text("of somebody else")
     remove_leftovers(tmp_path)
@@ -94,7 +101,7 @@ def test_only_what_dead_writers_left_is_removed(tmp_path):
 
 
 def test_a_directory_sweeps_away_what_its_own_dead_writers_left(tmp_path):
-    dead, parent = dead_process(), os.getppid()
+    dead, parent = f"{HOST}.{dead_process()}", f"{HOST}.{os.getppid()}"
     names = [f".a[0].{dead}.tmp", f".a[0].{parent}.tmp", f".b.{dead}.tmp"]
     for name in names:
         (tmp_path / name).mkdir()
@@ -159,6 +166,16 @@ def test_overwrite_empties_only_what_is_of_the_same_kind(tmp_path, kind):
         (tmp_path / "config.json").write_text(json.dumps(config))
         claim_directory(tmp_path, overwrite=True)
         assert os.listdir(tmp_path) == []
+
+
+def test_a_directory_that_is_being_emptied_is_known_as_ours_until_the_end(tmp_path, monkeypatch):
+    for name in ("a", "config.json", "z"):
+        (tmp_path / name).write_text('{"made_by": {}}')
+    gone = []
+    monkeypatch.setattr(files.Path, "unlink", lambda path, **_: gone.append(path.name))
+    claim_directory(tmp_path, overwrite=True)
+    assert sorted(gone[:2]) == ["a", "z"]
+    assert gone[2] == "config.json"
 
 
 def test_overwrite_does_not_follow_links_out_of_the_directory(tmp_path):

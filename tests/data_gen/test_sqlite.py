@@ -5,17 +5,18 @@ import time
 
 import pytest
 
-from data_gen import sqlite
 from data_gen.config import DataConfig
-from data_gen.database import fill, run_sql
-from data_gen.example import make_example
-from data_gen.grade import grade
+from data_gen.example import make_examples
 from data_gen.query import Query, SelectItem
+from data_gen.run import sqlite
+from data_gen.run.database import run_sql
+from data_gen.run.filling import fill
+from data_gen.run.grade import grade
 from data_gen.schema import Column, Schema, Table
 
 SCHEMA = Schema((Table("orders", (Column("price", "REAL"), Column("name", "TEXT"))),))
-DATABASE = fill(Query("cs1", SCHEMA, "orders", (SelectItem("price"),)), 0)
-EXAMPLE = make_example(DataConfig(command_sets=("cs2",)), 1)
+DATABASE = fill(Query(command_set="cs1", schema=SCHEMA, table="orders", select=(SelectItem("price"),)), 0)
+EXAMPLE = next(e for e in make_examples(DataConfig(command_sets=("cs2",)), 0, 50) if e.query.order_by)
 
 RECURSIVE = "WITH RECURSIVE x(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM x) SELECT {} FROM x"
 JOIN = ", ".join(f"orders o{i}" for i in range(9))
@@ -85,7 +86,7 @@ def test_hostile_sql_is_refused_with_a_reason_and_does_no_harm(sql, tmp_path):
     result = run_sql(DATABASE, sql.replace("{path}", str(path)))
     assert result.error
     assert result.rows == ()
-    assert time.process_time() - start < 2
+    assert time.process_time() - start < 1
     assert not path.exists()
     assert run_sql(DATABASE, "SELECT price FROM orders").error is None
 
@@ -97,7 +98,7 @@ def test_a_hostile_answer_is_a_failed_grade(sql):
     right = [result.valid, result.exact, result.tree, result.execution, *result.clauses.values()]
     assert not any(right)
     assert result.error
-    assert time.process_time() - start < 2
+    assert time.process_time() - start < 1
 
 
 def test_hostile_sql_does_not_take_memory():

@@ -1,8 +1,8 @@
-"""(piece, role) pairs -> text: the laws of spans."""
+"""(piece, role) pairs -> text: the laws of spans, of a token's role, and of fragments."""
 
 import pytest
 
-from data_gen.text import Span, Text
+from data_gen.text import BREAK, MARKS, Pieces, Prepared, Span, Text, marks, role
 
 PIECES = [("SELECT", "keyword"), (" price", "column"), (",", "separator"), (" name", "column")]
 
@@ -25,12 +25,6 @@ def test_join_concatenates_strings_and_shifts_spans():
     assert text.spans[-1] == Span(18, 23, "keyword")
 
 
-def test_a_leading_space_belongs_to_the_first_word():
-    text = Text.of(PIECES).spaced()
-    assert text.string == " SELECT price, name"
-    assert text.spans[0] == Span(0, 7, "keyword")
-
-
 def test_every_character_has_the_role_of_its_span():
     text = Text.of(PIECES)
     roles = [text.role_at(char) for char in range(len(text.string))]
@@ -39,6 +33,51 @@ def test_every_character_has_the_role_of_its_span():
         text.role_at(len(text.string))
     with pytest.raises(IndexError):
         text.role_at(-1)
+
+
+@pytest.mark.parametrize(
+    ("piece", "expected"),
+    [
+        ("price", "column"),
+        (" price", "column"),
+        ("ric", "column"),
+        (",", "separator"),
+        # Most of the characters decide, and of equal shares the first.
+        ("e,", "column"),
+        (", n", "column"),
+        ("CT p", "keyword"),
+        ("T p", "column"),
+        ("ice, name", "column"),
+        # White space at the ends does not count, unless there is nothing else.
+        (" n", "column"),
+        (", ", "separator"),
+        ("T ", "keyword"),
+        (" ", "column"),
+    ],
+)
+def test_a_token_has_the_role_that_holds_most_of_its_characters(piece, expected):
+    text = Text.of(PIECES)
+    start = text.string.index(piece)
+    assert text.role_of(start, start + len(piece)) == expected
+
+
+def test_a_role_in_two_spans_of_a_token_counts_twice():
+    text = Text.of([("ab", "x"), ("ccc", "y"), ("ab", "x")])
+    assert text.role_of(0, 7) == "x"
+    assert text.role_of(1, 6) == "y"
+
+
+def test_the_role_of_one_character_is_its_own():
+    text = Text.of(PIECES)
+    assert [text.role_of(i, i + 1) for i in range(len(text.string))] == [
+        text.role_at(i) for i in range(len(text.string))
+    ]
+
+
+@pytest.mark.parametrize(("start", "end"), [(-1, 2), (3, 3), (4, 3), (0, 19)])
+def test_a_role_of_no_characters_is_refused(start, end):
+    with pytest.raises(IndexError, match=f"characters {start}:{end} of a text of 18"):
+        Text.of(PIECES).role_of(start, end)
 
 
 @pytest.mark.parametrize(
@@ -54,3 +93,41 @@ def test_every_character_has_the_role_of_its_span():
 def test_spans_that_do_not_cover_the_text_are_refused(spans):
     with pytest.raises(ValueError, match="span"):
         Text("abc", spans)
+
+
+def test_fragments_and_single_pieces_give_the_same_text():
+    single, prepared = Pieces(), Pieces()
+    for piece, its in PIECES:
+        single.add(f" {piece}" if piece == "SELECT" else piece, its)
+    prepared.strings.append(f" SELECT{BREAK} price{BREAK},{BREAK} name")
+    prepared.roles.append(marks("keyword", "column", "separator", "column"))
+    assert single.text() == prepared.text() == Text.of(PIECES)
+    assert single.string() == prepared.string() == "SELECT price, name"
+
+
+def test_a_fragment_whose_marks_do_not_fit_is_found_out():
+    pieces = Pieces()
+    pieces.strings.append(f"a{BREAK}b")
+    pieces.roles.append(marks("x"))
+    with pytest.raises(ValueError, match="zip"):
+        pieces.text()
+
+
+def test_a_mark_stands_for_its_role_for_good_and_is_never_a_surrogate():
+    roles = [f"many.{number}" for number in range(0xE000)]
+    given = marks(*roles)
+    assert marks(*roles) == given
+    assert [MARKS.roles[ord(mark)] for mark in given] == roles
+    assert len(set(given)) == len(roles)
+    given.encode("utf-16")
+
+
+def test_prepared_marks_are_made_once_per_place():
+    asked = []
+    prepared = Prepared(lambda index: asked.append(index) or marks(f"at.{index}"))
+    assert prepared[2] == prepared[2] == marks("at.2")
+    assert asked == [2]
+
+
+def test_a_role_is_its_parts_with_dots_between():
+    assert role("sql.select", 0, "column") == "sql.select.0.column"

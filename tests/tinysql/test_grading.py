@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from data_gen.dataset import write_dataset
 from data_gen.example import DataConfig, make_example
-from data_gen.grade import grade
+from data_gen.run.grade import grade
+from data_gen.store.dataset import write_dataset
 from tinysql.cli import main
 from tinysql.grading import Share, _seen, summarise
 

@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(arguments: argparse.Namespace) -> None:
     from data_gen.example import prompt_string
+    from data_gen.read.parse import parse_sql
     from data_gen.schema import parse_schema, write_schema
-    from data_gen.sql import parse_sql
     from tinysql.generation import answer
     from tinysql.runs import open_run
 
@@ -33,11 +33,12 @@ def call(arguments: argparse.Namespace) -> None:
         raise InputError("the question is no text", hint="write it in UTF-8") from error
     schema = parse_schema(read_schema(arguments.schema))
     prompt = prompt_string(" ".join(arguments.question.split()), write_schema(schema).string)
-    model, tokenizer = open_run(arguments.run).load()
+    run = open_run(arguments.run)
+    model, tokenizer = run.load()
     sql = answer(model, tokenizer, [prompt])[0]
     print(sql)
     try:
-        parse_sql(sql, schema, "cs2")
+        parse_sql(sql, schema, run.data.command_sets[-1])
     except InputError as error:
         print(f"warning: the answer does not fit the schema ({error})", file=sys.stderr)
 

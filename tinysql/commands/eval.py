@@ -1,4 +1,4 @@
-"""`tinysql eval`: run -> grades by command set and clause."""
+"""`tinysql eval`: run -> grades by command set and clause, or what its model copies names from."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--split", choices=("test", "names"), default="test", help="test: unseen schemas; names: unseen names"
     )
     parser.add_argument("--rows", type=int, default=1000, help="rows to grade (default: 1000)")
+    parser.add_argument(
+        "--shortcuts",
+        action="store_true",
+        help="swap names instead of grading: are they copied from the schema or from the English?",
+    )
     parser.add_argument("--device", default="cpu", help="where to run the model (default: cpu)")
     parser.set_defaults(call=call)
 
@@ -22,11 +27,16 @@ def call(arguments: argparse.Namespace) -> None:
     from tinysql.devices import find_device
     from tinysql.grading import grade_run
     from tinysql.runs import open_run
+    from tinysql.shortcuts import shortcuts_on_run
 
     if arguments.rows < 1:
         raise InputError(f"--rows is {arguments.rows}", hint="grade at least one row")
     run, device = open_run(arguments.run), find_device(arguments.device)
-    print(table(grade_run(run, split=arguments.split, rows=arguments.rows, device=device)))
+    settings: dict[str, Any] = {"split": arguments.split, "rows": arguments.rows, "device": device}
+    if arguments.shortcuts:
+        print(shortcut_table(shortcuts_on_run(run, **settings)))
+    else:
+        print(table(grade_run(run, **settings)))
 
 
 def table(report: dict[str, Any]) -> str:
@@ -41,4 +51,17 @@ def table(report: dict[str, Any]) -> str:
             f"{f'{low:.3f} to {high:.3f}':>18}{shares['tree']['share']:>8.3f}{shares['exact']['share']:>8.3f}"
             f"{shares['valid']['share']:>8.3f}"
         )
+    return "\n".join(lines)
+
+
+def shortcut_table(report: dict[str, Any]) -> str:
+    """One line per variant: the share of answers that follow the schema, the English, and neither."""
+    kinds = ("schema", "english", "neither")
+    lines = [f"{'swapped':<16}{'rows':>6}" + "".join(f"{kind:>9}{'95 % interval':>17}" for kind in kinds)]
+    for variant, shares in report["variants"].items():
+        line = f"{variant:<16}{shares['schema']['total']:>6}"
+        for kind in kinds:
+            low, high = shares[kind]["interval95"]
+            line += f"{shares[kind]['share']:>9.3f}{f'{low:.3f} to {high:.3f}':>17}"
+        lines.append(line)
     return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Random numbers -> typed queries on schemas."""

@@ -1,0 +1,240 @@
+"""Random numbers + how many tables -> schema, with foreign keys that mean something."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import lru_cache
+from math import lcm
+from typing import TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from data_gen.config import DataConfig
+from data_gen.draw.at_hand import At, at_hand
+from data_gen.draw.splits import UNSEEN, is_test_sum, schema_sum
+from data_gen.errors import InputError
+from data_gen.schema import Column, Schema, Table
+from data_gen.seeding import Draws, name_hash
+from data_gen.vocabulary.lexicon import LEXICONS, Lexicon
+
+ATTEMPTS = 1000
+"""Draws after which a split is taken to be empty."""
+TABLE_ATTEMPTS = 64
+"""Table names tried with a set of columns; one schema in ten is a test schema by default."""
+OTHER_COLUMNS = 4
+"""Most columns of a joined table besides its key."""
+
+ID = Column("id", "INTEGER")
+ID_HASH = name_hash("id")
+
+T = TypeVar("T")
+
+
+def pick(rng: Draws, items: tuple[T, ...]) -> T:
+    """One of `items`."""
+    return items[int(rng.random() * len(items))]
+
+
+def sample(rng: Draws, items: tuple[T, ...] | list[T], count: int) -> list[T]:
+    """`count` different places of `items`, in random order (a Fisher-Yates shuffle that stops)."""
+    pool, random = list(items), rng.random
+    size = len(pool)
+    for place in range(count):
+        other = place + int(random() * (size - place))
+        pool[place], pool[other] = pool[other], pool[place]
+    return pool[:count]
+
+
+def between(rng: Draws, low: int, high: int) -> int:
+    """A whole number from `low` to `high`, both included."""
+    return low + int(rng.random() * (high - low + 1))
+
+
+class Link(Struct, frozen=True):
+    """Rows of `child` belong to rows of `parent`: `child.key = parent.id`."""
+
+    child: str
+    key: str
+    parent: str
+
+
+class Drawn(Struct, frozen=True):
+    """A schema and how its tables hang together; the first table is the one that is asked about."""
+
+    schema: Schema
+    main: str
+    links: tuple[Link, ...] = ()
+    role: str | None = None
+    """For a table that refers to itself: what the other row is to one of its rows."""
+    asked: dict[str, list[At]] = {}
+    """Table -> its columns but for the keys, where they are known."""
+
+
+def sample_schema(rng: Draws, config: DataConfig, tables: int = 1, *, itself: bool = False) -> Drawn:
+    """One to three tables of the config's split, linked by foreign keys; `itself`: one table linked to itself.
+
+    Raises:
+        InputError: the split has no schema of this lexicon and size.
+    """
+    words = LEXICONS[config.lexicon]
+    unseen = UNSEEN[config.split]
+    randomly = config.random_names > 0 and config.split == "train" and rng.random() < config.random_names
+    wants_test = "schemas" in unseen
+    for _ in range(ATTEMPTS):
+        hands = [
+            _columns(rng, words, config, index, "columns" in unseen, randomly) for index in range(tables)
+        ]
+        for _ in range(TABLE_ATTEMPTS):
+            names = _tables(rng, words, tables, "tables" in unseen, randomly, itself)
+            drawn = _link(rng, words, config, names, hands, itself)
+            if "tables" in unseen or "columns" in unseen:
+                return drawn
+            keys = [name_hash(link.key) for link in drawn.links]
+            total = sum(keys) + (len(names) - 1 + itself) * ID_HASH
+            for name, hand in drawn.asked.items():
+                total += schema_sum(name, [one.bits for one in hand])
+            if is_test_sum(total, config.test_fraction) == wants_test:
+                return drawn
+            if tables > 1:
+                # Keys are drawn with the tables, so new names alone could repeat one hash for long.
+                break
+    raise InputError(
+        f"no schema of split `{config.split}` in {ATTEMPTS} draws",
+        hint=f"test_fraction {config.test_fraction} or the column numbers leave that split empty; change them",
+    )
+
+
+def _columns(
+    rng: Draws, words: Lexicon, config: DataConfig, index: int, unseen: bool, randomly: bool
+) -> list[At]:
+    most = config.max_columns if index == 0 else min(OTHER_COLUMNS, config.max_columns)
+    count = between(rng, min(config.min_columns, most), most)
+    if randomly:
+        return _random_columns(rng, words, count)
+    pool, random = _pool(config.lexicon, unseen), rng.random
+    size = len(pool)
+    chosen: dict[str, At] = {}
+    while len(chosen) < count:
+        one = pool[int(random() * size)]
+        chosen[one.name] = one
+    return list(chosen.values())
+
+
+@lru_cache(maxsize=16)
+def _pool(lexicon: str, unseen: bool) -> tuple[At, ...]:
+    """Columns, each as often as it is to be drawn: every name equally often, every spelling of its type too.
+
+    Two-piece names occur more often than others, so that their share is as good as that of the lexicon.
+    """
+    words = LEXICONS[lexicon]
+    if unseen:
+        times = dict.fromkeys(words.held_out_columns, 1)
+    else:
+        odds = words.compound_share / (1 - words.compound_share)
+        ratio = Fraction(odds * len(words.single_columns) / len(words.compound_columns)).limit_denominator(16)
+        times = dict.fromkeys(words.single_columns, ratio.denominator)
+        times |= dict.fromkeys(words.compound_columns, ratio.numerator)
+    spellings = {name: words.column_variants[name] for name in times}
+    whole = lcm(*map(len, spellings.values()))
+    return tuple(
+        [
+            at_hand(column)
+            for name, some in spellings.items()
+            for column in some
+            for _ in range(times[name] * whole // len(some))
+        ]
+    )
+
+
+def _random_columns(rng: Draws, words: Lexicon, count: int) -> list[At]:
+    columns: dict[str, At] = {}
+    while len(columns) < count:
+        last, kind = pick(rng, words.last_column_pieces)
+        name = f"{pick(rng, words.first_pieces)}_{last}"
+        if name not in words.unseen_names:
+            columns[name] = At(Column(name, pick(rng, words.types[kind])))
+    return list(columns.values())
+
+
+def _tables(
+    rng: Draws, words: Lexicon, count: int, unseen: bool, randomly: bool, itself: bool
+) -> tuple[str, ...]:
+    if unseen:
+        return tuple(sample(rng, words.held_out_tables, count))
+    if randomly:
+        names: dict[str, None] = {}
+        while len(names) < count:
+            names[_random_table(rng, words)] = None
+        return tuple(names)
+    if itself:
+        return (pick(rng, tuple(words.roles)),)
+    if count == 1:
+        compound = rng.random() < words.compound_share
+        return (pick(rng, words.compound_tables if compound else words.single_tables),)
+    if count == 2:
+        child = pick(rng, words.linked_tables)
+        return (child, pick(rng, words.relations[child]))
+    return pick(rng, words.chains)
+
+
+def _random_table(rng: Draws, words: Lexicon) -> str:
+    while True:
+        name = f"{pick(rng, words.first_pieces)}_{pick(rng, words.last_table_pieces)}"
+        if name not in words.unseen_names:
+            return name
+
+
+def _link(
+    rng: Draws,
+    words: Lexicon,
+    config: DataConfig,
+    names: tuple[str, ...],
+    hands: list[list[At]],
+    itself: bool,
+) -> Drawn:
+    main, hand = names[0], hands[0]
+    if itself:
+        return _link_itself(rng, words, main, hand)
+    columns = [one.column for one in hand]
+    if len(names) == 1:
+        return Drawn(Schema((Table(main, tuple(columns)),)), main, (), None, {main: hand})
+    tables, links, asked = [], [], {main: hand}
+    taken = {*names, *[one.name for one in hand]}
+    for other, others in zip(names[1:], hands[1:], strict=True):
+        link, key = _link_of(config.lexicon, main, other)
+        links.append(link)
+        columns.insert(int(rng.random() * (len(columns) + 1)), key)
+        # Names differ across tables, so that an unqualified name means one column.
+        asked[other] = kept = [one for one in others if one.name not in taken]
+        taken.update([one.name for one in kept])
+        tables.append(Table(other, (ID, *[one.column for one in kept])))
+    return Drawn(Schema((Table(main, tuple(columns)), *tables)), main, tuple(links), None, asked)
+
+
+def _link_itself(rng: Draws, words: Lexicon, main: str, hand: list[At]) -> Drawn:
+    role = words.roles.get(main) or pick(rng, tuple(words.roles.values()))
+    asked = [one for one in hand if one.name != role]
+    key = Column(f"{role}_id", "INTEGER")
+    columns = [one.column for one in asked]
+    columns.insert(between(rng, 0, len(columns)), key)
+    table = Table(main, (ID, *columns))
+    return Drawn(Schema((table,)), main, (Link(main, key.name, main),), role, {main: asked})
+
+
+@lru_cache(maxsize=16384)
+def _link_of(lexicon: str, child: str, parent: str) -> tuple[Link, Column]:
+    """How rows of `child` belong to rows of `parent`, and the column that says so."""
+    key = f"{LEXICONS[lexicon].singular(parent)}_id"
+    return Link(child, key, parent), Column(key, "INTEGER")
+
+
+def with_constraints(drawn: Drawn) -> Drawn:
+    """The same tables with their keys declared: PRIMARY KEY and REFERENCES, parents first."""
+    parents = {link.key: link.parent for link in drawn.links}
+    tables = []
+    for table in drawn.schema.tables:
+        columns = [Column(c.name, c.type, parents.get(c.name), c.name == "id") for c in table.columns]
+        tables.append(Table(table.name, tuple(columns)))
+    tables.sort(key=lambda table: table.name == drawn.main)
+    return replace(drawn, schema=Schema(tuple(tables)))

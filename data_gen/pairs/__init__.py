@@ -1,0 +1,1 @@
+"""Example -> counterfactual pairs and shortcut diagnostics."""

@@ -1,0 +1,1 @@
+"""SQL text -> typed query, whatever the spelling."""

@@ -1,0 +1,1 @@
+"""Rows -> what they hold and whether they hold what they promise."""

@@ -1,0 +1,108 @@
+"""`tinysql data check|stats|import` -> what a dataset holds and whether it holds what it promises."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from data_gen.errors import InputError
+
+ENGINES = ("sqlite", "duckdb")
+DEFECTIVE = 1
+"""Exit code of a check that found something; bad input ends with 2."""
+
+
+def add_review(verbs: Any) -> None:
+    """Give the verbs of `tinysql data` those that look at what is there."""
+    check = verbs.add_parser("check", help="prove every property of a dataset, or find what breaks it")
+    _add_dataset(check)
+    check.add_argument(
+        "--against", metavar="DIR", help="also report what the rows share with these (training) rows"
+    )
+    check.add_argument(
+        "--engines", default=",".join(ENGINES), help="engines that run the SQL (default sqlite,duckdb)"
+    )
+    check.add_argument(
+        "--workers",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="processes (default: one per core)",
+    )
+    check.add_argument("--out", metavar="FILE", help="write the report as JSON too")
+    check.set_defaults(call=check_dataset)
+
+    stats = verbs.add_parser("stats", help="count clauses, lengths and roles of a dataset")
+    _add_dataset(stats)
+    stats.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    stats.set_defaults(call=show_stats)
+
+    take = verbs.add_parser("import", help="read rows of the published datasets into ours")
+    take.add_argument(
+        "rows", metavar="FILE", help="published rows: a .parquet or .jsonl file, or a directory of them"
+    )
+    take.add_argument("--out", required=True, metavar="FILE", help="JSON-lines file to write")
+    take.set_defaults(call=import_published)
+
+
+def _add_dataset(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "dataset",
+        metavar="DIR",
+        help="directory that `tinysql data make` wrote, or Parquet or JSON-lines files",
+    )
+    verb.add_argument("--rows", type=int, metavar="N", help="only the first N (default: all)")
+
+
+def check_dataset(arguments: argparse.Namespace) -> int:
+    """Audit a dataset and print the table; 1 if a property is broken."""
+    from data_gen.files import write_atomic
+    from data_gen.review.check import check_rows, read_rows, table
+    from data_gen.review.leakage import leakage
+
+    engines = arguments.engines.split(",")
+    if "sqlite" not in engines or not set(engines) <= set(ENGINES):
+        raise InputError(
+            f"engines are `{arguments.engines}`, expected sqlite, or sqlite,duckdb",
+            hint="sqlite is always needed",
+        )
+    audit = check_rows(
+        arguments.dataset,
+        duckdb="duckdb" in engines,
+        workers=arguments.workers,
+        rows=arguments.rows,
+        report=lambda done: print(f"{done:,} rows checked", file=sys.stderr),
+    )
+    print(table(audit))
+    report, clean = audit.to_json(), audit.is_clean
+    if arguments.against is not None:
+        shared = leakage(read_rows(arguments.dataset), read_rows(arguments.against))
+        print(shared)
+        report["leakage"], clean = shared.to_dict(), clean and not shared.broken
+    if arguments.out is not None:
+        write_atomic(Path(arguments.out), json.dumps(report, indent=1) + "\n")
+    return 0 if clean else DEFECTIVE
+
+
+def show_stats(arguments: argparse.Namespace) -> None:
+    """Print what a dataset is made of."""
+    from itertools import islice
+
+    from data_gen.review.check import read_rows
+    from data_gen.review.stats import stats
+
+    if arguments.rows is not None and arguments.rows < 1:
+        raise InputError(f"rows is {arguments.rows}, expected at least 1")
+    found = stats(islice(read_rows(arguments.dataset), arguments.rows))
+    print(json.dumps(found.to_dict(), indent=1) if arguments.json else found)
+
+
+def import_published(arguments: argparse.Namespace) -> None:
+    """Read published rows, write those that can be recovered, and say what became of the others."""
+    from data_gen.store.published import import_rows
+
+    print(import_rows(arguments.rows, arguments.out))

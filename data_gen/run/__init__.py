@@ -1,0 +1,1 @@
+"""Query -> databases on which mistakes show, and answers -> grades."""

@@ -1,0 +1,57 @@
+"""A schema and its rows -> a database that SQL runs on."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from dataclasses import dataclass
+
+from data_gen.run.sqlite import MAX_RESULT_ROWS, SECONDS, Result, Row, open_tables, run_statement
+from data_gen.schema import Schema
+from data_gen.sql import write_value
+
+
+@dataclass(frozen=True)
+class Database:
+    """A schema, and for each of its tables the rows in the order of insertion."""
+
+    schema: Schema
+    rows: tuple[tuple[Row, ...], ...]
+    index: str | None = None
+    """CREATE INDEX, so that rows are read, and groups come, in another order than that of insertion."""
+
+    def inserts(self) -> list[str]:
+        """One INSERT statement per table that has rows."""
+        statements = []
+        for table, rows in zip(self.schema.tables, self.rows, strict=True):
+            values = ", ".join(
+                "(" + ", ".join("NULL" if v is None else write_value(v) for v in row) + ")" for row in rows
+            )
+            if rows:
+                statements.append(f"INSERT INTO {table.name} VALUES {values}")
+        return statements
+
+
+def open_database(database: Database) -> sqlite3.Connection:
+    """A connection that can only read, for several statements on one database."""
+    return open_tables(database.schema, database.rows, database.index)
+
+
+def run_sql(
+    database: Database, sql: str, *, seconds: float = SECONDS, max_rows: int = MAX_RESULT_ROWS
+) -> Result:
+    """Run one statement read-only in a fresh in-memory SQLite; whatever it says, it gives a `Result`.
+
+    A statement is refused if it writes, calls a function that is not on the short list, recurses, or gives
+    more than `max_rows` rows; it is stopped after `seconds` of processor time or a fixed number of steps.
+    """
+    connection = open_database(database)
+    try:
+        return run_statement(connection, sql, seconds=seconds, max_rows=max_rows)
+    finally:
+        connection.close()
+
+
+def same_rows(right: tuple[Row, ...], given: tuple[Row, ...], *, ordered: bool) -> bool:
+    """Whether two results are equal: as lists where the query sorts, as multisets elsewhere."""
+    return right == given if ordered else Counter(right) == Counter(given)

@@ -1,0 +1,293 @@
+"""Query -> one filled database, in which rows pass and miss its conditions by little and tie on its keys."""
+
+from __future__ import annotations
+
+from random import Random
+
+from data_gen.query import Condition, Query, Select, Value
+from data_gen.run.database import Database
+from data_gen.run.sqlite import Row
+from data_gen.run.values import Cell, Pool, make_pool
+from data_gen.schema import Column, Table
+from data_gen.seeding import stable_hash
+from data_gen.vocabulary.lexicon import LEXICONS
+
+PASSING, MISSING = 0.6, 0.3
+"""Share of rows that pass every condition, and of rows that miss exactly one; the others are random."""
+INNER_MISSING = 0.75
+"""Share of rows outside the filter of a scalar subquery, so that few rows set the mark and others pass it."""
+REPEATED = 0.7
+"""Share of tables with a row that occurs twice."""
+OTHERS, WIDE_OTHERS = 12, 96
+"""Values of a column besides those at literals; more where no value may repeat."""
+SIZES = (1.0, 1.0, 2.0, 0.5, 1.0, 3.0, 1.0)
+"""Numbers of rows of the candidates, as multiples of a dozen."""
+NULLS, DANGLING = 0.25, 0.1
+"""Share of NULLs in a column that may have them, and of foreign keys that refer to no row."""
+
+
+def fill(query: Query, seed: int) -> Database:
+    """Candidate number `seed` for the databases of `query`: a pure function of (query, seed)."""
+    return Plan(query).fill(seed)
+
+
+class Plan:
+    """What the fills of one query have in common: which column has to do what."""
+
+    def __init__(self, query: Query) -> None:
+        self.query = query
+        self.hash = stable_hash("database", query.to_json())
+        self.words = LEXICONS["full"].values
+        self.selects = _selects(query)
+        self.conditions: dict[str, list[Condition]] = {}
+        self.near: dict[str, list[Value]] = {}
+        self.groups: list[tuple[Condition, ...]] = []
+        for select in self.selects:
+            self.groups += select.where
+            for condition in select.having:
+                if condition.aggregate != "COUNT":
+                    near = self.near.setdefault(condition.column, [])
+                    near += condition.values
+                    if condition.aggregate == "SUM":
+                        # Two rows, or three, that come to the literal.
+                        near += [_part(condition.values[0], number) for number in (2, 3)]
+        for group in self.groups:
+            for condition in group:
+                if condition.values or condition.operator == "IS NULL":
+                    self.conditions.setdefault(condition.column, []).append(condition)
+        self.keys = [key.column for key in query.order_by]
+        self.balanced = {
+            c.column for g in self.groups for c in g if c.subquery and c.subquery.select[0].aggregate == "AVG"
+        }
+        self.shown = {
+            i.column for s in self.selects for i in s.select if i.aggregate in ("MIN", "MAX") or s.distinct
+        }
+        subqueries = [
+            c.subquery for g in self.groups for c in g if c.subquery and c.subquery.select[0].aggregate
+        ]
+        self.inner = {c.column for select in subqueries for group in select.where for c in group}
+        self.narrow = self._narrow()
+        self.wide = self._wide()
+        self.nullable = self._nullable()
+        self.links = dict(self._links())
+
+    def _narrow(self) -> set[str]:
+        """Columns in which few values repeat often."""
+        names: set[str] = set(self.keys[:-1])
+        # Several rows have to share the largest value, or one row would be all there is to see.
+        names |= {
+            c.column for g in self.groups for c in g if c.subquery is not None and c.operator in ("=", "<>")
+        }
+        for select in self.selects:
+            names |= {ref.column for ref in select.group_by}
+            # Groups that tie on one aggregate show the key behind it; a count ties by itself.
+            summed = [item for item in select.select if item.aggregate not in (None, "COUNT")]
+            names |= {item.column for item in summed if item.alias in self.keys[:-1]}
+            if select.distinct or self.query.compound is not None:
+                names |= {item.column for item in select.select}
+            for item in select.select:
+                if item.window is not None:
+                    names |= {ref.column for ref in item.window.partition_by}
+                    if item.window.function == "RANK":
+                        names |= {key.column for key in item.window.order_by}
+        return names
+
+    def _wide(self) -> set[str]:
+        """Columns in which no value repeats, so that nothing is left to chance."""
+        names = set() if self.query.group_by or self.query.distinct else set(self.keys[-1:])
+        for item in self.query.select:
+            if item.window is not None and item.window.function == "ROW_NUMBER":
+                names |= {key.column for key in item.window.order_by}
+        return names - self.narrow
+
+    def _nullable(self) -> set[str]:
+        """Counted columns and those tested for NULL, unless their order matters: engines sort NULL differently."""
+        names = {c.column for g in self.groups for c in g if c.operator == "IS NULL"}
+        for select in self.selects:
+            names |= {item.column for item in select.select if item.aggregate == "COUNT"}
+            names |= {c.column for c in select.having if c.aggregate == "COUNT"}
+        others = {i.column for s in self.selects for i in s.select if i.aggregate not in (None, "COUNT")}
+        return names - others - set(self.keys) - self.narrow - self.wide
+
+    def _links(self) -> list[tuple[str, str]]:
+        """Foreign key -> table it refers to, as far as the query uses it."""
+        found = []
+        for select in self.selects:
+            for join in select.joins:
+                for one, other in ((join.left, join.right), (join.right, join.left)):
+                    if one and other and other.column == "id" and one.column != "id":
+                        aliases = {join.alias or join.table: join.table, select.table: select.table}
+                        found.append((one.column, aliases.get(other.table or "", other.table or "")))
+            for group in select.where:
+                for c in group:
+                    if c.other is not None:
+                        found.append((c.column, c.other.table or ""))
+                    elif c.subquery is not None and c.operator == "IN":
+                        found.append((c.column, c.subquery.table))
+        return found
+
+    def fill(self, seed: int) -> Database:
+        """Candidate number `seed`."""
+        filling = _Filling(self, Random(self.hash + seed), SIZES[seed % len(SIZES)])
+        parents = set(self.links.values())
+        # Parents first, so that a foreign key finds its rows.
+        for table in sorted(self.query.schema.tables, key=lambda one: one.name not in parents):
+            filling.fill_table(table, is_parent=table.name in parents)
+        rows = tuple(filling.rows[table.name] for table in self.query.schema.tables)
+        return Database(self.query.schema, rows, self._index(("", "DESC", "ASC")[seed % 3]))
+
+    def _index(self, direction: str) -> str | None:
+        """An index in whose direction SQLite forms groups; by itself it would always sort them one way."""
+        query = self.query
+        names = [ref.column for ref in query.group_by]
+        if query.distinct:
+            names = [item.column for item in query.select]
+        for table in query.schema.tables if names and direction else ():
+            columns = [column.name for column in table.columns]
+            if set(names) <= set(columns):
+                keys = [f"{name} {direction}" for name in names] + [
+                    name for name in columns if name not in names
+                ]
+                return f"CREATE INDEX by_group ON {table.name} ({', '.join(keys)})"
+        return None
+
+
+class _Filling:
+    """One candidate in the making: its random numbers, and the rows of the tables that are done."""
+
+    def __init__(self, plan: Plan, rng: Random, size: float) -> None:
+        self.plan, self.rng, self.size = plan, rng, size
+        self.rows: dict[str, tuple[Row, ...]] = {}
+
+    def fill_table(self, table: Table, *, is_parent: bool) -> None:
+        """Make the rows of `table`."""
+        rng, plan = self.rng, self.plan
+        is_small = is_parent and len(plan.query.schema.tables) > 1
+        self.table = table
+        self.count = int(self.size * (rng.randint(5, 7) if is_small else rng.randint(9, 13)))
+        self.places = {column.name: place for place, column in enumerate(table.columns)}
+        self.pools = {column.name: self._pool(column) for column in table.columns}
+        made = [self._row(passing=number < 3) for number in range(self.count)]
+        own_keys = [key for key in plan.keys if key in self.places]
+        if own_keys and not plan.query.group_by:
+            made += self._ties(made, own_keys)
+        self._balance(made)
+        if rng.random() < REPEATED:
+            # A row that occurs twice but for its id, so that DISTINCT changes the answer.
+            made.append(list(rng.choice(made)))
+        rng.shuffle(made)
+        if "id" in self.places:
+            for row, number in zip(made, rng.sample(range(1, len(made) + 1), len(made)), strict=True):
+                row[self.places["id"]] = number
+        self.rows[table.name] = tuple(tuple(row) for row in made)
+
+    def _pool(self, column: Column) -> Pool:
+        plan, rng, name = self.plan, self.rng, column.name
+        conditions = plan.conditions.get(name, [])
+        others = WIDE_OTHERS if name in plan.wide else OTHERS
+        pool = make_pool(rng, column, conditions, plan.near.get(name, ()), plan.words, others)
+        if name in plan.wide or rng.random() > (0.85 if name in plan.narrow else 0.4):
+            return pool
+        # Few enough groups to have several rows each, and more of them than LIMIT lets through.
+        several, limit = len(plan.query.group_by) > 1, plan.query.limit
+        size = 2 if len(plan.query.group_by) > 2 else rng.choice((2, 2, 3, 4))
+        size += 1 if several and limit else limit or 0
+        return pool._replace(good=pool.good[:size], bad=pool.bad[: size + 1])
+
+    def _row(self, *, passing: bool) -> list[Cell]:
+        """A row that passes every condition, or (not `passing`) perhaps misses one, or is random."""
+        plan, rng = self.plan, self.rng
+        chance = 0.0 if passing else rng.random()
+        missed: set[str] = set()
+        for group in plan.groups:
+            if len(group) > 1 and (passing or rng.random() < 0.8):
+                # One operand of an OR alone decides.
+                missed |= {condition.column for condition in group} - {rng.choice(group).column}
+        groups = [group for group in plan.groups if any(c.column in self.places for c in group)]
+        fails = bool(groups) and PASSING < chance < PASSING + MISSING
+        if fails:
+            missed |= {condition.column for condition in rng.choice(groups)}
+        at_random = chance > PASSING + MISSING or plan.query.compound is not None
+        return [self._cell(column, missed, fails, at_random) for column in self.table.columns]
+
+    def _cell(self, column: Column, missed: set[str], fails: bool, at_random: bool) -> Cell:
+        plan, rng, name = self.plan, self.rng, column.name
+        if name == "id":
+            return 0
+        if name in plan.links or column.references is not None:
+            return self._reference(column)
+        pool = self.pools[name]
+        if name in plan.shown and name not in missed and (fails or self._is_rare()):
+            # A row that is left out shows best where it would be the largest, the smallest, or new.
+            return rng.choice(pool.rare)
+        is_bad = name in missed or (at_random and rng.random() < 0.5)
+        if name in plan.inner:
+            is_bad = rng.random() < INNER_MISSING
+        if name in plan.nullable and rng.random() < NULLS:
+            return None
+        values = pool.bad if is_bad else pool.good
+        # The first values are those at the literals.
+        place = rng.randrange(len(values) if rng.random() < 0.5 else min(4, len(values)))
+        # In a wide column no value comes twice.
+        return values.pop(place) if name in plan.wide and len(values) > 1 else values[place]
+
+    def _is_rare(self) -> bool:
+        """In a join it may be the partner that fails, and the row that would show it is another's."""
+        return bool(self.plan.query.joins) and self.rng.random() < NULLS
+
+    def _reference(self, column: Column) -> Cell:
+        rng, parent = self.rng, self.plan.links.get(column.name) or column.references
+        assert parent is not None
+        known = self.count if parent == self.table.name else len(self.rows.get(parent, ()))
+        chance = rng.random()
+        if chance < DANGLING:
+            return None
+        if chance < 2 * DANGLING and column.references is None:
+            return known + rng.randint(3, 9)
+        # Some parents are left without children.
+        return rng.randint(1, max(1, known - rng.randint(0, 2)))
+
+    def _ties(self, made: list[list[Cell]], keys: list[str]) -> list[list[Cell]]:
+        """For each key but the first a row that ties with an earlier one on all keys before it."""
+        places, plan = self.places, self.plan
+        links = [places[key] for key in plan.links if key in places]
+        tested = [places[name] for name in plan.conditions if name in places and name not in keys]
+        new: list[list[Cell]] = []
+        for length in range(1, len(keys)):
+            base = self.rng.choice(made[:3] + new[-1:])
+            row = self._row(passing=True)
+            for place in (*[places[key] for key in keys[:length]], *tested, *links):
+                row[place] = base[place]
+            new.append(row)
+        return new
+
+    def _balance(self, made: list[list[Cell]]) -> None:
+        """Make some value the very mean of a column that is compared with its own mean."""
+        rng = self.rng
+        for name in sorted(self.plan.balanced & self.places.keys()):
+            centre = rng.randint(20, 80)
+            steps = [rng.randint(1, 15) for _ in range(len(made) // 2)]
+            values = [centre + step for step in steps] + [centre - step for step in steps]
+            values += [centre] * (len(made) - len(values))
+            if rng.random() < 0.7:
+                values[0] = values[len(steps)] = centre
+            rng.shuffle(values)
+            for row, value in zip(made, values, strict=True):
+                row[self.places[name]] = value
+
+
+def _part(value: Value, number: int) -> Value:
+    assert isinstance(value, int | float)
+    return value // number if isinstance(value, int) else int(value / number) + 0.5
+
+
+def _selects(query: Query) -> list[Select]:
+    """The query's SELECTs, outer and inner."""
+    found: list[Select] = [query]
+    if query.cte is not None:
+        found.append(query.cte.select)
+    if query.compound is not None:
+        found.append(query.compound.select)
+    for select in list(found):
+        found += [c.subquery for group in select.where for c in group if c.subquery is not None]
+    return found

@@ -1,0 +1,136 @@
+"""Hostile SQL text -> its rows or a reason, in a SQLite that can do nothing but read.
+
+Whatever a model writes ends up here. The authorizer allows reading the given tables and calling a few
+functions, and denies everything else (writes, PRAGMA, ATTACH, recursion, system tables). The number of
+virtual-machine steps bounds time; the length of a value and the number of rows and columns bound memory.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from data_gen.read.parse import MAX_CHARS
+from data_gen.schema import Schema
+
+Value = bool | int | float | str | None
+Row = tuple[Value, ...]
+
+MAX_STEPS = 500_000
+"""Most steps of a statement; a right answer takes under 5,000. Unlike a time limit, it stops a statement at
+the same point on every machine."""
+SECONDS = 0.5
+"""Processor time after which a statement is stopped, if its steps do not stop it."""
+MAX_RESULT_ROWS = 1000
+"""Most rows of a result; the tables have about ten each."""
+MAX_VALUE = 1000
+"""Most bytes of a value or a row."""
+MAX_COLUMNS = 64
+"""Most columns of a result."""
+
+# fmt: off
+FUNCTIONS = frozenset([
+    "abs", "avg", "coalesce", "count", "ifnull", "length", "like", "lower", "ltrim", "max",
+    "dense_rank", "min", "nullif", "rank", "round", "row_number", "rtrim", "substr", "substring", "sum",
+    "total", "trim", "upper",
+])
+# fmt: on
+"""Functions that SQL may call: none of them gives a value longer than those it is given."""
+
+_STEPS_PER_CALL = 1000
+
+_LIMITS = {
+    sqlite3.SQLITE_LIMIT_LENGTH: MAX_VALUE,
+    sqlite3.SQLITE_LIMIT_SQL_LENGTH: 4 * MAX_CHARS,
+    sqlite3.SQLITE_LIMIT_COLUMN: MAX_COLUMNS,
+    sqlite3.SQLITE_LIMIT_EXPR_DEPTH: 50,
+    sqlite3.SQLITE_LIMIT_COMPOUND_SELECT: 10,
+    sqlite3.SQLITE_LIMIT_VDBE_OP: 10_000,
+    sqlite3.SQLITE_LIMIT_FUNCTION_ARG: 16,
+    sqlite3.SQLITE_LIMIT_ATTACHED: 0,
+    sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 32,
+    sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH: 1,
+    sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
+}
+
+
+class Result(NamedTuple):
+    """The rows a statement gave, or the reason why it gave none."""
+
+    rows: tuple[Row, ...]
+    error: str | None = None
+
+
+def open_tables(
+    schema: Schema, rows: Sequence[Sequence[Row]], index: str | None = None, *, guarded: bool = True
+) -> sqlite3.Connection:
+    """An in-memory database with these tables and rows, which from then on can only be read.
+
+    `guarded=False` is for our own SQL, and takes less time.
+    """
+    connection = sqlite3.connect(":memory:", isolation_level=None, cached_statements=0)
+    for table, records in zip(schema.tables, rows, strict=True):
+        columns = ", ".join([f"{column.name} {column.type}" for column in table.columns])
+        marks = ", ".join("?" * len(table.columns))
+        connection.execute("BEGIN")
+        connection.execute(f"CREATE TABLE {table.name} ({columns})")
+        connection.executemany(f"INSERT INTO {table.name} VALUES ({marks})", records)
+        connection.execute("COMMIT")
+    if index is not None:
+        connection.execute(index)
+    if not guarded:
+        return connection
+    # The authorizer alone refuses every write; this would still hold if it ever let one through.
+    connection.execute("PRAGMA query_only = ON")
+    for limit, value in _LIMITS.items():
+        connection.setlimit(limit, value)
+    connection.set_authorizer(_authorizer(frozenset(table.name.lower() for table in schema.tables)))
+    return connection
+
+
+def _authorizer(
+    tables: frozenset[str],
+) -> Callable[[int, str | None, str | None, str | None, str | None], int]:
+    def authorize(
+        action: int, first: str | None, second: str | None, database: str | None, trigger: str | None
+    ) -> int:
+        if action == sqlite3.SQLITE_SELECT:
+            return sqlite3.SQLITE_OK
+        if action == sqlite3.SQLITE_READ and (first or "").lower() in tables:
+            return sqlite3.SQLITE_OK
+        if action == sqlite3.SQLITE_FUNCTION and (second or "").lower() in FUNCTIONS:
+            return sqlite3.SQLITE_OK
+        return sqlite3.SQLITE_DENY
+
+    return authorize
+
+
+def run_statement(
+    connection: sqlite3.Connection, sql: str, *, seconds: float = SECONDS, max_rows: int = MAX_RESULT_ROWS
+) -> Result:
+    """Run one statement on a connection that `open_tables` gave; every failure is a `Result` with a reason."""
+    if len(sql) > MAX_CHARS:
+        return Result((), f"SQL of {len(sql)} characters, expected at most {MAX_CHARS}")
+    # Processor time, so that a machine that is busy or asleep does not make an answer wrong.
+    deadline = time.thread_time() + seconds
+    calls = 0
+
+    def stop() -> int:
+        nonlocal calls
+        calls += 1
+        return calls * _STEPS_PER_CALL > MAX_STEPS or time.thread_time() > deadline
+
+    connection.set_progress_handler(stop, _STEPS_PER_CALL)
+    try:
+        cursor = connection.execute(sql)
+        if cursor.description is None:
+            return Result((), "the statement gives no rows")
+        rows = cursor.fetchmany(max_rows + 1)
+    # ValueError is what lone surrogates raise.
+    except (sqlite3.Error, ValueError, MemoryError) as error:
+        return Result((), str(error) or type(error).__name__)
+    if len(rows) > max_rows:
+        return Result((), f"more than {max_rows} rows")
+    return Result(tuple(rows))

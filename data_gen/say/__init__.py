@@ -1,0 +1,1 @@
+"""Typed query -> the English that asks for it."""

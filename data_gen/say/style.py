@@ -1,0 +1,128 @@
+"""A lexicon, a variant and a number -> how a query is said: which phrase, which name."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Literal, NamedTuple, get_args
+
+from msgspec import Struct
+
+from data_gen.schema import Kind
+from data_gen.seeding import MASK, mix
+from data_gen.vocabulary.lexicon import LEXICONS
+from data_gen.vocabulary.phrases import Pattern, SortPhrase
+
+Variant = Literal["base", "syn", "nat"]
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
+
+
+class Style(Struct, frozen=True, kw_only=True):
+    """How a query is said; the meaning stays the query's, so an edited query keeps its style."""
+
+    lexicon: str = "full"
+    variant: Variant = "base"
+    """`base`: explicit; `syn`: tables and columns by their synonyms too; `nat`: as a person would ask."""
+    template: int = 0
+    """Which of the variant's instructions."""
+    number: int = 0
+    """64 random bits; each choice of a phrase is a function of this number and of the place of the choice."""
+
+    @property
+    def pattern(self) -> Pattern:
+        """The instruction."""
+        return LEXICONS[self.lexicon].wording.templates_of[self.variant][self.template]
+
+    @property
+    def mentions_table(self) -> bool:
+        """Whether the English names the table; if not, it has to be read from the schema."""
+        return self.pattern.mentions_table
+
+    def choose(self, place: int, count: int) -> int:
+        """A number below `count`, always the same at the same place."""
+        return self.number % PRIME * FACTORS[place] % PRIME % count
+
+
+PRIME = 2**30 - 35
+"""Products of numbers below it are quick."""
+# Factors that have nothing to do with each other: were they in line, two choices would tell the third.
+FACTORS = tuple([mix(place + 1) % PRIME for place in range(2048)])
+
+
+class _Places(NamedTuple):
+    """Places of choices, far enough apart for an index to be added."""
+
+    opener: int = 100
+    phrase: int = 200
+    separator: int = 300
+    aggregate: int = 400
+    join: int = 500
+    where: int = 600
+    operator: int = 700
+    group_by: int = 800
+    having: int = 900
+    distinct: int = 1000
+    limit: int = 1100
+    subquery: int = 1200
+    window: int = 1300
+    closer: int = 1400
+    arrangement: int = 1500
+    cte: int = 1600
+
+
+AT = _Places()
+TABLE_SHARE, COLUMN_SHARE = 0.8, 0.5
+"""How often `syn` says a synonym, as published; `nat` says one in three of its names so."""
+
+
+def sort_phrase(style: Style, kind: Kind, index: int) -> SortPhrase:
+    """The phrase of sort key `index`, whose column is of this kind; both directions have the same phrase."""
+    phrases = LEXICONS[style.lexicon].wording.sort_phrases[kind]
+    return phrases[style.choose(AT.phrase + index, len(phrases))]
+
+
+class _Word(NamedTuple):
+    """How a name may be said."""
+
+    bits: int
+    synonyms: tuple[str, ...]
+    often: dict[bool, int]
+    """How many of 2^32 draws take a synonym, for the name of a table (True) or of a column."""
+    otherwise: str
+
+
+class _Words(dict[str, _Word]):
+    """Name -> how it may be said in one variant, remembered."""
+
+    def __init__(self, lexicon: str, variant: Variant) -> None:
+        super().__init__()
+        self.lexicon, self.variant = LEXICONS[lexicon], variant
+
+    def __missing__(self, name: str) -> _Word:
+        if len(self) >= 16384:
+            # Random names are drawn from millions.
+            self.clear()
+        synonyms = self.lexicon.synonyms.get(name, ())
+        nat = self.variant == "nat"
+        shares = {True: 1 / 3, False: 1 / 3} if nat else {True: TABLE_SHARE, False: COLUMN_SHARE}
+        often = {table: int(share * 2**32) if synonyms else 0 for table, share in shares.items()}
+        found = _Word(self.lexicon.hash_of(name), synonyms, often, name.replace("_", " ") if nat else name)
+        self[name] = found
+        return found
+
+
+words_of = lru_cache(maxsize=16)(_Words)
+
+
+def spoken(style: Style, name: str, *, table: bool = False) -> str:
+    """How the English says a name: the name itself, its words, or a synonym that fits no other name."""
+    if style.variant == "base":
+        return name
+    return say_word(style.number, words_of(style.lexicon, style.variant)[name], table)
+
+
+def say_word(number: int, word: _Word, table: bool) -> str:
+    # One multiplication: the upper bits of the product depend on all bits of the row's number and the name's hash.
+    bits = (number ^ word.bits) * 0xBF58476D1CE4E5B9 & MASK
+    if bits >> 32 < word.often[table]:
+        return word.synonyms[(bits >> 16 & 0xFFFF) % len(word.synonyms)]
+    return word.otherwise

@@ -1,0 +1,1 @@
+"""Rows -> files, streams and clusters, ours and the published ones."""

@@ -1,0 +1,197 @@
+"""Config -> a dataset on disk (Parquet, JSON lines or Arrow), and back to rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from data_gen.config import DataConfig
+from data_gen.errors import InputError, nearest
+from data_gen.example import make_examples
+from data_gen.store.columns import COLUMNS as COLUMNS
+from data_gen.store.columns import example_table
+from data_gen.store.shards import (
+    Engine,
+    Job,
+    Part,
+    Record,
+    Report,
+    in_turn,
+    read_header,
+    read_shards,
+    write_job,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+EngineName = Literal["local", "ray"]
+ENGINES: tuple[EngineName, ...] = get_args(EngineName)
+DATABASES = "databases"
+"""The column, written on request, of databases that tell a row's right answer from wrong ones: INSERT statements."""
+
+SIDE = ("prompt", "sql_statement", "query", "style", "roles")
+PAIR_COLUMNS = (
+    "index",
+    "edit",
+    "command_set",
+    "split",
+    "variant",
+    *(f"{side}_{name}" for side in ("clean", "corrupt") for name in SIDE),
+)
+"""Columns of a file of counterfactual pairs."""
+
+
+def write_dataset(
+    config: DataConfig,
+    rows: int,
+    out: Path | str,
+    format: str = "parquet",
+    overwrite: bool = False,
+    resume: bool = False,
+    *,
+    databases: bool = False,
+    shard_rows: int | None = None,
+    part: Part | None = None,
+    workers: int = 1,
+    engine: str = "local",
+    report: Report | None = None,
+) -> Path:
+    """Write rows 0 to `rows - 1` of `config` to the directory `out`; `report(done, rows)` follows each shard.
+
+    The bytes of the shards are the same however many `workers` (processes) there are, whichever `engine` runs
+    them, and whether one process writes all of them or several a `part` each.
+
+    Raises:
+        InputError: rows is not positive, there is no such format, part or engine, `out` is not empty (and neither
+            `overwrite` nor a fitting `resume`), or the disk is full; whole shards stay and `resume` goes on.
+    """
+    job = Job(
+        kind="dataset",
+        settings={"config": config.to_dict(), **({"databases": True} if databases else {})},
+        make=partial(dataset_rows, config, databases),
+        split=config.split,
+        stem=config.split,
+        rows=rows,
+        format=format,
+        shard_rows=shard_rows,
+    )
+    chosen = choose_engine(engine, workers)
+    return write_job(job, out, part=part, engine=chosen, overwrite=overwrite, resume=resume, report=report)
+
+
+def dataset_rows(config: DataConfig, databases: bool, start: int, stop: int) -> pa.Table:
+    """Rows `start` to `stop - 1`, with the columns `COLUMNS` and on request `DATABASES`."""
+    if not databases:
+        return example_table(make_examples(config, start, stop), seed=config.seed, split=config.split)
+    import pyarrow as pa
+
+    from data_gen.run.discriminating import databases as databases_of
+
+    examples = list(make_examples(config, start, stop))
+    table = example_table(examples, seed=config.seed, split=config.split)
+    fills = [[fill.inserts() for fill in databases_of(example.query)] for example in examples]
+    return table.append_column(DATABASES, pa.array(fills, pa.list_(pa.list_(pa.string()))))
+
+
+def write_pairs(
+    config: DataConfig,
+    edit: str,
+    rows: int,
+    out: Path | str,
+    format: str = "parquet",
+    overwrite: bool = False,
+    resume: bool = False,
+    *,
+    shard_rows: int | None = None,
+    part: Part | None = None,
+    workers: int = 1,
+    engine: str = "local",
+    report: Report | None = None,
+) -> Path:
+    """Write the pairs that `counterfactuals(config, edit=edit, n=rows)` gives to the directory `out`.
+
+    Raises:
+        InputError: as `write_dataset` and `make_pair`.
+    """
+    config = replace(config, random_names=0.0)
+    job = Job(
+        kind="pairs",
+        settings={"config": config.to_dict(), "edit": edit},
+        make=partial(pair_rows, config, edit),
+        split=config.split,
+        stem=f"{config.split}-pairs",
+        rows=rows,
+        format=format,
+        shard_rows=shard_rows,
+    )
+    chosen = choose_engine(engine, workers)
+    # An edit that cannot be made is found out before anything is written.
+    pair_rows(config, edit, 0, 1)
+    return write_job(job, out, part=part, engine=chosen, overwrite=overwrite, resume=resume, report=report)
+
+
+def pair_rows(config: DataConfig, edit: str, start: int, stop: int) -> pa.Table:
+    """Pairs `start` to `stop - 1`, with the columns `PAIR_COLUMNS`."""
+    import pyarrow as pa
+
+    from data_gen.pairs.counterfactual import make_pair
+
+    pairs = [make_pair(config, edit, index) for index in range(start, stop)]
+    sides = {
+        side: example_table([getattr(pair, side) for pair in pairs], seed=config.seed, split=config.split)
+        for side in ("clean", "corrupt")
+    }
+    arrays = {name: sides["clean"][name] for name in ("index", "command_set", "split", "variant")}
+    arrays["edit"] = pa.repeat(pa.scalar(edit), len(pairs))
+    arrays |= {f"{side}_{name}": table[name] for side, table in sides.items() for name in SIDE}
+    return pa.table({name: arrays[name] for name in PAIR_COLUMNS})
+
+
+def choose_engine(name: str, workers: int) -> Engine:
+    """What writes the shards: this process, several of this machine, or a Ray cluster.
+
+    Raises:
+        InputError: there is no such engine, or no worker.
+    """
+    if name not in ENGINES:
+        raise InputError(f"no engine `{name}`{nearest(name, ENGINES)}", hint=f"engines: {', '.join(ENGINES)}")
+    if workers < 1:
+        raise InputError(f"workers is {workers}, expected at least 1")
+    from data_gen.store.cluster import check_ray, on_processes, on_ray
+
+    if name == "ray":
+        if workers > 1:
+            raise InputError(
+                f"workers is {workers}, but Ray takes every core of its cluster", hint="leave out --workers"
+            )
+        check_ray()
+        return on_ray
+    return in_turn if workers == 1 else partial(on_processes, workers=workers)
+
+
+def read_dataset(directory: Path | str, columns: Sequence[str] | None = None) -> Iterator[Record]:
+    """The rows of what `write_dataset` or `write_pairs` finished, in order: with all columns, or with these.
+
+    Every shard is checked before the first row is given.
+
+    Raises:
+        InputError: the directory is no dataset, is unfinished, or a shard is missing, cut short or changed.
+    """
+    tables = read_shards(directory, columns)
+    return (row for table in tables for row in table.to_pylist())
+
+
+def read_config(directory: Path | str) -> DataConfig:
+    """The config that a finished dataset was written from.
+
+    Raises:
+        InputError: as `read_dataset`.
+    """
+    header = read_header(directory)
+    if not isinstance(header.get("config"), dict):
+        raise InputError(f"`{directory}/config.json` has no `config`", hint="write the dataset again")
+    return DataConfig.from_dict(header["config"])

@@ -1,0 +1,120 @@
+"""Dataset on disk -> one file, a directory for `datasets`, or a repository of the hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from data_gen.errors import InputError, nearest
+from data_gen.files import atomic_directory, atomic_file, write_atomic
+from data_gen.store.card import write_card
+from data_gen.store.columns import published_table
+from data_gen.store.formats import check_format, encode_table, features, open_writer, plain_schema, side_files
+from data_gen.store.shards import Record, read_header, read_shards
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Columns = Literal["all", "published"]
+COLUMN_CHOICES: tuple[Columns, ...] = get_args(Columns)
+
+
+def export_dataset(
+    directory: Path | str,
+    out: Path | str,
+    *,
+    format: str = "parquet",
+    columns: str = "all",
+    overwrite: bool = False,
+) -> Path:
+    """Write all rows of a finished dataset to `out`: one file, or for `arrow` a directory for `load_from_disk`.
+
+    `columns="published"` keeps the columns of the published datasets alone.
+
+    Raises:
+        InputError: as `read_dataset`; there is no such format or choice of columns; `out` exists and `overwrite`
+            is false; or it cannot be written.
+    """
+    out = Path(out)
+    check_format(format)
+    header = read_header(directory)
+    _check_columns(columns, header)
+    if out.exists() and (not overwrite or out.is_dir()):
+        raise InputError(
+            f"output `{out}` exists",
+            hint="choose another --out" + ("" if out.is_dir() else ", or pass --overwrite to replace it"),
+        )
+    tables = (published_table(table) if columns == "published" else table for table in read_shards(directory))
+    if format == "arrow":
+        with atomic_directory(out) as part:
+            _write_arrow(tables, header, part)
+        return out
+    with atomic_file(out) as file:
+        first = next(tables)
+        with open_writer(file, first.schema, format) as writer:
+            writer.write(first)
+            for table in tables:
+                writer.write(table)
+    return out
+
+
+def _write_arrow(tables: Any, header: Record, out: Path) -> None:
+    files = []
+    schema: pa.Schema | None = None
+    for number, table in enumerate(tables):
+        schema = plain_schema(table.schema)
+        files.append(f"data-{number:05d}-of-{len(header['shards']):05d}.arrow")
+        write_atomic(out / files[-1], encode_table(table, "arrow"))
+    identity = str([shard["sha256"] for shard in header["shards"]])
+    for name, text in side_files(features(schema), files, header["split"], identity).items():
+        write_atomic(out / name, text)
+
+
+def _check_columns(columns: str, header: Record) -> None:
+    if columns not in COLUMN_CHOICES:
+        raise InputError(
+            f"no columns `{columns}`{nearest(columns, COLUMN_CHOICES)}",
+            hint=f"columns: {', '.join(COLUMN_CHOICES)}",
+        )
+    if columns == "published" and header.get("kind") != "dataset":
+        raise InputError(
+            "pairs have no published columns", hint="export them with all columns, or export a dataset"
+        )
+
+
+def push_dataset(directory: Path | str, name: str, *, columns: str = "all", api: Any = None) -> str:
+    """Upload a finished dataset to the repository `name` of the hub, and return its address.
+
+    The hub is reached with the token of `hf auth login`; `api` is a `huggingface_hub.HfApi` or acts like one.
+
+    Raises:
+        InputError: as `export_dataset`, or the hub refuses.
+    """
+    header = read_header(directory)
+    _check_columns(columns, header)
+    if api is None:
+        from huggingface_hub import HfApi
+
+        api = HfApi()
+    with TemporaryDirectory() as scratch:
+        folder = Path(directory)
+        if columns == "published":
+            folder = Path(scratch)
+            files = ["README.md", f"{header['split']}.parquet"]
+            export_dataset(directory, folder / files[1], columns=columns)
+            write_atomic(folder / files[0], write_card(header, files[1], published=True))
+        else:
+            files = ["README.md", "config.json", *[shard["file"] for shard in header["shards"]]]
+        try:
+            repository = api.create_repo(name, repo_type="dataset", exist_ok=True)
+            api.upload_folder(
+                repo_id=repository.repo_id, repo_type="dataset", folder_path=str(folder), allow_patterns=files
+            )
+        except Exception as error:
+            # The hub's library, the HTTP library below it and the disk have errors of their own.
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise InputError(
+                f"cannot push to `{name}`: {reason}", hint="log in with `hf auth login`, and check the name"
+            ) from error
+    return str(repository)

@@ -1,0 +1,66 @@
+"""Config -> rows one after the other, as many as are wanted, in constant memory.
+
+For a `torch.utils.data.IterableDataset`, worker i of n takes every n-th row:
+
+    def __iter__(self):
+        worker = torch.utils.data.get_worker_info()
+        start, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        return data_gen.stream(self.config, start=start, step=step)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+
+from data_gen.config import DataConfig
+from data_gen.errors import InputError
+from data_gen.example import Example, make_examples
+from data_gen.store.columns import example_table
+from data_gen.store.shards import Record
+
+BATCH = 256
+"""Rows that are made together; it makes no difference to any row."""
+
+
+def stream(
+    config: DataConfig, start: int = 0, stop: int | None = None, step: int = 1, *, batch: int = BATCH
+) -> Iterator[Example]:
+    """Rows `start`, `start + step`, ... below `stop`, or without end; each is `make_example`'s.
+
+    Raises:
+        InputError: a number that makes no sense.
+    """
+    ranges = _ranges(start, stop, step, batch)
+    return (example for some in ranges for example in make_examples(config, some.start, some.stop, some.step))
+
+
+def stream_records(
+    config: DataConfig, start: int = 0, stop: int | None = None, step: int = 1, *, batch: int = BATCH
+) -> Iterator[Record]:
+    """The same rows as dictionaries with the columns of a dataset on disk.
+
+    Raises:
+        InputError: as `stream`.
+    """
+    ranges = _ranges(start, stop, step, batch)
+    return (record for some in ranges for record in _records(config, some))
+
+
+def _records(config: DataConfig, some: range) -> list[Record]:
+    examples = make_examples(config, some.start, some.stop, some.step)
+    table = example_table(examples, seed=config.seed, split=config.split)
+    records: list[Record] = table.to_pylist()
+    return records
+
+
+def _ranges(start: int, stop: int | None, step: int, batch: int) -> Iterator[range]:
+    if start < 0:
+        raise InputError(f"start is {start}, expected 0 or more")
+    for name, value in (("step", step), ("batch", batch)):
+        if value < 1:
+            raise InputError(f"{name} is {value}, expected at least 1")
+    stride = step * batch
+    if stop is None:
+        return (range(first, first + stride, step) for first in count(start, stride))
+    return (range(first, min(first + stride, stop), step) for first in range(start, stop, stride))

@@ -1,0 +1,1 @@
+"""A lexicon's name -> words and phrases."""

@@ -1,0 +1,120 @@
+"""A split has nothing of what it promises to hold out, and a leak that is there is found."""
+
+from functools import lru_cache
+from typing import Any
+
+import pytest
+
+from data_gen.config import DataConfig
+from data_gen.draw.splits import SPLITS, UNSEEN, Split
+from data_gen.errors import InputError
+from data_gen.example import make_examples
+from data_gen.review.leakage import KINDS, Reference, asked, leakage
+from data_gen.review.outline import skeleton
+from data_gen.store.columns import example_table
+from data_gen.vocabulary.lexicon import LEXICONS
+from tinysql.tokens import Tokenizer
+
+SETS = tuple(f"cs{number}" for number in range(1, 11))
+
+
+@lru_cache
+def rows(split: Split, n: int, lexicon: str = "full") -> list[dict[str, Any]]:
+    # No query of CS1 and CS2 shows a pair of clauses that could be held out.
+    sets = SETS[2:] if split == "clauses" else SETS
+    config = DataConfig(command_sets=sets, split=split, lexicon=lexicon)
+    made: list[dict[str, Any]] = example_table(make_examples(config, 0, n), seed=0, split=split).to_pylist()
+    return made
+
+
+@pytest.fixture(scope="module")
+def train() -> Reference:
+    return Reference(rows("train", 5000, "full"))
+
+
+def test_every_split_but_train_promises_something() -> None:
+    assert [split for split in SPLITS if not asked(split)] == ["train"]
+    assert all(kinds <= set(KINDS) for kinds in map(asked, SPLITS))
+
+
+@pytest.mark.parametrize("split", [split for split in SPLITS if UNSEEN[split]])
+def test_a_split_has_nothing_of_what_it_holds_out(split: Split, train: Reference) -> None:
+    report = leakage(rows(split, 500), train)
+    assert (report.rows, report.reference_rows) == (500, 5000)
+    assert report.asked == asked(split)
+    assert {kind: report.found[kind] for kind in report.asked} == dict.fromkeys(report.asked, 0)
+    assert not report.broken
+    # Something of it must be shared, or nothing was compared.
+    assert report.found["masked 8-gram"] > 0
+
+
+@pytest.mark.parametrize("split", [split for split in SPLITS if UNSEEN[split]])
+def test_a_planted_row_is_found_in_every_kind(split: Split) -> None:
+    held_out = rows(split, 500)
+    report = leakage(held_out, [*rows("train", 200), held_out[17]])
+    assert set(report.broken) == asked(split)
+    assert all(report.found[kind] > 0 for kind in KINDS)
+    assert report.examples["prompt"] == 17
+    assert f"LEAK, first in row {report.examples['prompt']}" in str(report)
+
+
+def test_rows_of_another_order_of_columns_have_the_same_schema() -> None:
+    [one] = rows("test", 1)
+    head, body = one["create_statement"].removesuffix(" )").split("( ")
+    turned = {**one, "create_statement": f"{head}( {', '.join(reversed(body.split(', ')))} )"}
+    assert turned["create_statement"] != one["create_statement"]
+    assert leakage([turned], [one]).found["schema"] == 1
+
+
+def test_the_report_counts_rows_and_knows_both_sizes() -> None:
+    report = leakage(rows("train", 40), rows("train", 40))
+    assert (report.rows, report.reference_rows) == (40, 40)
+    assert report.found["prompt"] == 40
+    assert report.share("sql") == 1.0
+    assert report.to_dict()["kinds"]["schema"] == {"rows": 40, "share": 1.0, "asked": None}
+    assert report.to_dict()["ok"] is True
+
+
+def test_a_split_can_be_named_for_rows_that_say_another() -> None:
+    assert leakage(rows("train", 40), rows("train", 40), split="test").broken == ("prompt", "schema")
+
+
+def test_rows_of_two_splits_promise_what_both_promise() -> None:
+    mixed = [*rows("names", 5), *rows("templates", 5)]
+    assert leakage(mixed, rows("train", 10)).asked == {"prompt"}
+
+
+def test_names_and_literals_are_left_open_in_a_skeleton() -> None:
+    sql = "SELECT COUNT(price) AS COUNT_price FROM orders WHERE name LIKE '%it''s%' AND price > 1.5"
+    assert skeleton(sql) == "SELECT COUNT(_) AS _ FROM _ WHERE _ LIKE _ AND _ > _"
+
+
+def test_names_and_literals_are_left_open_in_a_masked_8_gram() -> None:
+    # Ten letters for each word of the names: no 8-gram with names can be shared, a masked one must be.
+    [one] = rows("train", 1)
+    words = one["english_prompt"].split()
+    name = max((word for word in words if word in one["create_statement"].split()), key=len)
+    other = {
+        **one,
+        "english_prompt": one["english_prompt"].replace(name, "x" * len(name)),
+        "prompt": one["prompt"].replace(name, "x" * len(name)),
+    }
+    report = leakage([other], [one])
+    assert report.found["question"] == 1
+    assert report.found["prompt"] == 0
+
+
+def test_rows_without_our_columns_are_refused_by_name() -> None:
+    with pytest.raises(InputError, match="a row has no column 'roles'"):
+        leakage([], [{k: v for k, v in row.items() if k != "roles"} for row in rows("train", 1)])
+
+
+@pytest.mark.parametrize(("lexicon", "n"), [("full", 5000), ("demo", 1500)])
+def test_every_held_out_name_is_made_of_tokens_that_training_prompts_have(lexicon: str, n: int) -> None:
+    texts = [row["prompt"] for row in rows("train", n, lexicon)]
+    tokenizer = Tokenizer.train(texts, vocab_size=2048)
+    known = {token for ids in tokenizer.backend.encode_batch(texts) for token in ids.ids}
+    names = LEXICONS[lexicon].unseen_names
+    unknown = [name for name in names if not set(tokenizer.encode_text(f" {name}")) <= known]
+    assert len(names) > 10
+    assert unknown == []

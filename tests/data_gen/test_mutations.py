@@ -1,0 +1,101 @@
+"""Query -> mistakes: each is one, each runs, and none is the query in another spelling."""
+
+from collections import Counter
+
+import pytest
+
+from data_gen.config import DataConfig
+from data_gen.example import make_examples
+from data_gen.query import COMMAND_SETS, Condition, OrderBy, Query, SelectItem
+from data_gen.read.canonical import canonical
+from data_gen.read.parse import parse_sql
+from data_gen.run.discriminating import databases
+from data_gen.run.duck import Duck
+from data_gen.run.mutations import mutants
+from data_gen.schema import Column, Schema, Table, write_schema
+from data_gen.sql import sql_string
+
+SCHEMA = Schema(
+    (Table("orders", (Column("price", "INTEGER"), Column("city", "TEXT"), Column("age", "INTEGER"))),)
+)
+every_set = pytest.mark.parametrize("name", COMMAND_SETS)
+
+
+def rows(name, n=40):
+    return [example.query for example in make_examples(DataConfig(command_sets=(name,), max_columns=7), 0, n)]
+
+
+def mistakes(query):
+    return [(mutant.mistake, sql_string(mutant.query)) for mutant in mutants(query)]
+
+
+def test_every_mistake_of_a_small_query():
+    query = Query(
+        command_set="cs4",
+        schema=SCHEMA,
+        select=(SelectItem("city"), SelectItem("price")),
+        table="orders",
+        where=((Condition(column="price", operator=">", values=(5,)),),),
+        order_by=(OrderBy("age", "DESC"),),
+    )
+    rest = "FROM orders WHERE price > 5 ORDER BY age DESC"
+    assert mistakes(query) == [
+        ("drop one column", f"SELECT price {rest}"),
+        ("drop one column", f"SELECT city {rest}"),
+        ("select one more column", f"SELECT city, price, age {rest}"),
+        ("select another column", f"SELECT age, price {rest}"),
+        ("swap two columns", f"SELECT price, city {rest}"),
+        ("drop ORDER BY", "SELECT city, price FROM orders WHERE price > 5"),
+        ("flip a direction", "SELECT city, price FROM orders WHERE price > 5 ORDER BY age ASC"),
+        ("sort by another column", "SELECT city, price FROM orders WHERE price > 5 ORDER BY price DESC"),
+        ("drop a condition", "SELECT city, price FROM orders ORDER BY age DESC"),
+        ("change an operator", "SELECT city, price FROM orders WHERE price >= 5 ORDER BY age DESC"),
+        ("change an operator", "SELECT city, price FROM orders WHERE price < 5 ORDER BY age DESC"),
+        ("change a literal", "SELECT city, price FROM orders WHERE price > 6 ORDER BY age DESC"),
+        ("change a literal", "SELECT city, price FROM orders WHERE price > 4 ORDER BY age DESC"),
+        ("filter another column", "SELECT city, price FROM orders WHERE age > 5 ORDER BY age DESC"),
+    ]
+
+
+def test_the_mistakes_that_the_data_has_to_show_all_occur():
+    seen = Counter(
+        mutant.mistake for name in COMMAND_SETS for query in rows(name) for mutant in mutants(query)
+    )
+    wanted = """flip a direction/drop ORDER BY/drop a condition/filter another column/change an operator
+        change a literal/swap an aggregate/drop a join key/LEFT for INNER/INNER for LEFT/drop DISTINCT
+        drop one column/swap two columns/HAVING off by one/drop HAVING/LIMIT off by one/drop LIMIT/drop a sort key
+        swap two sort keys/sort by another column/OR for AND/AND for OR/drop a value of IN/drop PARTITION BY
+        flip a direction of the window/change the window function/change the set operation/drop a group
+        drop a condition of the CTE/drop a condition of the subquery/swap an aggregate of the subquery"""
+    missing = [
+        one.strip() for line in wanted.splitlines() for one in line.split("/") if one.strip() not in seen
+    ]
+    assert not missing
+
+
+@every_set
+def test_no_mistake_is_the_query_in_another_spelling(name):
+    for query in rows(name):
+        gold = canonical(query)
+        texts = [sql for _, sql in mistakes(query)]
+        assert sql_string(query) not in texts
+        for mutant in mutants(query):
+            assert canonical(mutant.query) != gold, sql_string(mutant.query)
+
+
+@every_set
+def test_every_mistake_runs_in_both_engines(name):
+    duck = Duck()
+    for query in rows(name, 12):
+        database, create = databases(query)[0], write_schema(query.schema).string
+        for mistake, sql in mistakes(query):
+            result = duck.run(create, database, sql)
+            assert result.error is None, f"{mistake}: {sql}: {result.error}"
+    duck.close()
+
+
+def test_a_mistake_without_a_foreign_clause_is_a_query_that_can_be_read():
+    for query in rows("cs4"):
+        for mutant in mutants(query):
+            if mutant.mistake != "add DISTINCT":
+                assert parse_sql(sql_string(mutant.query), query.schema, "cs6+not+or") is not None
