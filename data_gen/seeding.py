@@ -80,19 +80,23 @@ class _Blocks:
         yield _numbers(self.key, self.rows[place], BLOCK * BLOCKS)
 
     def _make(self, block: int) -> list[list[float]]:
-        # Importing it takes time, and the command line imports this module.
-        import numpy as np
-
-        steps = np.arange(block * BLOCK + 1, (block + 1) * BLOCK + 1, dtype=np.uint64)
-        rows = np.arange(self.rows.start, self.rows.stop, self.rows.step, dtype=np.uint64)
-        golden = np.uint64(GOLDEN)
-        numbers = rows * golden + np.uint64(self.key)
-        _mix(numbers)
-        numbers = numbers[:, None] + steps * golden
-        _mix(numbers)
-        numbers >>= np.uint64(11)
-        found: list[list[float]] = (numbers * 2.0**-53).tolist()
+        found: list[list[float]] = uniform(self.key, self.rows, block * BLOCK, BLOCK).tolist()
         return found
+
+
+def uniform(key: int, rows: range, first: int, count: int) -> np.ndarray:
+    """The numbers `first` to `first + count - 1` of each of these rows."""
+    # Importing it takes time, and the command line imports this module.
+    import numpy as np
+
+    steps = np.arange(first + 1, first + count + 1, dtype=np.uint64)
+    golden = np.uint64(GOLDEN)
+    numbers = np.arange(rows.start, rows.stop, rows.step, dtype=np.uint64) * golden + np.uint64(key)
+    _mix(numbers)
+    numbers = numbers[:, None] + steps * golden
+    _mix(numbers)
+    numbers >>= np.uint64(11)
+    return numbers * 2.0**-53
 
 
 def _numbers(key: int, row: int, first: int) -> Iterator[float]:

@@ -27,7 +27,13 @@ FILTERED_SHARE = 0.8
 """Share of rows with WHERE, as published."""
 AGGREGATED_SHARE = 0.6
 """Share of rows with an aggregate in the command sets that have them."""
+LIKE_SHARE = 0.6
+"""Share of conditions on a text that are LIKE; the others are equalities."""
 MOST_CONDITIONS = 3
+CLOSEST = 15
+"""Least distance of the bounds of BETWEEN for a number that has to vary."""
+FIRST_YEAR, LAST_YEAR = 2000, 2023
+"""Years of date literals, as published."""
 MOST_GROUPS = 3
 """Most columns of GROUP BY; with more, hardly two rows would fall into one group."""
 MOST_AGGREGATES = 3
@@ -40,7 +46,7 @@ LOGIC_ATTEMPTS = 64
 LOGIC = frozenset({"or", "not", "in", "between", "null", "like"})
 """Skills that are ways to write a condition."""
 SPECIAL = ("in", "between", "null")
-_LITERALS: dict[SqlType, tuple[Value, ...]] = {
+LITERALS: dict[SqlType, tuple[Value, ...]] = {
     kind: {
         # Halves are exact in single precision too, which some engines mean by REAL.
         "number": tuple([n if kind in WHOLE else n + 0.5 for n in range(1, 101)]),
@@ -54,7 +60,7 @@ _LITERALS: dict[SqlType, tuple[Value, ...]] = {
 }
 """Type -> the literals of it; texts are words of the lexicon."""
 _LETTERS = tuple("aeiorstnlm")
-_ANYWHERE = tuple([f"%{letter}%" for letter in _LETTERS])
+ANYWHERE = tuple([f"%{letter}%" for letter in _LETTERS])
 _SYLLABLES = ("an", "ar", "er", "in", "on", "ta", "ri", "le")
 
 
@@ -212,10 +218,12 @@ class Draft:
             values = tuple(dict.fromkeys([self.value(at.column) for _ in range(between(self.rng, 2, 3))]))
             if special == "between":
                 values = tuple(sorted(values[:2]))
+                if varies and len(values) == 2:
+                    values = _apart(*values)
             if len(values) > 1:
                 operator: Operator = "IN" if special == "in" else "BETWEEN"
                 return Condition(column=name, table=table, operator=operator, values=values, negated=negated)
-        if kind == "text" and (varies or self.chance(0.6)):
+        if kind == "text" and (varies or self.chance(LIKE_SHARE)):
             return Condition(
                 column=name, table=table, operator="LIKE", values=(self.like(),), negated=negated
             )
@@ -231,11 +239,22 @@ class Draft:
         if "like" in self.skills and self.chance(0.6):
             letters = pick(self.rng, _SYLLABLES if self.chance(0.5) else _LETTERS)
             return f"{letters}%" if self.chance(0.5) else f"%{letters}"
-        return pick(self.rng, _ANYWHERE)
+        return pick(self.rng, ANYWHERE)
 
     def value(self, column: Column) -> Value:
         """A literal of the column's type: whole numbers 1 to 100, halves, days of 2000 to 2023, a word."""
-        return pick(self.rng, _LITERALS[column.type] or self.words.values)
+        return pick(self.rng, LITERALS[column.type] or self.words.values)
+
+
+def _apart(low: Value, high: Value) -> tuple[Value, Value]:
+    """The bounds far enough apart for a dozen different values between them, which a sort key needs."""
+    if isinstance(low, int | float) and isinstance(high, int | float):
+        return low, max(high, low + CLOSEST)
+    low, high = str(low), str(high)
+    if low[:4] != high[:4]:
+        return low, high
+    year = int(low[:4])
+    return (low, f"{year + 1}{high[4:]}") if year < LAST_YEAR else (f"{year - 1}{low[4:]}", high)
 
 
 def _is_logical(condition: Condition) -> bool:

@@ -10,6 +10,9 @@ from data_gen.draw.clauses import MOST_KEYS, Draft
 from data_gen.draw.schemas import Link, sample
 from data_gen.query import ColumnRef, Join, JoinKind, Query
 
+UPWARDS_SHARE = 0.8
+"""Share of joins that ask about the rows that refer, and not about those that are referred to."""
+
 
 @lru_cache(maxsize=16384)
 def _join(link: Link, kind: JoinKind, *, upwards: bool = True) -> Join:
@@ -21,7 +24,7 @@ def _join(link: Link, kind: JoinKind, *, upwards: bool = True) -> Join:
 
 def draw_join(draft: Draft) -> Query:
     link = draft.drawn.links[0]
-    upwards = draft.chance(0.8)
+    upwards = draft.chance(UPWARDS_SHARE)
     join = _join(link, "INNER", upwards=upwards)
     main = link.child if upwards else link.parent
     at = draft.columns(main, _qualifier(draft, main)) + draft.columns(

@@ -112,7 +112,7 @@ def _columns(
     count = between(rng, min(config.min_columns, most), most)
     if randomly:
         return _random_columns(rng, words, count)
-    pool, random = _pool(config.lexicon, unseen), rng.random
+    pool, random = column_pool(config.lexicon, unseen), rng.random
     size = len(pool)
     chosen: dict[str, At] = {}
     while len(chosen) < count:
@@ -122,7 +122,7 @@ def _columns(
 
 
 @lru_cache(maxsize=16)
-def _pool(lexicon: str, unseen: bool) -> tuple[At, ...]:
+def column_pool(lexicon: str, unseen: bool) -> tuple[At, ...]:
     """Columns, each as often as it is to be drawn: every name equally often, every spelling of its type too.
 
     Two-piece names occur more often than others, so that their share is as good as that of the lexicon.

@@ -51,10 +51,15 @@ _THINGS = (
 _BITS = dict.fromkeys(_THINGS, 0)
 _BITS |= {name: 1 << i for i, name in enumerate(_HELD_OUT)}
 """Thing -> the bit that stands for it; 0 for what no pair holds."""
-_PAIRS = tuple([sum([_BITS[name] for name in pair]) for pair in HELD_OUT_CLAUSES])
+HELD_OUT_PAIRS = tuple([sum([_BITS[name] for name in pair]) for pair in HELD_OUT_CLAUSES])
 _KEYS = tuple(
     [{way: _BITS.get(f"order_by.{place}.{way}", 0) for way in ("ASC", "DESC")} for place in range(2)]
 )
+
+
+def bits_of_name(name: str) -> int:
+    """The bit of a thing as `HELD_OUT_CLAUSES` calls it; 0 for what no pair holds."""
+    return _BITS.get(name, 0)
 
 
 def _bits_of(select: Select) -> int:
@@ -90,7 +95,7 @@ def has_held_out_clauses(query: Query) -> bool:
 
 @lru_cache(maxsize=4096)
 def _holds_pair(found: int) -> bool:
-    return any(found & pair == pair for pair in _PAIRS)
+    return any(found & pair == pair for pair in HELD_OUT_PAIRS)
 
 
 def schema_sum(table: str, hashes: Iterable[int]) -> int:

@@ -20,6 +20,8 @@ REPEATED = 0.7
 """Share of tables with a row that occurs twice."""
 OTHERS, WIDE_OTHERS = 12, 96
 """Values of a column besides those at literals; more where no value may repeat."""
+CALM_FROM = 24
+"""Candidates from this number on are made to settle the order of groups, whatever mistakes they show."""
 SIZES = (1.0, 1.0, 2.0, 0.5, 1.0, 3.0, 1.0)
 """Numbers of rows of the candidates, as multiples of a dozen."""
 NULLS, DANGLING = 0.25, 0.1
@@ -69,6 +71,8 @@ class Plan:
         self.narrow = self._narrow()
         self.wide = self._wide()
         self.nullable = self._nullable()
+        last = set(self.keys[-1:]) if query.group_by else set()
+        self.last_aggregate = {item.column for item in query.select if item.alias in last}
         self.links = dict(self._links())
 
     def _narrow(self) -> set[str]:
@@ -128,7 +132,7 @@ class Plan:
 
     def fill(self, seed: int) -> Database:
         """Candidate number `seed`."""
-        filling = _Filling(self, Random(self.hash + seed), SIZES[seed % len(SIZES)])
+        filling = _Filling(self, Random(self.hash + seed), SIZES[seed % len(SIZES)], calm=seed >= CALM_FROM)
         parents = set(self.links.values())
         # Parents first, so that a foreign key finds its rows.
         for table in sorted(self.query.schema.tables, key=lambda one: one.name not in parents):
@@ -155,8 +159,12 @@ class Plan:
 class _Filling:
     """One candidate in the making: its random numbers, and the rows of the tables that are done."""
 
-    def __init__(self, plan: Plan, rng: Random, size: float) -> None:
+    def __init__(self, plan: Plan, rng: Random, size: float, *, calm: bool) -> None:
         self.plan, self.rng, self.size = plan, rng, size
+        # Groups that are sorted by one aggregate alone may tie again and again, until its column repeats nothing.
+        self.wide = plan.wide | plan.last_aggregate if calm else plan.wide
+        self.shown = plan.shown - plan.last_aggregate if calm else plan.shown
+        self.repeats = not (calm and plan.last_aggregate)
         self.rows: dict[str, tuple[Row, ...]] = {}
 
     def fill_table(self, table: Table, *, is_parent: bool) -> None:
@@ -172,7 +180,7 @@ class _Filling:
         if own_keys and not plan.query.group_by:
             made += self._ties(made, own_keys)
         self._balance(made)
-        if rng.random() < REPEATED:
+        if self.repeats and rng.random() < REPEATED:
             # A row that occurs twice but for its id, so that DISTINCT changes the answer.
             made.append(list(rng.choice(made)))
         rng.shuffle(made)
@@ -184,9 +192,9 @@ class _Filling:
     def _pool(self, column: Column) -> Pool:
         plan, rng, name = self.plan, self.rng, column.name
         conditions = plan.conditions.get(name, [])
-        others = WIDE_OTHERS if name in plan.wide else OTHERS
+        others = WIDE_OTHERS if name in self.wide else OTHERS
         pool = make_pool(rng, column, conditions, plan.near.get(name, ()), plan.words, others)
-        if name in plan.wide or rng.random() > (0.85 if name in plan.narrow else 0.4):
+        if name in self.wide or rng.random() > (0.85 if name in plan.narrow else 0.4):
             return pool
         # Few enough groups to have several rows each, and more of them than LIMIT lets through.
         several, limit = len(plan.query.group_by) > 1, plan.query.limit
@@ -217,7 +225,7 @@ class _Filling:
         if name in plan.links or column.references is not None:
             return self._reference(column)
         pool = self.pools[name]
-        if name in plan.shown and name not in missed and (fails or self._is_rare()):
+        if name in self.shown and name not in missed and (fails or self._is_rare()):
             # A row that is left out shows best where it would be the largest, the smallest, or new.
             return rng.choice(pool.rare)
         is_bad = name in missed or (at_random and rng.random() < 0.5)
@@ -229,7 +237,7 @@ class _Filling:
         # The first values are those at the literals.
         place = rng.randrange(len(values) if rng.random() < 0.5 else min(4, len(values)))
         # In a wide column no value comes twice.
-        return values.pop(place) if name in plan.wide and len(values) > 1 else values[place]
+        return values.pop(place) if name in self.wide and len(values) > 1 else values[place]
 
     def _is_rare(self) -> bool:
         """In a join it may be the partner that fails, and the row that would show it is another's."""

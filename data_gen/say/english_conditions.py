@@ -75,7 +75,7 @@ def _add_condition(speaker: Speaker, condition: Condition, at: str, index: int) 
         elif part == "{values}":
             _add_values(speaker, condition.values, at)
         elif part in ("{low}", "{high}"):
-            speaker.pieces.add(f" {_word(condition.values[part == '{high}'])}", role(at, part[1:-1]))
+            speaker.pieces.add(f" {say_value(condition.values[part == '{high}'])}", role(at, part[1:-1]))
         else:
             speaker.pieces.add(part, role(at, "operator"))
 
@@ -101,7 +101,7 @@ def _add_values(speaker: Speaker, values: tuple[Value, ...], at: str) -> None:
         if index:
             is_last = index == len(values) - 1
             speaker.pieces.add(" or" if is_last else ",", role(at, "separator"))
-        speaker.pieces.add(f" {_word(value)}", role(at, index, "value"))
+        speaker.pieces.add(f" {say_value(value)}", role(at, index, "value"))
 
 
 def add_having(speaker: Speaker, condition: Condition, index: int) -> None:
@@ -113,7 +113,7 @@ def add_having(speaker: Speaker, condition: Condition, index: int) -> None:
         elif part == "{condition}":
             for inner in _operator(speaker, condition, 16 + index).parts:
                 is_slot = inner == "{value}"
-                text = f" {_word(condition.values[0])}" if is_slot else inner
+                text = f" {say_value(condition.values[0])}" if is_slot else inner
                 speaker.pieces.add(text, role(at, "value" if is_slot else "operator"))
         else:
             speaker.pieces.add(part, "english.having.phrase")
@@ -185,11 +185,12 @@ def operator_name(condition: Condition) -> str:
 
 
 def _stated(condition: Condition) -> str:
-    value = _word(condition.values[0])
+    value = say_value(condition.values[0])
     return value.strip("%") if condition.operator == "LIKE" else value
 
 
-def _word(value: Value) -> str:
+def say_value(value: Value) -> str:
+    """A literal as English has it: `5`, `amber`, `true`."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return value if isinstance(value, str) else repr(value)

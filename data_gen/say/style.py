@@ -110,6 +110,7 @@ class _Words(dict[str, _Word]):
         return found
 
 
+WORD_FACTOR = 0xBF58476D1CE4E5B9
 words_of = lru_cache(maxsize=16)(_Words)
 
 
@@ -122,7 +123,7 @@ def spoken(style: Style, name: str, *, table: bool = False) -> str:
 
 def say_word(number: int, word: _Word, table: bool) -> str:
     # One multiplication: the upper bits of the product depend on all bits of the row's number and the name's hash.
-    bits = (number ^ word.bits) * 0xBF58476D1CE4E5B9 & MASK
+    bits = (number ^ word.bits) * WORD_FACTOR & MASK
     if bits >> 32 < word.often[table]:
         return word.synonyms[(bits >> 16 & 0xFFFF) % len(word.synonyms)]
     return word.otherwise
