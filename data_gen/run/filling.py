@@ -78,10 +78,10 @@ class Plan:
     def _narrow(self) -> set[str]:
         """Columns in which few values repeat often."""
         names: set[str] = set(self.keys[:-1])
-        # Several rows have to share the largest value, or one row would be all there is to see.
-        names |= {
-            c.column for g in self.groups for c in g if c.subquery is not None and c.operator in ("=", "<>")
-        }
+        # Several rows have to share the largest value, or one row would be all there is to see; a last sort key
+        # may not repeat.
+        conditions = [c for group in self.groups for c in group if c.subquery is not None]
+        names |= {c.column for c in conditions if c.operator in ("=", "<>")} - set(self.keys[-1:])
         for select in self.selects:
             names |= {ref.column for ref in select.group_by}
             # Groups that tie on one aggregate show the key behind it; a count ties by itself.
