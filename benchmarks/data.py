@@ -28,7 +28,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib import import_module
 from importlib.metadata import version
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -39,17 +39,14 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
 
 from data_gen.config import DataConfig
-from data_gen.example import add_prompt, make_examples
-from data_gen.sql import add_sql
-from data_gen.store.columns import BATCH, example_table, write_texts
+from data_gen.example import make_examples
 from data_gen.store.dataset import write_dataset
 from data_gen.store.formats import encode_table
-from data_gen.text import Pieces
+from data_gen.store.shards import MOST_ROWS
+from data_gen.store.tables import SPAN_COLUMNS, rows_table
 
 SETS = ("cs1", "cs2", "cs3", "cs4", "cs5")
 VARIANTS = ("base", "syn")
-FULL_SPEED = 20_000
-"""Rows of each set made before the clock starts: by then names and phrases are remembered."""
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -61,33 +58,18 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def stages(config: DataConfig, rows: int, scratch: Path) -> dict[str, Callable[[], object]]:
-    """What is timed of ours; each of the first four contains the one before."""
-
-    def pieces() -> None:
-        written = Pieces()
-        for example in make_examples(config, 0, rows):
-            add_prompt(written, example.query, example.style)
-            add_sql(written, example.query)
-            if len(written.strings) > 50 * BATCH:
-                written = Pieces()
-
-    def memory() -> None:
-        examples = make_examples(config, 0, rows)
-        while batch := list(islice(examples, BATCH)):
-            write_texts(batch)
-
-    table = example_table(make_examples(config, 0, rows), seed=config.seed, split=config.split)
+    """What is timed of ours; each of the first three contains the one before."""
+    table, out = rows_table(config, range(rows)), scratch / "ours"
     return {
-        "sampling": lambda: deque(make_examples(config, 0, rows), maxlen=0),
-        "pieces": pieces,
-        "memory": memory,
-        "columns": lambda: example_table(
-            make_examples(config, 0, rows), seed=config.seed, split=config.split
-        ),
+        "drawing": lambda: rows_table(config, range(rows), ("index",)),
+        "memory": lambda: rows_table(config, range(rows), SPAN_COLUMNS),
+        "columns": lambda: rows_table(config, range(rows)),
         "file": lambda: encode_table(table, "parquet"),
+        # Files as large as those of long data sets.
         "parquet": lambda: write_dataset(
-            config, rows, scratch / "ours", overwrite=(scratch / "ours").exists()
+            config, rows, out, overwrite=out.exists(), shard_rows=min(rows, MOST_ROWS)
         ),
+        "one by one": lambda: deque(make_examples(config, 0, rows), maxlen=0),
     }
 
 
@@ -122,7 +104,7 @@ def predecessor_stages(
 
 def measure(config: DataConfig, options: argparse.Namespace, scratch: Path) -> dict[str, float]:
     """Microseconds a row of every stage: medians of the repeats, which take turns."""
-    deque(make_examples(config, 10**9, 10**9 + FULL_SPEED), maxlen=0)
+    rows_table(config, range(10**9, 10**9 + options.rows))
     timed = stages(config, options.rows, scratch)
     if options.predecessor is not None:
         timed |= predecessor_stages(options.predecessor, config, options.rows, scratch)
@@ -143,7 +125,7 @@ def table_of(results: list[dict[str, Any]]) -> Any:
     table = Table(title="rows per second of CPU time, one core")
     heads = ["set", "variant", "in memory", "to Parquet"]
     heads += ["theirs, memory", "ratio", "theirs, Parquet", "ratio"] if theirs else []
-    for head in (*heads, "us per row: sampling", "pieces", "spans", "columns", "Parquet", "total"):
+    for head in (*heads, "us per row: drawing", "texts, spans", "JSON", "Parquet", "total"):
         table.add_column(head, justify="left" if head in ("set", "variant") else "right")
     for result in results:
         us = result["us_per_row"]
@@ -156,7 +138,7 @@ def table_of(results: list[dict[str, Any]]) -> Any:
         if theirs:
             for kind in ("memory", "parquet"):
                 cells += [f"{1e6 / us[f'their {kind}']:,.0f}", f"{us[f'their {kind}'] / us[kind]:.1f}"]
-        steps = [us[name] for name in ("sampling", "pieces", "memory", "columns")]
+        steps = [us[name] for name in ("drawing", "memory", "columns")]
         parts = [steps[0], *[after - before for before, after in pairwise(steps)], us["file"], us["parquet"]]
         table.add_row(*cells, *[f"{part:.1f}" for part in parts])
     return table

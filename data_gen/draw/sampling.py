@@ -81,14 +81,18 @@ def sample_style(rng: Draws, query: Query, config: DataConfig, *, hide_table: bo
     """
     named = len(query.schema.tables) > 1 or query.cte is not None or query.compound is not None
     shows_table = None if not named and not hide_table else not hide_table
-    indexes = template_indexes(config.lexicon, config.variant, "templates" in UNSEEN[config.split], shows_table)
+    indexes = template_indexes(
+        config.lexicon, config.variant, "templates" in UNSEEN[config.split], shows_table
+    )
     template = indexes[int(rng.random() * len(indexes))]
     number = int(rng.random() * 2**53) << 11 | int(rng.random() * 2**11)
     return Style(lexicon=config.lexicon, variant=config.variant, template=template, number=number)
 
 
 @lru_cache(maxsize=64)
-def template_indexes(lexicon: str, variant: Variant, held_out: bool, shows_table: bool | None) -> tuple[int, ...]:
+def template_indexes(
+    lexicon: str, variant: Variant, held_out: bool, shows_table: bool | None
+) -> tuple[int, ...]:
     words = LEXICONS[lexicon]
     templates = words.wording.templates_of[variant]
     indexes = words.template_indexes(variant, held_out=held_out)

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable
 from functools import lru_cache
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -20,11 +20,11 @@ from data_gen.query import COMMAND_SETS, OrderBy, SelectItem, command_set
 from data_gen.say.style import spoken
 from data_gen.schema import Column
 from data_gen.sql import add_sql
+from data_gen.store.spans import Spans, merge_pieces, roles_array, roles_type
 from data_gen.text import BREAK, MARKS, Pieces, Prepared
 from data_gen.vocabulary.lexicon import LEXICONS
 
 if TYPE_CHECKING:
-    import numpy as np
     import pyarrow as pa
 
 BATCH = 512
@@ -56,7 +56,7 @@ def arrow_schema(columns: Iterable[str] = COLUMNS) -> pa.Schema:
         "table_name_use_synonym": pa.bool_(),
         "index": pa.int64(),
         "seed": pa.int64(),
-        "roles": pa.list_(pa.struct([("start", pa.int32()), ("end", pa.int32()), ("role", pa.string())])),
+        "roles": roles_type(),
     }
     return pa.schema([(name, types.get(name, pa.string())) for name in columns])
 
@@ -68,6 +68,20 @@ def example_table(examples: Iterable[Example], *, seed: int, split: str) -> pa.T
     """
     import pyarrow as pa
 
+    columns, spans = example_columns(examples)
+    rows = len(columns["index"])
+    columns["seed"] = pa.repeat(pa.scalar(seed, pa.int64()), rows)
+    columns["split"] = pa.repeat(pa.scalar(split, pa.string()), rows)
+    columns["roles"] = roles_array(spans)
+    return pa.Table.from_arrays([columns[name] for name in COLUMNS], names=list(COLUMNS))
+
+
+def example_columns(
+    examples: Iterable[Example], wanted: Iterable[str] = COLUMNS
+) -> tuple[dict[str, pa.Array], list[Spans]]:
+    """The columns of a table but for `seed`, `split` and `roles`, and the spans of the roles."""
+    import pyarrow as pa
+
     parts: dict[str, list[Any]] = {}
     spans: list[Spans] = []
     remaining = iter(examples)
@@ -76,13 +90,9 @@ def example_table(examples: Iterable[Example], *, seed: int, split: str) -> pa.T
         spans.append(found)
         for name, values in (texts | _write_facts(batch)).items():
             parts.setdefault(name, []).extend(values)
-    rows = len(parts["index"])
     schema = arrow_schema()
-    arrays = {name: pa.array(values, schema.field(name).type) for name, values in parts.items()}
-    arrays["seed"] = pa.repeat(pa.scalar(seed, pa.int64()), rows)
-    arrays["split"] = pa.repeat(pa.scalar(split, pa.string()), rows)
-    arrays["roles"] = _roles_array(spans)
-    return pa.Table.from_arrays([arrays[name] for name in COLUMNS], names=list(COLUMNS))
+    names = [name for name in wanted if name in parts]
+    return {name: pa.array(parts[name], schema.field(name).type) for name in names}, spans
 
 
 def published_table(table: pa.Table) -> pa.Table:
@@ -104,17 +114,6 @@ def _number(name: str) -> int:
             hint=f"export rows of {', '.join(COMMAND_SETS)}",
         )
     return int(name.removeprefix("cs"))
-
-
-class Spans(NamedTuple):
-    """The spans of some rows, one row behind the other."""
-
-    counts: np.ndarray
-    """Spans of each row."""
-    starts: np.ndarray
-    ends: np.ndarray
-    roles: np.ndarray
-    """Code points of `MARKS`."""
 
 
 def write_texts(batch: list[Example]) -> tuple[dict[str, list[str]], Spans]:
@@ -145,46 +144,7 @@ def write_texts(batch: list[Example]) -> tuple[dict[str, list[str]], Spans]:
         "prompt": [text[a : b - 1] for a, b in zip(begin, sql, strict=True)],
         "sql_statement": [text[a:b] for a, b in zip(sql, end, strict=True)],
     }
-    return texts, _merge(begins, places, roles)
-
-
-def _merge(begins: np.ndarray, places: np.ndarray, roles: np.ndarray) -> Spans:
-    """Pieces -> spans: neighbours of one row and one role become one, and empty pieces vanish.
-
-    Row r begins at character `begins[r]` and piece p at `places[p]`; both lists end with the end of the text.
-    """
-    import numpy as np
-
-    filled = places[1:] > places[:-1]
-    if not filled.all():
-        places, roles = np.append(places[:-1][filled], places[-1]), roles[filled]
-    firsts = np.searchsorted(places, begins)
-    is_new = np.empty(len(roles), bool)
-    is_new[1:] = roles[1:] != roles[:-1]
-    is_new[firsts[:-1]] = True
-    new = np.flatnonzero(is_new)
-    counts = np.diff(np.searchsorted(new, firsts))
-    starts = places[new]
-    offsets = np.repeat(begins[:-1], counts)
-    ends = np.append(starts[1:], places[-1])
-    return Spans(counts, (starts - offsets).astype(np.int32), (ends - offsets).astype(np.int32), roles[new])
-
-
-def _roles_array(spans: list[Spans]) -> pa.Array:
-    import numpy as np
-    import pyarrow as pa
-
-    counts, starts, ends, roles = (np.concatenate(parts) for parts in zip(*spans, strict=True))
-    # The marks depend on what the process did before; an order of the roles' own does not.
-    used = sorted(np.flatnonzero(np.bincount(roles)).tolist(), key=MARKS.roles.__getitem__)
-    code_of = np.zeros(max(used) + 1, np.int32)
-    code_of[used] = np.arange(len(used), dtype=np.int32)
-    names = pa.array([MARKS.roles[mark] for mark in used], pa.string())
-    role = pa.DictionaryArray.from_arrays(pa.array(code_of[roles]), names)
-    offsets = np.zeros(len(counts) + 1, np.int32)
-    np.cumsum(counts, out=offsets[1:])
-    struct = pa.StructArray.from_arrays([pa.array(starts), pa.array(ends), role], ["start", "end", "role"])
-    return pa.ListArray.from_arrays(pa.array(offsets), struct)
+    return texts, merge_pieces(begins, places, roles)
 
 
 def _write_facts(batch: list[Example]) -> dict[str, list[Any]]:

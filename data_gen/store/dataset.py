@@ -24,6 +24,7 @@ from data_gen.store.shards import (
     read_shards,
     write_job,
 )
+from data_gen.store.tables import rows_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -85,14 +86,14 @@ def write_dataset(
 
 def dataset_rows(config: DataConfig, databases: bool, start: int, stop: int) -> pa.Table:
     """Rows `start` to `stop - 1`, with the columns `COLUMNS` and on request `DATABASES`."""
+    table = rows_table(config, range(start, stop))
     if not databases:
-        return example_table(make_examples(config, start, stop), seed=config.seed, split=config.split)
+        return table
     import pyarrow as pa
 
     from data_gen.run.discriminating import databases as databases_of
 
-    examples = list(make_examples(config, start, stop))
-    table = example_table(examples, seed=config.seed, split=config.split)
+    examples = make_examples(config, start, stop)
     fills = [[fill.inserts() for fill in databases_of(example.query)] for example in examples]
     return table.append_column(DATABASES, pa.array(fills, pa.list_(pa.list_(pa.string()))))
 

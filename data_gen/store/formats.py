@@ -90,7 +90,8 @@ def _parquet_writer(file: Any, schema: pa.Schema) -> Any:
             f"{name}.list.element.{end}": "DELTA_BINARY_PACKED" for name in roles for end in ("start", "end")
         },
         write_statistics=["index"],
-        # The schema of Arrow would turn roles into a dictionary type again, which `datasets` does not read.
+        write_batch_size=16384,
+        # With Arrow's own schema a reader would get roles as a dictionary type, which some do not know.
         store_schema=False,
     )
 
@@ -99,7 +100,7 @@ def plain_schema(schema: pa.Schema) -> pa.Schema:
     """The schema with the values' own types where it has dictionaries of them."""
     import pyarrow as pa
 
-    return pa.schema([pa.field(field.name, _plain(field.type)) for field in schema])
+    return pa.schema([field.with_type(_plain(field.type)) for field in schema])
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
@@ -108,9 +109,9 @@ def _plain(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_dictionary(kind):
         return kind.value_type
     if pa.types.is_list(kind):
-        return pa.list_(_plain(kind.value_type))
+        return pa.list_(kind.value_field.with_type(_plain(kind.value_type)))
     if pa.types.is_struct(kind):
-        return pa.struct([(field.name, _plain(field.type)) for field in kind])
+        return pa.struct([field.with_type(_plain(field.type)) for field in kind])
     return kind
 
 

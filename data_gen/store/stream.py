@@ -10,17 +10,18 @@ For a `torch.utils.data.IterableDataset`, worker i of n takes every n-th row:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 
 from data_gen.config import DataConfig
 from data_gen.errors import InputError
 from data_gen.example import Example, make_examples
-from data_gen.store.columns import example_table
+from data_gen.store.columns import COLUMNS
 from data_gen.store.shards import Record
+from data_gen.store.tables import rows_table
 
-BATCH = 256
-"""Rows that are made together; it makes no difference to any row."""
+BATCH, BULK = 256, 8192
+"""Examples, and records, that are made together; it makes no difference to any of them."""
 
 
 def stream(
@@ -36,21 +37,27 @@ def stream(
 
 
 def stream_records(
-    config: DataConfig, start: int = 0, stop: int | None = None, step: int = 1, *, batch: int = BATCH
+    config: DataConfig,
+    start: int = 0,
+    stop: int | None = None,
+    step: int = 1,
+    *,
+    batch: int = BULK,
+    columns: Sequence[str] = COLUMNS,
 ) -> Iterator[Record]:
-    """The same rows as dictionaries with the columns of a dataset on disk.
+    """The same rows as dictionaries with the columns of a dataset on disk, or some of them.
+
+    Rows of the published command sets come many times faster than from `stream`.
 
     Raises:
         InputError: as `stream`.
     """
     ranges = _ranges(start, stop, step, batch)
-    return (record for some in ranges for record in _records(config, some))
+    return (record for some in ranges for record in _records(config, some, columns))
 
 
-def _records(config: DataConfig, some: range) -> list[Record]:
-    examples = make_examples(config, some.start, some.stop, some.step)
-    table = example_table(examples, seed=config.seed, split=config.split)
-    records: list[Record] = table.to_pylist()
+def _records(config: DataConfig, some: range, columns: Sequence[str]) -> list[Record]:
+    records: list[Record] = rows_table(config, some, columns).to_pylist()
     return records
 
 

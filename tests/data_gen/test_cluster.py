@@ -143,6 +143,8 @@ def test_a_ray_cluster_writes_the_bytes_of_one_process(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     write_dataset(CONFIG, 45, tmp_path / "one", shard_rows=10)
+    # Reading looks whether the shards are what `config.json` says.
+    assert len(list(read_dataset(tmp_path / "ray"))) == 45
     found, wanted = bytes_in(tmp_path / "ray"), bytes_in(tmp_path / "one")
     del found["config.json"], wanted["config.json"]
     assert found == wanted

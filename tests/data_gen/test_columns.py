@@ -95,7 +95,7 @@ def test_empty_pieces_leave_no_spans():
     import numpy as np
 
     # Two rows, of the pieces "ab" "" "c" and "" "d"; the mark of an empty piece must not part its neighbours.
-    spans = columns._merge(np.array([0, 3, 4]), np.array([0, 2, 2, 3, 3, 4]), np.array([1, 2, 1, 3, 1]))
+    spans = columns.merge_pieces(np.array([0, 3, 4]), np.array([0, 2, 2, 3, 3, 4]), np.array([1, 2, 1, 3, 1]))
     assert spans.counts.tolist() == [1, 1]
     assert list(zip(spans.starts, spans.ends, spans.roles, strict=True)) == [(0, 3, 1), (0, 1, 1)]
 

@@ -16,7 +16,7 @@ from data_gen.errors import InputError
 from data_gen.example import make_example
 from data_gen.pairs.counterfactual import counterfactuals
 from data_gen.query import Query
-from data_gen.store.columns import COLUMNS
+from data_gen.store.columns import COLUMNS, arrow_schema
 from data_gen.store.dataset import (
     DATABASES,
     PAIR_COLUMNS,
@@ -53,6 +53,15 @@ def test_rows_come_back_as_they_were_made(tmp_path, form):
         spans = tuple(Span(**role) for role in row["roles"])
         assert Text(f"{row['prompt']} {row['sql_statement']}", spans) == example.text
     assert read_config(tmp_path / "d") == CONFIG
+
+
+def test_parquet_has_plain_strings_for_whoever_reads_it(tmp_path):
+    import pyarrow.parquet as pq
+
+    write_dataset(CONFIG, 25, tmp_path, shard_rows=10)
+    for shard in tmp_path.glob("*.parquet"):
+        assert pq.read_schema(shard).equals(arrow_schema())
+        assert pq.read_metadata(shard).num_row_groups == 1
 
 
 @every_format

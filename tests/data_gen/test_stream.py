@@ -49,6 +49,8 @@ def test_a_stream_without_an_end_goes_on():
 def test_records_are_the_rows_of_a_dataset(tmp_path):
     write_dataset(CONFIG, 25, tmp_path, shard_rows=10)
     assert list(stream_records(CONFIG, 0, 25, batch=7)) == list(read_dataset(tmp_path))
+    some = ("prompt", "sql_statement")
+    assert list(stream_records(CONFIG, 0, 25, columns=some)) == list(read_dataset(tmp_path, columns=some))
 
 
 def test_a_stream_holds_no_more_than_a_batch():
