@@ -52,6 +52,9 @@ def _add_pairs(verbs: Any) -> None:
     pairs = verbs.add_parser("pairs", help="write counterfactual pairs")
     _add_config(pairs, split="test")
     pairs.add_argument("--edit", required=True, metavar="EDIT", help=f"what differs: {', '.join(EDITS)}")
+    pairs.add_argument(
+        "--tokenizer", metavar="FILE", help="tokenizer.json under which both sides have equally many tokens"
+    )
     _add_output(pairs)
     pairs.set_defaults(call=make_pairs)
 
@@ -157,6 +160,7 @@ def make_pairs(arguments: argparse.Namespace) -> None:
             arguments.rows,
             arguments.out,
             report=report,
+            tokenizer=arguments.tokenizer,
             **_output(arguments),
         )
     print(path)

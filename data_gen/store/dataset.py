@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -112,17 +113,22 @@ def write_pairs(
     workers: int = 1,
     engine: str = "local",
     report: Report | None = None,
+    tokenizer: Path | str | None = None,
 ) -> Path:
     """Write the pairs that `counterfactuals(config, edit=edit, n=rows)` gives to the directory `out`.
 
+    With `tokenizer`, a `tokenizer.json`, the two sides of each pair have equally many tokens under it.
+
     Raises:
-        InputError: as `write_dataset` and `make_pair`.
+        InputError: as `write_dataset` and `make_pair`; or the tokenizer's file is none.
     """
     config = replace(config, random_names=0.0)
+    file = None if tokenizer is None else str(tokenizer)
+    aligned = {} if file is None else {"tokenizer_sha256": _digest(file)}
     job = Job(
         kind="pairs",
-        settings={"config": config.to_dict(), "edit": edit},
-        make=partial(pair_rows, config, edit),
+        settings={"config": config.to_dict(), "edit": edit, **aligned},
+        make=partial(pair_rows, config, edit, file),
         split=config.split,
         stem=f"{config.split}-pairs",
         rows=rows,
@@ -131,17 +137,27 @@ def write_pairs(
     )
     chosen = choose_engine(engine, workers)
     # An edit that cannot be made is found out before anything is written.
-    pair_rows(config, edit, 0, 1)
+    pair_rows(config, edit, file, 0, 1)
     return write_job(job, out, part=part, engine=chosen, overwrite=overwrite, resume=resume, report=report)
 
 
-def pair_rows(config: DataConfig, edit: str, start: int, stop: int) -> pa.Table:
+def _digest(tokenizer: str) -> str:
+    """What tells this tokenizer from others; reading it finds out first whether it is one."""
+    from data_gen.pairs.alignment import encoder_of
+
+    encoder_of(tokenizer)
+    return sha256(Path(tokenizer).read_bytes()).hexdigest()
+
+
+def pair_rows(config: DataConfig, edit: str, tokenizer: str | None, start: int, stop: int) -> pa.Table:
     """Pairs `start` to `stop - 1`, with the columns `PAIR_COLUMNS`."""
     import pyarrow as pa
 
+    from data_gen.pairs.alignment import encoder_of
     from data_gen.pairs.counterfactual import make_pair
 
-    pairs = [make_pair(config, edit, index) for index in range(start, stop)]
+    encode = None if tokenizer is None else encoder_of(tokenizer)
+    pairs = [make_pair(config, edit, index, encode=encode) for index in range(start, stop)]
     sides = {
         side: example_table([getattr(pair, side) for pair in pairs], seed=config.seed, split=config.split)
         for side in ("clean", "corrupt")

@@ -187,3 +187,31 @@ def test_writing_parquet_never_loads_torch(tmp_path):
         f"write_dataset(DataConfig(), 5, {str(tmp_path / 'd')!r})"
     )
     assert "torch" not in loaded_by(code)
+
+
+def test_pairs_are_aligned_under_the_tokenizer_that_is_named(tmp_path, capsys):
+    import tokenizers
+
+    from tinysql.cli import main
+
+    backend = tokenizers.Tokenizer(tokenizers.models.BPE())
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=400,
+        initial_alphabet=sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    backend.train_from_iterator(["the orders of a customer sorted by price in descending order"] * 3, trainer)
+    backend.save(str(tmp_path / "tokenizer.json"))
+    command = ["data", "pairs", "cs2", "--edit", "select.0.column", "--rows", "12", "--set", "max_columns=5"]
+    command += ["--tokenizer", str(tmp_path / "tokenizer.json"), "--out", str(tmp_path / "pairs")]
+    assert main(command) == 0
+    rows = list(read_dataset(tmp_path / "pairs"))
+    lengths = [
+        [len(backend.encode(row[f"{side}_prompt"]).ids) for side in ("clean", "corrupt")] for row in rows
+    ]
+    assert len(lengths) == 12
+    assert all(clean == corrupt for clean, corrupt in lengths)
+    (tmp_path / "broken.json").write_text("{")
+    assert main([*command[:-3], str(tmp_path / "broken.json"), "--out", str(tmp_path / "other")]) == 2
+    assert "not a whole tokenizer file" in capsys.readouterr().err
