@@ -45,7 +45,7 @@ def add_review(verbs: Any) -> None:
     take.add_argument(
         "rows", metavar="FILE", help="published rows: a .parquet or .jsonl file, or a directory of them"
     )
-    take.add_argument("--out", required=True, metavar="FILE", help="JSON-lines file to write")
+    take.add_argument("--out", required=True, metavar="FILE", help="Parquet file to write")
     take.set_defaults(call=import_published)
 
 
