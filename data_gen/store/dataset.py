@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from data_gen.config import DataConfig
 from data_gen.errors import InputError, nearest
-from data_gen.example import make_examples
+from data_gen.example import make_example, make_examples
 from data_gen.store.columns import COLUMNS as COLUMNS
 from data_gen.store.columns import example_table
 from data_gen.store.shards import (
@@ -82,6 +82,9 @@ def write_dataset(
         shard_rows=shard_rows,
     )
     chosen = choose_engine(engine, workers)
+    for index in range(len(config.command_sets)):
+        # An empty split of one of the sets is found out before anything is written.
+        make_example(config, index)
     return write_job(job, out, part=part, engine=chosen, overwrite=overwrite, resume=resume, report=report)
 
 

@@ -487,3 +487,9 @@ def test_pairs_that_cannot_be_made_write_nothing(tmp_path):
     with pytest.raises(InputError, match=r"order_by"):
         write_pairs(DataConfig(), "order_by.0.direction", 5, tmp_path / "d")
     assert not (tmp_path / "d").exists()
+
+
+def test_an_empty_split_writes_nothing(tmp_path):
+    with pytest.raises(InputError, match="no query of `cs1`"):
+        write_dataset(DataConfig(command_sets=("cs4", "cs1"), split="clauses"), 10, tmp_path / "data")
+    assert not (tmp_path / "data").exists()
