@@ -45,7 +45,9 @@ def add_review(verbs: Any) -> None:
     take.add_argument(
         "rows", metavar="FILE", help="published rows: a .parquet or .jsonl file, or a directory of them"
     )
-    take.add_argument("--out", required=True, metavar="FILE", help="Parquet file to write")
+    take.add_argument("--out", required=True, metavar="FILE", help="file to write")
+    take.add_argument("--format", default="parquet", help="parquet, jsonl or arrow (default parquet)")
+    take.add_argument("--overwrite", action="store_true", help="replace FILE")
     take.set_defaults(call=import_published)
 
 
@@ -105,4 +107,4 @@ def import_published(arguments: argparse.Namespace) -> None:
     """Read published rows, write those that can be recovered, and say what became of the others."""
     from data_gen.store.published import import_rows
 
-    print(import_rows(arguments.rows, arguments.out))
+    print(import_rows(arguments.rows, arguments.out, format=arguments.format, overwrite=arguments.overwrite))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from threading import Lock
 from typing import NamedTuple, TypeVar
 
 from msgspec import Struct
@@ -125,8 +126,14 @@ class _Marks(dict[str, str]):
     def __init__(self) -> None:
         super().__init__()
         self.roles = [""]
+        # Two threads that meet two new roles may not give them one mark.
+        self.lock = Lock()
 
     def __missing__(self, role: str) -> str:
+        with self.lock:
+            return self.get(role) or self._next(role)
+
+    def _next(self, role: str) -> str:
         # UTF-16 keeps these characters for itself.
         if len(self.roles) == 0xD800:
             self.roles += [""] * 0x800

@@ -141,7 +141,11 @@ class Auditor:
             audit.add("one meaning per name", _first(ambiguous_names(example, english)), number)
             audit.add("phrases suit", _first(misused_phrases(example)), number)
         if reserved is None:
-            self._execute(query, create, sql, number)
+            try:
+                self._execute(query, create, sql, number)
+            except (ValueError, TypeError, ZeroDivisionError) as error:
+                # A literal that does not suit its column, say, as only rows of others have it.
+                audit.add("SQLite executes", f"no data can be made for {sql}: {error}", number)
 
     def _reserved(self, schema: Schema) -> str | None:
         for table in schema.tables:

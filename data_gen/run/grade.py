@@ -97,6 +97,7 @@ class Grader:
             outside = reading.outside
             values = clause_values(reading, self.query.schema)
             tree = error is None and outside is None and values == self.values
+            tree = tree and same
             if '"' in answer and not tree and outside is None:
                 # SQLite takes an unknown name in double quotes for a text, and says nothing.
                 to_query(reading, self.query.schema, EVERYTHING)

@@ -47,6 +47,12 @@ HOSTILE = {
     "a join of nine": f"SELECT count(*) FROM {JOIN}",
     "a sorted join of nine": f"SELECT o0.name FROM {JOIN} ORDER BY o8.rowid, o7.rowid",
     "a distinct join of nine": f"SELECT DISTINCT o0.rowid + 99 * o1.rowid + 9999 * o2.rowid FROM {JOIN}",
+    "a ladder of names": "WITH a AS (SELECT 1 x), "
+    + ", ".join(
+        f"b{i} AS (SELECT u.x FROM {'a' if i == 0 else f'b{i - 1}'} u, {'a' if i == 0 else f'b{i - 1}'} v)"
+        for i in range(40)
+    )
+    + " SELECT x FROM b39",
     "zeroblob": "SELECT zeroblob(1000000000)",
     "randomblob": "SELECT randomblob(1000000000)",
     "printf": "SELECT printf('%.*c', 1000000000, 'x')",
