@@ -40,14 +40,20 @@ def read_rows(path: Path | str) -> Iterator[Row]:
 
 def _read_file(file: Path) -> Iterator[Row]:
     if file.suffix == ".jsonl":
-        with open(file, encoding="utf-8") as lines:
+        with open(file, "rb") as lines:
             for number, line in enumerate(lines, 1):
                 try:
-                    yield json.loads(line)
+                    row = json.loads(line)
                 except ValueError as error:
                     raise InputError(
                         f"line {number} of `{file}` is no JSON: {error}", hint="write the file again"
                     ) from error
+                if not isinstance(row, dict):
+                    raise InputError(
+                        f"line {number} of `{file}` is a JSON {type(row).__name__}, expected an object",
+                        hint="write one row a line, with its columns as keys",
+                    )
+                yield row
         return
     import pyarrow as pa
     import pyarrow.parquet as pq

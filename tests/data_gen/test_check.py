@@ -81,3 +81,11 @@ def test_nothing_to_read_is_one_sentence(tmp_path):
 def test_numbers_that_are_not_positive_are_one_sentence(wrong, dataset):
     with pytest.raises(InputError, match="expected at least 1"):
         check_rows(dataset, **wrong)
+
+
+@pytest.mark.parametrize("line", [b"7", b"[1, 2]", b'"text"', b"\xff\xfe"])
+def test_a_line_that_is_no_row_is_one_sentence(line, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(line + b"\n")
+    with pytest.raises(InputError, match="line 1 of"):
+        list(read_rows(path))
