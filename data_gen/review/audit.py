@@ -136,16 +136,23 @@ class Auditor:
             return
         style = _style(row)
         if style is not None:
-            example = write_example(number, query, style)
-            audit.add("rendered", _not_rendered(row, example), number)
-            audit.add("one meaning per name", _first(ambiguous_names(example, english)), number)
-            audit.add("phrases suit", _first(misused_phrases(example)), number)
+            try:
+                self._compare(row, write_example(number, query, style), english, number)
+            except (ValueError, TypeError, ArithmeticError, LookupError, AssertionError) as error:
+                # A query that no English of ours says, as only rows of others or damaged ones have it.
+                audit.add("rendered", f"{type(error).__name__} where the English of {sql} is written", number)
         if reserved is None:
             try:
                 self._execute(query, create, sql, number)
-            except (ValueError, TypeError, ZeroDivisionError) as error:
+            except (ValueError, TypeError, ArithmeticError, AssertionError) as error:
                 # A literal that does not suit its column, say, as only rows of others have it.
                 audit.add("SQLite executes", f"no data can be made for {sql}: {error}", number)
+
+    def _compare(self, row: Mapping[str, Any], example: Example, english: str, number: int) -> None:
+        """Hold what query and style give against the row."""
+        self.audit.add("rendered", _not_rendered(row, example), number)
+        self.audit.add("one meaning per name", _first(ambiguous_names(example, english)), number)
+        self.audit.add("phrases suit", _first(misused_phrases(example)), number)
 
     def _reserved(self, schema: Schema) -> str | None:
         for table in schema.tables:
