@@ -28,6 +28,7 @@ from data_gen.store.card import write_card
 from data_gen.store.formats import (
     FORMATS,
     check_format,
+    count_rows,
     encode_table,
     features,
     plain_schema,
@@ -220,7 +221,7 @@ def write_job(
         return out
     total = sum(stop - start for start, stop in map(job.range, mine))
     # A shard gets its name only when it is whole, so one that is there is done.
-    missing = [shard for shard in mine if not (out / job.files[shard]).exists()]
+    missing = [shard for shard in mine if not _is_whole(job, out, shard)]
     done = total - sum(stop - start for start, stop in map(job.range, missing))
     digests: dict[int, str] = {}
     if report is not None and done:
@@ -269,6 +270,12 @@ def _begun(out: Path) -> Record:
     return read_json(unfinished if unfinished.is_file() else out / "config.json")
 
 
+def _is_whole(job: Job, out: Path, shard: int) -> bool:
+    """Whether a shard is there with all of its rows: ours are renamed when whole, but a file may be cut later."""
+    path, (start, stop) = out / job.files[shard], job.range(shard)
+    return path.is_file() and count_rows(path, job.format) == stop - start
+
+
 def _claim(job: Job, out: Path, part: Part | None, *, overwrite: bool, resume: bool) -> bool:
     """Make `out` ready for the shards that are missing; False if none is."""
     unfinished, finished = out / "unfinished.json", out / "config.json"
@@ -277,7 +284,7 @@ def _claim(job: Job, out: Path, part: Part | None, *, overwrite: bool, resume: b
             remove_leftovers(out)
         if (resume or part is not None) and (finished.is_file() or unfinished.is_file()):
             _check_same(job, _begun(out), out)
-            whole = all((out / name).exists() for name in job.files)
+            whole = all(_is_whole(job, out, shard) for shard in range(len(job.files)))
             if finished.is_file() and whole:
                 unfinished.unlink(missing_ok=True)
                 return False

@@ -493,3 +493,14 @@ def test_an_empty_split_writes_nothing(tmp_path):
     with pytest.raises(InputError, match="no query of `cs1`"):
         write_dataset(DataConfig(command_sets=("cs4", "cs1"), split="clauses"), 10, tmp_path / "data")
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("format", ["parquet", "jsonl", "arrow"])
+def test_a_shard_that_was_cut_short_is_made_again(format, tmp_path):
+    config = DataConfig(command_sets=("cs1",))
+    whole = write_dataset(config, 30, tmp_path / "data", format, shard_rows=10)
+    cut, *_ = sorted(whole.glob(f"*.{format}"))
+    content = cut.read_bytes()
+    cut.write_bytes(content[: len(content) // 2])
+    write_dataset(config, 30, whole, format, resume=True, shard_rows=10)
+    assert cut.read_bytes() == content
