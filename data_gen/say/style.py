@@ -7,10 +7,9 @@ from typing import Literal, NamedTuple, get_args
 
 from msgspec import Struct
 
-from data_gen.schema import Kind
 from data_gen.seeding import MASK, mix
 from data_gen.vocabulary.lexicon import LEXICONS
-from data_gen.vocabulary.phrases import Pattern, SortPhrase
+from data_gen.vocabulary.phrases import Pattern
 
 Variant = Literal["base", "syn", "nat"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
@@ -72,12 +71,6 @@ class _Places(NamedTuple):
 AT = _Places()
 TABLE_SHARE, COLUMN_SHARE = 0.8, 0.5
 """How often `syn` says a synonym, as published; `nat` says one in three of its names so."""
-
-
-def sort_phrase(style: Style, kind: Kind, index: int) -> SortPhrase:
-    """The phrase of sort key `index`, whose column is of this kind; both directions have the same phrase."""
-    phrases = LEXICONS[style.lexicon].wording.sort_phrases[kind]
-    return phrases[style.choose(AT.phrase + index, len(phrases))]
 
 
 class _Word(NamedTuple):

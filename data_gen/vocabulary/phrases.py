@@ -47,10 +47,6 @@ class Pattern(NamedTuple):
         )
 
 
-Template = Pattern
-"""An instruction: a pattern with `{columns}` and perhaps `{table}`."""
-
-
 class DirectionPhrase(NamedTuple):
     """Words around the direction, and the word (or words) that say it: `in` + `ascending` + `order`."""
 
