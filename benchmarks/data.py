@@ -42,7 +42,7 @@ from data_gen.config import DataConfig
 from data_gen.example import make_examples
 from data_gen.store.dataset import write_dataset
 from data_gen.store.formats import encode_table
-from data_gen.store.shards import MOST_ROWS
+from data_gen.store.job import MOST_ROWS
 from data_gen.store.tables import SPAN_COLUMNS, rows_table
 
 SETS = ("cs1", "cs2", "cs3", "cs4", "cs5")

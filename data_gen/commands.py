@@ -126,7 +126,7 @@ def _config(arguments: argparse.Namespace) -> DataConfig:
 
 
 def _output(arguments: argparse.Namespace) -> dict[str, Any]:
-    from data_gen.store.shards import Part
+    from data_gen.store.job import Part
 
     names = ("format", "overwrite", "resume", "shard_rows", "workers", "engine")
     part = None if arguments.shards is None else Part.parse(arguments.shards)

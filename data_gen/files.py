@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Container, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,11 +26,22 @@ KINDS = {
 """What a directory of ours is, and the keys that a marker of that kind holds; the first that fits."""
 
 
+_REMEDIES = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.ENOENT: "make the directory that it is to stand in, or choose another path",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+"""What helps against an error of the system; against the others, another path does."""
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
+"""What disks without hard links answer to one."""
+
+
 def _refusal(action: str, path: Path, error: OSError) -> InputError:
     reason = error.strerror or str(error)
+    remedy = _REMEDIES.get(error.errno or 0, "give a path that can be written")
     return InputError(
-        f"cannot {action} `{path}`: {reason}",
-        hint="free some space, or give a path that can be written; what was complete before is still there",
+        f"cannot {action} `{path}`: {reason}", hint=f"{remedy}; what was complete before is still there"
     )
 
 
@@ -42,14 +54,19 @@ def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{_host()}.{os.getpid()}.tmp")
 
 
-def remove_leftovers(directory: Path, name: str | None = None) -> None:
-    """Delete what killed writers of this machine left half-written in `directory`, or of `name` in it.
+def remove_leftovers(
+    directory: Path, names: Container[str] | None = None, *, elsewhere: bool = False
+) -> None:
+    """Delete what killed writers of this machine left half-written in `directory`, or of these `names` in it.
 
-    The parts of writers that still run, and of other machines, are kept.
+    The parts of writers that still run are kept, and those of other machines unless `elsewhere`: nobody can look
+    whether their writers still run.
     """
     for leftover in directory.glob(".*.tmp"):
         part = re.fullmatch(r"\.(.+)\.([0-9A-Za-z-]*)\.([0-9]+)\.tmp", leftover.name, re.DOTALL)
-        if part is None or name not in (None, part[1]) or part[2] != _host() or _is_alive(int(part[3])):
+        if part is None or (names is not None and part[1] not in names):
+            continue
+        if _is_alive(int(part[3])) if part[2] == _host() else not elsewhere:
             continue
         if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover, ignore_errors=True)
@@ -88,6 +105,7 @@ def atomic_file(path: Path | str) -> Iterator[IO[bytes]]:
     path = Path(path)
     part = _beside(path)
     try:
+        _check_replaceable(path)
         with open(part, "wb") as file:
             yield file
             file.flush()
@@ -96,7 +114,74 @@ def atomic_file(path: Path | str) -> Iterator[IO[bytes]]:
     except OSError as error:
         raise _refusal("write", path, error) from error
     finally:
-        part.unlink(missing_ok=True)
+        # Where the directory is missing, or the path no directory, there is no part either.
+        with suppress(OSError):
+            part.unlink()
+
+
+def _check_replaceable(path: Path) -> None:
+    """Refuse a device, a pipe or a directory: a file renamed to that name would be put in its place.
+
+    What stands in /dev or /proc is refused too: /dev/stdout is a link to the file that stdout goes to.
+    """
+    parent = path.parent.resolve()
+    is_system = parent == Path("/dev") or Path("/proc") in (parent, *parent.parents)
+    if is_system or (path.exists() and not path.is_file()):
+        raise InputError(
+            f"output `{path}` is no file, and only files are written whole",
+            hint="write to a file, and `cat` it to where it shall go",
+        )
+
+
+def write_new(path: Path | str, data: str) -> bool:
+    """Write as `write_atomic`, but only where there is no `path` yet; False where there is one, which stays.
+
+    Of several processes that do so at one moment one is told True.
+
+    Raises:
+        InputError: as `write_atomic`.
+    """
+    path = Path(path)
+    part = _beside(path)
+    try:
+        with open(part, "wb") as file:
+            file.write(data.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        _link(part, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise _refusal("write", path, error) from error
+    finally:
+        with suppress(OSError):
+            part.unlink()
+    return True
+
+
+def _link(part: Path, path: Path) -> None:
+    try:
+        os.link(part, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # Without links nothing can be had at once with a name of its own and with its content.
+        if path.exists():
+            raise FileExistsError from error
+        os.replace(part, path)
+
+
+def append_line(path: Path | str, line: str) -> None:
+    """Append `line` to the file at `path`, which is made if there is none; a killed writer may leave it cut short.
+
+    Raises:
+        InputError: as `write_atomic`.
+    """
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+    except OSError as error:
+        raise _refusal("write", Path(path), error) from error
 
 
 @contextmanager
@@ -113,7 +198,7 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        remove_leftovers(path.parent, path.name)
+        remove_leftovers(path.parent, (path.name,))
         yield part
         os.replace(part, path)
     except OSError as error:
@@ -187,8 +272,25 @@ def read_json(path: Path | str) -> dict[str, Any]:
         InputError: the file is missing, unreadable, cut short, or holds something else than an object.
     """
     path = Path(path)
+    value = find_json(path)
+    if value is None:
+        raise InputError(f"cannot read `{path}`: {os.strerror(errno.ENOENT)}", hint="check the path")
+    return value
+
+
+def find_json(path: Path | str) -> dict[str, Any] | None:
+    """The JSON object in the file at `path`; None where there is no such file.
+
+    Looking first whether it is there, and reading it then, would fail where another process deletes it in between.
+
+    Raises:
+        InputError: as `read_json`, but for a missing file.
+    """
+    path = Path(path)
     try:
         value = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except OSError as error:
         raise InputError(f"cannot read `{path}`: {error.strerror or error}", hint="check the path") from error
     except (ValueError, RecursionError) as error:

@@ -79,13 +79,18 @@ rows = datasets.{load}("path/to/this/directory")
 ```
 
 {table}
-tinysql {header["versions"]["tinysql"]} and pyarrow {header["versions"]["pyarrow"]} write the same bytes again by
+{_listed(header["versions"])} write the same bytes again by
 
 ```
 {_command(header)} --out DIR
 ```
 """
     return "---\n" + "\n".join(front) + "\n---\n\n" + body
+
+
+def _listed(versions: Mapping[str, str]) -> str:
+    *before, last = [f"{name} {version}" for name, version in versions.items()]
+    return f"{', '.join(before)} and {last}"
 
 
 def _command(header: Mapping[str, Any]) -> str:

@@ -15,7 +15,8 @@ from typing import Any
 
 from data_gen.errors import InputError
 from data_gen.files import write_atomic
-from data_gen.store.shards import Job, Record, write_shard
+from data_gen.store.job import Job, Record
+from data_gen.store.shards import write_shard
 
 
 def on_processes(job: Job, out: Path, shards: Sequence[int], *, workers: int) -> Iterator[tuple[int, str]]:
@@ -101,7 +102,7 @@ def _gather(ray: Any, job: Job, out: Path, shards: Sequence[int]) -> Iterator[tu
                 "the bytes would differ",
                 hint="install the same versions on all of them",
             )
-        write_atomic(out / job.files[shard], data)
+        write_atomic(out / job.file(shard), data)
         yield shard, sha256(data).hexdigest()
 
 

@@ -14,17 +14,8 @@ from data_gen.errors import InputError, nearest
 from data_gen.example import make_example, make_examples
 from data_gen.store.columns import COLUMNS as COLUMNS
 from data_gen.store.columns import example_table
-from data_gen.store.shards import (
-    Engine,
-    Job,
-    Part,
-    Record,
-    Report,
-    in_turn,
-    read_header,
-    read_shards,
-    write_job,
-)
+from data_gen.store.job import Job, Part, Record
+from data_gen.store.shards import Engine, Report, in_turn, read_header, read_shards, write_job
 from data_gen.store.tables import rows_table
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from data_gen.files import atomic_directory, atomic_file, write_atomic
 from data_gen.store.card import write_card
 from data_gen.store.columns import published_table
 from data_gen.store.formats import check_format, encode_table, features, open_writer, plain_schema, side_files
-from data_gen.store.shards import Record, read_header, read_shards
+from data_gen.store.job import Record
+from data_gen.store.shards import read_header, read_shards
 
 if TYPE_CHECKING:
     import pyarrow as pa

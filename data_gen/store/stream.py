@@ -17,7 +17,7 @@ from data_gen.config import DataConfig
 from data_gen.errors import InputError
 from data_gen.example import Example, make_examples
 from data_gen.store.columns import COLUMNS
-from data_gen.store.shards import Record
+from data_gen.store.job import Record
 from data_gen.store.tables import rows_table
 
 BATCH, BULK = 256, 8192

@@ -41,7 +41,8 @@ def test_several_processes_write_the_bytes_of_one(tmp_path):
 def test_an_error_of_a_worker_is_the_error_of_the_job(tmp_path):
     from functools import partial
 
-    from data_gen.store.shards import Job, write_job
+    from data_gen.store.job import Job
+    from data_gen.store.shards import write_job
 
     job = Job(kind="dataset", settings={}, make=_refuse, split="train", stem="train", rows=20, shard_rows=10)
     with pytest.raises(InputError, match="^no rows$"):
@@ -55,7 +56,8 @@ def _refuse(start, stop):
 def test_a_worker_that_is_killed_is_one_sentence(tmp_path):
     from functools import partial
 
-    from data_gen.store.shards import Job, write_job
+    from data_gen.store.job import Job
+    from data_gen.store.shards import write_job
 
     job = Job(kind="dataset", settings={}, make=_die, split="train", stem="train", rows=20, shard_rows=10)
     with pytest.raises(InputError, match=r"worker process was killed.*\nhint: .*--resume"):

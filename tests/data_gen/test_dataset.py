@@ -25,7 +25,7 @@ from data_gen.store.dataset import (
     write_dataset,
     write_pairs,
 )
-from data_gen.store.shards import Part
+from data_gen.store.job import Part
 from data_gen.text import Span, Text
 
 CONFIG = DataConfig(command_sets=("cs1", "cs2"), seed=5)
@@ -86,12 +86,12 @@ def test_a_dataset_is_shards_a_card_and_a_config_that_names_their_digests(tmp_pa
     ("rows", "count"), [(900, 1), (7_500, 8), (8_000, 8), (80_000, 8), (100_000, 10), (99_999, 10)]
 )
 def test_data_of_some_size_come_in_several_files(rows, count):
-    from data_gen.store.shards import Job
+    from data_gen.store.job import Job
 
     job = Job(
         kind="dataset", settings={}, make=lambda start, stop: None, split="train", stem="train", rows=rows
     )
-    assert len(job.files) == count
+    assert len(list(job.files)) == job.count == count
     ranges = [job.range(shard) for shard in range(count)]
     assert [row for start, stop in ranges for row in (start, stop)][1:-1] == [
         place for stop in [stop for _, stop in ranges[:-1]] for place in (stop, stop)
@@ -272,7 +272,7 @@ def killed_at(moment, out):
                     result = real(*arguments, **options)
             return result
         return call
-    for module, name in ((os, "fsync"), (os, "replace"), (Path, "mkdir"), (Path, "unlink")):
+    for module, name in ((os, "fsync"), (os, "replace"), (os, "link"), (Path, "mkdir"), (Path, "unlink")):
         setattr(module, name, dying(getattr(module, name)))
     write(out)
 
@@ -425,7 +425,11 @@ def test_a_full_disk_keeps_whole_shards_and_leaves_no_half(tmp_path, monkeypatch
         InputError, match=r"cannot write .*train-00001-of-00005.jsonl`: No space left on device"
     ):
         write_dataset(CONFIG, 45, tmp_path / "d", "jsonl", shard_rows=10)
-    assert sorted(bytes_in(tmp_path / "d")) == [names(5, "jsonl")[0], "unfinished.json"]
+    assert sorted(bytes_in(tmp_path / "d")) == [
+        names(5, "jsonl")[0],
+        "unfinished-0-of-1.sha256",
+        "unfinished.json",
+    ]
     monkeypatch.undo()
     write_dataset(CONFIG, 45, tmp_path / "d", "jsonl", shard_rows=10, resume=True)
     assert len(list(read_dataset(tmp_path / "d"))) == 45
