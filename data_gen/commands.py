@@ -61,7 +61,7 @@ def _add_pairs(verbs: Any) -> None:
 
 def _add_show(verbs: Any) -> None:
     show = verbs.add_parser("show", help="print a few examples")
-    _add_config(show, split="train", rows=5)
+    _add_config(show, split="train", shown=5)
     show.set_defaults(call=show_examples)
 
 
@@ -79,9 +79,10 @@ def _add_export(verbs: Any) -> None:
     export.set_defaults(call=export_rows)
 
 
-def _add_config(verb: argparse.ArgumentParser, *, split: str, rows: int | None = None) -> None:
+def _add_config(verb: argparse.ArgumentParser, *, split: str, shown: int | None = None) -> None:
     verb.add_argument("sets", nargs="+", metavar="SET", help=f"command sets: {', '.join(COMMAND_SETS)}")
-    verb.add_argument("--rows", type=int, required=rows is None, default=rows, metavar="N", help="how many")
+    many = "how many" if shown is None else f"how many of each set (default {shown})"
+    verb.add_argument("--rows", type=int, required=shown is None, default=shown, metavar="N", help=many)
     verb.add_argument("--variant", default="base", help=f"{', '.join(VARIANTS)} (default base)")
     verb.add_argument("--split", default=split, help=f"{', '.join(SPLITS)} (default {split})")
     verb.add_argument("--seed", type=read_seed, default=0, help="another seed gives other rows (default 0)")
@@ -167,13 +168,14 @@ def make_pairs(arguments: argparse.Namespace) -> None:
 
 
 def show_examples(arguments: argparse.Namespace) -> None:
-    """Print the first rows: the question, the schema, the right SQL."""
+    """Print the first rows of each command set: the question, the schema, the right SQL."""
     from data_gen.example import make_example
 
     config = _config(arguments)
     if arguments.rows < 1:
         raise InputError(f"rows is {arguments.rows}, expected at least 1")
-    for index in range(arguments.rows):
+    # The sets take turns, so the first rows have equally many of each.
+    for index in range(arguments.rows * len(config.command_sets)):
         example = make_example(config, index)
         print(f"row {index}, {example.query.command_set}")
         print(f"  English: {example.english.string}")

@@ -26,6 +26,7 @@ KINDS = {
 """What a directory of ours is, and the keys that a marker of that kind holds; the first that fits."""
 
 
+DEVICES, PROCESSES = Path("/dev"), Path("/proc")
 _REMEDIES = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space",
@@ -125,7 +126,7 @@ def _check_replaceable(path: Path) -> None:
     What stands in /dev or /proc is refused too: /dev/stdout is a link to the file that stdout goes to.
     """
     parent = path.parent.resolve()
-    is_system = parent == Path("/dev") or Path("/proc") in (parent, *parent.parents)
+    is_system = parent == DEVICES or PROCESSES in (parent, *parent.parents)
     if is_system or (path.exists() and not path.is_file()):
         raise InputError(
             f"output `{path}` is no file, and only files are written whole",

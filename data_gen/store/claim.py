@@ -116,17 +116,17 @@ def record_digest(out: Path, part: Part, name: str, sha256: str) -> None:
 
 def recorded_digests(out: Path) -> dict[str, str]:
     """The SHA-256 of each shard that a part noted or that `config.json` holds; a line cut short counts for nothing."""
-    shards = (find_json(out / FINISHED) or {}).get("shards")
-    listed = [shard for shard in shards if is_shard(shard)] if isinstance(shards, list) else []
-    found = {shard["file"]: shard["sha256"] for shard in listed}
+    noted: dict[str, str] = {}
     for path in sorted(out.glob("unfinished-*.sha256")):
         try:
             text = path.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
-            # Another part finished, and its `config.json` says it all.
+            # Another part has finished, and its `config.json`, which is read after this, says it all.
             continue
-        found |= {name: sha256 for sha256, name in re.findall(r"^([0-9a-f]{64})  (\S+)$", text, re.MULTILINE)}
-    return found
+        noted |= {name: sha256 for sha256, name in re.findall(r"^([0-9a-f]{64})  (\S+)$", text, re.MULTILINE)}
+    shards = (find_json(out / FINISHED) or {}).get("shards")
+    listed = [shard for shard in shards if is_shard(shard)] if isinstance(shards, list) else []
+    return {shard["file"]: shard["sha256"] for shard in listed} | noted
 
 
 def remove_traces(out: Path) -> None:
@@ -135,7 +135,7 @@ def remove_traces(out: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def is_whole(job: Job, out: Path, shard: int, recorded: Record) -> bool:
+def is_whole(job: Job, out: Path, shard: int, recorded: dict[str, str]) -> bool:
     """Whether a shard is there with the bytes that were written.
 
     Ours are renamed when whole, but a file may be cut or changed later. One that was put there by hand has no
@@ -145,9 +145,9 @@ def is_whole(job: Job, out: Path, shard: int, recorded: Record) -> bool:
     path = out / name
     if not path.is_file():
         return False
-    return (
-        digest(path) == recorded[name] if name in recorded else count_rows(path, job.format) == stop - start
-    )
+    if name in recorded:
+        return digest(path) == recorded[name]
+    return count_rows(path, job.format) == stop - start
 
 
 def is_shard(shard: Any) -> bool:

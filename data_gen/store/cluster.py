@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from hashlib import sha256
 from importlib.util import find_spec
+from itertools import islice
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from data_gen.errors import InputError
 from data_gen.files import write_atomic
 from data_gen.store.job import Job, Record
 from data_gen.store.shards import write_shard
+
+WAITING = 2
+"""Shards that are asked for at once, per core: none waits for work, and neither orders nor shards pile up."""
 
 
 def on_processes(job: Job, out: Path, shards: Sequence[int], *, workers: int) -> Iterator[tuple[int, str]]:
@@ -27,10 +31,15 @@ def on_processes(job: Job, out: Path, shards: Sequence[int], *, workers: int) ->
     """
     # Spawned processes share nothing with this one, so its threads and locks cannot hang them.
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
+    remaining, running = iter(shards), dict[Future[str], int]()
     try:
-        futures = {pool.submit(write_shard, job, out, shard): shard for shard in shards}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
+        while True:
+            for shard in islice(remaining, WAITING * workers - len(running)):
+                running[pool.submit(write_shard, job, out, shard)] = shard
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                yield running.pop(future), future.result()
     except BrokenProcessPool as error:
         raise InputError(
             "a worker process was killed, perhaps for lack of memory; whole shards are kept",
@@ -87,8 +96,7 @@ def _gather(ray: Any, job: Job, out: Path, shards: Sequence[int]) -> Iterator[tu
     make, waiting = ray.remote(_make), list(reversed(shards))
     running: dict[Any, int] = {}
     sent = ray.put(job)
-    # A few more than there are cores: none of them waits, and finished shards do not pile up in memory.
-    most = max(2, int(2 * ray.cluster_resources().get("CPU", 1)))
+    most = max(2, int(WAITING * ray.cluster_resources().get("CPU", 1)))
     while waiting or running:
         while waiting and len(running) < most:
             shard = waiting.pop()

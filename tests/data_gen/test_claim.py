@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from data_gen.errors import InputError
 from data_gen.store import claim
 from data_gen.store.dataset import read_dataset, write_dataset
 from data_gen.store.job import Job, Part
+from data_gen.store.shards import read_header
 
 CONFIG = DataConfig(command_sets=("cs1", "cs2"), seed=5)
 
@@ -149,6 +151,20 @@ def test_digests_of_shards_are_noted_for_sha256sum_until_the_job_is_finished(tmp
     write_dataset(CONFIG, 30, tmp_path, "jsonl", shard_rows=10, part=Part(1, 2))
     assert not list(tmp_path.glob("unfinished*"))
     assert len(list(read_dataset(tmp_path))) == 30
+
+
+def test_digests_that_vanish_as_the_last_part_finishes_are_in_its_config(tmp_path, monkeypatch):
+    write_dataset(CONFIG, 30, tmp_path, "jsonl", shard_rows=10, part=Part(0, 2))
+    read_text = Path.read_text
+
+    def after_the_end(path, **options):
+        monkeypatch.undo()
+        write_dataset(CONFIG, 30, tmp_path, "jsonl", shard_rows=10, part=Part(1, 2))
+        return read_text(path, **options)
+
+    monkeypatch.setattr(Path, "read_text", after_the_end)
+    shards = claim.recorded_digests(tmp_path)
+    assert shards == {s["file"]: s["sha256"] for s in read_header(tmp_path)["shards"]}
 
 
 def job(rows, **options):

@@ -5,15 +5,20 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from data_gen.config import DataConfig
 from data_gen.errors import InputError
 from data_gen.store import cluster
-from data_gen.store.dataset import read_dataset, write_dataset
+from data_gen.store.dataset import dataset_rows, read_dataset, write_dataset
+from data_gen.store.job import Job
+from data_gen.store.shards import write_job
 
 CONFIG = DataConfig(command_sets=("cs1", "cs5"), seed=5)
 
@@ -39,11 +44,6 @@ def test_several_processes_write_the_bytes_of_one(tmp_path):
 
 
 def test_an_error_of_a_worker_is_the_error_of_the_job(tmp_path):
-    from functools import partial
-
-    from data_gen.store.job import Job
-    from data_gen.store.shards import write_job
-
     job = Job(kind="dataset", settings={}, make=_refuse, split="train", stem="train", rows=20, shard_rows=10)
     with pytest.raises(InputError, match="^no rows$"):
         write_job(job, tmp_path, engine=partial(cluster.on_processes, workers=2))
@@ -54,11 +54,6 @@ def _refuse(start, stop):
 
 
 def test_a_worker_that_is_killed_is_one_sentence(tmp_path):
-    from functools import partial
-
-    from data_gen.store.job import Job
-    from data_gen.store.shards import write_job
-
     job = Job(kind="dataset", settings={}, make=_die, split="train", stem="train", rows=20, shard_rows=10)
     with pytest.raises(InputError, match=r"worker process was killed.*\nhint: .*--resume"):
         write_job(job, tmp_path, engine=partial(cluster.on_processes, workers=1))
@@ -150,6 +145,88 @@ def test_a_ray_cluster_writes_the_bytes_of_one_process(tmp_path):
     found, wanted = bytes_in(tmp_path / "ray"), bytes_in(tmp_path / "one")
     del found["config.json"], wanted["config.json"]
     assert found == wanted
+
+
+class LocalRay:
+    """Acts like the parts of `ray` that the engine calls, in this process: work is done when it is fetched."""
+
+    def __init__(self, cores, versions):
+        self.cores, self.versions = cores, versions
+        self.under_way, self.most = 0, 0
+
+    def put(self, value):
+        return value
+
+    def cluster_resources(self):
+        return {"CPU": self.cores}
+
+    def remote(self, function):
+        return SimpleNamespace(remote=lambda *arguments: self.begin(lambda: function(*arguments)))
+
+    def begin(self, work):
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        return work
+
+    def wait(self, begun, *, num_returns):
+        assert num_returns == 1
+        return begun[-1:], begun[:-1]
+
+    def get(self, work):
+        self.under_way -= 1
+        data, versions = work()
+        return data, {**versions, **self.versions}
+
+
+def one_row_shards(rows):
+    return Job(
+        kind="dataset",
+        settings={},
+        make=partial(dataset_rows, CONFIG, False),
+        split="train",
+        stem="train",
+        rows=rows,
+        format="jsonl",
+        shard_rows=1,
+    )
+
+
+def gather(out, ray, rows):
+    job = one_row_shards(rows)
+    return job, cluster._gather(ray, job, out, range(job.count))
+
+
+def test_a_cluster_makes_no_more_shards_at_once_than_its_cores_need(tmp_path):
+    ray = LocalRay(3, {})
+    job, written = gather(tmp_path, ray, 20)
+    digests = dict(written)
+    assert ray.most == 6
+    assert sorted(digests) == list(range(20))
+    for shard, digest in digests.items():
+        assert sha256((tmp_path / job.file(shard)).read_bytes()).hexdigest() == digest
+
+
+@pytest.mark.parametrize("package", ["tinysql", "pyarrow"])
+def test_a_machine_with_other_versions_is_refused_before_its_shard_is_written(tmp_path, package):
+    _, written = gather(tmp_path, LocalRay(1, {package: "0.0.1"}), 2)
+    with pytest.raises(InputError, match=f"'{package}': '0.0.1'.*\nhint: install the same versions"):
+        next(written)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_processes_are_asked_for_no_more_shards_than_they_need(tmp_path):
+    taken = []
+
+    def shards():
+        for shard in range(40):
+            taken.append(shard)
+            yield shard
+
+    job = one_row_shards(40)
+    written = cluster.on_processes(job, tmp_path, shards(), workers=1)
+    next(written)
+    assert len(taken) == 2
+    assert len(list(written)) == 39
 
 
 def test_a_missing_ray_is_one_sentence_with_the_remedy(tmp_path, monkeypatch):

@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -9,7 +12,8 @@ import pytest
 
 from data_gen.config import DataConfig
 from data_gen.errors import InputError
-from data_gen.store.columns import COLUMNS, PUBLISHED
+from data_gen.store import export
+from data_gen.store.columns import COLUMNS, PUBLISHED, published_table
 from data_gen.store.dataset import read_dataset, write_dataset, write_pairs
 from data_gen.store.export import export_dataset, push_dataset
 
@@ -57,6 +61,47 @@ def test_a_file_that_exists_is_kept_unless_overwritten(dataset, tmp_path):
     (tmp_path / "folder").mkdir()
     with pytest.raises(InputError, match="folder` exists"):
         export_dataset(dataset, tmp_path / "folder", overwrite=True)
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl", "arrow"])
+def test_an_export_that_is_interrupted_leaves_nothing_that_looks_whole(dataset, tmp_path, form, monkeypatch):
+    seen = []
+
+    def stop_at_the_second(table):
+        seen.append(table)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return published_table(table)
+
+    monkeypatch.setattr(export, "published_table", stop_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        export_dataset(dataset, tmp_path / "rows", format=form, columns="published")
+    assert [path.name for path in tmp_path.iterdir()] == ["dataset"]
+
+
+KILLED = """
+import os, signal, sys
+from data_gen.store import export, formats
+
+real = export.published_table
+def kill_at_the_second(table, seen=[]):
+    seen.append(table)
+    if len(seen) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(table)
+export.published_table = kill_at_the_second
+export.export_dataset(sys.argv[1], sys.argv[2], format=sys.argv[3], columns="published")
+"""
+
+
+@pytest.mark.parametrize("form", ["jsonl", "arrow"])
+def test_an_export_that_is_killed_leaves_nothing_that_looks_whole(dataset, tmp_path, form):
+    out = tmp_path / "rows"
+    done = subprocess.run([sys.executable, "-c", KILLED, dataset, out, form], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert not out.exists()
+    export_dataset(dataset, out, format=form)
+    assert read(out, form) == list(read_dataset(dataset))
 
 
 def test_pairs_are_exported_whole_but_have_no_published_columns(tmp_path):

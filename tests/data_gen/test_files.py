@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import re
+import stat
 import subprocess
 import sys
 
@@ -12,7 +13,16 @@ import pytest
 
 from data_gen import files
 from data_gen.errors import InputError, nearest
-from data_gen.files import atomic_directory, claim_directory, read_json, remove_leftovers, write_atomic
+from data_gen.files import (
+    append_line,
+    atomic_directory,
+    claim_directory,
+    find_json,
+    read_json,
+    remove_leftovers,
+    write_atomic,
+    write_new,
+)
 
 
 def fail_with_full_disk(*_):
@@ -210,6 +220,85 @@ def test_json_that_is_missing_or_cut_short_is_one_sentence(tmp_path, content, re
     with pytest.raises(InputError, match=reason) as caught:
         read_json(tmp_path / "a.json")
     assert "a.json" in caught.value.message
+
+
+def test_what_is_no_regular_file_is_not_written_over(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path / "folder", tmp_path / "link"):
+        with pytest.raises(InputError, match=r"is no file, .*\nhint: write to a file, and `cat` it"):
+            write_atomic(path, "rows")
+    assert sorted(os.listdir(tmp_path)) == ["folder", "link", "pipe"]
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+# Names in directories like /dev, so that no code under test could harm the machine's own.
+@pytest.mark.parametrize("name", ["null", "stdout", "not-there-yet"])
+def test_nothing_is_written_where_the_system_keeps_its_devices(tmp_path, monkeypatch, name):
+    (tmp_path / "file").write_text("what stdout goes to")
+    (tmp_path / "stdout").symlink_to(tmp_path / "file")
+    (tmp_path / "null").touch()
+    monkeypatch.setattr(files, "DEVICES", tmp_path)
+    before = sorted(os.listdir(tmp_path))
+    with pytest.raises(InputError, match="is no file"):
+        write_atomic(tmp_path / name, "rows")
+    assert sorted(os.listdir(tmp_path)) == before
+    (tmp_path / "shm").mkdir()
+    write_atomic(tmp_path / "shm" / "rows", "rows")
+
+
+def test_nothing_is_written_below_proc():
+    with pytest.raises(InputError, match="is no file"):
+        write_atomic("/proc/self/fd/1", "rows")
+
+
+def test_the_hint_is_about_the_fault(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="No such file or directory\nhint: make the directory"):
+        write_atomic(tmp_path / "missing" / "a", "rows")
+    with pytest.raises(InputError, match=r"File name too long\nhint: choose a shorter name"):
+        write_atomic(tmp_path / ("a" * 300), "rows")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="Not a directory\nhint: give a path that can be written"):
+        write_atomic(tmp_path / "file" / "a", "rows")
+    monkeypatch.setattr(files.os, "fsync", fail_with_full_disk)
+    with pytest.raises(InputError, match=r"No space left on device\nhint: free some space"):
+        write_atomic(tmp_path / "a", "rows")
+
+
+def test_only_the_first_of_several_writers_has_a_new_file(tmp_path):
+    assert write_new(tmp_path / "a", "first")
+    assert not write_new(tmp_path / "a", "second")
+    assert (tmp_path / "a").read_text() == "first"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_disk_without_links_has_new_files_too(tmp_path, monkeypatch):
+    def no_links(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(files.os, "link", no_links)
+    assert write_new(tmp_path / "a", "first")
+    assert not write_new(tmp_path / "a", "second")
+    assert (tmp_path / "a").read_text() == "first"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_new_file_or_line_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="cannot write .*missing/a`: No such file"):
+        append_line(tmp_path / "missing" / "a", "line")
+    monkeypatch.setattr(files.os, "fsync", fail_with_full_disk)
+    with pytest.raises(InputError, match="No space left"):
+        write_new(tmp_path / "a", "first")
+    assert os.listdir(tmp_path) == []
+
+
+def test_json_that_is_not_there_is_none_and_cut_short_is_refused(tmp_path):
+    assert find_json(tmp_path / "a") is None
+    (tmp_path / "a").write_text("{")
+    assert find_json(tmp_path / "a" / "b") is None
+    with pytest.raises(InputError, match="not whole JSON"):
+        find_json(tmp_path / "a")
 
 
 def test_an_error_has_a_sentence_and_a_hint_and_offers_the_nearest_name():

@@ -46,6 +46,13 @@ def test_a_stream_without_an_end_goes_on():
     )
 
 
+@pytest.mark.parametrize("step", [1, 4])
+def test_a_stream_without_an_end_keeps_its_step_from_batch_to_batch(step):
+    wanted = list(range(5, 5 + 8 * step, step))
+    assert [e.index for e in islice(stream(CONFIG, 5, step=step, batch=3), 8)] == wanted
+    assert [row["index"] for row in islice(stream_records(CONFIG, 5, step=step, batch=3), 8)] == wanted
+
+
 def test_records_are_the_rows_of_a_dataset(tmp_path):
     write_dataset(CONFIG, 25, tmp_path, shard_rows=10)
     assert list(stream_records(CONFIG, 0, 25, batch=7)) == list(read_dataset(tmp_path))

@@ -67,6 +67,13 @@ def test_a_role_in_two_spans_of_a_token_counts_twice():
     assert text.role_of(1, 6) == "y"
 
 
+def test_white_space_at_the_ends_of_a_token_counts_for_no_role():
+    text = Text.of([("a", "x"), ("   b", "y"), ("   ", "x"), ("c", "z")])
+    assert text.role_of(0, 3) == "x"
+    assert text.role_of(5, 9) == "z"
+    assert text.role_of(1, 3) == "y"
+
+
 def test_the_role_of_one_character_is_its_own():
     text = Text.of(PIECES)
     assert [text.role_of(i, i + 1) for i in range(len(text.string))] == [
@@ -127,6 +134,15 @@ def test_prepared_marks_are_made_once_per_place():
     prepared = Prepared(lambda index: asked.append(index) or marks(f"at.{index}"))
     assert prepared[2] == prepared[2] == marks("at.2")
     assert asked == [2]
+
+
+def test_what_is_prepared_is_forgotten_before_it_fills_the_memory(monkeypatch):
+    monkeypatch.setattr(Prepared, "MOST", 3)
+    prepared = Prepared(str)
+    for number in range(10):
+        assert prepared[number] == str(number)
+        assert len(prepared) <= 3
+    assert prepared[9] == "9"
 
 
 def test_a_role_is_its_parts_with_dots_between():
