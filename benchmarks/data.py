@@ -2,12 +2,16 @@
 
     python benchmarks/data.py
     python benchmarks/data.py --predecessor PATH/TO/TinySQL --json speed.json
+    python benchmarks/data.py --stream 2000000 --sets cs1 --variants base
 
 Times are process CPU time, medians of several repeats; all columns of the table come from one run, in turns, so
 that other work on the machine slows all of them. With `--predecessor` the generators of a checkout of TinySQL
 (github.com/withmartian/TinySQL) run in the same process. Their rows have no spans and no checks; they go to Parquet
 the way their `generate_dataset` builds its data set. Nothing of that project is needed here or installed; its
 `datasets` and `pandas` are.
+
+With `--stream ROWS` nothing is timed: rows are streamed as records with all columns, and the process's peak memory is
+shown after a part of them, and after more, for each set and variant in a process of its own.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import json
 import os
 import platform
 import random
+import resource
 import shlex
 import subprocess
 import sys
@@ -25,10 +30,12 @@ import time
 import types
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from importlib import import_module
 from importlib.metadata import version
-from itertools import pairwise
+from itertools import islice, pairwise
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -43,6 +50,7 @@ from data_gen.example import make_examples
 from data_gen.store.dataset import write_dataset
 from data_gen.store.formats import encode_table
 from data_gen.store.job import MOST_ROWS
+from data_gen.store.stream import stream_records
 from data_gen.store.tables import SPAN_COLUMNS, rows_table
 
 SETS = ("cs1", "cs2", "cs3", "cs4", "cs5")
@@ -117,6 +125,30 @@ def measure(config: DataConfig, options: argparse.Namespace, scratch: Path) -> d
     return {name: median(times) for name, times in found.items()}
 
 
+def memory(config: DataConfig, rows: int) -> dict[int, float]:
+    """Rows streamed so far -> the peak memory of this process until then, in MiB."""
+    found, records, done = {}, stream_records(config), 0
+    for count in sorted({max(1, rows * percent // 100) for percent in (1, 5, 10, 25, 50, 100)}):
+        deque(islice(records, count - done), maxlen=0)
+        done = count
+        # Linux counts in KiB, macOS in bytes.
+        unit = 2**20 if sys.platform == "darwin" else 2**10
+        found[count] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
+    return found
+
+
+def memory_table(results: list[dict[str, Any]]) -> Any:
+    """The results of `--stream` for a person."""
+    from rich.table import Table
+
+    table = Table("set", "variant", title="peak memory in MiB after so many rows")
+    for count in results[0]["peak_mib"]:
+        table.add_column(f"{count:,}", justify="right")
+    for result in results:
+        table.add_row(result["set"], result["variant"], *map(str, result["peak_mib"].values()))
+    return table
+
+
 def table_of(results: list[dict[str, Any]]) -> Any:
     """The results for a person: rows a second, ratios, and where a row's microseconds go."""
     from rich.table import Table
@@ -184,17 +216,24 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--predecessor", type=Path, metavar="PATH", help="a checkout of TinySQL")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the JSON goes too")
+    parser.add_argument("--stream", type=int, metavar="ROWS", help="measure memory and no times")
     options = parser.parse_args()
-    results = []
+    results: list[dict[str, Any]] = []
     with TemporaryDirectory() as scratch:
         for name in options.sets:
             for variant in options.variants:
                 config = DataConfig(command_sets=(name,), variant=variant, seed=options.seed)
-                us = measure(config, options, Path(scratch))
-                results.append({"set": name, "variant": variant, "us_per_row": us})
+                result = {"set": name, "variant": variant}
+                if options.stream is None:
+                    result["us_per_row"] = measure(config, options, Path(scratch))
+                else:
+                    # A peak never sinks, so each has a process of its own.
+                    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+                        result["peak_mib"] = process.submit(memory, config, options.stream).result()
+                results.append(result)
     report = {**circumstances(options), "results": results}
     console = Console(width=None if sys.stdout.isatty() else 200)
-    console.print(table_of(results))
+    console.print(table_of(results) if options.stream is None else memory_table(results))
     console.print_json(json.dumps(report))
     if options.json is not None:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
