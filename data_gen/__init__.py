@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from data_gen.sql import write_sql as write_sql
     from data_gen.store.dataset import read_dataset as read_dataset
     from data_gen.store.dataset import write_dataset as write_dataset
+    from data_gen.store.stream import stream as stream
+    from data_gen.store.stream import stream_records as stream_records
     from data_gen.text import Span as Span
     from data_gen.text import Text as Text
     from data_gen.vocabulary.lexicon import LEXICONS as LEXICONS
@@ -50,6 +52,7 @@ __all__ = lazy_exports(
         "pairs.counterfactual": ["CounterfactualPair", "counterfactuals", "make_pair"],
         "run.database": ["Database", "run_sql"],
         "store.dataset": ["read_dataset", "write_dataset"],
+        "store.stream": ["stream", "stream_records"],
         "pairs.edits": ["EDITS"],
         "say.english": ["write_english"],
         "say.style": ["Style"],

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import chain
-from random import Random
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,11 +28,6 @@ def stable_hash(*parts: str | int) -> int:
 def name_hash(name: str) -> int:
     """The stable hash of a name of a table or column."""
     return stable_hash("name", name)
-
-
-def stable_rng(*parts: str | int) -> Random:
-    """A generator of its own for the thing that the parts name, so that no draw depends on another thing."""
-    return Random(stable_hash(*parts))
 
 
 def mix(number: int) -> int:

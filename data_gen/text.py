@@ -1,4 +1,35 @@
-"""(piece, role) pairs -> a string in which every character knows its role."""
+"""(piece, role) pairs -> a string in which every character knows its role.
+
+A role is a dotted name; a text knows where each begins and ends:
+
+>>> text = Text.of([("SELECT", "sql.select.keyword"), (" price", "sql.select.0.column")])
+>>> text.string
+'SELECT price'
+>>> text.spans[1]
+Span(start=6, end=12, role='sql.select.0.column')
+
+What is said in many rows is prepared once as a fragment: its pieces in one string with `BREAK` between them, and one
+character (a mark) per piece that stands for its role. A fragment is then two appends, however many pieces it has:
+
+>>> fragment, roles = f" FROM{BREAK} orders", marks("sql.from.keyword", "sql.table")
+>>> len(roles)
+2
+>>> pieces = Pieces()
+>>> pieces.add("SELECT", "sql.select.keyword")
+>>> pieces.add(" price", "sql.select.0.column")
+>>> pieces.strings.append(fragment)
+>>> pieces.roles.append(roles)
+>>> pieces.string()
+'SELECT price FROM orders'
+>>> pieces.text().pieces()[2:]
+[(' FROM', 'sql.from.keyword'), (' orders', 'sql.table')]
+
+`Prepared` remembers a fragment, or its marks, per key:
+
+>>> column = Prepared(lambda index: marks(f"sql.select.{index}.column"))
+>>> MARKS.roles[ord(column[0])]
+'sql.select.0.column'
+"""
 
 from __future__ import annotations
 
@@ -71,16 +102,6 @@ class Text(Struct, frozen=True):
     def pieces(self) -> list[tuple[str, str]]:
         """The (piece, role) pairs this text was built from; `Text.of` puts them together again."""
         return [(self.string[start:end], role) for start, end, role in self.spans]
-
-    def role_at(self, char: int) -> str:
-        """The role of the character at index `char`.
-
-        Raises:
-            IndexError: there is no such character.
-        """
-        if not 0 <= char < len(self.string):
-            raise IndexError(f"character {char} of a text of {len(self.string)}")
-        return self.spans[bisect_right(self.spans, char, key=lambda span: span.start) - 1].role
 
     def role_of(self, start: int, end: int) -> str:
         """The role of the characters `start` to `end`: that of the span which holds most of them.

@@ -15,7 +15,7 @@ from data_gen.example import make_example, make_examples
 from data_gen.store.columns import COLUMNS as COLUMNS
 from data_gen.store.columns import example_table
 from data_gen.store.job import Job, Part, Record
-from data_gen.store.shards import Engine, Report, in_turn, read_header, read_shards, write_job
+from data_gen.store.shards import Engine, Report, in_turn, read_shards, write_job
 from data_gen.store.tables import rows_table
 
 if TYPE_CHECKING:
@@ -194,15 +194,3 @@ def read_dataset(directory: Path | str, columns: Sequence[str] | None = None) ->
     """
     tables = read_shards(directory, columns)
     return (row for table in tables for row in table.to_pylist())
-
-
-def read_config(directory: Path | str) -> DataConfig:
-    """The config that a finished dataset was written from.
-
-    Raises:
-        InputError: as `read_dataset`.
-    """
-    header = read_header(directory)
-    if not isinstance(header.get("config"), dict):
-        raise InputError(f"`{directory}/config.json` has no `config`", hint="write the dataset again")
-    return DataConfig.from_dict(header["config"])

@@ -1,6 +1,6 @@
 """Config -> rows one after the other, as many as are wanted, in constant memory.
 
-For a `torch.utils.data.IterableDataset`, worker i of n takes every n-th row:
+For a `torch.utils.data.IterableDataset`, worker i of n takes every n-th row (after `import data_gen`):
 
     def __iter__(self):
         worker = torch.utils.data.get_worker_info()

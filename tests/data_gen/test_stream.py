@@ -7,6 +7,7 @@ from itertools import islice
 
 import pytest
 
+import data_gen
 from data_gen.config import DataConfig
 from data_gen.errors import InputError
 from data_gen.example import make_example
@@ -14,6 +15,10 @@ from data_gen.store.dataset import read_dataset, write_dataset
 from data_gen.store.stream import stream, stream_records
 
 CONFIG = DataConfig(command_sets=("cs1", "cs3", "cs5"), variant="syn", seed=5)
+
+
+def test_the_streams_are_names_of_the_package():
+    assert (data_gen.stream, data_gen.stream_records) == (stream, stream_records)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,10 @@
 """(piece, role) pairs -> text: the laws of spans, of a token's role, and of fragments."""
 
+import doctest
+
 import pytest
 
+from data_gen import text as text_module
 from data_gen.text import BREAK, MARKS, Pieces, Prepared, Span, Text, marks, role
 
 PIECES = [("SELECT", "keyword"), (" price", "column"), (",", "separator"), (" name", "column")]
@@ -23,16 +26,6 @@ def test_join_concatenates_strings_and_shifts_spans():
     text = Text.join([Text.of(PIECES), Text.of([(" FROM", "keyword")])])
     assert text.string == "SELECT price, name FROM"
     assert text.spans[-1] == Span(18, 23, "keyword")
-
-
-def test_every_character_has_the_role_of_its_span():
-    text = Text.of(PIECES)
-    roles = [text.role_at(char) for char in range(len(text.string))]
-    assert roles == [role for piece, role in PIECES for _ in piece]
-    with pytest.raises(IndexError):
-        text.role_at(len(text.string))
-    with pytest.raises(IndexError):
-        text.role_at(-1)
 
 
 @pytest.mark.parametrize(
@@ -74,11 +67,16 @@ def test_white_space_at_the_ends_of_a_token_counts_for_no_role():
     assert text.role_of(1, 3) == "y"
 
 
-def test_the_role_of_one_character_is_its_own():
+def test_the_role_of_one_character_is_that_of_its_span():
     text = Text.of(PIECES)
-    assert [text.role_of(i, i + 1) for i in range(len(text.string))] == [
-        text.role_at(i) for i in range(len(text.string))
-    ]
+    roles = [text.role_of(char, char + 1) for char in range(len(text.string))]
+    assert roles == [role for piece, role in PIECES for _ in piece]
+
+
+def test_the_worked_example_of_the_module_is_what_the_code_gives():
+    found = doctest.testmod(text_module)
+    assert found.attempted > 10
+    assert found.failed == 0
 
 
 @pytest.mark.parametrize(("start", "end"), [(-1, 2), (3, 3), (4, 3), (0, 19)])

@@ -66,7 +66,10 @@ def test_no_built_in_token_lies_in_two_spans(full_tokenizer: Tokenizer, variant:
         for role, (start, end) in zip(tokens.roles[0], encoding.offsets, strict=False):
             piece = text.string[start:end]
             start += len(piece) - len(piece.lstrip()) if piece.strip() else 0
-            assert {text.role_at(char) for char in range(start, end)} == {role}, (piece, text.string)
+            assert {text.role_of(char, char + 1) for char in range(start, end)} == {role}, (
+                piece,
+                text.string,
+            )
 
 
 def test_the_answer_starts_at_select(tokenizer: Tokenizer, examples: list[Example]) -> None:
@@ -208,7 +211,7 @@ def fast_tokenizers(full_tokenizer: Tokenizer) -> dict[str, PreTrainedTokenizerF
 def test_every_character_that_came_from_the_query_has_its_role() -> None:
     for example in make_examples(ROWS, 0, 200):
         for start, end, role in slots(example):
-            assert {example.text.role_at(char) for char in range(start, end)} == {role}
+            assert {example.text.role_of(char, char + 1) for char in range(start, end)} == {role}
 
 
 @pytest.mark.parametrize("name", ["built-in", "byte-level BPE", "WordPiece", "Unigram"])
