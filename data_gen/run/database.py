@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from data_gen.run.sqlite import MAX_RESULT_ROWS, SECONDS, Result, Row, open_tables, run_statement
 from data_gen.schema import Schema
 from data_gen.sql import write_value
+
+INDEX = "by_group"
+"""The name of a database's index."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,11 @@ def run_sql(
         connection.close()
 
 
-def same_rows(right: tuple[Row, ...], given: tuple[Row, ...], *, ordered: bool) -> bool:
-    """Whether two results are equal: as lists where the query sorts, as multisets elsewhere."""
-    return right == given if ordered else Counter(right) == Counter(given)
+def same_rows(right: Sequence[Row], given: Sequence[Row], *, ordered: bool) -> bool:
+    """Whether two results are equal: as lists where the query sorts, as multisets elsewhere.
+
+    Both are lists, or both tuples.
+    """
+    if right == given:
+        return True
+    return not ordered and len(right) == len(given) and Counter(right) == Counter(given)

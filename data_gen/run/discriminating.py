@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -12,7 +15,8 @@ from data_gen.query import OrderBy, Query, SelectItem
 from data_gen.run.database import Database, same_rows
 from data_gen.run.filling import Plan
 from data_gen.run.mutations import Mutant, mutants
-from data_gen.run.sqlite import Row, open_tables
+from data_gen.run.scratch import Scratch
+from data_gen.run.sqlite import Row
 from data_gen.sql import sql_string
 
 DATABASES = 3
@@ -39,52 +43,113 @@ def databases(query: Query) -> tuple[Database, ...]:
 
 
 def find_evidence(query: Query) -> Evidence:
-    """Draw fills one after the other, as long as some mistake shows on none of them.
+    """Search to the end."""
+    search = Search(query)
+    try:
+        kept = tuple([found.database for found in search])
+        return Evidence(kept, tuple([mistake.mutant for mistake in search.hidden]), search.is_settled)
+    finally:
+        search.close()
 
-    Those whose sort keys leave a tie open between different rows are dropped, so that every engine gives one
-    answer.
+
+class Found(NamedTuple):
+    """A database of the query, with the right rows."""
+
+    database: Database
+    right: list[Row]
+
+
+class Search:
+    """The databases of a query one after the other, searched for only as far as they are asked for.
+
+    Fills are drawn as long as some mistake shows on none of them. The first is kept, then each that shows a
+    mistake that none before it shows, or any once all show. Fills whose sort keys leave a tie open between
+    different rows are passed over, so that every engine gives one answer. Use it in the thread that made it.
     """
-    plan = Plan(query)
-    gold, ordered = sql_string(query), bool(query.order_by)
-    probe = _probe(query)
-    wrong = [(mutant, sql_string(mutant.query)) for mutant in mutants(query)]
-    hidden = set(range(len(wrong)))
-    candidates: list[tuple[Database, set[int]]] = []
-    unsettled: list[Database] = []
-    for number in range(CANDIDATES):
-        database = plan.fill(number)
-        connection = open_tables(database.schema, database.rows, database.index, guarded=False)
-        try:
-            right = tuple(connection.execute(gold).fetchall())
-            if probe is not None and not probe.is_settled(connection, right):
-                unsettled.append(database)
+
+    def __init__(self, query: Query) -> None:
+        self._query, self._plan, self._scratch = query, Plan(query), Scratch(query.schema)
+        self._gold, self._probe, self._ordered = sql_string(query), _probe(query), bool(query.order_by)
+        self._number = self._kept = 0
+        self.is_settled = True
+        """Whether enough fills leave no tie open."""
+        self._unmarked: Found | None = None
+        self._idle: list[Found] = []
+        """Fills that show nothing new."""
+        self._unsettled: list[Found] = []
+
+    @cached_property
+    def hidden(self) -> list[_Mistake]:
+        """The mistakes that show on none of the databases so far."""
+        return [_Mistake(mutant) for mutant in mutants(self._query)]
+
+    def __iter__(self) -> Iterator[Found]:
+        return self
+
+    def __next__(self) -> Found:
+        if self._unmarked is not None:
+            self._mark(self._unmarked)
+            self._unmarked = None
+        while self._number < CANDIDATES and (self._kept < DATABASES or self.hidden):
+            found = self._draw()
+            if found is None:
                 continue
-            shown = {i for i, (_, sql) in enumerate(wrong) if not _same(connection, sql, right, ordered)}
-        finally:
-            connection.close()
-        candidates.append((database, shown))
-        hidden -= shown
-        if not hidden and len(candidates) >= DATABASES:
-            break
-    kept = _cover(candidates)
-    return Evidence(
-        databases=(*kept, *unsettled[: DATABASES - len(kept)]) if len(kept) < DATABASES else kept,
-        hidden=tuple(wrong[i][0] for i in sorted(hidden)),
-        is_settled=len(kept) >= DATABASES,
-    )
+            if not self._kept:
+                # Most wrong answers fail on it, and nobody has to know what else it shows.
+                self._unmarked = found
+            elif not self._mark(found):
+                self._idle.append(found)
+                continue
+            self._kept += 1
+            return found
+        # Too few: what is left has to do.
+        spare = self._idle or self._unsettled
+        if self._kept >= DATABASES or not spare:
+            self.close()
+            raise StopIteration
+        self.is_settled = bool(self._idle)
+        self._kept += 1
+        return spare.pop(0)
+
+    def _draw(self) -> Found | None:
+        """The next fill, unless it leaves a tie open."""
+        database = self._plan.fill(self._number)
+        self._number += 1
+        self._scratch.fill(database)
+        found = Found(database, self._scratch.rows(self._gold))
+        if self._probe is None or self._probe.is_settled(self._scratch, found.right):
+            return found
+        self._unsettled.append(found)
+        return None
+
+    def _mark(self, found: Found) -> bool:
+        """Take the mistakes that show on the last fill off the hidden ones; whether there was one, or none left."""
+        before = self.hidden
+        self.hidden = [one for one in before if not self._shows(one, found.right)]
+        return not before or len(self.hidden) < len(before)
+
+    def _shows(self, mistake: _Mistake, right: list[Row]) -> bool:
+        if right and len(mistake.mutant.query.select) != len(self._query.select):
+            # Its rows have another width.
+            return True
+        try:
+            rows = self._scratch.rows(mistake.sql)
+        except sqlite3.Error:
+            return True
+        return not same_rows(right, rows, ordered=self._ordered)
+
+    def close(self) -> None:
+        """Free its memory."""
+        self._scratch.close()
 
 
-def _cover(candidates: list[tuple[Database, set[int]]]) -> tuple[Database, ...]:
-    """`DATABASES` candidates, or as many as it takes to show every mistake that any of them shows."""
-    kept: list[Database] = []
-    rest = list(candidates)
-    open_ = set().union(*[shown for _, shown in rest]) if rest else set()
-    while rest and (open_ or len(kept) < DATABASES):
-        best = max(rest, key=lambda one: len(one[1] & open_))
-        rest.remove(best)
-        kept.append(best[0])
-        open_ -= best[1]
-    return tuple(kept)
+@dataclass
+class _Mistake:
+    mutant: Mutant
+
+    @cached_property
+    def sql(self) -> str:
+        return sql_string(self.mutant.query)
 
 
 @dataclass(frozen=True)
@@ -96,8 +161,8 @@ class _Probe:
     """How many of its columns are the answer's; the others are sort keys. 0: the rows have to be the answer's."""
     keys: tuple[int, ...] = ()
 
-    def is_settled(self, connection: sqlite3.Connection, right: tuple[Row, ...]) -> bool:
-        rows = connection.execute(self.sql).fetchall()
+    def is_settled(self, scratch: Scratch, right: list[Row]) -> bool:
+        rows = scratch.rows(self.sql)
         if not self.outputs:
             return Counter(rows) == Counter(right)
         answer_of: dict[Row, Row] = {}
@@ -136,11 +201,3 @@ def _is_key(item: SelectItem, key: OrderBy) -> bool:
     if item.alias is not None:
         return item.alias == key.column
     return (item.column, item.table) == (key.column, key.table)
-
-
-def _same(connection: sqlite3.Connection, sql: str, right: tuple[Row, ...], ordered: bool) -> bool:
-    try:
-        rows = tuple(connection.execute(sql).fetchall())
-    except sqlite3.Error:
-        return False
-    return same_rows(right, rows, ordered=ordered)

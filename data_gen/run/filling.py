@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from random import Random
+from typing import NamedTuple
 
 from data_gen.query import Condition, Query, Select, Value
-from data_gen.run.database import Database
+from data_gen.run.database import INDEX, Database
 from data_gen.run.sqlite import Row
-from data_gen.run.values import Cell, Pool, make_pool
+from data_gen.run.values import Cell, Pool, make_pool, rare_values
 from data_gen.schema import Column, Table
 from data_gen.seeding import stable_hash
 from data_gen.vocabulary.lexicon import LEXICONS
@@ -18,8 +19,10 @@ INNER_MISSING = 0.75
 """Share of rows outside the filter of a scalar subquery, so that few rows set the mark and others pass it."""
 REPEATED = 0.7
 """Share of tables with a row that occurs twice."""
-OTHERS, WIDE_OTHERS = 12, 96
+OTHERS, WIDE_OTHERS = 12, 64
 """Values of a column besides those at literals; more where no value may repeat."""
+EARLY = 4
+"""Values at the head of a pool, those at literals, that half of all cells take."""
 CALM_FROM = 24
 """Candidates from this number on are made to settle the order of groups, whatever mistakes they show."""
 SIZES = (1.0, 1.0, 2.0, 0.5, 1.0, 3.0, 1.0)
@@ -74,6 +77,10 @@ class Plan:
         last = set(self.keys[-1:]) if query.group_by else set()
         self.last_aggregate = {item.column for item in query.select if item.alias in last}
         self.links = dict(self._links())
+        self.bound = (
+            self.conditions.keys() | self.wide | self.shown | self.nullable | self.inner | self.last_aggregate
+        )
+        """Columns whose value in a row depends on what the row has to do."""
 
     def _narrow(self) -> set[str]:
         """Columns in which few values repeat often."""
@@ -152,8 +159,22 @@ class Plan:
                 keys = [f"{name} {direction}" for name in names] + [
                     name for name in columns if name not in names
                 ]
-                return f"CREATE INDEX by_group ON {table.name} ({', '.join(keys)})"
+                return f"CREATE INDEX {INDEX} ON {table.name} ({', '.join(keys)})"
         return None
+
+
+class _Aim(NamedTuple):
+    """What one row is to show."""
+
+    missed: frozenset[str] = frozenset()
+    """Columns whose conditions it misses."""
+    fails: bool = False
+    """Whether it misses one condition and passes the others."""
+    at_random: bool = False
+    """Whether any column may miss."""
+
+
+_PASSING = _Aim()
 
 
 class _Filling:
@@ -174,8 +195,9 @@ class _Filling:
         self.table = table
         self.count = int(self.size * (rng.randint(5, 7) if is_small else rng.randint(9, 13)))
         self.places = {column.name: place for place, column in enumerate(table.columns)}
-        self.pools = {column.name: self._pool(column) for column in table.columns}
-        made = [self._row(passing=number < 3) for number in range(self.count)]
+        self.groups = [group for group in plan.groups if any(c.column in self.places for c in group)]
+        self.pools = {column.name: self._pool(column) for column in table.columns if not self._is_key(column)}
+        made = self._rows([self._aim(passing=number < 3) for number in range(self.count)])
         own_keys = [key for key in plan.keys if key in self.places]
         if own_keys and not plan.query.group_by:
             made += self._ties(made, own_keys)
@@ -187,55 +209,75 @@ class _Filling:
         if "id" in self.places:
             for row, number in zip(made, rng.sample(range(1, len(made) + 1), len(made)), strict=True):
                 row[self.places["id"]] = number
-        self.rows[table.name] = tuple(tuple(row) for row in made)
+        self.rows[table.name] = tuple([tuple(row) for row in made])
+
+    def _is_key(self, column: Column) -> bool:
+        return column.name == "id" or column.name in self.plan.links or column.references is not None
 
     def _pool(self, column: Column) -> Pool:
         plan, rng, name = self.plan, self.rng, column.name
         conditions = plan.conditions.get(name, [])
         others = WIDE_OTHERS if name in self.wide else OTHERS
         pool = make_pool(rng, column, conditions, plan.near.get(name, ()), plan.words, others)
-        if name in self.wide or rng.random() > (0.85 if name in plan.narrow else 0.4):
-            return pool
-        # Few enough groups to have several rows each, and more of them than LIMIT lets through.
-        several, limit = len(plan.query.group_by) > 1, plan.query.limit
-        size = 2 if len(plan.query.group_by) > 2 else rng.choice((2, 2, 3, 4))
-        size += 1 if several and limit else limit or 0
-        return pool._replace(good=pool.good[:size], bad=pool.bad[: size + 1])
+        rare = rare_values(pool.good, conditions) if name in self.shown else []
+        if name not in self.wide and rng.random() <= (0.85 if name in plan.narrow else 0.4):
+            # Few enough groups to have several rows each, and more of them than LIMIT lets through.
+            several, limit = len(plan.query.group_by) > 1, plan.query.limit
+            size = 2 if len(plan.query.group_by) > 2 else rng.choice((2, 2, 3, 4))
+            size += 1 if several and limit else limit or 0
+            pool = Pool(pool.good[:size], pool.bad[: size + 1])
+        return pool._replace(rare=tuple(rare))
 
-    def _row(self, *, passing: bool) -> list[Cell]:
-        """A row that passes every condition, or (not `passing`) perhaps misses one, or is random."""
+    def _aim(self, *, passing: bool) -> _Aim:
+        """To pass every condition, or (not `passing`) perhaps to miss one, or to be random."""
         plan, rng = self.plan, self.rng
+        if not plan.groups:
+            return _PASSING
         chance = 0.0 if passing else rng.random()
         missed: set[str] = set()
         for group in plan.groups:
             if len(group) > 1 and (passing or rng.random() < 0.8):
                 # One operand of an OR alone decides.
                 missed |= {condition.column for condition in group} - {rng.choice(group).column}
-        groups = [group for group in plan.groups if any(c.column in self.places for c in group)]
-        fails = bool(groups) and PASSING < chance < PASSING + MISSING
+        fails = bool(self.groups) and PASSING < chance < PASSING + MISSING
         if fails:
-            missed |= {condition.column for condition in rng.choice(groups)}
+            missed |= {condition.column for condition in rng.choice(self.groups)}
         at_random = chance > PASSING + MISSING or plan.query.compound is not None
-        return [self._cell(column, missed, fails, at_random) for column in self.table.columns]
+        return _Aim(frozenset(missed), fails, at_random)
 
-    def _cell(self, column: Column, missed: set[str], fails: bool, at_random: bool) -> Cell:
-        plan, rng, name = self.plan, self.rng, column.name
+    def _rows(self, aims: list[_Aim]) -> list[list[Cell]]:
+        columns = [self._cells(column, aims) for column in self.table.columns]
+        return [list(row) for row in zip(*columns, strict=True)]
+
+    def _cells(self, column: Column, aims: list[_Aim]) -> list[Cell]:
+        """The values of one column in rows with these aims."""
+        name = column.name
         if name == "id":
-            return 0
-        if name in plan.links or column.references is not None:
-            return self._reference(column)
+            return [0] * len(aims)
+        if self._is_key(column):
+            return [self._reference(column) for _ in aims]
         pool = self.pools[name]
-        if name in self.shown and name not in missed and (fails or self._is_rare()):
+        if name in self.plan.bound:
+            return [self._cell(name, pool, aim) for aim in aims]
+        # Half of them among the first, as in `_cell`.
+        random, values = self.rng.random, pool.good
+        values = values[:EARLY] * (len(values) // EARLY) + values
+        size = len(values)
+        return [values[int(random() * size)] for _ in aims]
+
+    def _cell(self, name: str, pool: Pool, aim: _Aim) -> Cell:
+        random, plan = self.rng.random, self.plan
+        if name in self.shown and name not in aim.missed and (aim.fails or self._is_rare()):
             # A row that is left out shows best where it would be the largest, the smallest, or new.
-            return rng.choice(pool.rare)
-        is_bad = name in missed or (at_random and rng.random() < 0.5)
+            return self.rng.choice(pool.rare)
+        is_bad = name in aim.missed or (aim.at_random and random() < 0.5)
         if name in plan.inner:
-            is_bad = rng.random() < INNER_MISSING
-        if name in plan.nullable and rng.random() < NULLS:
+            is_bad = random() < INNER_MISSING
+        if name in plan.nullable and random() < NULLS:
             return None
         values = pool.bad if is_bad else pool.good
         # The first values are those at the literals.
-        place = rng.randrange(len(values) if rng.random() < 0.5 else min(4, len(values)))
+        place = int(random() * (len(values) if random() < 0.5 else min(EARLY, len(values))))
         # In a wide column no value comes twice.
         return values.pop(place) if name in self.wide and len(values) > 1 else values[place]
 
@@ -263,7 +305,7 @@ class _Filling:
         new: list[list[Cell]] = []
         for length in range(1, len(keys)):
             base = self.rng.choice(made[:3] + new[-1:])
-            row = self._row(passing=True)
+            (row,) = self._rows([self._aim(passing=True)])
             for place in (*[places[key] for key in keys[:length]], *tested, *links):
                 row[place] = base[place]
             new.append(row)

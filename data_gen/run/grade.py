@@ -5,15 +5,16 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from data_gen.example import Example
 from data_gen.query import SKILLS, CommandSet, Query, command_set
 from data_gen.read.canonical import clause_values
 from data_gen.read.parse import SqlError, read_sql, to_query
 from data_gen.run.database import open_database, same_rows
-from data_gen.run.discriminating import databases
+from data_gen.run.discriminating import Search
 from data_gen.run.sqlite import Result, Row, run_statement
 from data_gen.sql import sql_string
 
@@ -66,21 +67,32 @@ def grade(example: Example, sql: str) -> Grade:
 
 
 class Grader:
-    """The databases of one query with its right rows, ready for answers; use it in the thread that made it."""
+    """The databases of one query with its right rows, ready for answers; use it in the thread that made it.
+
+    They are searched for and opened as answers need them: the gold SQL needs none, and a wrong answer none
+    behind the first that refuses it.
+    """
 
     def __init__(self, query: Query) -> None:
         self.query = query
         self.gold = sql_string(query)
         self.ordered = bool(query.order_by)
         self.clauses = clauses_of(command_set(query.command_set))
-        self.values = clause_values(read_sql(self.gold), query.schema)
-        self.right: list[tuple[sqlite3.Connection, tuple[Row, ...]]] = []
-        for database in databases(query):
-            connection = open_database(database)
-            result = run_statement(connection, self.gold)
-            if result.error is not None:
-                raise AssertionError(f"gold SQL does not run: {result.error}: {self.gold}")
-            self.right.append((connection, result.rows))
+        self._opened: list[tuple[sqlite3.Connection, tuple[Row, ...]]] = []
+
+    @cached_property
+    def _search(self) -> Search:
+        return Search(self.query)
+
+    @cached_property
+    def _values(self) -> dict[str, object]:
+        return clause_values(read_sql(self.gold), self.query.schema)
+
+    def _databases(self) -> Iterator[tuple[sqlite3.Connection, tuple[Row, ...]]]:
+        yield from self._opened
+        for found in self._search:
+            self._opened.append((open_database(found.database), tuple(found.right)))
+            yield self._opened[-1]
 
     def grade(self, sql: str) -> Grade:
         """The grade of one answer."""
@@ -96,7 +108,7 @@ class Grader:
             reading = read_sql(answer)
             outside = reading.outside
             values = clause_values(reading, self.query.schema)
-            tree = error is None and outside is None and values == self.values
+            tree = error is None and outside is None and values == self._values
             tree = tree and same
             if '"' in answer and not tree and outside is None:
                 # SQLite takes an unknown name in double quotes for a text, and says nothing.
@@ -114,15 +126,15 @@ class Grader:
 
     def _clauses(self, values: dict[str, object]) -> dict[str, bool]:
         """Clause by clause; one that the command set does not have is there only where the answer has it."""
-        verdicts = {name: name in values and values[name] == self.values[name] for name in self.clauses}
+        verdicts = {name: name in values and values[name] == self._values[name] for name in self.clauses}
         verdicts.update(
-            {name: False for name in values.keys() - verdicts if values[name] != self.values[name]}
+            {name: False for name in values.keys() - verdicts if values[name] != self._values[name]}
         )
         return verdicts
 
     def _execute(self, answer: str) -> tuple[bool, str | None]:
         """Whether `answer` gives the right rows on every database, and the reason if it does not run."""
-        for connection, right in self.right:
+        for connection, right in self._databases():
             given: Result = run_statement(connection, answer)
             if given.error is not None:
                 return False, given.error
@@ -132,8 +144,10 @@ class Grader:
 
     def close(self) -> None:
         """Free the databases."""
-        for connection, _ in self.right:
+        for connection, _ in self._opened:
             connection.close()
+        if "_search" in self.__dict__:
+            self._search.close()
 
 
 def clauses_of(skills: CommandSet) -> tuple[str, ...]:

@@ -45,10 +45,7 @@ def mutants(query: Query) -> list[Mutant]:
 
     Mistakes that leave the meaning as it is are not among them: an OR's operands in another order, say.
     """
-    found = [
-        Mutant(mistake, _rebuild(query, select))
-        for mistake, select in _of_select(query, query, is_outer=True)
-    ]
+    found = [Mutant(mistake, changed) for mistake, changed in _of_select(query, query, is_outer=True)]
     if query.cte is not None:
         for mistake, select in _of_select(query, query.cte.select, is_outer=False):
             changed = replace(query, cte=replace(query.cte, select=select))
@@ -56,12 +53,6 @@ def mutants(query: Query) -> list[Mutant]:
     if query.compound is not None:
         found += _of_compound(query, query.compound)
     return found
-
-
-def _rebuild(query: Query, select: Select) -> Query:
-    # Mistakes are made on `Select` and `Query` alike; a query's stay queries.
-    assert isinstance(select, Query)
-    return select
 
 
 def flipped(direction: Direction) -> Direction:
@@ -92,11 +83,7 @@ def _of_select(query: Query, select: S, *, is_outer: bool) -> Iterator[tuple[str
         yield from _of_keys(query, select)
     yield from _of_joins(query, select)
     yield from _of_where(query, select)
-    for index, condition in enumerate(select.having):
-        yield "drop HAVING", replace(select, having=_without(select.having, index))
-        for mistake, changed in _of_condition(query, condition):
-            name = "HAVING off by one" if mistake == "change a literal" else f"HAVING: {mistake}"
-            yield name, replace(select, having=_with(select.having, index, changed))
+    yield from _of_having(query, select)
     if select.distinct:
         yield "drop DISTINCT", replace(select, distinct=False)
     elif is_outer and not select.group_by and query.compound is None and _may_repeat(select):
@@ -105,6 +92,28 @@ def _of_select(query: Query, select: S, *, is_outer: bool) -> Iterator[tuple[str
         yield "drop LIMIT", replace(select, limit=None)
         yield "LIMIT off by one", replace(select, limit=select.limit + 1)
         yield "LIMIT off by one", replace(select, limit=select.limit - 1)
+
+
+def _of_having(query: Query, select: S) -> Iterator[tuple[str, S]]:
+    for index, condition in enumerate(select.having):
+        yield "drop HAVING", replace(select, having=_without(select.having, index))
+        changes = (*_of_condition(query, condition), *_of_measure(query, select, condition))
+        for mistake, changed in changes:
+            name = "HAVING off by one" if mistake == "change a literal" else f"HAVING: {mistake}"
+            yield name, replace(select, having=_with(select.having, index, changed))
+
+
+def _of_measure(query: Query, select: Select, condition: Condition) -> Iterator[tuple[str, Condition]]:
+    """HAVING on another aggregate, or on the same one of another column."""
+    if condition.column == "*":
+        return
+    kind = _kind(query, condition.column)
+    for function in SUITING[kind]:
+        if function != condition.aggregate:
+            yield "swap an aggregate", replace(condition, aggregate=function)
+    for column, table in _columns(query, select):
+        if column.kind == kind and column.name != condition.column:
+            yield "another column", replace(condition, column=column.name, table=table)
 
 
 def _may_repeat(select: Select) -> bool:
@@ -322,13 +331,24 @@ _NEIGHBOURS: dict[Comparison, tuple[Comparison, ...]] = {
     "<": ("<=", ">"),
     "<=": ("<", ">="),
 }
+"""Comparisons that mean something else whatever is on the right; nothing exceeds the largest of all, for one."""
+
+
+def _other_comparisons(operator: Comparison, condition: Condition) -> tuple[Comparison, ...]:
+    value = condition.values[0] if condition.values else None
+    if isinstance(value, bool):
+        return ("<>",) if operator == "=" else ("=",)
+    if value is None or (isinstance(value, str) and not value[:1].isdigit()):
+        return _NEIGHBOURS[operator]
+    # No count is below one, so that `<> 1` may be `> 1`.
+    counts = condition.aggregate == "COUNT"
+    return tuple([one for one in COMPARISONS if one != operator and not (counts and one == "<>")])
 
 
 def _of_condition(query: Query, condition: Condition) -> Iterator[tuple[str, Condition]]:
     operator, values = condition.operator, condition.values
     if operator in COMPARISONS:
-        is_boolean = bool(values) and isinstance(values[0], bool)
-        for other in ("<>",) if is_boolean else _NEIGHBOURS[operator]:
+        for other in _other_comparisons(operator, condition):
             yield "change an operator", replace(condition, operator=other)
     else:
         yield "change an operator", replace(condition, negated=not condition.negated)

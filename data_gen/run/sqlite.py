@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from data_gen.read.parse import MAX_CHARS
-from data_gen.schema import Schema
+from data_gen.schema import Schema, Table
 
 Value = bool | int | float | str | None
 Row = tuple[Value, ...]
@@ -67,30 +67,34 @@ class Result(NamedTuple):
 
 
 def open_tables(
-    schema: Schema, rows: Sequence[Sequence[Row]], index: str | None = None, *, guarded: bool = True
+    schema: Schema, rows: Sequence[Sequence[Row]], index: str | None = None
 ) -> sqlite3.Connection:
-    """An in-memory database with these tables and rows, which from then on can only be read.
-
-    `guarded=False` is for our own SQL, and takes less time.
-    """
+    """An in-memory database with these tables and rows, which from then on can only be read."""
     connection = sqlite3.connect(":memory:", isolation_level=None, cached_statements=0)
+    connection.execute("BEGIN")
     for table, records in zip(schema.tables, rows, strict=True):
-        columns = ", ".join([f"{column.name} {column.type}" for column in table.columns])
-        marks = ", ".join("?" * len(table.columns))
-        connection.execute("BEGIN")
-        connection.execute(f"CREATE TABLE {table.name} ({columns})")
-        connection.executemany(f"INSERT INTO {table.name} VALUES ({marks})", records)
-        connection.execute("COMMIT")
+        connection.execute(create_statement(table))
+        connection.executemany(insert_statement(table), records)
     if index is not None:
         connection.execute(index)
-    if not guarded:
-        return connection
+    connection.execute("COMMIT")
     # The authorizer alone refuses every write; this would still hold if it ever let one through.
     connection.execute("PRAGMA query_only = ON")
     for limit, value in _LIMITS.items():
         connection.setlimit(limit, value)
-    connection.set_authorizer(_authorizer(frozenset(table.name.lower() for table in schema.tables)))
+    connection.set_authorizer(_authorizer(frozenset([table.name.lower() for table in schema.tables])))
     return connection
+
+
+def create_statement(table: Table) -> str:
+    """CREATE TABLE without keys, which say nothing about rows."""
+    columns = ", ".join([f"{column.name} {column.type}" for column in table.columns])
+    return f"CREATE TABLE {table.name} ({columns})"
+
+
+def insert_statement(table: Table) -> str:
+    """INSERT with a mark for each value of a row."""
+    return f"INSERT INTO {table.name} VALUES ({', '.join('?' * len(table.columns))})"
 
 
 def _authorizer(

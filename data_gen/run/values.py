@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
+from functools import lru_cache
 from random import Random
 from typing import NamedTuple
 
 from data_gen.query import Condition, Value
-from data_gen.schema import WHOLE, Column
+from data_gen.schema import WHOLE, Column, Kind
 
 Cell = Value | None
+
+STEPS = 120
+"""Different values that a column without literals can have: the whole numbers from -10 to 109, for one."""
+_STEPS = Random(0).sample(range(-STEPS // 2, STEPS // 2), STEPS) * 2
+_MIDDLE, _MIDDLE_DAY = 50, date(2012, 1, 1)
 
 _COMPARE: dict[str, Callable[[Value, Value], bool]] = {
     "=": lambda a, b: a == b,
@@ -51,8 +58,8 @@ class Pool(NamedTuple):
 
     good: list[Cell]
     bad: list[Cell]
-    rare: list[Cell]
-    """A value below all good ones and a value above, as far as no condition forbids."""
+    rare: tuple[Cell, ...] = ()
+    """`rare_values`, for columns that show the largest or smallest."""
 
 
 def make_pool(
@@ -60,7 +67,7 @@ def make_pool(
     column: Column,
     conditions: Sequence[Condition],
     near: Sequence[Value],
-    words: Sequence[str],
+    words: tuple[str, ...],
     others: int,
 ) -> Pool:
     """A pool for `column`: values at and next to the literals of its conditions and to `near`, and `others` more.
@@ -68,22 +75,32 @@ def make_pool(
     Conditions with a subquery or another column on the right pass or fail by rows, not by a value, and are to
     be left out. Good values come in an order in which those at a literal are early.
     """
+    if not conditions and not near:
+        anything = _stretch(rng, _fixed(column.kind, column.type in WHOLE, words), others)
+        return Pool(anything, anything)
     literals = [value for condition in conditions for value in condition.values]
     close: list[Cell] = []
-    for value in (*literals, *near):
-        close += _neighbours(value, conditions, words, rng)
+    for literal in (*literals, *near):
+        close += _neighbours(literal, words, rng)
     rng.shuffle(close)
-    random: list[Cell] = [_other(rng, column, literals, words) for _ in range(others)]
     if any(condition.operator == "IS NULL" for condition in conditions):
         close += [None, None]
-    values = list(dict.fromkeys([*close, *random]))
-    good = [value for value in values if all(meets(condition, value) for condition in conditions)]
-    bad = [value for value in values if not all(meets(condition, value) for condition in conditions)]
-    return Pool(good or bad, bad or good, _beyond(good or bad, conditions))
+    values = list(dict.fromkeys([*close, *_others(rng, column, literals, words, others)]))
+    good: list[Cell] = []
+    bad: list[Cell] = []
+    for value in values:
+        is_good = True
+        for condition in conditions:
+            if not meets(condition, value):
+                is_good = False
+                break
+        (good if is_good else bad).append(value)
+    return Pool(good or bad, bad or good)
 
 
-def _beyond(values: list[Cell], conditions: Sequence[Condition]) -> list[Cell]:
-    known: list[Value] = sorted([value for value in values if value is not None])
+def rare_values(good: Sequence[Cell], conditions: Sequence[Condition]) -> list[Cell]:
+    """A value below all good ones and a value above, as far as no condition forbids."""
+    known: list[Value] = sorted([value for value in good if value is not None])
     if not known:
         return [None]
     low, high = known[0], known[-1]
@@ -102,9 +119,7 @@ def _beyond(values: list[Cell], conditions: Sequence[Condition]) -> list[Cell]:
     return [low - 50, high + 50]
 
 
-def _neighbours(
-    value: Value, conditions: Sequence[Condition], words: Sequence[str], rng: Random
-) -> list[Cell]:
+def _neighbours(value: Value, words: tuple[str, ...], rng: Random) -> list[Cell]:
     if isinstance(value, bool):
         return [True, False]
     if isinstance(value, int | float):
@@ -121,21 +136,52 @@ def _neighbours(
         ends = [letters + word, other + letters]
     else:
         at_start = value.endswith("%")
-        ends = [letters + one if at_start else one + letters for one in rng.sample(list(words), 8)]
+        ends = [letters + one if at_start else one + letters for one in rng.sample(words, 8)]
         ends.append(other + letters if at_start else letters + other)
     return [*ends, inside, *[rng.choice(words) for _ in range(4)]]
 
 
-def _other(rng: Random, column: Column, literals: Sequence[Value], words: Sequence[str]) -> Cell:
-    if column.kind == "boolean":
-        return rng.random() < 0.5
-    if column.kind == "text":
-        word = rng.choice(words)
-        return word if rng.random() < 0.3 else word + rng.choice("aeiorstnlm")
+def _others(
+    rng: Random, column: Column, literals: Sequence[Value], words: tuple[str, ...], count: int
+) -> list[Cell]:
+    """`count` different values around the literals, or all that there are."""
+    is_whole = column.type in WHOLE
+    if not literals or column.kind in ("boolean", "text"):
+        return _stretch(rng, _fixed(column.kind, is_whole, words), count)
+    start = int(rng.random() * STEPS)
+    steps = _STEPS[start : start + count]
     if column.kind == "date":
-        base = date.fromisoformat(str(rng.choice(literals))) if literals else date(2012, 1, 1)
-        return (base + timedelta(days=int(rng.uniform(-400, 400)))).isoformat()
-    centre = float(rng.choice(literals)) if literals else 50.0
-    if column.type in WHOLE:
-        return int(centre + rng.uniform(-60, 60))
-    return int(centre + rng.uniform(-60, 60)) + 0.5
+        days = itertools.cycle([date.fromisoformat(str(value)) for value in literals])
+        return [_day(day, step) for step, day in zip(steps, days, strict=False)]
+    part = 0 if is_whole else 0.5
+    centres = itertools.cycle([int(value) + part for value in literals])
+    return [centre + step for step, centre in zip(steps, centres, strict=False)]
+
+
+def _stretch(rng: Random, values: list[Cell], count: int) -> list[Cell]:
+    """`count` values in a row of a list that holds everything twice, so that it has no end."""
+    length = len(values) // 2
+    start = int(rng.random() * length)
+    return values[start : start + min(count, length)]
+
+
+@lru_cache(maxsize=64)
+def _fixed(kind: Kind, is_whole: bool, words: tuple[str, ...]) -> list[Cell]:
+    """What a column without literals may hold, in a random order that never changes, twice over."""
+    values: list[Cell]
+    if kind == "boolean":
+        values = [True, False]
+    elif kind == "text":
+        rng, ends = Random(0), ("", "", "", *"aeiorstnlm")
+        # Words of the lexicon, and words that differ from one by a letter.
+        drawn = [rng.choice(words) + rng.choice(ends) for _ in range(2 * STEPS)]
+        values = list(dict.fromkeys(drawn))[:STEPS]
+    elif kind == "date":
+        values = [_day(_MIDDLE_DAY, step) for step in _STEPS[:STEPS]]
+    else:
+        values = [_MIDDLE + step + (0 if is_whole else 0.5) for step in _STEPS[:STEPS]]
+    return values * 2
+
+
+def _day(day: date, step: int) -> str:
+    return (day + timedelta(days=7 * step)).isoformat()
