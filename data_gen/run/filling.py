@@ -8,7 +8,7 @@ from typing import NamedTuple
 from data_gen.query import Condition, Query, Select, Value
 from data_gen.run.database import INDEX, Database
 from data_gen.run.sqlite import Row
-from data_gen.run.values import Cell, Pool, make_pool, rare_values
+from data_gen.run.values import Cell, Pool, make_pool, meets, near_misses, rare_values
 from data_gen.schema import Column, Table
 from data_gen.seeding import stable_hash
 from data_gen.vocabulary.lexicon import LEXICONS
@@ -34,6 +34,22 @@ NULLS, DANGLING = 0.25, 0.1
 def fill(query: Query, seed: int) -> Database:
     """Candidate number `seed` for the databases of `query`: a pure function of (query, seed)."""
     return Plan(query).fill(seed)
+
+
+class _Aim(NamedTuple):
+    """What one row is to show."""
+
+    missed: frozenset[str] = frozenset()
+    """Columns whose conditions it misses."""
+    stands_out: bool = False
+    """Whether it would be the largest or smallest, or come first, because it misses one condition, or might."""
+    at_random: bool = False
+    """Whether any column may miss."""
+    forced: tuple[str, Cell] | None = None
+    """A column and its value."""
+
+
+_PASSING = _Aim()
 
 
 class Plan:
@@ -77,10 +93,26 @@ class Plan:
         last = set(self.keys[-1:]) if query.group_by else set()
         self.last_aggregate = {item.column for item in query.select if item.alias in last}
         self.links = dict(self._links())
+        self.probes = self._probes()
+        """Rows at the edge of a condition: each has one value at or next to a literal and passes all others."""
         self.bound = (
             self.conditions.keys() | self.wide | self.shown | self.nullable | self.inner | self.last_aggregate
         )
         """Columns whose value in a row depends on what the row has to do."""
+
+    def _probes(self) -> list[_Aim]:
+        found = []
+        for group in self.groups:
+            for condition in group:
+                name = condition.column
+                if name in self.inner or condition.operator == "LIKE":
+                    continue
+                # The other operands of an OR miss.
+                missed = frozenset([other.column for other in group]) - {name}
+                for value in dict.fromkeys(near_misses(condition.values)):
+                    fails = not all(meets(one, value) for one in self.conditions[name])
+                    found.append(_Aim(missed, fails, forced=(name, value)))
+        return found
 
     def _narrow(self) -> set[str]:
         """Columns in which few values repeat often."""
@@ -139,7 +171,7 @@ class Plan:
 
     def fill(self, seed: int) -> Database:
         """Candidate number `seed`."""
-        filling = _Filling(self, Random(self.hash + seed), SIZES[seed % len(SIZES)], calm=seed >= CALM_FROM)
+        filling = _Filling(self, seed)
         parents = set(self.links.values())
         # Parents first, so that a foreign key finds its rows.
         for table in sorted(self.query.schema.tables, key=lambda one: one.name not in parents):
@@ -163,25 +195,12 @@ class Plan:
         return None
 
 
-class _Aim(NamedTuple):
-    """What one row is to show."""
-
-    missed: frozenset[str] = frozenset()
-    """Columns whose conditions it misses."""
-    fails: bool = False
-    """Whether it misses one condition and passes the others."""
-    at_random: bool = False
-    """Whether any column may miss."""
-
-
-_PASSING = _Aim()
-
-
 class _Filling:
     """One candidate in the making: its random numbers, and the rows of the tables that are done."""
 
-    def __init__(self, plan: Plan, rng: Random, size: float, *, calm: bool) -> None:
-        self.plan, self.rng, self.size = plan, rng, size
+    def __init__(self, plan: Plan, seed: int) -> None:
+        self.plan, self.seed, self.rng = plan, seed, Random(plan.hash + seed)
+        self.size, calm = SIZES[seed % len(SIZES)], seed >= CALM_FROM
         # Groups that are sorted by one aggregate alone may tie again and again, until its column repeats nothing.
         self.wide = plan.wide | plan.last_aggregate if calm else plan.wide
         self.shown = plan.shown - plan.last_aggregate if calm else plan.shown
@@ -197,7 +216,10 @@ class _Filling:
         self.places = {column.name: place for place, column in enumerate(table.columns)}
         self.groups = [group for group in plan.groups if any(c.column in self.places for c in group)]
         self.pools = {column.name: self._pool(column) for column in table.columns if not self._is_key(column)}
-        made = self._rows([self._aim(passing=number < 3) for number in range(self.count)])
+        # Before the others, as they take their values out of wide columns.
+        aims = self._some_probes()
+        aims += [self._aim(passing=number < 3) for number in range(self.count - len(aims))]
+        made = self._rows(aims)
         own_keys = [key for key in plan.keys if key in self.places]
         if own_keys and not plan.query.group_by:
             made += self._ties(made, own_keys)
@@ -227,6 +249,20 @@ class _Filling:
             size += 1 if several and limit else limit or 0
             pool = Pool(pool.good[:size], pool.bad[: size + 1])
         return pool._replace(rare=tuple(rare))
+
+    def _some_probes(self) -> list[_Aim]:
+        """As many as half of the rows hold, others in each fill; one that passes stands out too."""
+        probes = [aim for aim in self.plan.probes if aim.forced and aim.forced[0] in self.places]
+        if not probes:
+            return []
+        count = min(len(probes), self.count // 2)
+        start = self.seed * count % len(probes)
+        some = (probes + probes)[start : start + count]
+        passing = [place for place, aim in enumerate(some) if not aim.stands_out]
+        if passing:
+            place = passing[self.seed % len(passing)]
+            some[place] = some[place]._replace(stands_out=True)
+        return some
 
     def _aim(self, *, passing: bool) -> _Aim:
         """To pass every condition, or (not `passing`) perhaps to miss one, or to be random."""
@@ -267,7 +303,13 @@ class _Filling:
 
     def _cell(self, name: str, pool: Pool, aim: _Aim) -> Cell:
         random, plan = self.rng.random, self.plan
-        if name in self.shown and name not in aim.missed and (aim.fails or self._is_rare()):
+        values = pool.good
+        if aim.forced is not None and aim.forced[0] == name:
+            value = aim.forced[1]
+            if name in self.wide and len(values) > 1 and value in values:
+                values.remove(value)
+            return value
+        if name in self.shown and name not in aim.missed and (aim.stands_out or self._is_rare()):
             # A row that is left out shows best where it would be the largest, the smallest, or new.
             return self.rng.choice(pool.rare)
         is_bad = name in aim.missed or (aim.at_random and random() < 0.5)

@@ -119,7 +119,12 @@ def rare_values(good: Sequence[Cell], conditions: Sequence[Condition]) -> list[C
     return [low - 50, high + 50]
 
 
-def _neighbours(value: Value, words: tuple[str, ...], rng: Random) -> list[Cell]:
+def near_misses(literals: Sequence[Value]) -> list[Cell]:
+    """The literals and, for each, what is one more and one less, or a letter longer."""
+    return [value for literal in literals for value in _next_to(literal)]
+
+
+def _next_to(value: Value) -> list[Cell]:
     if isinstance(value, bool):
         return [True, False]
     if isinstance(value, int | float):
@@ -127,9 +132,15 @@ def _neighbours(value: Value, words: tuple[str, ...], rng: Random) -> list[Cell]
     if value[:1].isdigit():
         day = date.fromisoformat(value)
         return [value, *[(day + timedelta(days=step)).isoformat() for step in (1, -1)]]
+    return [value, f"{value}s"]
+
+
+def _neighbours(value: Value, words: tuple[str, ...], rng: Random) -> list[Cell]:
+    if not isinstance(value, str) or value[:1].isdigit():
+        return _next_to(value)
     letters = value.strip("%")
     if letters == value:
-        return [value, f"{value}s", rng.choice(words)]
+        return [*_next_to(value), rng.choice(words)]
     word, other = rng.choice(words), rng.choice(words)
     inside = f"{word[:2]}{letters}{word[2:]}"
     if value.startswith("%") and value.endswith("%"):
