@@ -17,6 +17,8 @@ PASSING, MISSING = 0.6, 0.3
 """Share of rows that pass every condition, and of rows that miss exactly one; the others are random."""
 INNER_MISSING = 0.75
 """Share of rows outside the filter of a scalar subquery, so that few rows set the mark and others pass it."""
+TIED = 0.5
+"""Share of tables with a group that ties with another on the first sort keys."""
 REPEATED = 0.7
 """Share of tables with a row that occurs twice."""
 OTHERS, WIDE_OTHERS = 12, 64
@@ -24,7 +26,8 @@ OTHERS, WIDE_OTHERS = 12, 64
 EARLY = 4
 """Values at the head of a pool, those at literals, that half of all cells take."""
 CALM_FROM = 24
-"""Candidates from this number on are made to settle the order of groups, whatever mistakes they show."""
+"""Candidates from this number on are made to settle the order of groups, whatever mistakes they show; before
+it every other one."""
 SIZES = (1.0, 1.0, 2.0, 0.5, 1.0, 3.0, 1.0)
 """Numbers of rows of the candidates, as multiples of a dozen."""
 NULLS, DANGLING = 0.25, 0.1
@@ -87,6 +90,9 @@ class Plan:
             c.subquery for g in self.groups for c in g if c.subquery and c.subquery.select[0].aggregate
         ]
         self.inner = {c.column for select in subqueries for group in select.where for c in group}
+        windows = [item.window for item in query.select if item.window is not None]
+        self.numbered = {w.order_by[0].column for w in windows if w.function == "ROW_NUMBER"}
+        """Columns by which rows are numbered: where two rows tie, their numbers are anybody's guess."""
         self.narrow = self._narrow()
         self.wide = self._wide()
         self.nullable = self._nullable()
@@ -138,10 +144,7 @@ class Plan:
     def _wide(self) -> set[str]:
         """Columns in which no value repeats, so that nothing is left to chance."""
         names = set() if self.query.group_by or self.query.distinct else set(self.keys[-1:])
-        for item in self.query.select:
-            if item.window is not None and item.window.function == "ROW_NUMBER":
-                names |= {key.column for key in item.window.order_by}
-        return names - self.narrow
+        return (names | self.numbered) - self.narrow
 
     def _nullable(self) -> set[str]:
         """Counted columns and those tested for NULL, unless their order matters: engines sort NULL differently."""
@@ -200,11 +203,11 @@ class _Filling:
 
     def __init__(self, plan: Plan, seed: int) -> None:
         self.plan, self.seed, self.rng = plan, seed, Random(plan.hash + seed)
-        self.size, calm = SIZES[seed % len(SIZES)], seed >= CALM_FROM
+        self.size, calm = SIZES[seed % len(SIZES)], seed % 2 == 1 or seed >= CALM_FROM
         # Groups that are sorted by one aggregate alone may tie again and again, until its column repeats nothing.
         self.wide = plan.wide | plan.last_aggregate if calm else plan.wide
         self.shown = plan.shown - plan.last_aggregate if calm else plan.shown
-        self.repeats = not (calm and plan.last_aggregate)
+        self.repeats = not (calm and plan.last_aggregate) and not plan.numbered
         self.rows: dict[str, tuple[Row, ...]] = {}
 
     def fill_table(self, table: Table, *, is_parent: bool) -> None:
@@ -223,6 +226,8 @@ class _Filling:
         own_keys = [key for key in plan.keys if key in self.places]
         if own_keys and not plan.query.group_by:
             made += self._ties(made, own_keys)
+        if len(plan.keys) > 1 and plan.query.group_by and rng.random() < TIED:
+            made = self._tie_groups(made)
         self._balance(made)
         if self.repeats and rng.random() < REPEATED:
             # A row that occurs twice but for its id, so that DISTINCT changes the answer.
@@ -352,6 +357,31 @@ class _Filling:
                 row[place] = base[place]
             new.append(row)
         return new
+
+    def _tie_groups(self, made: list[list[Cell]]) -> list[list[Cell]]:
+        """The rows with those of one group twice, under two names: the two tie on the first sort keys or more."""
+        rng, plan, places = self.rng, self.plan, self.places
+        length = rng.randrange(1, len(plan.keys))
+        names = [ref.column for ref in plan.query.group_by if ref.column in places]
+        free = [name for name in names if name not in plan.keys[:length] and name in self.pools]
+        if not free:
+            return made
+        base, name = made[0], rng.choice(free)
+        others = [value for value in self.pools[name].good if value not in (base[places[name]], None)]
+        if not others:
+            return made
+        old, new = [base[places[one]] for one in names], rng.choice(others)
+        turned = [new if one == name else value for one, value in zip(names, old, strict=True)]
+        copies = [list(row) for row in made if [row[places[one]] for one in names] == old]
+        later = [i for i in plan.query.select if i.alias in plan.keys[length:] and i.column in self.pools]
+        for number, row in enumerate(copies):
+            row[places[name]] = new
+            for item in later:
+                if item.aggregate != "COUNT":
+                    row[places[item.column]] = rng.choice(self.pools[item.column].good)
+                elif number == 0 and item.column in plan.nullable:
+                    row[places[item.column]] = None
+        return [row for row in made if [row[places[one]] for one in names] != turned] + copies
 
     def _balance(self, made: list[list[Cell]]) -> None:
         """Make some value the very mean of a column that is compared with its own mean."""
