@@ -86,6 +86,10 @@ class Plan:
         self.shown = {
             i.column for s in self.selects for i in s.select if i.aggregate in ("MIN", "MAX") or s.distinct
         }
+        if query.compound is not None:
+            self.shown |= {item.column for item in query.select}
+        if query.limit:
+            self.shown.add(self.keys[0])
         subqueries = [
             c.subquery for g in self.groups for c in g if c.subquery and c.subquery.select[0].aggregate
         ]
@@ -118,7 +122,13 @@ class Plan:
                 for value in dict.fromkeys(near_misses(condition.values)):
                     fails = not all(meets(one, value) for one in self.conditions[name])
                     found.append(_Aim(missed, fails, forced=(name, value)))
-        return found
+        if self.query.compound is None:
+            return found
+        # What one of two queries gives shows where the other does not give it, or does, and no other row.
+        names = frozenset(self.conditions)
+        return [
+            aim._replace(missed=missed, stands_out=True) for aim in found for missed in (aim.missed, names)
+        ]
 
     def _narrow(self) -> set[str]:
         """Columns in which few values repeat often."""
@@ -246,7 +256,7 @@ class _Filling:
         conditions = plan.conditions.get(name, [])
         others = WIDE_OTHERS if name in self.wide else OTHERS
         pool = make_pool(rng, column, conditions, plan.near.get(name, ()), plan.words, others)
-        rare = rare_values(pool.good, conditions) if name in self.shown else []
+        rare = self._rare(name, pool) if name in self.shown else []
         if name not in self.wide and rng.random() <= (0.85 if name in plan.narrow else 0.4):
             # Few enough groups to have several rows each, and more of them than LIMIT lets through.
             several, limit = len(plan.query.group_by) > 1, plan.query.limit
@@ -268,6 +278,16 @@ class _Filling:
             place = passing[self.seed % len(passing)]
             some[place] = some[place]._replace(stands_out=True)
         return some
+
+    def _rare(self, name: str, pool: Pool) -> list[Cell]:
+        plan = self.plan
+        if plan.query.compound is not None:
+            # Behind those that other rows take.
+            return pool.good[2 * EARLY :] or pool.good
+        rare = rare_values(pool.good, plan.conditions.get(name, ()))
+        if plan.query.limit and name == plan.keys[0]:
+            return rare[:1] if plan.query.order_by[0].direction == "ASC" else rare[-1:]
+        return rare
 
     def _aim(self, *, passing: bool) -> _Aim:
         """To pass every condition, or (not `passing`) perhaps to miss one, or to be random."""
