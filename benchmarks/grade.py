@@ -14,7 +14,7 @@ import time
 
 from data_gen.config import DataConfig
 from data_gen.example import Example, make_examples
-from data_gen.query import COMMAND_SETS
+from data_gen.query import COMMAND_SETS, Query
 from data_gen.read.rewrites import rewrites
 from data_gen.run.grade import Grade, Grader
 from data_gen.run.mutations import mutants
@@ -32,8 +32,8 @@ def main() -> None:
         wrong, right = _Timer(), _Timer()
         for example in examples:
             for mistake in _mistakes(example)[::COLD_MISTAKES]:
-                wrong.grade(example.query, mistake)
-            right.grade(Grader(example.query), _spellings(example)[0], close=True)
+                wrong.grade_first(example.query, mistake)
+            right.grade_first(example.query, _spellings(example)[0])
         warm, accepted, spelled, refused, mistaken = _Timer(), 0, 0, 0, 0
         for example in examples:
             grader, spellings, mistakes = Grader(example.query), _spellings(example), _mistakes(example)
@@ -61,14 +61,22 @@ class _Timer:
     def __init__(self) -> None:
         self.seconds, self.grades = 0.0, 0
 
-    def grade(self, grader: Grader, answer: str, *, close: bool = False) -> Grade:
+    def grade(self, grader: Grader, answer: str) -> Grade:
         start = time.process_time()
         found = grader.grade(answer)
-        if close:
-            grader.close()
+        self._add(start)
+        return found
+
+    def grade_first(self, query: Query, answer: str) -> None:
+        start = time.process_time()
+        grader = Grader(query)
+        grader.grade(answer)
+        grader.close()
+        self._add(start)
+
+    def _add(self, start: float) -> None:
         self.seconds += time.process_time() - start
         self.grades += 1
-        return found
 
     @property
     def rate(self) -> float:

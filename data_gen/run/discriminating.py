@@ -13,8 +13,9 @@ from msgspec.structs import replace
 
 from data_gen.query import OrderBy, Query, SelectItem
 from data_gen.run.database import Database, same_rows
-from data_gen.run.filling import Plan
+from data_gen.run.filling import fill_as_planned
 from data_gen.run.mutations import Mutant, mutants
+from data_gen.run.plan import Plan
 from data_gen.run.scratch import Scratch
 from data_gen.run.sqlite import Row
 from data_gen.sql import sql_string
@@ -113,7 +114,7 @@ class Search:
 
     def _draw(self) -> Found | None:
         """The next fill, unless it leaves a tie open."""
-        database = self._plan.fill(self._number)
+        database = fill_as_planned(self._plan, self._number)
         self._number += 1
         self._scratch.fill(database)
         found = Found(database, self._scratch.rows(self._gold))
