@@ -6,7 +6,7 @@ import pytest
 
 from data_gen.config import DataConfig
 from data_gen.example import make_examples
-from data_gen.query import COMMAND_SETS, Condition, OrderBy, Query, SelectItem
+from data_gen.query import COMMAND_SETS, ColumnRef, Condition, OrderBy, Query, SelectItem
 from data_gen.read.canonical import canonical
 from data_gen.read.parse import parse_sql
 from data_gen.run.discriminating import databases
@@ -49,12 +49,82 @@ def test_every_mistake_of_a_small_query():
         ("flip a direction", "SELECT city, price FROM orders WHERE price > 5 ORDER BY age ASC"),
         ("sort by another column", "SELECT city, price FROM orders WHERE price > 5 ORDER BY price DESC"),
         ("drop a condition", "SELECT city, price FROM orders ORDER BY age DESC"),
-        ("change an operator", "SELECT city, price FROM orders WHERE price >= 5 ORDER BY age DESC"),
-        ("change an operator", "SELECT city, price FROM orders WHERE price < 5 ORDER BY age DESC"),
+        *[
+            ("change an operator", f"SELECT city, price FROM orders WHERE price {one} 5 ORDER BY age DESC")
+            for one in ("=", "<>", "<", ">=", "<=")
+        ],
         ("change a literal", "SELECT city, price FROM orders WHERE price > 6 ORDER BY age DESC"),
         ("change a literal", "SELECT city, price FROM orders WHERE price > 4 ORDER BY age DESC"),
         ("filter another column", "SELECT city, price FROM orders WHERE age > 5 ORDER BY age DESC"),
     ]
+
+
+def grouped(condition, **changes):
+    return Query(
+        command_set="cs6",
+        schema=SCHEMA,
+        select=(SelectItem("city"), SelectItem("age", aggregate="SUM", alias="SUM_age")),
+        table="orders",
+        group_by=(ColumnRef("city"),),
+        having=(condition,),
+        **changes,
+    )
+
+
+def having(query):
+    return {
+        sql.split("HAVING ")[1]
+        for mistake, sql in mistakes(query)
+        if mistake.startswith("HAVING")  # Not "drop HAVING".
+    }
+
+
+def test_mistakes_of_having():
+    query = grouped(Condition(column="price", operator=">", values=(5,), aggregate="MIN"))
+    assert having(query) == {
+        *[f"MIN(price) {one} 5" for one in ("=", "<>", "<", ">=", "<=")],
+        *[f"{one}(price) > 5" for one in ("SUM", "AVG", "MAX", "COUNT")],
+        "MIN(age) > 5",
+        "MIN(price) > 6",
+        "MIN(price) > 4",
+    }
+
+
+def test_a_count_has_no_mistake_that_no_data_could_show():
+    # Every group has a row, so that `<> 1` would be `> 1`.
+    query = grouped(Condition(column="*", operator=">", values=(1,), aggregate="COUNT"))
+    assert "COUNT(*) <> 1" not in having(query)
+    assert "COUNT(*) = 1" in having(query)
+
+
+def test_limit_is_off_by_one_in_both_directions():
+    condition = Condition(column="price", operator=">", values=(5,), aggregate="MIN")
+    query = grouped(condition, limit=3, order_by=(OrderBy("city", "ASC"),))
+    found = [sql for mistake, sql in mistakes(query) if mistake == "LIMIT off by one"]
+    assert [sql.split("LIMIT ")[1] for sql in found] == ["4", "2"]
+
+
+@pytest.mark.parametrize(
+    ("operator", "value", "others"),
+    [
+        ("=", 5, {"<>", ">", "<", ">=", "<="}),
+        ("=", "2020-01-02", {"<>", ">", "<", ">=", "<="}),
+        ("=", "amber", {"<>", ">"}),
+        ("=", True, {"<>"}),
+        ("<>", True, {"="}),
+    ],
+)
+def test_operators_are_mistaken_for_those_that_a_column_of_the_kind_may_have(operator, value, others):
+    query = Query(
+        command_set="cs7",
+        schema=SCHEMA,
+        select=(SelectItem("city"),),
+        table="orders",
+        where=((Condition(column="price", operator=operator, values=(value,)),),),
+    )
+    found = [m.query.where[0][0].operator for m in mutants(query) if m.mistake == "change an operator"]
+    assert set(found) == others
+    assert len(found) == len(others)
 
 
 def test_the_mistakes_that_the_data_has_to_show_all_occur():
@@ -66,6 +136,7 @@ def test_the_mistakes_that_the_data_has_to_show_all_occur():
         drop one column/swap two columns/HAVING off by one/drop HAVING/LIMIT off by one/drop LIMIT/drop a sort key
         swap two sort keys/sort by another column/OR for AND/AND for OR/drop a value of IN/drop PARTITION BY
         flip a direction of the window/change the window function/change the set operation/drop a group
+        HAVING: swap an aggregate/HAVING: another column
         drop a condition of the CTE/drop a condition of the subquery/swap an aggregate of the subquery"""
     missing = [
         one.strip() for line in wanted.splitlines() for one in line.split("/") if one.strip() not in seen

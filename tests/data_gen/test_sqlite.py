@@ -1,6 +1,7 @@
 """Hostile SQL -> a reason, quickly and within bounds."""
 
 import resource
+import sqlite3
 import time
 
 import pytest
@@ -9,7 +10,7 @@ from data_gen.config import DataConfig
 from data_gen.example import make_examples
 from data_gen.query import Query, SelectItem
 from data_gen.run import sqlite
-from data_gen.run.database import run_sql
+from data_gen.run.database import open_database, run_sql
 from data_gen.run.filling import fill
 from data_gen.run.grade import grade
 from data_gen.schema import Column, Schema, Table
@@ -77,6 +78,10 @@ HOSTILE = {
     "deep subqueries": "SELECT " + "(SELECT " * 400 + "1" + ")" * 400,
     "deep dots": "SELECT " + "a." * 1900 + "b",
     "many columns": "SELECT " + ", ".join(["1"] * 1000),
+    "a long sum": "SELECT " + "1 + " * 60 + "1",
+    "many windows": "SELECT "
+    + ", ".join(f"max(price)OVER(PARTITION BY price+{i} ORDER BY 1 RANGE 1 PRECEDING)" for i in range(56))
+    + " FROM orders",
     "many unions": "SELECT 1" + " UNION SELECT 1" * 200,
     "a long pattern": "SELECT name LIKE '" + "%a" * 100 + "' FROM orders",
     "unbound parameters": "SELECT ?",
@@ -105,6 +110,38 @@ def test_a_hostile_answer_is_a_failed_grade(sql):
     assert not any(right)
     assert result.error
     assert time.process_time() - start < 1
+
+
+LIMITED = {
+    sqlite3.SQLITE_LIMIT_LENGTH: "doubling",
+    sqlite3.SQLITE_LIMIT_COLUMN: "many columns",
+    sqlite3.SQLITE_LIMIT_EXPR_DEPTH: "a long sum",
+    sqlite3.SQLITE_LIMIT_COMPOUND_SELECT: "many unions",
+    sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: "a long pattern",
+}
+"""Limit -> SQL that nothing else refuses."""
+
+
+@pytest.mark.parametrize(("limit", "name"), LIMITED.items(), ids=LIMITED.values())
+def test_each_limit_alone_refuses_something(limit, name, monkeypatch):
+    assert run_sql(DATABASE, HOSTILE[name]).error
+    monkeypatch.setattr(sqlite, "_LIMITS", {one: n for one, n in sqlite._LIMITS.items() if one != limit})
+    assert run_sql(DATABASE, HOSTILE[name]).error is None
+
+
+def test_there_is_a_test_of_each_limit():
+    assert set(sqlite._LIMITS) == {*LIMITED, sqlite3.SQLITE_LIMIT_ATTACHED}
+
+
+def test_writes_and_attaching_fail_even_if_the_authorizer_lets_them_through(tmp_path):
+    connection = open_database(DATABASE)
+    connection.set_authorizer(None)
+    for name in ("INSERT", "UPDATE", "DELETE", "DROP", "CREATE"):
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            connection.execute(HOSTILE[name])
+    with pytest.raises(sqlite3.OperationalError, match="too many attached"):
+        connection.execute(HOSTILE["ATTACH"].replace("{path}", str(tmp_path / "harm")))
+    connection.close()
 
 
 def test_hostile_sql_does_not_take_memory():
