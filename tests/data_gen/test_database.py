@@ -6,11 +6,13 @@ import pytest
 
 from data_gen.config import DataConfig
 from data_gen.example import make_examples
-from data_gen.query import COMMAND_SETS, OrderBy, Query, SelectItem
+from data_gen.query import COMMAND_SETS, ColumnRef, Condition, Join, OrderBy, Query, SelectItem
+from data_gen.run import discriminating
 from data_gen.run.database import run_sql, same_rows
 from data_gen.run.discriminating import DATABASES, databases, find_evidence
 from data_gen.run.duck import Duck
 from data_gen.run.filling import fill
+from data_gen.run.scratch import Scratch
 from data_gen.schema import SQL_TYPES, Column, Schema, Table, write_schema
 from data_gen.sql import sql_string
 
@@ -128,3 +130,96 @@ def test_a_query_whose_keys_cannot_settle_the_order_still_has_databases():
     evidence = find_evidence(query)
     assert len(evidence.databases) == DATABASES
     assert not evidence.is_settled
+
+
+CITIES = Schema(
+    (
+        Table("people", (Column("age", "INTEGER"), Column("name", "TEXT"), Column("city_id", "INTEGER"))),
+        Table("cities", (Column("id", "INTEGER"), Column("size", "INTEGER"), Column("mayor", "TEXT"))),
+    )
+)
+
+
+def people(**changes):
+    return Query(command_set="cs8", schema=CITIES, table="people", **changes)
+
+
+def test_no_sort_key_is_null_because_engines_sort_it_differently():
+    query = people(
+        select=(SelectItem("age"),),
+        joins=(
+            Join(
+                table="cities",
+                kind="LEFT",
+                left=ColumnRef("city_id", "people"),
+                right=ColumnRef("id", "cities"),
+            ),
+        ),
+        order_by=(OrderBy("mayor", "ASC"), OrderBy("name", "ASC"), OrderBy("age", "ASC")),
+    )
+    keys = "SELECT mayor FROM people LEFT JOIN cities ON people.city_id = cities.id"
+
+    def has_null(database):
+        return (None,) in run_sql(database, keys).rows
+
+    assert any(has_null(fill(query, number)) for number in range(5))
+    evidence = find_evidence(query)
+    assert evidence.is_settled
+    assert not any(has_null(database) for database in evidence.databases)
+
+
+@every_set
+def test_a_scratch_that_is_filled_again_is_like_a_fresh_database(name):
+    for query in rows(name, 3):
+        scratch, sql = Scratch(query.schema), sql_string(query)
+        for number in range(7):
+            database = fill(query, number)
+            scratch.fill(database)
+            assert tuple(scratch.rows(sql)) == run_sql(database, sql).rows
+        scratch.close()
+
+
+def test_every_fill_has_values_at_and_next_to_each_literal():
+    query = people(
+        select=(SelectItem("name"),),
+        where=((Condition(column="age", operator=">", values=(500,)),),),
+    )
+    for number in range(20):
+        ages = {row[0] for row in fill(query, number).rows[0]}
+        assert {499, 500, 501} <= ages or len(fill(query, number).rows[0]) < 10
+
+
+def test_groups_often_tie_on_the_sort_key_before_the_last():
+    query = people(
+        select=(SelectItem("name"), SelectItem("age", aggregate="SUM", alias="SUM_age")),
+        group_by=(ColumnRef("name"),),
+        order_by=(OrderBy("SUM_age", "DESC"), OrderBy("name", "ASC")),
+    )
+    tied = 0
+    for number in range(20):
+        sums = [row[1] for row in run_sql(fill(query, number), sql_string(query)).rows]
+        tied += len(set(sums)) < len(sums)
+    assert tied >= 8
+
+
+def test_the_search_goes_no_further_than_it_is_asked(monkeypatch):
+    query, numbers = rows("cs4", 1)[0], []
+    original = discriminating.fill_as_planned
+    monkeypatch.setattr(
+        discriminating, "fill_as_planned", lambda plan, n: numbers.append(n) or original(plan, n)
+    )
+    search = discriminating.Search(query)
+    first = next(search)
+    assert first.database == find_evidence(query).databases[0]
+    assert numbers[0] == 0
+    assert tuple(first.right) == run_sql(first.database, sql_string(query)).rows
+    search.close()
+
+
+def test_each_database_behind_the_first_shows_a_mistake_that_none_before_it_shows():
+    for query in rows("cs7", 20):
+        search, left = discriminating.Search(query), None
+        for _ in search:
+            if left is not None:
+                assert len(search.hidden) < left or not search.hidden
+            left = len(search.hidden)
