@@ -76,7 +76,7 @@ class Search:
         """Whether enough fills leave no tie open."""
         self._unmarked: Found | None = None
         self._idle: list[Found] = []
-        """Fills that show nothing new."""
+        """The first fills that show nothing new."""
         self._unsettled: list[Found] = []
 
     @cached_property
@@ -99,7 +99,7 @@ class Search:
                 # Most wrong answers fail on it, and nobody has to know what else it shows.
                 self._unmarked = found
             elif not self._mark(found):
-                self._idle.append(found)
+                self._idle += [found][: DATABASES - len(self._idle)]
                 continue
             self._kept += 1
             return found
@@ -110,7 +110,13 @@ class Search:
             raise StopIteration
         self.is_settled = bool(self._idle)
         self._kept += 1
-        return spare.pop(0)
+        found = spare.pop(0)
+        self._scratch.fill(found.database)
+        return found
+
+    def open(self) -> sqlite3.Connection:
+        """The database that was found last, guarded against what models write; the caller closes it."""
+        return self._scratch.copy()
 
     def _draw(self) -> Found | None:
         """The next fill, unless it leaves a tie open."""
@@ -120,7 +126,7 @@ class Search:
         found = Found(database, self._scratch.rows(self._gold))
         if self._probe is None or self._probe.is_settled(self._scratch, found.right):
             return found
-        self._unsettled.append(found)
+        self._unsettled += [found][: DATABASES - len(self._unsettled)]
         return None
 
     def _mark(self, found: Found) -> bool:

@@ -13,7 +13,7 @@ from data_gen.example import Example
 from data_gen.query import SKILLS, CommandSet, Query, command_set
 from data_gen.read.canonical import clause_values
 from data_gen.read.parse import SqlError, read_sql, to_query
-from data_gen.run.database import open_database, same_rows
+from data_gen.run.database import same_rows
 from data_gen.run.discriminating import Search
 from data_gen.run.sqlite import Result, Row, run_statement
 from data_gen.sql import sql_string
@@ -91,7 +91,7 @@ class Grader:
     def _databases(self) -> Iterator[tuple[sqlite3.Connection, tuple[Row, ...]]]:
         yield from self._opened
         for found in self._search:
-            self._opened.append((open_database(found.database), tuple(found.right)))
+            self._opened.append((self._search.open(), tuple(found.right)))
             yield self._opened[-1]
 
     def grade(self, sql: str) -> Grade:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 
 from data_gen.run.database import INDEX, Database
-from data_gen.run.sqlite import Row, create_statement, insert_statement
+from data_gen.run.sqlite import Row, create_statement, guard, insert_statement
 from data_gen.schema import Schema
 
 STATEMENTS = 128
@@ -22,6 +22,7 @@ class Scratch:
         self._connection = sqlite3.connect(":memory:", isolation_level=None, cached_statements=STATEMENTS)
         self._inserts = [insert_statement(table) for table in schema.tables]
         self._deletes = [f"DELETE FROM {table.name}" for table in schema.tables]
+        self._schema = schema
         self._index: str | None = None
         for table in schema.tables:
             self._connection.execute(create_statement(table))
@@ -48,6 +49,12 @@ class Scratch:
             sqlite3.Error: it does not run.
         """
         return self._connection.execute(sql).fetchall()
+
+    def copy(self) -> sqlite3.Connection:
+        """A database of its own with what is there now, guarded against what models write."""
+        connection = sqlite3.connect(":memory:", isolation_level=None, cached_statements=0)
+        self._connection.backup(connection)
+        return guard(connection, self._schema)
 
     def close(self) -> None:
         """Free its memory."""

@@ -77,6 +77,11 @@ def open_tables(
     if index is not None:
         connection.execute(index)
     connection.execute("COMMIT")
+    return guard(connection, schema)
+
+
+def guard(connection: sqlite3.Connection, schema: Schema) -> sqlite3.Connection:
+    """The same connection, which from then on can only read the tables of `schema`, within bounds."""
     # The authorizer alone refuses every write; this would still hold if it ever let one through.
     connection.execute("PRAGMA query_only = ON")
     for limit, value in _LIMITS.items():

@@ -13,6 +13,7 @@ from data_gen.run.discriminating import DATABASES, databases, find_evidence
 from data_gen.run.duck import Duck
 from data_gen.run.filling import fill
 from data_gen.run.scratch import Scratch
+from data_gen.run.sqlite import run_statement
 from data_gen.schema import SQL_TYPES, Column, Schema, Table, write_schema
 from data_gen.sql import sql_string
 
@@ -130,6 +131,11 @@ def test_a_query_whose_keys_cannot_settle_the_order_still_has_databases():
     evidence = find_evidence(query)
     assert len(evidence.databases) == DATABASES
     assert not evidence.is_settled
+    search = discriminating.Search(query)
+    for found in search:
+        opened = search.open()
+        assert run_statement(opened, sql_string(query)).rows == tuple(found.right)
+        opened.close()
 
 
 CITIES = Schema(
@@ -169,13 +175,17 @@ def test_no_sort_key_is_null_because_engines_sort_it_differently():
 
 
 @every_set
-def test_a_scratch_that_is_filled_again_is_like_a_fresh_database(name):
+def test_a_scratch_that_is_filled_again_and_its_copy_are_like_a_fresh_database(name):
     for query in rows(name, 3):
         scratch, sql = Scratch(query.schema), sql_string(query)
         for number in range(7):
             database = fill(query, number)
             scratch.fill(database)
-            assert tuple(scratch.rows(sql)) == run_sql(database, sql).rows
+            copy, right = scratch.copy(), run_sql(database, sql).rows
+            assert tuple(scratch.rows(sql)) == right
+            assert run_statement(copy, sql).rows == right
+            assert "not authorized" in run_statement(copy, f"DELETE FROM {query.schema.tables[0].name}").error
+            copy.close()
         scratch.close()
 
 
