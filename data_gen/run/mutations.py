@@ -195,7 +195,7 @@ def _of_aggregate(query: Query, select: Select, item: SelectItem) -> Iterator[tu
             yield "swap an aggregate", replace(item, aggregate=function)
     used = {i.column for i in select.select}
     for column, table in _columns(query, select):
-        if column.kind == kind and column.name not in used:
+        if (column.kind == kind or item.aggregate == "COUNT") and column.name not in used:
             yield "aggregate another column", replace(item, column=column.name, table=table)
             break
 
@@ -366,7 +366,8 @@ def _of_condition(query: Query, condition: Condition) -> Iterator[tuple[str, Con
         yield "change a literal", replace(condition, values=(low, _next(high, 1)))
     elif values and not isinstance(values[0], bool):
         if operator == "LIKE":
-            yield "change a literal", replace(condition, values=(_other_pattern(str(values[0])),))
+            for pattern in _other_patterns(str(values[0])):
+                yield "change a literal", replace(condition, values=(pattern,))
         else:
             yield "change a literal", replace(condition, values=(_next(values[0], 1),))
             if not isinstance(values[0], str) or values[0][:1].isdigit():
@@ -411,7 +412,8 @@ def _next(value: Value, step: int) -> Value:
     return f"{value}s"
 
 
-def _other_pattern(pattern: str) -> str:
-    """The pattern with its letters changed."""
+def _other_patterns(pattern: str) -> list[str]:
+    """The pattern with its letters changed, and with the first of several alone."""
     letters = pattern.strip("%")
-    return pattern.replace(letters, {"a": "e", "e": "a"}.get(letters, "a" if letters != "a" else "e"))
+    others = [{"a": "e", "e": "a"}.get(letters, "a" if letters != "a" else "e"), letters[:1]]
+    return [pattern.replace(letters, other) for other in others if other != letters]
