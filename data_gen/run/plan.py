@@ -83,7 +83,7 @@ class Plan:
         for group in self.groups:
             for condition in group:
                 name = condition.column
-                if name in self.inner or condition.operator == "LIKE":
+                if name in self.inner:
                     continue
                 # The other operands of an OR miss.
                 missed = frozenset([other.column for other in group]) - {name}

@@ -120,7 +120,8 @@ def rare_values(good: Sequence[Cell], conditions: Sequence[Condition]) -> list[C
 
 
 def near_misses(literals: Sequence[Value]) -> list[Cell]:
-    """The literals and, for each, what is one more and one less, or a letter longer."""
+    """The literals and, for each, what is one more and one less, or a letter longer; of a pattern, a text that
+    has its letters and one that has only the first."""
     return [value for literal in literals for value in _next_to(literal)]
 
 
@@ -132,7 +133,10 @@ def _next_to(value: Value) -> list[Cell]:
     if value[:1].isdigit():
         day = date.fromisoformat(value)
         return [value, *[(day + timedelta(days=step)).isoformat() for step in (1, -1)]]
-    return [value, f"{value}s"]
+    letters = value.strip("%")
+    if letters == value:
+        return [value, f"{value}s"]
+    return [value.replace(letters, some).replace("%", "q") for some in (letters, letters[:1])]
 
 
 def _neighbours(value: Value, words: tuple[str, ...], rng: Random) -> list[Cell]:

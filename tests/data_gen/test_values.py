@@ -8,7 +8,7 @@ import pytest
 from data_gen.config import DataConfig
 from data_gen.example import make_examples
 from data_gen.query import Condition
-from data_gen.run.values import make_pool, meets, rare_values
+from data_gen.run.values import make_pool, meets, near_misses, rare_values
 from data_gen.schema import Column
 from data_gen.sql import write_value
 
@@ -95,3 +95,8 @@ def test_literals_are_written_as_both_engines_read_them():
     assert [write_value(v) for v in (5, 2.5, True, "o'hara", "2020-01-02")] == [
         "5", "2.5", "TRUE", "'o''hara'", "'2020-01-02'",
     ]  # fmt: skip
+
+
+def test_near_misses_of_a_pattern_have_its_letters_or_the_first_alone():
+    assert near_misses(["in%", "%in", "%in%"]) == ["inq", "iq", "qin", "qi", "qinq", "qiq"]
+    assert near_misses([5, "amber", True]) == [5, 6, 4, "amber", "ambers", True, False]
