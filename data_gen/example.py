@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
+from math import gcd
 
 from msgspec import Struct
 
@@ -23,7 +24,7 @@ __all__ = ["DataConfig", "Example", "make_example", "make_examples", "prompt_str
 MARKUP = "prompt.markup"
 """The role of what stands around question and schema."""
 CHUNK = 256
-"""Rows whose random numbers are drawn together; it makes no difference to any row."""
+"""Rows of one command set whose random numbers are drawn together; it makes no difference to any row."""
 
 
 class Example(Struct, frozen=True, kw_only=True, dict=True):
@@ -91,7 +92,8 @@ def make_example(config: DataConfig, index: int) -> Example:
     """
     if index < 0:
         raise InputError(f"row index is {index}, expected 0 or more")
-    return _make(config, index, Draws(row_key(config), index))
+    name = config.command_sets[index % len(config.command_sets)]
+    return _make(config, name, index, Draws(row_key(config, name), index))
 
 
 def make_examples(config: DataConfig, start: int, stop: int, step: int = 1) -> Iterator[Example]:
@@ -102,19 +104,26 @@ def make_examples(config: DataConfig, start: int, stop: int, step: int = 1) -> I
     """
     if start < 0:
         raise InputError(f"row index is {start}, expected 0 or more")
-    key, rows = row_key(config), range(start, stop, step)
-    for first in range(0, len(rows), CHUNK):
-        some = rows[first : first + CHUNK]
-        for index, rng in zip(some, draws(key, some), strict=True):
-            yield _make(config, index, rng)
+    sets, rows = config.command_sets, range(start, stop, step)
+    # So many rows on, the sets come again in the same order.
+    period = len(sets) // gcd(len(sets), step)
+    for first in range(0, len(rows), CHUNK * period):
+        some = rows[first : first + CHUNK * period]
+        names = [sets[index % len(sets)] for index in some[:period]]
+        numbers = [draws(row_key(config, name), some[place::period]) for place, name in enumerate(names)]
+        for place, index in enumerate(some):
+            yield _make(config, names[place % period], index, next(numbers[place % period]))
 
 
-def _make(config: DataConfig, index: int, rng: Draws) -> Example:
-    query = sample_query(rng, config, config.command_sets[index % len(config.command_sets)])
+def _make(config: DataConfig, name: str, index: int, rng: Draws) -> Example:
+    query = sample_query(rng, config, name)
     return Example(index=index, query=query, style=sample_style(rng, query, config))
 
 
 @lru_cache(maxsize=64)
-def row_key(config: DataConfig) -> int:
-    """What the random numbers of every row of `config` begin with."""
-    return stable_hash("row", config.seed, config.split, config.lexicon, config.variant)
+def row_key(config: DataConfig, name: str) -> int:
+    """What the random numbers of every row of the command set called `name` begin with.
+
+    Each set has a key of its own: where two sets share the form of a query, one seed would give them the same rows.
+    """
+    return stable_hash("row", config.seed, config.split, config.lexicon, config.variant, name)

@@ -1,4 +1,4 @@
-"""The typed query: the one source of truth that SQL and English are written from."""
+"""Typed query -> SQL and English: the one source of truth that both are written from, and its command sets."""
 
 from __future__ import annotations
 

@@ -44,15 +44,15 @@ class Deck:
         self.compound_share = words.compound_share
         self.compound_tables = self._names(words.compound_tables)
         self.single_tables = self._names(words.single_tables)
-        self.children = self._names(words.linked_tables)
-        parents = [words.relations[child] for child in words.linked_tables]
+        relations = words.held_out_relations if unseen_tables else words.relations
+        self.children = self._names(tuple(relations))
+        parents = list(relations.values())
         self.parent_counts = np.array([len(some) for some in parents])
         self.parents = np.zeros((len(parents), int(self.parent_counts.max())), np.int64)
         for row, some in enumerate(parents):
             self.parents[row, : len(some)] = self._names(some)
-        tables = {*words.linked_tables, *(name for some in parents for name in some)}
-        tables |= set(words.held_out_tables if unseen_tables else ())
-        keys = {self._name(table): self._name(f"{words.singular(table)}_id") for table in sorted(tables)}
+        referred = sorted({name for some in parents for name in some})
+        keys = {self._name(table): self._name(f"{words.singular(table)}_id") for table in referred}
         self.id_name = self._name("id")
         self.keys = np.zeros(len(self.names), np.int64)
         """Number of a table -> number of the key that refers to it."""

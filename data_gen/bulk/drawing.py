@@ -163,14 +163,9 @@ def _draw_hand(batch: Batch, numbers: Numbers, rows: Rows, side: int) -> None:
 
 def _draw_linked(batch: Batch, numbers: Numbers, rows: Rows) -> None:
     deck = batch.deck
-    if deck.held_tables is not None:
-        size = len(deck.held_tables)
-        pair = numbers.sample(rows, np.full(len(rows), size), np.full(len(rows), 2))[:, :2]
-        batch.tables[rows] = deck.held_tables[pair]
-    else:
-        child = numbers.below(rows, len(deck.children))
-        parent = numbers.below(rows, deck.parent_counts[child])
-        batch.tables[rows] = np.stack([deck.children[child], deck.parents[child, parent]], axis=1)
+    child = numbers.below(rows, len(deck.children))
+    parent = numbers.below(rows, deck.parent_counts[child])
+    batch.tables[rows] = np.stack([deck.children[child], deck.parents[child, parent]], axis=1)
     batch.key_places[rows] = numbers.below(rows, batch.hand_sizes[rows, 0] + 1)
     # Names differ across tables, so that an unqualified name means one column.
     names = [deck.column_names[batch.hands[rows, side]] for side in range(2)]

@@ -10,7 +10,7 @@ from data_gen.bulk.drawing import Batch
 from data_gen.bulk.loom import NONE, Ints, Loom
 from data_gen.bulk.speech import SLOTS, Book, Chooser, Patterns
 from data_gen.query import AGGREGATES
-from data_gen.say.style import AT
+from data_gen.say.style import PLACES
 from data_gen.text import MARKS
 from data_gen.vocabulary.phrases import ALL_KINDS
 
@@ -74,7 +74,7 @@ class Sentences:
 
     def _add_items(self) -> None:
         batch = self.batch
-        and_last = self.chooser.choose(AT.separator, 4) > 0
+        and_last = self.chooser.choose(PLACES.separator, 4) > 0
         strings = self.loom.strings
         for index in range(int(batch.item_counts.max())):
             there = batch.item_counts > index
@@ -102,7 +102,8 @@ class Sentences:
         # Where a column's kind does not suit a function there is no option; those rows are not `where`.
         sizes = np.maximum(patterns.sizes[case], 1)
         options = np.minimum(
-            patterns.starts[case] + self.chooser.choose(AT.aggregate + items, sizes), len(patterns.parts) - 1
+            patterns.starts[case] + self.chooser.choose(PLACES.aggregate + items, sizes),
+            len(patterns.parts) - 1,
         )
         said = self._said(places)
         for place in range(patterns.parts.shape[1]):
@@ -123,7 +124,7 @@ class Sentences:
             "left": (np.where(batch.upwards, key, own), "left.column"),
             "right": (np.where(batch.upwards, own, key), "right.column"),
         }
-        options = self._pick(self.book.joins, AT.join)
+        options = self._pick(self.book.joins, PLACES.join)
         for place in range(self.book.joins.parts.shape[1]):
             part = self.book.joins.parts[options, place]
             piece, roles = part, np.full(len(self.rows), mark(f"{at}.kind"))
@@ -139,14 +140,14 @@ class Sentences:
         batch, patterns = self.batch, self.book.operators
         for index in range(int(batch.condition_counts.max())):
             there = batch.condition_counts > index
-            opener = self._pick(self.book.openers, AT.where + bool(index), int(bool(index)))
+            opener = self._pick(self.book.openers, PLACES.where + bool(index), int(bool(index)))
             self.loom.add(self.book.openers.parts[opener, 0], "english.where.keyword", there)
             at, places = f"english.where.{index}", batch.conditions[:, index]
             self.loom.add(self._said(places), f"{at}.column", there)
             case = batch.operators[:, index] * len(ALL_KINDS) + self.kinds[self.rows, places]
             sizes = np.maximum(patterns.sizes[case], 1)
             options = np.minimum(
-                patterns.starts[case] + self.chooser.choose(AT.operator + index, sizes),
+                patterns.starts[case] + self.chooser.choose(PLACES.operator + index, sizes),
                 len(patterns.parts) - 1,
             )
             stated = self.book.stated[batch.literals[:, index]]
@@ -161,7 +162,7 @@ class Sentences:
         if not batch.grouped.any():
             return
         before, behind = self.book.groups.around()
-        options = self._pick(self.book.groups, AT.group_by)
+        options = self._pick(self.book.groups, PLACES.group_by)
         self._add_frame(before, options, at, "phrase", batch.grouped)
         columns, counts = bare_items(batch)
         for index in range(int(counts.max())):
@@ -176,7 +177,7 @@ class Sentences:
         batch, at = self.batch, "english.order_by"
         if not batch.key_counts.any():
             return
-        opener = self._pick(self.book.sort_openers, AT.opener)
+        opener = self._pick(self.book.sort_openers, PLACES.opener)
         self.loom.add(self.book.sort_openers.parts[opener, 0], f"{at}.phrase", batch.key_counts > 0)
         for index in range(int(batch.key_counts.max())):
             there = batch.key_counts > index
@@ -189,7 +190,7 @@ class Sentences:
             kinds = self.kinds[self.rows, places]
             kinds = np.where((functions < 0) | np.isin(functions, _OF_VALUES), kinds, _NUMBER)
             phrases = self.book.directions
-            phrase = phrases.starts[kinds] + self.chooser.choose(AT.phrase + index, phrases.sizes[kinds])
+            phrase = phrases.starts[kinds] + self.chooser.choose(PLACES.phrase + index, phrases.sizes[kinds])
             parts = phrases.parts[phrase, batch.descending[:, index].astype(np.int64)]
             for place, role in enumerate(("phrase", f"{index}.direction", "phrase")):
                 self.loom.add(parts[:, place], f"{at}.{role}", there & (parts[:, place] != NONE))

@@ -70,12 +70,12 @@ def draw_two_joins(draft: Draft) -> Query | None:
 
 def draw_self_join(draft: Draft) -> Query | None:
     """Columns of a row beside columns of the row it refers to: `workers.name, manager.name`."""
-    link, role = draft.drawn.links[0], draft.drawn.role
-    assert role is not None
+    link, partner = draft.drawn.links[0], draft.drawn.partner
+    assert partner is not None
     join = Join(
-        table=link.parent, alias=role, left=ColumnRef(link.key, link.child), right=ColumnRef("id", role)
+        table=link.parent, alias=partner, left=ColumnRef(link.key, link.child), right=ColumnRef("id", partner)
     )
-    own, others = draft.columns(link.child, link.child), draft.columns(link.child, role)
+    own, others = draft.columns(link.child, link.child), draft.columns(link.child, partner)
     if len(own) < 2:
         return None
     items = draft.items(own, 3) + draft.items(others, 2)

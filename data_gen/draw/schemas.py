@@ -65,7 +65,7 @@ class Drawn(Struct, frozen=True):
     schema: Schema
     main: str
     links: tuple[Link, ...] = ()
-    role: str | None = None
+    partner: str | None = None
     """For a table that refers to itself: what the other row is to one of its rows."""
     asked: dict[str, list[At]] = {}
     """Table -> its columns but for the keys, where they are known."""
@@ -160,22 +160,23 @@ def _random_columns(rng: Draws, words: Lexicon, count: int) -> list[At]:
 def _tables(
     rng: Draws, words: Lexicon, count: int, unseen: bool, randomly: bool, itself: bool
 ) -> tuple[str, ...]:
-    if unseen:
-        return tuple(sample(rng, words.held_out_tables, count))
     if randomly:
         names: dict[str, None] = {}
         while len(names) < count:
             names[_random_table(rng, words)] = None
         return tuple(names)
     if itself:
-        return (pick(rng, tuple(words.roles)),)
+        return (pick(rng, words.self_linked_tables[unseen]),)
     if count == 1:
+        if unseen:
+            return (pick(rng, words.held_out_tables),)
         compound = rng.random() < words.compound_share
         return (pick(rng, words.compound_tables if compound else words.single_tables),)
+    relations = words.held_out_relations if unseen else words.relations
     if count == 2:
-        child = pick(rng, words.linked_tables)
-        return (child, pick(rng, words.relations[child]))
-    return pick(rng, words.chains)
+        child = pick(rng, words.linked_tables[unseen])
+        return (child, pick(rng, relations[child]))
+    return pick(rng, words.chains[unseen])
 
 
 def _random_table(rng: Draws, words: Lexicon) -> str:
@@ -213,13 +214,16 @@ def _link(
 
 
 def _link_itself(rng: Draws, words: Lexicon, main: str, hand: list[At]) -> Drawn:
-    role = words.roles.get(main) or pick(rng, tuple(words.roles.values()))
-    asked = [one for one in hand if one.name != role]
-    key = Column(f"{role}_id", "INTEGER")
+    partner = words.partners.get(main) or words.held_out_partners.get(main)
+    if partner is None:
+        # A random name has none of its own.
+        partner = pick(rng, tuple(words.partners.values()))
+    asked = [one for one in hand if one.name != partner]
+    key = Column(f"{partner}_id", "INTEGER")
     columns = [one.column for one in asked]
     columns.insert(between(rng, 0, len(columns)), key)
     table = Table(main, (ID, *columns))
-    return Drawn(Schema((table,)), main, (Link(main, key.name, main),), role, {main: asked})
+    return Drawn(Schema((table,)), main, (Link(main, key.name, main),), partner, {main: asked})
 
 
 @lru_cache(maxsize=16384)

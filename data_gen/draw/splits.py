@@ -9,7 +9,6 @@ from typing import Literal, get_args
 from data_gen.query import AGGREGATES, JoinKind, Operator, Query, Select, WindowFunction
 from data_gen.schema import Schema
 from data_gen.seeding import MASK, name_hash
-from data_gen.vocabulary.lexicon import Lexicon
 
 Split = Literal["train", "test", "tables", "columns", "names", "templates", "clauses", "novel"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -110,7 +109,7 @@ def is_test_sum(total: int, test_fraction: float) -> bool:
     return total & MASK < test_fraction * 2**64
 
 
-def is_test_schema(schema: Schema, lexicon: Lexicon, test_fraction: float) -> bool:
+def is_test_schema(schema: Schema, test_fraction: float) -> bool:
     """Whether `schema` belongs to `test`: a function of its table names and their sets of columns alone.
 
     The order of columns, their types and every seed make no difference, so no schema of test is ever

@@ -217,8 +217,7 @@ class _Maker:
         if self.novel or unseen & {"tables", "columns"}:
             # No training schema has a held-out name.
             return True
-        words = LEXICONS[self.config.lexicon]
-        is_test = is_test_schema(query.schema, words, self.config.test_fraction)
+        is_test = is_test_schema(query.schema, self.config.test_fraction)
         return is_test == ("schemas" in unseen)
 
     def is_novel(self, clean: Query, corrupt: Query) -> bool:

@@ -6,7 +6,7 @@ from data_gen.query import OrderBy, Query, Select, command_set
 from data_gen.say.english_conditions import add_having, add_where
 from data_gen.say.fragments import marks_around, marks_of
 from data_gen.say.speaker import Speaker
-from data_gen.say.style import AT, Style
+from data_gen.say.style import PLACES, Style
 from data_gen.text import BREAK, Pieces, Text, marks, role
 
 _TEMPLATE = marks("english.template")
@@ -47,7 +47,7 @@ def _write(speaker: Speaker) -> None:
     )
     if query.joins:
         _add_joins(speaker)
-    arrangement = speaker.style.choose(AT.arrangement, 2) if speaker.nat else 0
+    arrangement = speaker.style.choose(PLACES.arrangement, 2) if speaker.nat else 0
     if arrangement and query.order_by:
         _add_keys(speaker, query.order_by, "english.order_by")
     if query.where:
@@ -58,22 +58,22 @@ def _write(speaker: Speaker) -> None:
         add_having(speaker, condition, index)
     if query.distinct:
         options = speaker.wording.distinct
-        speaker.phrase(speaker.choose(options, AT.distinct), "english.distinct", ",")
+        speaker.phrase(speaker.choose(options, PLACES.distinct), "english.distinct", ",")
     elif _says_repeats(speaker):
-        speaker.phrase(speaker.choose(speaker.wording.repeats, AT.distinct), "english.distinct", ",")
+        speaker.phrase(speaker.choose(speaker.wording.repeats, PLACES.distinct), "english.distinct", ",")
     if query.order_by and not arrangement:
         _add_keys(speaker, query.order_by, "english.order_by")
     if query.limit is not None:
         speaker.pieces.add(",", "english.limit.phrase")
-        for part in speaker.choose(speaker.wording.limit, AT.limit).parts:
+        for part in speaker.choose(speaker.wording.limit, PLACES.limit).parts:
             is_slot = part == "{n}"
             text = f" {query.limit}" if is_slot else part
             speaker.pieces.add(text, "english.limit.value" if is_slot else "english.limit.phrase")
     if query.compound is not None:
         _add_compound(speaker)
-    if speaker.nat and speaker.style.choose(AT.closer, 4) == 0:
+    if speaker.nat and speaker.style.choose(PLACES.closer, 4) == 0:
         speaker.pieces.add(",", "english.template")
-        speaker.phrase(speaker.choose(speaker.wording.closers, AT.closer + 1), "english.template", "")
+        speaker.phrase(speaker.choose(speaker.wording.closers, PLACES.closer + 1), "english.template", "")
 
 
 def _says_repeats(speaker: Speaker) -> bool:
@@ -82,12 +82,12 @@ def _says_repeats(speaker: Speaker) -> bool:
     if "distinct" not in command_set(query.command_set).skills or query.group_by:
         return False
     plain = all(item.aggregate is None and item.window is None for item in query.select)
-    return plain and speaker.style.choose(AT.distinct + 1, 2) == 0
+    return plain and speaker.style.choose(PLACES.distinct + 1, 2) == 0
 
 
 def _add_keys(speaker: Speaker, keys: tuple[OrderBy, ...], place: str) -> None:
     options = speaker.wording.nat_sort_openers if speaker.nat else speaker.wording.sort_openers
-    speaker.key_list(keys, place, speaker.choose(options, AT.opener), first=0)
+    speaker.key_list(keys, place, speaker.choose(options, PLACES.opener), first=0)
 
 
 def _add_joins(speaker: Speaker) -> None:
@@ -99,7 +99,7 @@ def _add_joins(speaker: Speaker) -> None:
             options = speaker.wording.nat_left_join if left_join else speaker.wording.nat_join
         else:
             options = speaker.wording.left_join if left_join else speaker.wording.join
-        pattern, table = speaker.choose(options, AT.join), f" {speaker.say(join.table, table=True)}"
+        pattern, table = speaker.choose(options, PLACES.join), f" {speaker.say(join.table, table=True)}"
         shape = pattern.shape
         if join.alias is not None:
             shape = tuple(["{aliased}" if part == "{table}" else part for part in shape])
@@ -112,14 +112,14 @@ def _add_joins(speaker: Speaker) -> None:
 
 def _add_groups(speaker: Speaker) -> None:
     options = speaker.wording.nat_group_by if speaker.nat else speaker.wording.group_by
-    pattern = speaker.choose(options, AT.group_by)
+    pattern = speaker.choose(options, PLACES.group_by)
     before, behind = marks_around(pattern.shape, "english.group_by", "phrase")
     text, its = speaker.columns(speaker.query.group_by, "english.group_by")
     speaker.add((pattern.joined.replace("{columns}", text), f"{before}{its}{behind}"))
 
 
 def _add_cte(speaker: Speaker, name: str, select: Select) -> None:
-    for part in speaker.choose(speaker.wording.cte, AT.cte).parts:
+    for part in speaker.choose(speaker.wording.cte, PLACES.cte).parts:
         if part == "{name}":
             speaker.pieces.add(f" {name}", "english.cte.name")
         elif part == "{columns}":
@@ -130,7 +130,7 @@ def _add_cte(speaker: Speaker, name: str, select: Select) -> None:
             speaker.pieces.add(part, "english.cte.phrase")
     if select.where:
         add_where(speaker, select, "english.cte")
-    speaker.phrase(speaker.choose(speaker.wording.cte_then, AT.cte + 1), "english.cte.phrase", "")
+    speaker.phrase(speaker.choose(speaker.wording.cte_then, PLACES.cte + 1), "english.cte.phrase", "")
 
 
 def _add_compound(speaker: Speaker) -> None:
@@ -138,7 +138,7 @@ def _add_compound(speaker: Speaker) -> None:
     assert compound is not None
     options = speaker.wording.set_operations[compound.operator]
     speaker.pieces.add(",", "english.compound.operator")
-    for part in speaker.choose(options, AT.subquery).parts:
+    for part in speaker.choose(options, PLACES.subquery).parts:
         if part == "{columns}":
             speaker.add(speaker.items(compound.select.select, "english.compound.select"))
         elif part == "{table}":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from data_gen.query import Condition, Select, Value
 from data_gen.say.fragments import marks_of
 from data_gen.say.speaker import Speaker
-from data_gen.say.style import AT
+from data_gen.say.style import PLACES
 from data_gen.schema import Kind
 from data_gen.text import BREAK, role
 from data_gen.vocabulary.phrases import Pattern
@@ -20,10 +20,10 @@ def add_where(speaker: Speaker, select: Select, place: str) -> None:
     if place == "english":
         options = speaker.wording.nat_where_openers if speaker.nat else speaker.wording.where_openers
     for index, group in enumerate(select.where):
-        opener = speaker.choose(speaker.wording.and_words if index else options, AT.where + bool(index))
+        opener = speaker.choose(speaker.wording.and_words if index else options, PLACES.where + bool(index))
         if not index and (group[0].subquery or group[0].table or len(group) > 1):
             # `whose` needs a column behind it.
-            opener = speaker.choose(tuple([o for o in options if "whose" not in o.text]), AT.where)
+            opener = speaker.choose(tuple([o for o in options if "whose" not in o.text]), PLACES.where)
         if index and len(select.where[index - 1]) > 1:
             speaker.pieces.add(",", keyword)
         speaker.phrase(opener, keyword, "")
@@ -32,11 +32,11 @@ def add_where(speaker: Speaker, select: Select, place: str) -> None:
             _add_condition(speaker, group[0], at, index)
             continue
         if len(select.where) > 1:
-            speaker.phrase(speaker.choose(speaker.wording.either, AT.where + 2), role(at, "keyword"), "")
+            speaker.phrase(speaker.choose(speaker.wording.either, PLACES.where + 2), role(at, "keyword"), "")
         for inner, condition in enumerate(group):
             if inner:
                 speaker.phrase(
-                    speaker.choose(speaker.wording.or_words, AT.where + 3), role(at, "keyword"), ""
+                    speaker.choose(speaker.wording.or_words, PLACES.where + 3), role(at, "keyword"), ""
                 )
             _add_condition(speaker, condition, role(at, inner), 4 * index + inner)
 
@@ -66,7 +66,7 @@ def _add_condition(speaker: Speaker, condition: Condition, at: str, index: int) 
         # "or more" behind a subquery would belong to what the subquery says last.
         options = speaker.wording.operators[operator_name(condition)][speaker.kinds[condition.column]]
         options = tuple([option for option in options if option.parts[-1] == "{value}"])
-        speaker.pieces.add(speaker.choose(options, AT.operator + index).parts[0], role(at, "operator"))
+        speaker.pieces.add(speaker.choose(options, PLACES.operator + index).parts[0], role(at, "operator"))
         _add_scalar(speaker, condition.subquery, at, index)
         return
     for part in _operator(speaker, condition, index).parts:
@@ -93,7 +93,7 @@ def _operator(speaker: Speaker, condition: Condition, index: int) -> Pattern:
         kind: Kind = "number"
     else:
         kind = speaker.kinds.get(condition.column, "number")
-    return speaker.choose(speaker.wording.operators[name][kind], AT.operator + index)
+    return speaker.choose(speaker.wording.operators[name][kind], PLACES.operator + index)
 
 
 def _add_values(speaker: Speaker, values: tuple[Value, ...], at: str) -> None:
@@ -107,7 +107,7 @@ def _add_values(speaker: Speaker, values: tuple[Value, ...], at: str) -> None:
 def add_having(speaker: Speaker, condition: Condition, index: int) -> None:
     at = role("english.having", index)
     speaker.pieces.add(",", "english.having.phrase")
-    for part in speaker.choose(speaker.wording.having, AT.having).parts:
+    for part in speaker.choose(speaker.wording.having, PLACES.having).parts:
         if part == "{aggregate}":
             speaker.add(speaker.aggregate(condition, at, 16 + index))
         elif part == "{condition}":
@@ -121,7 +121,7 @@ def add_having(speaker: Speaker, condition: Condition, index: int) -> None:
 
 def _add_scalar(speaker: Speaker, select: Select, at: str, index: int) -> None:
     place = role(at, "subquery")
-    for part in speaker.choose(speaker.wording.scalar, AT.subquery + index).parts:
+    for part in speaker.choose(speaker.wording.scalar, PLACES.subquery + index).parts:
         if part == "{aggregate}":
             speaker.add(speaker.aggregate(select.select[0], role(place, "select.0"), 8 + index))
         elif part == "{table}":
@@ -135,7 +135,7 @@ def _add_scalar(speaker: Speaker, select: Select, at: str, index: int) -> None:
 def _add_in(speaker: Speaker, condition: Condition, select: Select, at: str, index: int) -> None:
     place = role(at, "subquery")
     options = speaker.wording.not_in_subquery if condition.negated else speaker.wording.in_subquery
-    for part in speaker.choose(options, AT.subquery + index).parts:
+    for part in speaker.choose(options, PLACES.subquery + index).parts:
         if part == "{column}":
             speaker.column(select.select[0].column, None, role(place, "select.0"))
         elif part == "{table}":
@@ -153,7 +153,7 @@ def _add_exists(speaker: Speaker, condition: Condition, at: str) -> None:
     assert link.other is not None
     place = role(at, "subquery")
     options = speaker.wording.not_exists if condition.negated else speaker.wording.exists
-    for part in speaker.choose(options, AT.subquery).parts:
+    for part in speaker.choose(options, PLACES.subquery).parts:
         if part == "{table}":
             speaker.table(select.table, role(place, "table"))
         elif part == "{left}":

@@ -7,7 +7,7 @@ from operator import attrgetter
 
 from data_gen.query import ColumnRef, Condition, OrderBy, Query, SelectItem
 from data_gen.say.fragments import AND, COMMA, THEN, Fragment, marks_of, slots_at
-from data_gen.say.style import AT, FACTORS, PRIME, Style, say_word, words_of
+from data_gen.say.style import PLACES, FACTORS, PRIME, Style, say_word, words_of
 from data_gen.schema import KINDS, Kind
 from data_gen.text import BREAK, Pieces, marks, role
 from data_gen.vocabulary.lexicon import LEXICONS, Lexicon
@@ -67,7 +67,7 @@ class Speaker:
 
     def items(self, items: tuple[SelectItem, ...], place: str) -> Fragment:
         slots = slots_at(place)
-        and_last = self.style.choose(AT.separator, 4) > 0
+        and_last = self.style.choose(PLACES.separator, 4) > 0
         if not self.qualified and not any(map(_AGGREGATE, items)) and not any(map(_WINDOW, items)):
             return self.joined([self.full(item.column, None) for item in items], and_last), slots.list[
                 len(items)
@@ -96,30 +96,30 @@ class Speaker:
 
     def aggregate(self, item: SelectItem | Condition, at: str, index: int) -> Fragment:
         if item.column == "*":
-            pattern = self.choose(self.wording.count_rows, AT.aggregate + index)
+            pattern = self.choose(self.wording.count_rows, PLACES.aggregate + index)
             return pattern.joined, marks_of(pattern.shape, at, "aggregate")
         assert item.aggregate is not None
         options = self.wording.aggregates[item.aggregate][self.kinds[item.column]]
         qualified = self.qualified and item.table is not None
-        pattern = self.choose(options, AT.aggregate + index)
+        pattern = self.choose(options, PLACES.aggregate + index)
         text = pattern.joined.replace("{column}", self.full(item.column, item.table))
         return text, marks_of(pattern.shape, at, "aggregate", qualified)
 
     def window(self, item: SelectItem, at: str) -> Fragment:
         window, outer, self.pieces = item.window, self.pieces, Pieces()
         assert window is not None
-        for part in self.choose(self.wording.windows[window.function], AT.window).parts:
+        for part in self.choose(self.wording.windows[window.function], PLACES.window).parts:
             if part == "{column}":
                 self.column(item.column, item.table, at)
             else:
                 self.pieces.add(part, role(at, "function"))
         if window.partition_by:
-            for part in self.choose(self.wording.partition_by, AT.window + 1).parts:
+            for part in self.choose(self.wording.partition_by, PLACES.window + 1).parts:
                 if part == "{columns}":
                     self.add(self.columns(window.partition_by, role(at, "partition_by")))
                 else:
                     self.pieces.add(part, role(at, "partition_by.phrase"))
-        opener = self.choose(self.wording.window_order, AT.window + 2)
+        opener = self.choose(self.wording.window_order, PLACES.window + 2)
         self.key_list(window.order_by, role(at, "order_by"), opener, first=8)
         inner, self.pieces = self.pieces, outer
         return BREAK.join(inner.strings), "".join(inner.roles)
@@ -148,7 +148,7 @@ class Speaker:
                 text = self.full(key.column, key.table)
                 mark = (slots.qualified if self.qualified and key.table else slots.plain)[index]
             options = phrases[kind]
-            phrase = options[self.small * FACTORS[AT.phrase + first + index] % PRIME % len(options)]
+            phrase = options[self.small * FACTORS[PLACES.phrase + first + index] % PRIME % len(options)]
             before, direction, after = phrase.ascending if key.direction == "ASC" else phrase.descending
             if before:
                 text, mark = f"{text}{BREAK}{before}", mark + slots.phrase
@@ -164,7 +164,7 @@ class Speaker:
         for index, item in enumerate(self.query.select):
             if item.alias == name:
                 if item.window is not None:
-                    pattern = self.choose(self.wording.windows[item.window.function], AT.window)
+                    pattern = self.choose(self.wording.windows[item.window.function], PLACES.window)
                     return "number", "".join(pattern.parts), marks(at)
                 kind = self.kinds[item.column] if item.aggregate in ("MIN", "MAX") else "number"
                 return kind, *self.aggregate(item, at, index)

@@ -68,7 +68,7 @@ class _Places(NamedTuple):
     cte: int = 1600
 
 
-AT = _Places()
+PLACES = _Places()
 TABLE_SHARE, COLUMN_SHARE = 0.8, 0.5
 """How often `syn` says a synonym, as published; `nat` says one in three of its names so."""
 

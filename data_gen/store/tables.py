@@ -89,7 +89,7 @@ def _in_bulk(config: DataConfig, name: str, rows: range, wanted: tuple[str, ...]
     from data_gen.bulk.records import TEXTS, Records
     from data_gen.bulk.sampling import draw_batch
 
-    records = Records(draw_batch(config, name, row_key(config), rows))
+    records = Records(draw_batch(config, name, row_key(config, name), rows))
     found: dict[str, Any] = {}
     spans: list[Spans] = []
     if any(column in SPAN_COLUMNS for column in wanted):

@@ -91,8 +91,11 @@ class Lexicon:
     """Share of two-piece names in the schemas of train and test."""
     relations: Mapping[str, tuple[str, ...]]
     """Table -> tables to which its rows belong."""
-    roles: Mapping[str, str]
+    partners: Mapping[str, str]
     """Table -> what another row of the same table is to one of its rows."""
+    held_out_relations: Mapping[str, tuple[str, ...]]
+    held_out_partners: Mapping[str, str]
+    """The same of the held-out tables."""
     values: tuple[str, ...]
     """Texts that WHERE compares with."""
     wording: Wording
@@ -149,20 +152,19 @@ class Lexicon:
         return tuple(reversed(list(last.items())))
 
     @cached_property
-    def linked_tables(self) -> tuple[str, ...]:
-        """Tables whose rows belong to another table's."""
-        return tuple(self.relations)
+    def linked_tables(self) -> dict[bool, tuple[str, ...]]:
+        """Tables whose rows belong to another table's: of training, and (True) held-out ones."""
+        return {False: tuple(self.relations), True: tuple(self.held_out_relations)}
 
     @cached_property
-    def chains(self) -> tuple[tuple[str, str, str], ...]:
+    def self_linked_tables(self) -> dict[bool, tuple[str, ...]]:
+        """Tables whose rows belong to rows of their own."""
+        return {False: tuple(self.partners), True: tuple(self.held_out_partners)}
+
+    @cached_property
+    def chains(self) -> dict[bool, tuple[tuple[str, str, str], ...]]:
         """(table, its first other, a second other): two links that start at one table."""
-        return tuple(
-            (child, first, second)
-            for child, parents in self.relations.items()
-            for first in parents
-            for second in parents
-            if first != second
-        )
+        return {False: _chains(self.relations), True: _chains(self.held_out_relations)}
 
     def singular(self, table: str) -> str:
         """What a foreign key to `table` is named after: `city` for `cities`, `summer_trip` for `summer_trips`."""
@@ -196,6 +198,16 @@ class Lexicon:
             for variant, all_ in self.wording.templates_of.items()
             for held in (False, True)
         }
+
+
+def _chains(relations: Mapping[str, tuple[str, ...]]) -> tuple[tuple[str, str, str], ...]:
+    return tuple(
+        (child, first, second)
+        for child, parents in relations.items()
+        for first in parents
+        for second in parents
+        if first != second
+    )
 
 
 def _full_wording() -> Wording:
@@ -275,7 +287,9 @@ def _lexicon(
     types: Mapping[ColumnType, tuple[SqlType, ...]],
     compound_share: float,
     relations: str,
-    roles: str,
+    partners: str,
+    held_out_relations: str,
+    held_out_partners: str,
     said: Wording,
 ) -> Lexicon:
     singulars = {line[0]: line[1] for line in tables}
@@ -300,10 +314,6 @@ def _lexicon(
             held_kinds.update(dict.fromkeys(held, kind))
     compounds = [name for name in (*singulars, *kinds, *held_tables, *held_kinds) if "_" in name]
     synonyms.update({name: (name.replace("_", " "),) for name in compounds})
-    links: dict[str, list[str]] = {}
-    for line in relations.strip().splitlines():
-        child, parent = line.split()
-        links.setdefault(child, []).append(parent)
     return Lexicon(
         singulars=singulars,
         columns=kinds,
@@ -312,11 +322,21 @@ def _lexicon(
         types=types,
         synonyms=synonyms,
         compound_share=compound_share,
-        relations={child: tuple(parents) for child, parents in links.items()},
-        roles=dict(line.split() for line in roles.strip().splitlines()),
+        relations=_relations(relations),
+        partners=dict(line.split() for line in partners.strip().splitlines()),
+        held_out_relations=_relations(held_out_relations),
+        held_out_partners=dict(line.split() for line in held_out_partners.strip().splitlines()),
         values=tuple(words.VALUES.split()),
         wording=said,
     )
+
+
+def _relations(lines: str) -> dict[str, tuple[str, ...]]:
+    links: dict[str, list[str]] = {}
+    for line in lines.strip().splitlines():
+        child, parent = line.split()
+        links.setdefault(child, []).append(parent)
+    return {child: tuple(parents) for child, parents in links.items()}
 
 
 def _phrases(text: str) -> tuple[str, ...]:
@@ -350,7 +370,9 @@ LEXICONS = {
         },
         compound_share=0.2,
         relations=words.RELATIONS,
-        roles=words.SELF_RELATIONS,
+        partners=words.SELF_RELATIONS,
+        held_out_relations=words.FULL_HELD_OUT_RELATIONS,
+        held_out_partners=words.FULL_HELD_OUT_SELF_RELATIONS,
         said=_FULL_WORDING,
     ),
     "demo": _lexicon(
@@ -361,7 +383,9 @@ LEXICONS = {
         types={"INTEGER": ("INTEGER",), "REAL": ("REAL",), "TEXT": ("TEXT",), "DATE": ("DATE",)},
         compound_share=0.15,
         relations=words.DEMO_RELATIONS,
-        roles=words.DEMO_SELF_RELATIONS,
+        partners=words.DEMO_SELF_RELATIONS,
+        held_out_relations=words.DEMO_HELD_OUT_RELATIONS,
+        held_out_partners=words.DEMO_HELD_OUT_SELF_RELATIONS,
         said=_demo_wording(_FULL_WORDING),
     ),
 }

@@ -150,8 +150,10 @@ SORT_PHRASES: str = """
     [ascending] | [descending]
     in the [ascending] direction | in the [descending] direction
     in [ascending] sequence | in [descending] sequence
-    going [up] | going [down]
-    [upward] | [downward]
+    with its values [ascending] | with its values [descending]
+    with values in [ascending] order | with values in [descending] order
+    number: going [up] | going [down]
+    number: [upward] | [downward]
     number: in [increasing] order | in [decreasing] order
     number: [increasing] | [decreasing]
     number: in [rising] order | in [falling] order
@@ -248,7 +250,7 @@ AGGREGATES: dict[str, str] = {
         number: {column} at its smallest
         date: earliest {column}
         date: very earliest {column}
-        date: earliest of the {column} dates
+        date: earliest of all {column} values
         date: {column} that is earliest
         date: chronologically first {column}
         date: {column} that came first in time
@@ -268,7 +270,7 @@ AGGREGATES: dict[str, str] = {
         number: {column} at its largest
         date: latest {column}
         date: very latest {column}
-        date: latest of the {column} dates
+        date: latest of all {column} values
         date: chronologically last {column}
         date: {column} that came last in time
         text: alphabetically last {column}
@@ -277,25 +279,29 @@ AGGREGATES: dict[str, str] = {
         text: {column} that comes last in the alphabet
     """,
     "COUNT": """
-        number of {column} values
-        number of {column} entries
-        number of known {column} values
-        number of recorded {column} values
         number of rows with {column} filled in
         number of rows with {column} present
-        count of {column}
-        count of {column} values
-        count of {column} entries
-        count of known {column} values
-        count of recorded {column} values
+        number of rows with {column} known
+        number of rows with {column} not missing
+        number of rows with any {column}
+        number of rows that have {column} filled in
+        number of rows not missing {column}
+        number of records with {column} filled in
+        number of records with {column} present
+        number of records with any {column}
         count of rows with {column} filled in
-        {column} count
-        {column} value count
-        tally of {column} values
+        count of rows with {column} present
+        count of rows with {column} known
+        count of rows not missing {column}
+        count of records with {column} filled in
         tally of rows with {column} present
+        tally of rows with {column} filled in
     """,
 }
-"""Said after `the` and in lists; SUM and AVG suit numbers only. Slot: `{column}`."""
+"""Said after `the` and in lists; SUM and AVG suit numbers only. Slot: `{column}`.
+
+COUNT counts rows: "number of values" could be the number of different ones.
+"""
 
 COUNT_ROWS: str = """
     number of rows
@@ -700,13 +706,13 @@ SET_OPERATIONS: dict[str, str] = {
 
 WINDOWS: dict[str, str] = {
     "ROW_NUMBER": """
-        row number
-        running number
-        running position
-        sequence number
         row number with no ties
+        running number without any ties
         running row number without any ties
+        running position without any ties
+        sequence number with no number twice
         row number counted on by one for each row
+        number of its own for each row
     """,
     "RANK": """
         rank with gaps after ties
@@ -715,13 +721,18 @@ WINDOWS: dict[str, str] = {
         rank with equal values tied and gaps behind them
     """,
     "SUM": """
-        running total of {column}
-        running sum of {column}
-        cumulative sum of {column}
-        cumulative {column}
+        running total of {column} with ties added together
+        running sum of {column} with tied rows added together
+        running total of {column} where ties share one total
+        cumulative sum of {column} with all ties included
+        cumulative sum of {column} where tied rows share one sum
     """,
 }
-"""A window function, said where a column is said. Slot: `{column}`, of SUM only."""
+"""A window function, said where a column is said. Slot: `{column}`, of SUM only.
+
+Each says what becomes of rows that tie on the sort key: a number of their own, one rank, or the sum of them all
+(the frame that SQL takes where none is written, RANGE).
+"""
 
 PARTITION_BY: str = """
     within each {columns}

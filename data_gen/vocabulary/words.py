@@ -13,561 +13,561 @@ Grid = tuple[str, str]
 """First pieces and later pieces; every pair of them is a name, and a fixed third of the pairs is held out."""
 
 FULL_TABLES = """
-    accountants | accountant | ledger keepers, bookkeeping experts
+    accountants | accountant | bookkeepers, accounting staff
     accounts | account | banking profiles, financial profiles
-    actors | actor | screen performers, cast performers
-    agencies | agency | representation bureaus, service bureaus
-    agents | agent | official representatives, talent representatives
-    airports | airport | air terminals, aviation hubs
-    alarms | alarm | warning sirens, alert signals
-    albums | album | music releases, vinyl collections
+    actors | actor | movie performers, screen performers
+    agencies | agency | service bureaus, representation bureaus
+    agents | agent | representatives, sales representatives
+    airports | airport | airfields, air terminals
+    alarms | alarm | warning signals, alert signals
+    albums | album | music releases, vinyl releases
     ambulances | ambulance | emergency transports, paramedic transports
-    animals | animal | living creatures, wild beasts
-    apartments | apartment | rented flats, residential flats
-    appointments | appointment | calendar slots, consultation slots
-    aquariums | aquarium | fish tanks, glass fishbowls
-    archers | archer | bow shooters, arrow shooters
-    architects | architect | blueprint drafters, structural planners
-    articles | article | news stories, written features
-    artists | artist | art makers, creative talents
-    assets | asset | owned holdings, valued possessions
-    astronauts | astronaut | space travelers, cosmos voyagers
-    athletes | athlete | sports competitors, sporting talents
-    auctions | auction | bidding sales, hammer sales
-    auditors | auditor | compliance examiners, finance examiners
-    authors | author | literary writers, fiction creators
-    badges | badge | identity pins, lapel pins
-    bakeries | bakery | bread counters, pastry counters
+    animals | animal | wild creatures, living creatures
+    apartments | apartment | flats, rental flats
+    appointments | appointment | reserved slots, scheduled slots
+    aquariums | aquarium | fish tanks, aquatic tanks
+    archers | archer | bowmen, longbowmen
+    architects | architect | building planners, structural planners
+    articles | article | news stories, press stories
+    artists | artist | art creators, visual creators
+    assets | asset | holdings, owned holdings
+    astronauts | astronaut | space travelers, cosmonauts
+    athletes | athlete | sports competitors, sportspeople
+    auctions | auction | bidding sales, public sales
+    auditors | auditor | financial examiners, compliance examiners
+    authors | author | book writers, literary writers
+    badges | badge | identity cards, access cards
+    bakeries | bakery | bakehouses, bread outlets
     bakers | baker | bread makers, pastry cooks
     bands | band | rock ensembles, pop ensembles
     banks | bank | lending institutions, savings institutions
-    barns | barn | hay sheds, livestock sheds
-    batteries | battery | electric cells, charge packs
+    barns | barn | farm sheds, livestock sheds
+    batteries | battery | battery cells, electric cells
     beaches | beach | sandy shores, seaside shores
-    beekeepers | beekeeper | honey producers, apiary tenders
-    bicycles | bicycle | pedal bikes, push bikes
-    bids | bid | placed offers, competing offers
+    beekeepers | beekeeper | apiarists, honey producers
+    bicycles | bicycle | bikes, pedal bikes
+    bids | bid | auction offers, placed offers
     birds | bird | feathered fliers, winged creatures
-    blogs | blog | web diaries, online diaries
-    boats | boat | paddle watercraft, rowing craft
-    books | book | bound tomes, hardcover works
-    bottles | bottle | glass flasks, corked vessels
-    boxers | boxer | punching fighters, gloved fighters
-    branches | branch | local outposts, regional outposts
-    breweries | brewery | beer makers, ale producers
-    bridges | bridge | crossing spans, viaduct structures
-    brokers | broker | trade middlemen, deal intermediaries
-    buildings | building | built structures, constructed premises
-    buses | bus | double deckers, transit shuttles
+    blogs | blog | weblogs, online diaries
+    boats | boat | watercraft, small watercraft
+    books | book | printed volumes, bound volumes
+    bottles | bottle | flasks, glass flasks
+    boxers | boxer | prizefighters, ring fighters
+    branches | branch | branch locations, branch sites
+    breweries | brewery | beer makers, ale makers
+    bridges | bridge | road crossings, river crossings
+    brokers | broker | deal intermediaries, trade intermediaries
+    buildings | building | edifices, built structures
+    buses | bus | omnibuses, transit shuttles
     butchers | butcher | meat cutters, meat sellers
-    buyers | buyer | purchasing parties, acquiring parties
-    cabins | cabin | log huts, timber chalets
-    cafes | cafe | coffee spots, espresso counters
-    cameras | camera | imaging gadgets, picture takers
-    campaigns | campaign | marketing drives, promotional pushes
-    canals | canal | dug waterways, artificial waterways
-    candidates | candidate | ballot hopefuls, ballot contenders
-    canyons | canyon | deep gorges, rocky gorges
-    caravans | caravan | camper trailers, towed campers
-    carpenters | carpenter | wood joiners, timber craftsmen
-    carpets | carpet | woven rugs, woolen rugs
-    cars | car | family sedans, private automobiles
-    castles | castle | medieval fortresses, stone strongholds
-    caves | cave | rock caverns, underground caverns
-    ceremonies | ceremony | formal rites, ritual observances
-    chairs | chair | wooden stools, padded recliners
-    charities | charity | giving foundations, nonprofit foundations
-    cheeses | cheese | aged curds, dairy slices
-    chefs | chef | head cooks, culinary experts
-    churches | church | worship halls, christian sanctuaries
-    cinemas | cinema | movie halls, multiplex screens
-    citizens | citizen | naturalized nationals, native nationals
-    claims | claim | insurance demands, coverage demands
-    clients | client | engagement contacts, advised parties
-    cliffs | cliff | sheer rockfaces, steep bluffs
-    clinics | clinic | outpatient centers, walkin medical centers
-    clowns | clown | circus jesters, funny jesters
+    buyers | buyer | purchasers, purchasing parties
+    cabins | cabin | log huts, wooden huts
+    cafes | cafe | coffee bars, espresso bars
+    cameras | camera | photographic equipment, imaging equipment
+    campaigns | campaign | marketing drives, promotional drives
+    canals | canal | artificial waterways, man made waterways
+    candidates | candidate | nominees, contenders
+    canyons | canyon | gorges, ravines
+    caravans | caravan | camper trailers, travel trailers
+    carpenters | carpenter | woodworkers, joiners
+    carpets | carpet | rugs, woven rugs
+    cars | car | automobiles, private automobiles
+    castles | castle | fortresses, medieval fortresses
+    caves | cave | caverns, underground caverns
+    ceremonies | ceremony | formal rites, rituals
+    chairs | chair | armchairs, stools
+    charities | charity | nonprofits, charitable foundations
+    cheeses | cheese | dairy varieties, cheese varieties
+    chefs | chef | head cooks, professional cooks
+    churches | church | chapels, parish chapels
+    cinemas | cinema | movie halls, film halls
+    citizens | citizen | nationals, registered nationals
+    claims | claim | coverage requests, compensation requests
+    clients | client | clientele, business contacts
+    cliffs | cliff | steep bluffs, rock faces
+    clinics | clinic | outpatient centers, medical centers
+    clowns | clown | jesters, circus jesters
     clubs | club | social societies, leisure associations
-    coaches | coach | sports trainers, fitness instructors
-    coins | coin | metal money, minted pieces
+    coaches | coach | trainers, sports trainers
+    coins | coin | metal money, minted money
     colleges | college | undergraduate campuses, vocational institutes
-    comedians | comedian | standup jokers, comic entertainers
-    comets | comet | icy sky bodies, tailed sky objects
-    companies | company | business firms, corporate entities
-    complaints | complaint | filed grievances, lodged grievances
-    components | component | assembly pieces, spare pieces
-    composers | composer | symphony writers, melody writers
-    computers | computer | desktop workstations, personal workstations
-    concerts | concert | live music performances, stage gigs
-    conferences | conference | industry summits, professional summits
-    consultants | consultant | outside advisers, strategy advisers
+    comedians | comedian | comics, standup comics
+    comets | comet | icy celestial bodies, tailed celestial bodies
+    companies | company | corporations, business firms
+    complaints | complaint | grievances, filed grievances
+    components | component | machine parts, spare parts
+    composers | composer | songwriters, music writers
+    computers | computer | workstations, desktop workstations
+    concerts | concert | live shows, live performances
+    conferences | conference | conventions, industry summits
+    consultants | consultant | advisers, business advisers
     containers | container | freight crates, shipping crates
-    contracts | contract | signed agreements, legal pacts
-    counties | county | local jurisdictions, shire jurisdictions
-    coupons | coupon | savings vouchers, promo vouchers
-    couriers | courier | dispatch riders, errand riders
-    courses | course | study programs, training curricula
-    courts | court | law tribunals, justice tribunals
-    cows | cow | dairy cattle, milking cattle
-    cranes | crane | lifting hoists, construction hoists
-    craters | crater | impact pits, lunar pits
-    creditors | creditor | owed parties, unpaid financiers
-    crews | crew | working squads, onboard personnel
-    critics | critic | opinion columnists, arts commentators
+    contracts | contract | signed agreements, legal agreements
+    counties | county | shires, local jurisdictions
+    coupons | coupon | vouchers, promo vouchers
+    couriers | courier | delivery riders, dispatch riders
+    courses | course | study programs, training programs
+    courts | court | tribunals, law tribunals
+    cows | cow | cattle, dairy cattle
+    cranes | crane | hoists, construction hoists
+    craters | crater | impact pits, impact basins
+    creditors | creditor | lenders, money lenders
+    crews | crew | onboard personnel, ship personnel
+    critics | critic | reviewers, arts reviewers
     cruises | cruise | sea voyages, holiday voyages
-    curators | curator | exhibition keepers, collection keepers
-    customers | customer | paying patrons, regular patrons
-    cyclists | cyclist | bike riders, pedal riders
-    dams | dam | water barriers, concrete barriers
+    curators | curator | collection keepers, museum keepers
+    customers | customer | patrons, paying patrons
+    cyclists | cyclist | bike riders, bicycle riders
+    dams | dam | river barriers, water barriers
     dancers | dancer | ballet performers, dance performers
-    dealers | dealer | resale traders, trade resellers
-    dentists | dentist | teeth specialists, dental practitioners
-    deserts | desert | arid lands, sand wastelands
-    designers | designer | fashion creatives, layout creatives
-    desks | desk | writing benches, study benches
-    detectives | detective | crime investigators, private sleuths
-    devices | device | electronic gadgets, handheld units
-    diamonds | diamond | cut gems, sparkling gems
-    diplomats | diplomat | foreign envoys, consular envoys
-    directors | director | movie makers, screen filmmakers
-    diseases | disease | medical ailments, chronic ailments
-    divers | diver | scuba swimmers, snorkel swimmers
-    docks | dock | mooring piers, loading piers
-    doctors | doctor | family physicians, medical practitioners
-    documents | document | paper files, written paperwork
-    dogs | dog | canine hounds, barking hounds
-    donations | donation | gifted sums, charitable gifts
-    donors | donor | gift givers, generous benefactors
-    dresses | dress | evening gowns, party gowns
-    drivers | driver | professional motorists, private chauffeurs
-    drones | drone | unmanned aircraft, flying quadcopters
-    editions | edition | printed issues, reprint versions
-    elections | election | ballot contests, public ballots
-    elevators | elevator | vertical lifts, shaft lifts
-    embassies | embassy | diplomatic missions, foreign consulates
+    dealers | dealer | resellers, trade resellers
+    dentists | dentist | dental practitioners, dental specialists
+    deserts | desert | arid lands, desert lands
+    designers | designer | design professionals, design specialists
+    desks | desk | work benches, study benches
+    detectives | detective | crime investigators, private investigators
+    devices | device | gadgets, electronic gadgets
+    diamonds | diamond | gemstones, cut gemstones
+    diplomats | diplomat | envoys, foreign envoys
+    directors | director | film makers, movie makers
+    diseases | disease | illnesses, medical conditions
+    divers | diver | scuba swimmers, underwater swimmers
+    docks | dock | piers, loading piers
+    doctors | doctor | physicians, medical practitioners
+    documents | document | paperwork, written files
+    dogs | dog | canines, hounds
+    donations | donation | charitable gifts, monetary gifts
+    donors | donor | benefactors, gift givers
+    dresses | dress | gowns, evening gowns
+    drivers | driver | motorists, chauffeurs
+    drones | drone | quadcopters, unmanned aircraft
+    editions | edition | issues, printed issues
+    elections | election | ballots, public ballots
+    elevators | elevator | lifts, building lifts
+    embassies | embassy | diplomatic missions, consulates
     employees | employee | payroll staff, salaried staff
-    employers | employer | hiring firms, recruiting firms
-    engines | engine | combustion motors, drive motors
-    episodes | episode | series installments, broadcast installments
-    essays | essay | argued papers, opinion papers
-    events | event | planned happenings, public occasions
-    exams | exam | graded tests, academic assessments
-    exhibits | exhibit | showcased artifacts, showcase pieces
-    expeditions | expedition | polar treks, exploratory treks
+    employers | employer | hiring firms, hiring organizations
+    engines | engine | motors, combustion motors
+    episodes | episode | installments, broadcast installments
+    essays | essay | written papers, opinion papers
+    events | event | planned occasions, public occasions
+    exams | exam | tests, academic tests
+    exhibits | exhibit | display items, display pieces
+    expeditions | expedition | exploratory treks, exploration treks
     experiments | experiment | lab trials, scientific trials
     factories | factory | manufacturing sites, assembly sites
-    farmers | farmer | crop growers, land tillers
-    farms | farm | agricultural holdings, crop lands
-    ferries | ferry | water shuttles, crossing vessels
-    festivals | festival | cultural fairs, public celebrations
-    films | film | motion pictures, feature movies
-    firefighters | firefighter | blaze fighters, fire rescuers
-    fleets | fleet | naval formations, vessel formations
-    flights | flight | air journeys, plane hops
-    florists | florist | bouquet sellers, bouquet arrangers
-    flowers | flower | petal blooms, fragrant blossoms
-    folders | folder | file binders, paper binders
-    fonts | font | lettering faces, printed typefaces
-    forests | forest | dense woods, woodland tracts
-    forums | forum | discussion boards, debate boards
+    farmers | farmer | growers, crop growers
+    farms | farm | agricultural holdings, homesteads
+    ferries | ferry | water shuttles, passenger shuttles
+    festivals | festival | cultural fairs, public fairs
+    films | film | movies, motion pictures
+    firefighters | firefighter | firemen, fire brigade staff
+    fleets | fleet | vessel squadrons, naval squadrons
+    flights | flight | air journeys, plane journeys
+    florists | florist | flower sellers, bouquet sellers
+    flowers | flower | blooms, blossoms
+    folders | folder | directories, file directories
+    fonts | font | typefaces, printed typefaces
+    forests | forest | woods, woodlands
+    forums | forum | discussion boards, message boards
     fossils | fossil | petrified remains, prehistoric remains
-    fountains | fountain | water jets, plaza jets
-    franchises | franchise | branded chains, chain concessions
-    fridges | fridge | cold cabinets, food coolers
+    fountains | fountain | water features, public water jets
+    franchises | franchise | branded chains, franchise chains
+    fridges | fridge | refrigerators, food coolers
     funds | fund | investment pools, pooled investments
-    galleries | gallery | art exhibition halls, picture showrooms
-    games | game | console adventures, playable amusements
+    galleries | gallery | art halls, art showrooms
+    games | game | gaming titles, playable titles
     garages | garage | parking bays, repair bays
     gardens | garden | landscaped grounds, ornamental grounds
-    gates | gate | boarding exits, entry barriers
-    generators | generator | petrol dynamos, diesel dynamos
-    glaciers | glacier | ice sheets, frozen masses
-    greenhouses | greenhouse | glass hothouses, growing hothouses
-    guards | guard | security watchmen, night watchmen
-    guests | guest | invited visitors, staying visitors
-    guides | guide | sightseeing escorts, trail escorts
+    gates | gate | boarding exits, terminal exits
+    generators | generator | dynamos, diesel dynamos
+    glaciers | glacier | ice sheets, ice masses
+    greenhouses | greenhouse | glasshouses, hothouses
+    guards | guard | watchmen, security staff
+    guests | guest | invited visitors, hotel visitors
+    guides | guide | tour leaders, trail leaders
     guitars | guitar | fretted instruments, stringed instruments
     gyms | gym | fitness centers, workout centers
     hangars | hangar | aircraft sheds, plane sheds
-    harbors | harbor | sheltered anchorages, seaport basins
-    helicopters | helicopter | rotor aircraft, hovering choppers
+    harbors | harbor | seaports, ports
+    helicopters | helicopter | choppers, rotor aircraft
     helmets | helmet | protective headgear, safety headgear
-    highways | highway | express motorways, interstate motorways
-    hikers | hiker | trail walkers, backpack walkers
-    hives | hive | bee colonies, honey nests
-    horses | horse | riding steeds, racing steeds
-    hospitals | hospital | medical infirmaries, inpatient wards
-    hostels | hostel | youth lodgings, backpacker lodgings
-    hotels | hotel | lodging establishments, overnight accommodations
-    houses | house | family homes, detached dwellings
-    incidents | incident | safety mishaps, reported mishaps
+    highways | highway | motorways, interstate motorways
+    hikers | hiker | trail walkers, backpackers
+    hives | hive | bee colonies, bee nests
+    horses | horse | steeds, riding steeds
+    hospitals | hospital | infirmaries, medical infirmaries
+    hostels | hostel | youth lodgings, dormitory lodgings
+    hotels | hotel | lodging establishments, guest accommodations
+    houses | house | family homes, detached homes
+    incidents | incident | mishaps, reported mishaps
     inspections | inspection | quality checks, safety checks
     inspectors | inspector | quality checkers, site checkers
-    insurers | insurer | insurance underwriters, coverage providers
-    interns | intern | junior apprentices, unpaid apprentices
-    interviews | interview | hiring conversations, recruitment talks
-    inventions | invention | patented ideas, ingenious contraptions
-    inventors | inventor | patent holders, idea originators
+    insurers | insurer | insurance providers, coverage providers
+    interns | intern | apprentices, junior apprentices
+    interviews | interview | hiring talks, recruitment talks
+    inventions | invention | patented ideas, technical innovations
+    inventors | inventor | innovators, patent holders
     investors | investor | capital backers, equity backers
-    invoices | invoice | billing statements, payable bills
-    islands | island | offshore isles, sea islets
-    jackets | jacket | outdoor coats, padded coats
-    jobs | job | career positions, employment openings
+    invoices | invoice | bills, billing statements
+    islands | island | isles, offshore isles
+    jackets | jacket | coats, outdoor coats
+    jobs | job | career positions, open positions
     journals | journal | scholarly periodicals, academic periodicals
-    judges | judge | courtroom magistrates, bench magistrates
-    keyboards | keyboard | typing pads, keystroke pads
-    kingdoms | kingdom | royal realms, crown monarchies
-    kiosks | kiosk | vending booths, snack booths
+    judges | judge | magistrates, court magistrates
+    keyboards | keyboard | typing keypads, computer keypads
+    kingdoms | kingdom | realms, royal realms
+    kiosks | kiosk | booths, vending booths
     kitchens | kitchen | cooking spaces, food prep spaces
     knights | knight | armored horsemen, medieval horsemen
     laboratories | laboratory | research facilities, testing facilities
     lakes | lake | inland waters, freshwater basins
-    lamps | lamp | reading lights, bedside lights
-    landlords | landlord | premises owners, letting owners
-    laptops | laptop | folding notebooks, travel notebooks
-    lawyers | lawyer | practicing attorneys, legal counsel
+    lamps | lamp | reading lights, desk lights
+    landlords | landlord | property owners, letting owners
+    laptops | laptop | notebooks, travel notebooks
+    lawyers | lawyer | attorneys, legal counsel
     leagues | league | competition tiers, sports federations
     leases | lease | tenancy agreements, occupancy agreements
-    lecturers | lecturer | campus orators, seminar speakers
-    lenses | lens | optical glass, focusing optics
-    lessons | lesson | teaching sessions, taught classes
-    libraries | library | reading halls, lending collections
-    lighthouses | lighthouse | coastal beacons, warning beacons
-    lions | lion | maned felines, savanna felines
-    loans | loan | lent sums, credit advances
-    machines | machine | mechanical apparatus, industrial equipment
-    magazines | magazine | glossy periodicals, glossy publications
-    magicians | magician | stage conjurers, trick performers
-    marathons | marathon | endurance races, road footraces
-    mayors | mayor | municipal heads, civic heads
-    meals | meal | served dishes, cooked dinners
+    lecturers | lecturer | seminar speakers, academic speakers
+    lenses | lens | optics, camera optics
+    lessons | lesson | teaching sessions, taught sessions
+    libraries | library | book collections, lending collections
+    lighthouses | lighthouse | beacons, coastal beacons
+    lions | lion | maned felines, african felines
+    loans | loan | credit advances, bank credits
+    machines | machine | industrial equipment, mechanical equipment
+    magazines | magazine | periodicals, glossy periodicals
+    magicians | magician | conjurers, stage conjurers
+    marathons | marathon | endurance races, road races
+    mayors | mayor | civic heads, town heads
+    meals | meal | dishes, served dishes
     mechanics | mechanic | repair technicians, auto technicians
-    medals | medal | metal honors, ribbon decorations
-    meetings | meeting | staff gatherings, boardroom gatherings
+    medals | medal | sports honors, honorary decorations
+    meetings | meeting | gatherings, staff gatherings
     members | member | dues payers, membership holders
     menus | menu | dish selections, food selections
-    messages | message | chat texts, instant communications
+    messages | message | chat texts, text communications
     miners | miner | pit laborers, coal diggers
-    mines | mine | ore pits, mineral excavations
-    ministers | minister | cabinet politicians, government secretaries
-    monasteries | monastery | monk retreats, cloistered abbeys
-    monuments | monument | memorial structures, commemorative landmarks
+    mines | mine | ore pits, mineral pits
+    ministers | minister | cabinet politicians, cabinet secretaries
+    monasteries | monastery | abbeys, cloistered abbeys
+    monuments | monument | memorials, landmarks
     moons | moon | lunar bodies, planetary companions
-    mountains | mountain | tall peaks, rocky peaks
-    murals | mural | wall frescoes, painted walls
+    mountains | mountain | peaks, tall peaks
+    murals | mural | frescoes, wall frescoes
     museums | museum | heritage halls, historical institutions
-    musicians | musician | instrument performers, gigging instrumentalists
-    neighborhoods | neighborhood | urban quarters, residential blocks
-    newspapers | newspaper | daily gazettes, printed dailies
-    novels | novel | narrative fiction, prose fiction
-    nurses | nurse | bedside caregivers, ward caregivers
-    offices | office | work premises, business suites
+    musicians | musician | instrumentalists, instrument performers
+    neighborhoods | neighborhood | urban quarters, residential quarters
+    newspapers | newspaper | gazettes, daily gazettes
+    novels | novel | prose fiction, fiction works
+    nurses | nurse | caregivers, ward caregivers
+    offices | office | business suites, office suites
     operas | opera | sung dramas, musical dramas
     orchards | orchard | fruit groves, fruit plantations
     orchestras | orchestra | symphonic ensembles, classical ensembles
-    orders | order | purchase requests, buy slips
+    orders | order | purchases, purchase requests
     ovens | oven | baking stoves, roasting stoves
-    painters | painter | canvas creators, brush wielders
-    paintings | painting | oil canvases, framed canvases
-    palaces | palace | royal abodes, imperial abodes
-    parades | parade | marching processions, float processions
-    parcels | parcel | mailed packages, wrapped packages
+    painters | painter | canvas creators, portraitists
+    paintings | painting | canvases, framed canvases
+    palaces | palace | royal residences, imperial residences
+    parades | parade | processions, marching processions
+    parcels | parcel | packages, mailed packages
     parks | park | public greens, recreation grounds
-    passengers | passenger | boarding travelers, riding travelers
-    passports | passport | travel booklets, border booklets
+    passengers | passenger | boarding travelers, ticketed travelers
+    passports | passport | travel booklets, identity booklets
     patients | patient | treated people, medical cases
     payments | payment | money transfers, settled amounts
-    permits | permit | official authorizations, granted authorizations
-    petitions | petition | public appeals, protest appeals
-    pharmacies | pharmacy | drug dispensaries, medicine dispensaries
-    photos | photo | still pictures, snapshot images
-    pilots | pilot | cockpit aviators, plane flyers
+    permits | permit | authorizations, official authorizations
+    petitions | petition | public appeals, signed appeals
+    pharmacies | pharmacy | drugstores, dispensaries
+    photos | photo | pictures, snapshots
+    pilots | pilot | aviators, plane aviators
     pipelines | pipeline | oil conduits, gas conduits
-    planets | planet | orbiting worlds, spinning worlds
+    planets | planet | worlds, orbiting worlds
     plants | plant | green vegetation, botanical specimens
-    players | player | roster participants, playing personnel
-    playgrounds | playground | swing areas, kids play areas
+    players | player | game participants, roster participants
+    playgrounds | playground | play areas, kids play areas
     playlists | playlist | curated mixes, music mixes
-    podcasts | podcast | audio programs, talk programs
-    poems | poem | verse pieces, lyrical verses
-    poets | poet | verse writers, rhyme writers
+    podcasts | podcast | audio shows, talk shows
+    poems | poem | verses, verse pieces
+    poets | poet | verse writers, poem writers
     policies | policy | coverage plans, insurance plans
     ponds | pond | duck pools, shallow pools
     portraits | portrait | face likenesses, painted likenesses
-    postcards | postcard | postal correspondence, handwritten notes
-    posters | poster | wall prints, wall placards
+    postcards | postcard | picture cards, mailed cards
+    posters | poster | placards, wall prints
     prescriptions | prescription | medication scripts, drug scripts
-    printers | printer | printing equipment, laser inkjets
-    prisoners | prisoner | jailed convicts, detained convicts
-    prisons | prison | jail facilities, state penitentiaries
-    products | product | sale goods, merchandise items
+    printers | printer | printing equipment, printing units
+    prisoners | prisoner | inmates, convicts
+    prisons | prison | jails, penitentiaries
+    products | product | goods, merchandise items
     professors | professor | tenured academics, faculty academics
     programmers | programmer | software developers, software engineers
-    projects | project | planned undertakings, work initiatives
+    projects | project | work initiatives, planned initiatives
     prototypes | prototype | trial builds, test builds
-    puppets | puppet | string marionettes, hand marionettes
+    puppets | puppet | marionettes, string marionettes
     pyramids | pyramid | pharaoh tombs, ancient tombs
-    quizzes | quiz | trivia challenges, pop tests
-    radios | radio | broadcast receivers, tuner receivers
+    quizzes | quiz | trivia tests, short tests
+    radios | radio | radio receivers, broadcast receivers
     railways | railway | rail networks, track networks
     ranches | ranch | cattle estates, livestock estates
-    receipts | receipt | sale proofs, till proofs
-    recipes | recipe | cooking instructions, dish formulas
-    referees | referee | whistle officials, sports officials
-    refineries | refinery | petroleum works, crude processors
-    refunds | refund | money reimbursements, repaid sums
+    receipts | receipt | sales slips, till slips
+    recipes | recipe | cooking instructions, dish instructions
+    referees | referee | match officials, sports officials
+    refineries | refinery | petroleum works, oil processors
+    refunds | refund | reimbursements, money reimbursements
     regions | region | geographic territories, administrative territories
     rentals | rental | hire agreements, hire bookings
-    reporters | reporter | press correspondents, news correspondents
+    reporters | reporter | correspondents, news correspondents
     reptiles | reptile | scaly creatures, coldblooded creatures
-    researchers | researcher | academic investigators, science investigators
-    reservations | reservation | advance bookings, held bookings
-    reservoirs | reservoir | municipal cisterns, storage cisterns
-    residents | resident | local inhabitants, permanent inhabitants
+    researchers | researcher | scientists, academic investigators
+    reservations | reservation | bookings, advance bookings
+    reservoirs | reservoir | storage cisterns, water cisterns
+    residents | resident | inhabitants, local inhabitants
     resorts | resort | vacation getaways, holiday retreats
-    restaurants | restaurant | dining spots, sitdown eateries
-    reviews | review | critical opinions, feedback opinions
-    rivers | river | flowing waterways, freshwater streams
-    robots | robot | automated helpers, mechanical androids
+    restaurants | restaurant | eateries, dining spots
+    reviews | review | written opinions, feedback opinions
+    rivers | river | streams, natural waterways
+    robots | robot | androids, automatons
     rockets | rocket | launch boosters, orbital boosters
     routers | router | network switches, wireless relays
-    routes | route | travel paths, planned paths
-    runners | runner | foot racers, track sprinters
-    sailors | sailor | seafaring hands, deck mariners
-    sandwiches | sandwich | filled baguettes, toasted baguettes
+    routes | route | travel paths, transit paths
+    runners | runner | sprinters, foot racers
+    sailors | sailor | mariners, seafarers
+    sandwiches | sandwich | filled rolls, baguettes
     satellites | satellite | orbital spacecraft, communication spacecraft
     scanners | scanner | image digitizers, flatbed digitizers
-    scholarships | scholarship | study stipends, academic stipends
+    scholarships | scholarship | stipends, study stipends
     schools | school | learning institutions, primary academies
-    scooters | scooter | kick mopeds, electric mopeds
+    scooters | scooter | mopeds, electric mopeds
     scouts | scout | talent spotters, prospect spotters
     sculptors | sculptor | stone carvers, marble carvers
-    sculptures | sculpture | carved figures, marble figures
-    seeds | seed | sowing grains, germinating kernels
-    sensors | sensor | detection probes, measuring probes
+    sculptures | sculpture | statues, carved figures
+    seeds | seed | sowing grains, seed kernels
+    sensors | sensor | probes, measuring probes
     servers | server | network hosts, rack hosts
     shelters | shelter | refuge homes, rescue homes
     shepherds | shepherd | flock herders, sheep herders
-    shipments | shipment | freight consignments, cargo consignments
+    shipments | shipment | consignments, cargo consignments
     ships | ship | ocean vessels, seagoing vessels
     shipyards | shipyard | vessel builders, hull builders
-    shoes | shoe | leather footwear, walking footwear
-    shops | shop | retail boutiques, independent retailers
-    singers | singer | vocal performers, lead vocalists
-    skaters | skater | ice gliders, rink gliders
-    skiers | skier | downhill racers, snow racers
-    soldiers | soldier | army troops, infantry troops
-    songs | song | music tracks, recorded tunes
-    speeches | speech | public orations, formal orations
-    spices | spice | seasoning powders, culinary seasonings
-    stables | stable | equine quarters, steed quarters
-    stadiums | stadium | sporting grounds, spectator arenas
-    stars | star | distant suns, celestial lights
-    stations | station | transit halts, boarding platforms
-    stores | store | retail outlets, shopping marts
-    students | student | classroom pupils, campus learners
+    shoes | shoe | footwear, leather footwear
+    shops | shop | boutiques, retail boutiques
+    singers | singer | vocalists, lead vocalists
+    skaters | skater | skating competitors, ice sport competitors
+    skiers | skier | skiing competitors, downhill racers
+    soldiers | soldier | troops, army troops
+    songs | song | music tracks, recorded tracks
+    speeches | speech | orations, public orations
+    spices | spice | seasonings, culinary seasonings
+    stables | stable | horse quarters, equine quarters
+    stadiums | stadium | arenas, sports arenas
+    stars | star | suns, distant suns
+    stations | station | transit halts, train halts
+    stores | store | outlets, retail outlets
+    students | student | pupils, learners
     studios | studio | recording spaces, creative spaces
     subscribers | subscriber | newsletter readers, recurring payers
     subscriptions | subscription | recurring memberships, monthly memberships
-    suburbs | suburb | commuter outskirts, residential outskirts
-    suppliers | supplier | wholesale providers, sourcing providers
-    surgeons | surgeon | operating physicians, scalpel specialists
-    surgeries | surgery | medical operations, scalpel operations
-    surveys | survey | opinion polls, questionnaire studies
-    tailors | tailor | suit makers, garment sewers
-    tasks | task | assigned duties, todo duties
-    taverns | tavern | drinking inns, roadside inns
-    taxis | taxi | metered cabs, yellow cabs
-    teachers | teacher | classroom educators, schoolroom instructors
-    teams | team | competing sides, playing squads
-    telescopes | telescope | stargazing scopes, sky scopes
-    temples | temple | sacred shrines, holy shrines
-    tenants | tenant | flat occupants, paying lodgers
+    suburbs | suburb | outskirts, residential outskirts
+    suppliers | supplier | wholesale providers, supply providers
+    surgeons | surgeon | operating physicians, surgical specialists
+    surgeries | surgery | medical operations, surgical operations
+    surveys | survey | questionnaires, opinion polls
+    tailors | tailor | suit makers, garment makers
+    tasks | task | todos, assigned duties
+    taverns | tavern | inns, roadside inns
+    taxis | taxi | cabs, metered cabs
+    teachers | teacher | educators, instructors
+    teams | team | squads, sports squads
+    telescopes | telescope | stargazing scopes, astronomy scopes
+    temples | temple | shrines, sacred shrines
+    tenants | tenant | renters, occupants
     tents | tent | camping canopies, canvas canopies
-    theaters | theater | drama halls, stage playhouses
-    therapists | therapist | talking counselors, wellness counselors
+    theaters | theater | playhouses, drama halls
+    therapists | therapist | counselors, wellness counselors
     tickets | ticket | admission passes, entry passes
-    tigers | tiger | striped cats, jungle cats
-    tires | tire | rubber treads, spare treads
-    tools | tool | repair implements, hardware implements
-    tourists | tourist | sightseeing visitors, vacation travelers
-    tournaments | tournament | knockout competitions, bracket competitions
-    tours | tour | guided excursions, sightseeing excursions
-    towers | tower | tall turrets, stone spires
-    towns | town | market municipalities, municipal settlements
-    toys | toy | play things, kids playthings
+    tigers | tiger | striped felines, asian felines
+    tires | tire | wheel treads, rubber treads
+    tools | tool | implements, hand implements
+    tourists | tourist | vacationers, sightseers
+    tournaments | tournament | competitions, knockout competitions
+    tours | tour | excursions, guided excursions
+    towers | tower | turrets, spires
+    towns | town | municipalities, municipal settlements
+    toys | toy | playthings, kids playthings
     tractors | tractor | plowing rigs, tilling rigs
-    trainees | trainee | novice recruits, fresh recruits
-    trains | train | rail services, locomotive services
-    trams | tram | electric streetcars, urban streetcars
-    translators | translator | bilingual interpreters, text interpreters
-    treaties | treaty | peace accords, international accords
-    trees | tree | leafy hardwoods, woody trunks
-    tribes | tribe | indigenous clans, native clans
-    trophies | trophy | victory cups, winning cups
-    trucks | truck | freight lorries, heavy haulers
-    tunnels | tunnel | underground passages, bored passages
+    trainees | trainee | recruits, novice recruits
+    trains | train | rail services, locomotives
+    trams | tram | streetcars, electric streetcars
+    translators | translator | interpreters, text interpreters
+    treaties | treaty | accords, international accords
+    trees | tree | hardwoods, standing timber
+    tribes | tribe | clans, native clans
+    trophies | trophy | cups, victory cups
+    trucks | truck | lorries, freight lorries
+    tunnels | tunnel | underground passages, subterranean passages
     turbines | turbine | wind rotors, spinning rotors
-    tutors | tutor | homework helpers, personal educators
-    uniforms | uniform | duty outfits, standard outfits
+    tutors | tutor | private instructors, homework helpers
+    uniforms | uniform | duty outfits, work outfits
     universities | university | doctoral campuses, graduate institutes
     users | user | login identities, registered logins
-    vaccines | vaccine | immunization shots, preventive shots
-    valleys | valley | lowland hollows, glacial hollows
-    vans | van | cargo minivans, panel minivans
-    vaults | vault | safe chambers, secure chambers
+    vaccines | vaccine | immunizations, immunization shots
+    valleys | valley | dales, lowland dales
+    vans | van | minivans, cargo minivans
+    vaults | vault | safes, safe chambers
     vehicles | vehicle | motorized transports, wheeled transports
-    vendors | vendor | goods sellers, selling merchants
-    venues | venue | hosting spaces, gathering spaces
-    videos | video | recorded clips, streaming clips
-    villages | village | rural hamlets, farming hamlets
-    villas | villa | seaside manors, mediterranean manors
-    vineyards | vineyard | grape estates, grape terraces
-    volcanoes | volcano | lava vents, erupting vents
-    volunteers | volunteer | unpaid helpers, willing helpers
-    voters | voter | registered electors, eligible electors
-    waiters | waiter | dining attendants, tableside attendants
-    wallets | wallet | pocket purses, leather billfolds
+    vendors | vendor | sellers, goods sellers
+    venues | venue | event spaces, hosting spaces
+    videos | video | clips, recorded clips
+    villages | village | hamlets, rural hamlets
+    villas | villa | manors, seaside manors
+    vineyards | vineyard | grape estates, wine estates
+    volcanoes | volcano | lava vents, erupting peaks
+    volunteers | volunteer | helpers, unpaid helpers
+    voters | voter | electors, registered electors
+    waiters | waiter | dining attendants, serving staff
+    wallets | wallet | purses, billfolds
     warehouses | warehouse | storage depots, storage facilities
-    waterfalls | waterfall | plunging cascades, water cascades
+    waterfalls | waterfall | cascades, water cascades
     weddings | wedding | marriage celebrations, bridal celebrations
-    wines | wine | red vintages, fine vintages
-    winners | winner | victorious entrants, contest victors
+    wines | wine | vintages, fine vintages
+    winners | winner | victors, contest victors
     witnesses | witness | sworn observers, trial observers
-    workers | worker | manual laborers, unskilled laborers
-    workshops | workshop | crafting sessions, practical sessions
-    wrestlers | wrestler | mat grapplers, ring grapplers
+    workers | worker | laborers, manual laborers
+    workshops | workshop | training sessions, practical sessions
+    wrestlers | wrestler | grapplers, mat grapplers
     yachts | yacht | luxury cruisers, pleasure cruisers
-    zoos | zoo | wildlife enclosures, exotic menageries
+    zoos | zoo | wildlife enclosures, wildlife sanctuaries
 """
 """A line per table: `plural | singular | synonym, synonym`; the singular names a foreign key, `order_id`."""
 
 FULL_COLUMNS: dict[ColumnType, str] = {
     "INTEGER": """
         age | years lived, years alive
-        quantity | item amount, units involved
-        stock | inventory level, shelf supply
-        score | final mark, test mark
+        quantity | item amount, unit amount
+        stock | inventory level, units on hand
+        score | test mark, final mark
         points | earned credits, loyalty credits
-        pages | sheet tally, leaf tally
-        seats | seating places, sitting places
-        rooms | indoor chambers, chamber tally
-        floors | stacked storeys, storey tally
-        votes | ballots cast, ballots won
-        wins | victory tally, victories achieved
-        losses | defeat tally, defeats suffered
-        goals | netted shots, scoring strikes
-        laps | circuit rounds, track circuits
-        stops | halts made, halting places
-        steps | paces walked, stride tally
-        doors | entrance tally, doorway tally
-        wheels | rolling rims, rim tally
-        copies | clones made, publishing run
-        visits | visitor tally, stopovers made
-        clicks | mouse presses, link taps
-        downloads | file saves, file pulls
-        calls | dialed conversations, ring tally
-        hits | impacts landed, blows landed
-        errors | mistake tally, fault tally
-        pixels | screen dots, image dots
-        grams | gram tally, metric mass
-        calories | dietary kcal, kcal tally
+        pages | page count, sheet count
+        seats | seat count, seating places
+        rooms | room count, chamber count
+        floors | floor count, storey count
+        votes | vote count, ballot count
+        wins | win count, victory count
+        losses | loss count, defeat count
+        goals | goal count, goal tally
+        laps | lap count, circuit count
+        stops | stop count, halt count
+        steps | step count, stride count
+        doors | door count, doorway count
+        wheels | wheel count, wheel tally
+        copies | copy count, print run
+        visits | visit count, visitor count
+        clicks | click count, click tally
+        downloads | download count, download tally
+        calls | call count, call tally
+        hits | hit count, hit tally
+        errors | error count, mistake count
+        pixels | pixel count, image resolution
+        grams | gram count, gram tally
+        calories | calorie count, kcal count
         mileage | odometer reading, miles driven
-        population | inhabitant tally, people living locally
-        capacity | holding ability, crowd ceiling
-        attendance | people present, crowd turnout
-        children | kids raised, offspring tally
-        pets | furry companions, tame companions
-        shelves | rack tally, rack levels
-        boxes | carton tally, packed cartons
-        pallets | skid tally, loading skids
-        tiles | ceramic squares, paving squares
-        nodes | network vertices, graph vertices
-        chapters | story sections, narrative sections
-        awards | honors received, accolades earned
-        followers | fan tally, loyal fans
-        bedrooms | sleeping chambers, sleeping quarters
-        bathrooms | washing chambers, shower chambers
-        windows | glass panes, pane tally
-        lanes | traffic strips, parallel strips
-        assists | helping passes, scoring passes
-        fouls | rule breaches, infringement tally
-        tackles | defensive challenges, challenge tally
-        penalties | spot kicks, punishment tally
-        gears | gearbox ratios, shifting ratios
-        cylinders | piston chambers, piston tally
-        horsepower | motor strength, motor muscle
-        megabytes | digital size, file size
-        decibels | loudness level, noise level
-        beds | mattress tally, cot tally
-        stitches | sewn loops, suture tally
-        questions | asked inquiries, inquiry tally
-        answers | response tally, written responses
-        attempts | tries made, effort tally
-        warnings | caution notices, alert notices
-        absences | missed days, days absent
+        population | inhabitant count, people count
+        capacity | occupancy limit, holding limit
+        attendance | turnout, crowd turnout
+        children | child count, offspring count
+        pets | pet count, pet tally
+        shelves | shelf count, rack count
+        boxes | box count, carton count
+        pallets | pallet count, skid count
+        tiles | tile count, tile tally
+        nodes | node count, vertex count
+        chapters | chapter count, chapter tally
+        awards | award count, honor count
+        followers | follower count, fan count
+        bedrooms | bedroom count, bedroom tally
+        bathrooms | bathroom count, bathroom tally
+        windows | window count, pane count
+        lanes | lane count, lane tally
+        assists | assist count, assist tally
+        fouls | foul count, foul tally
+        tackles | tackle count, tackle tally
+        penalties | penalty count, penalty tally
+        gears | gear count, gear tally
+        cylinders | cylinder count, piston count
+        horsepower | motor strength, engine strength
+        megabytes | file size, data size
+        decibels | noise level, loudness level
+        beds | bed count, cot count
+        stitches | stitch count, suture count
+        questions | question count, question tally
+        answers | answer count, response count
+        attempts | attempt count, try count
+        warnings | warning count, alert count
+        absences | absence count, days absent
         duration | elapsed time, time span
-        lifespan | life expectancy, life length
-        semesters | study terms, academic terms
-        legs | walking limbs, limb tally
-        eggs | laid ova, clutch tally
-        batches | production lots, lot tally
-        barrels | oil casks, cask tally
-        bags | luggage pieces, sack tally
-        buttons | press studs, fastening studs
-        pockets | sewn pouches, pouch tally
-        ingredients | mixture items, blended items
-        servings | plated portions, portion tally
-        layers | stacked strata, strata tally
-        arrests | police captures, custody tally
-        shares | equity stakes, stake tally
-        comments | posted remarks, remark tally
-        plays | playback tally, listening tally
+        lifespan | life expectancy, length of life
+        semesters | semester count, term count
+        legs | leg count, limb count
+        eggs | egg count, clutch size
+        batches | batch count, lot count
+        barrels | barrel count, cask count
+        bags | bag count, sack count
+        buttons | button count, button tally
+        pockets | pocket count, pouch count
+        ingredients | ingredient count, ingredient tally
+        servings | serving count, portion count
+        layers | layer count, layer tally
+        arrests | arrest count, custody count
+        shares | share count, stake count
+        comments | comment count, remark count
+        plays | play count, playback count
     """,
     "REAL": """
-        price | asking amount, tag figure
-        cost | incurred outlay, expense incurred
+        price | amount charged, amount payable
+        cost | expense, expenditure
         fee | service charge, handling charge
-        tax | government levy, duty charged
-        discount | markdown amount, reduction offered
+        tax | levy, government levy
+        discount | markdown, rebate
         salary | yearly pay, annual pay
         wage | hourly pay, hourly earnings
-        weight | measured heaviness, overall heft
-        height | vertical extent, overall tallness
-        width | sideways extent, overall breadth
-        depth | inward extent, deepness measured
-        speed | moving velocity, travel pace
+        weight | mass, overall mass
+        height | vertical extent, vertical size
+        width | breadth, overall breadth
+        depth | deepness, downward extent
+        speed | velocity, travel velocity
         rating | quality grade, approval grade
-        profit | earnings surplus, financial gain
-        revenue | sales turnover, money taken
-        margin | markup share, spread earned
+        profit | financial gain, earnings surplus
+        revenue | turnover, sales turnover
+        margin | markup share, markup percentage
         budget | spending allowance, planned spending
-        balance | money remaining, leftover money
-        debt | money owed, owed amount
+        balance | remaining amount, money remaining
+        debt | money owed, amount owed
         bonus | extra pay, reward pay
-        rent | lodging charge, tenancy charge
+        rent | tenancy charge, monthly housing charge
         area | surface extent, square footage
-        volume | cubic size, cubic space
+        volume | cubic size, cubic content
         radius | half diameter, circle reach
-        altitude | elevation reading, flying elevation
-        latitude | north coordinate, parallel position
-        longitude | east coordinate, meridian position
+        altitude | elevation, flying elevation
+        latitude | north coordinate, north south position
+        longitude | east coordinate, east west position
         temperature | heat level, thermometer reading
-        humidity | air moisture, moisture level
+        humidity | moisture level, air moisture
         pressure | barometer reading, compression force
-        voltage | electric potential, volts measured
-        power | wattage output, watts produced
-        energy | stored joules, joules consumed
-        density | compactness level, mass concentration
+        voltage | volts, electric potential
+        power | wattage, wattage output
+        energy | joules, stored joules
+        density | compactness, mass concentration
         distance | gap length, journey length
         dose | medicine amount, prescribed amount
         income | household earnings, personal earnings
         premium | insurance charge, coverage charge
-        deposit | upfront money, security money
+        deposit | upfront money, advance money
         dividend | shareholder payout, equity payout
-        thickness | slab gauge, layer gauge
+        thickness | gauge, layer gauge
         torque | twisting force, rotational force
-        brightness | luminance level, light intensity
+        brightness | luminance, light intensity
         fare | travel charge, transit charge
         tuition | schooling charge, teaching charge
         royalty | creator payout, licensing payout
@@ -575,53 +575,53 @@ FULL_COLUMNS: dict[ColumnType, str] = {
         subsidy | state support, public support
         pension | retirement pay, retiree pay
         interest | borrowing rate, lending rate
-        tip | gratuity offered, waitstaff gratuity
+        tip | gratuity, service gratuity
         toll | road charge, crossing charge
         postage | mailing charge, stamp charge
         overhead | fixed spending, indirect spending
         surcharge | extra charge, added charge
         valuation | appraised worth, estimated worth
         yield | crop output, harvest output
-        rainfall | precipitation level, rain amount
+        rainfall | precipitation, rain amount
         snowfall | snow amount, snow accumulation
-        visibility | sight reach, viewing reach
-        acidity | acid level, sourness level
-        salinity | salt level, saltiness level
-        hardness | scratch resistance, toughness level
-        elasticity | stretch factor, springiness level
-        viscosity | fluid stickiness, flow resistance
-        porosity | pore fraction, sponginess level
-        purity | refinement level, fineness level
-        turbidity | cloudiness level, murkiness level
-        frequency | hertz reading, wave repetition
-        wavelength | wave span, crest spacing
+        visibility | sight range, viewing range
+        acidity | acid level, acid content
+        salinity | salt level, salt content
+        hardness | toughness, scratch resistance
+        elasticity | stretch factor, springiness
+        viscosity | flow resistance, fluid resistance
+        porosity | pore fraction, pore share
+        purity | fineness, refinement level
+        turbidity | cloudiness, murkiness
+        frequency | hertz reading, repetition rate
+        wavelength | wave length, crest spacing
         amplitude | wave swing, oscillation strength
-        impedance | ohm reading, circuit opposition
-        conductivity | conducting ability, charge flow ability
+        impedance | ohm reading, electric resistance
+        conductivity | conducting ability, charge flow rate
         capacitance | farad reading, charge storage
-        acceleration | pace gain, quickening rate
+        acceleration | rate of speedup, velocity gain
         momentum | moving impulse, motion impulse
         friction | rubbing drag, surface drag
         efficiency | output ratio, performance ratio
-        accuracy | correctness level, precision level
+        accuracy | precision, precision level
         latency | response lag, network lag
         bandwidth | transfer rate, throughput rate
         uptime | service availability, online share
-        probability | likelihood figure, chance figure
-        angle | corner bend, corner opening
-        slope | incline steepness, gradient steepness
-        circumference | circle girth, encircling length
+        probability | likelihood, chance in percent
+        angle | inclination, tilt
+        slope | incline, gradient
+        circumference | girth, circle girth
         perimeter | boundary length, edge length
         wingspan | wing breadth, wingtip reach
-        protein | amino content, muscle nutrient
+        protein | amino content, amino acid content
         sugar | sweetener content, glucose content
-        fiber | roughage content, bran content
+        fiber | roughage, roughage content
         fat | lipid content, grease content
-        pulse | heart rate, beating rate
-        tonnage | cargo heaviness, haul mass
+        pulse | heart rate, heartbeat rate
+        tonnage | cargo tons, hauled tons
         mortality | death rate, fatality rate
         fertility | birth rate, breeding rate
-        unemployment | jobless rate, idle workforce
+        unemployment | jobless rate, jobless share
         literacy | reading rate, literate share
         handicap | golf adjustment, scoring adjustment
         odds | betting ratio, wager ratio
@@ -629,128 +629,128 @@ FULL_COLUMNS: dict[ColumnType, str] = {
     """,
     "TEXT": """
         glaze | surface coating, surface polish
-        name | official appellation, proper designation
-        script | written glyphs, lettering system
-        title | heading text, headline text
-        color | visible hue, shade tone
-        brand | maker label, trademark label
-        genre | artistic kind, creative kind
-        category | item class, classification label
-        country | home nation, sovereign nation
-        city | urban locality, home metropolis
-        street | road location, avenue location
+        name | full designation, proper designation
+        script | writing system, lettering system
+        title | heading, headline
+        color | hue, visible hue
+        brand | trademark, maker label
+        genre | creative kind, artistic form
+        category | item class, classification
+        country | nation, home nation
+        city | urban locality, home locality
+        street | road, roadway
         address | mailing location, postal location
-        email | electronic mailbox, inbox contact
-        phone | dial digits, telephone digits
-        nickname | informal moniker, playful moniker
-        language | spoken tongue, native tongue
+        email | mailbox, electronic mailbox
+        phone | telephone number, contact number
+        nickname | moniker, informal moniker
+        language | tongue, spoken tongue
         editor | manuscript reviser, text reviser
-        publisher | publishing imprint, printing imprint
-        code | reference cipher, lookup cipher
-        model | make variant, design variant
-        material | substance used, raw substance
-        shape | outline form, geometric form
-        flavor | taste profile, tongue taste
-        style | stylistic manner, design manner
-        theme | central subject, underlying subject
-        mood | emotional tone, feeling evoked
-        motto | guiding slogan, rallying slogan
-        district | administrative borough, local borough
+        publisher | publishing house, publishing firm
+        code | reference number, lookup number
+        model | make variant, product variant
+        material | substance, raw substance
+        shape | outline, outline form
+        flavor | taste, taste profile
+        style | design manner, stylistic manner
+        theme | subject, central subject
+        mood | feeling, emotional tone
+        motto | slogan, guiding slogan
+        district | borough, local borough
         province | federal state, administrative state
-        continent | world landmass, major landmass
+        continent | landmass, major landmass
         species | biological kind, taxonomic kind
-        breed | pedigree lineage, pedigree bloodline
-        habitat | natural surroundings, living environment
+        breed | pedigree, bloodline
+        habitat | living environment, natural environment
         diet | eating regimen, feeding regimen
-        gender | stated sex, biological sex
-        occupation | career trade, professional calling
+        gender | sex, stated sex
+        occupation | profession, trade
         department | work unit, organizational unit
         division | corporate segment, business segment
-        degree | academic qualification, earned diploma
+        degree | diploma, academic qualification
         sponsor | financial backer, funding backer
-        captain | squad skipper, chosen skipper
-        nationality | citizenship held, citizenship claimed
+        captain | skipper, squad skipper
+        nationality | citizenship, legal citizenship
         currency | money unit, legal tender
-        warranty | guarantee terms, repair guarantee
-        fabric | cloth used, textile used
+        warranty | guarantee, guarantee terms
+        fabric | cloth, textile
         texture | surface feel, tactile feel
-        scent | smell note, aroma note
-        season | seasonal phase, annual phase
+        scent | smell, aroma
+        season | time of year, annual phase
         weather | sky conditions, outdoor conditions
-        terrain | ground relief, land relief
+        terrain | landform, land relief
         climate | climatic belt, climatic zone
-        severity | seriousness level, gravity level
-        symbol | emblem used, iconic emblem
-        barcode | scan stripes, scannable stripes
-        website | web presence, internet homepage
-        surname | family appellation, inherited appellation
-        hometown | childhood locality, birth locality
-        signature | pen autograph, handwritten autograph
+        severity | seriousness, gravity
+        symbol | emblem, iconic emblem
+        barcode | scan number, scannable number
+        website | homepage, internet homepage
+        surname | family designation, inherited designation
+        hometown | birthplace, native locality
+        signature | autograph, handwritten autograph
         status | current state, progress stage
-        priority | importance level, precedence level
-        description | explanatory wording, descriptive wording
-        summary | brief overview, condensed digest
-        caption | picture blurb, image blurb
+        priority | importance, precedence
+        description | explanation, explanatory text
+        summary | overview, brief overview
+        caption | picture text, image text
         username | login handle, screen handle
         password | login secret, access secret
         hashtag | social tag, trending tag
-        hobby | leisure pastime, favorite pastime
-        religion | faith practiced, worship faith
+        hobby | pastime, favorite pastime
+        religion | faith, faith practiced
         ethnicity | ethnic background, ethnic heritage
         dialect | regional accent, local accent
-        specialty | expertise focus, professional focus
-        skill | trained ability, practiced ability
-        zipcode | zip digits, postal digits
+        specialty | expertise, field of expertise
+        skill | ability, trained ability
+        zipcode | postal number, zip number
         timezone | clock zone, hour zone
-        soil | earth kind, dirt kind
+        soil | earth kind, ground kind
         cuisine | cooking tradition, culinary tradition
         allergen | allergy trigger, reaction trigger
-        topping | garnish used, sprinkled garnish
-        pattern | printed motif, decorative motif
-        logo | corporate insignia, graphic insignia
+        topping | garnish, sprinkled garnish
+        pattern | motif, printed motif
+        logo | company insignia, corporate insignia
         mascot | costumed character, lucky character
-        tempo | musical pace, beat pace
-        lyrics | sung words, vocal words
-        narrator | story teller, voice teller
-        protagonist | main hero, story hero
-        villain | main antagonist, story antagonist
-        plot | story arc, narrative arc
+        tempo | beat, musical pace
+        lyrics | song words, sung words
+        narrator | storyteller, story voice
+        protagonist | hero, main hero
+        villain | antagonist, main antagonist
+        plot | storyline, story arc
         diagnosis | identified ailment, medical finding
         symptom | illness sign, bodily sign
-        treatment | therapy given, healing therapy
-        manufacturer | producing firm, fabricating firm
+        treatment | therapy, healing therapy
+        manufacturer | producer, producing firm
         protocol | communication standard, handshake standard
-        encoding | character scheme, text scheme
+        encoding | character set, character scheme
         firmware | embedded software, chip software
         hostname | network label, host label
         domain | internet realm, web realm
         browser | web viewer, internet viewer
         license | usage terms, usage rights
-        orientation | compass facing, alignment bearing
+        orientation | bearing, compass facing
         clearance | security grade, access grade
         payee | money recipient, cheque recipient
-        sender | mail originator, mail dispatcher
+        sender | originator, mail originator
         carrier | hauling firm, transport firm
         suspect | accused person, alleged culprit
         motive | driving reason, underlying reason
         verdict | jury ruling, trial ruling
-        weapon | combat arm, fighting arm
+        weapon | armament, weaponry
         guardian | legal custodian, child custodian
-        heir | estate inheritor, rightful inheritor
-        temperament | typical disposition, inborn disposition
+        heir | inheritor, estate inheritor
+        temperament | disposition, typical disposition
         zodiac | birth sign, astrological sign
-        hairstyle | haircut worn, hair arrangement
+        hairstyle | haircut, hair arrangement
         handedness | dominant hand, preferred hand
-        tactic | playing strategy, winning strategy
+        tactic | strategy, playing strategy
     """,
     "DATE": """
-        birthday | birth date, birth day
+        birthday | birth date, date of birth
         anniversary | yearly commemoration, commemoration date
         opened | opening date, opening day
         closed | closing date, closing day
         founded | founding date, establishment date
         released | release date, release day
-        delivered | dropoff date, handover date
+        delivered | delivery date, handover date
         published | publication date, publication day
         graduated | graduation date, graduation day
         married | marriage date, marriage day
@@ -758,14 +758,14 @@ FULL_COLUMNS: dict[ColumnType, str] = {
         launched | launch date, launch day
         arrival | arriving date, landing date
         departure | leaving date, takeoff date
-        checkout | lodging exit date, guestroom exit date
+        checkout | hotel exit date, lodging exit date
         renewal | renewing date, extension date
-        expiry | lapse date, expiration date
+        expiry | expiration date, lapse date
         enrolled | enrollment date, signup date
         installed | installation date, setup date
         inspected | checking date, examination date
         repaired | mending date, fixing date
-        booked | booking date, booking day
+        booked | booking date, reservation date
         sold | sale date, selling date
         purchased | buying date, buying day
         harvested | harvest date, reaping date
@@ -780,11 +780,11 @@ FULL_COLUMNS: dict[ColumnType, str] = {
         died | death date, death day
         baptized | baptism date, christening date
         divorced | separation date, divorce date
-        elected | polling date, ballot day
+        elected | election date, polling date
         promoted | promotion date, advancement date
         dismissed | firing date, dismissal date
         resigned | resignation date, quitting date
-        vaccinated | vaccination date, jab date
+        vaccinated | vaccination date, immunization date
         admitted | admission date, intake date
         discharged | discharge date, discharge day
         manufactured | production date, manufacturing date
@@ -802,7 +802,7 @@ FULL_COLUMNS: dict[ColumnType, str] = {
         calibrated | calibration date, calibration day
         borrowed | borrowing date, borrowing day
         donated | giving date, gift date
-        invoiced | billing date, billing day
+        invoiced | billing date, invoice date
         translated | translation date, translation day
         imported | import date, import day
         exported | export date, export day
@@ -813,33 +813,33 @@ FULL_COLUMNS: dict[ColumnType, str] = {
         tested | testing date, testing day
     """,
     "BOOLEAN": """
-        active | operating flag, live flag
-        verified | authenticity flag, confirmation flag
+        active | activity flag, in use flag
+        verified | verification flag, confirmation flag
         approved | approval flag, consent flag
-        archived | archive flag, shelved flag
+        archived | archive flag, archival flag
         enabled | feature switch, enabling switch
         featured | spotlight flag, showcase flag
-        paid | settlement flag, settled flag
+        paid | settlement flag, payment flag
         urgent | rush flag, urgency flag
         insured | insurance flag, coverage flag
         certified | certification flag, accreditation flag
         fragile | breakable flag, delicate flag
         waterproof | watertight flag, water resistance flag
-        portable | portability flag, carryable flag
+        portable | portability flag, carry flag
         organic | pesticide free flag, chemical free flag
         recyclable | recycling flag, reuse flag
         flammable | fire hazard flag, fire risk flag
-        refundable | moneyback flag, returnable flag
-        taxable | levy flag, dutiable flag
+        refundable | money back flag, return flag
+        taxable | levy flag, duty flag
         locked | lock flag, padlock flag
-        hidden | hiding flag, concealment flag
+        hidden | concealment flag, invisibility flag
         damaged | damage flag, breakage flag
-        vegan | meatless flag, dairyless flag
+        vegan | meat free flag, plant based flag
         furnished | furniture flag, furnishing flag
         heated | heating flag, radiator flag
         haunted | ghost flag, spook flag
         endangered | extinction flag, endangerment flag
-        edible | eatable flag, food safe flag
+        edible | eatable flag, food safety flag
         toxic | poison flag, toxicity flag
         mandatory | compulsory flag, obligation flag
     """,
@@ -1419,6 +1419,42 @@ FULL_TABLE_GRIDS: tuple[Grid, ...] = (
     ("sales field night bank harbor", "staff teams shifts reports"),
 )
 
+FULL_HELD_OUT_RELATIONS = """
+    summer_trips school_clubs
+    city_trips school_clubs
+    winter_contests school_clubs
+    winter_contests city_markets
+    river_contests school_clubs
+    summer_markets school_clubs
+    sales_staff night_teams
+    sales_staff city_markets
+    bank_staff night_teams
+    sales_reports sales_staff
+    sales_reports city_markets
+    sales_reports summer_markets
+    bank_reports bank_staff
+    field_shifts sales_staff
+    field_shifts night_teams
+    harbor_shifts night_teams
+    harbor_shifts bank_staff
+"""
+"""The same of held-out tables."""
+
+FULL_HELD_OUT_SELF_RELATIONS = """
+    school_clubs rival
+    night_teams rival
+    sales_staff manager
+    bank_staff supervisor
+    city_markets twin
+    summer_trips predecessor
+    winter_contests predecessor
+    field_shifts predecessor
+    harbor_shifts replacement
+    sales_reports original
+    bank_reports sequel
+"""
+"""The same of held-out tables."""
+
 FULL_COLUMN_GRIDS: dict[ColumnType, tuple[Grid, ...]] = {
     "REAL": (("unit net gross base retail", "price cost fee tax"),),
     "INTEGER": (("seat room page shelf stock", "level size quota score"),),
@@ -1476,4 +1512,23 @@ DEMO_SELF_RELATIONS = """
     clubs partner
     roads detour
     songs sequel
+"""
+
+DEMO_HELD_OUT_RELATIONS = """
+    school_shops river_parks
+    school_shops city_clubs
+    city_clubs river_parks
+    bank_teams city_clubs
+    bank_teams river_parks
+    film_tools school_shops
+    film_tools bank_teams
+    farm_maps school_shops
+    farm_maps city_clubs
+"""
+
+DEMO_HELD_OUT_SELF_RELATIONS = """
+    bank_teams rival
+    city_clubs partner
+    school_shops rival
+    farm_maps sequel
 """

@@ -8,7 +8,7 @@ from data_gen.bulk.loom import NONE, Loom, Strings
 from data_gen.bulk.numbers import WIDTH, Numbers, compress, first
 from data_gen.bulk.speech import Chooser, book_of
 from data_gen.draw.schemas import sample
-from data_gen.say.style import AT, Style, spoken
+from data_gen.say.style import PLACES, Style, spoken
 from data_gen.seeding import Draws
 from data_gen.text import MARKS
 
@@ -48,7 +48,7 @@ def test_members_go_to_the_front_in_their_order():
 
 def test_choices_are_those_of_the_style():
     numbers = np.random.default_rng(2).integers(0, 2**64, 200, dtype=np.uint64)
-    places = np.arange(200) + AT.aggregate
+    places = np.arange(200) + PLACES.aggregate
     found = Chooser(numbers).choose(places, 7).tolist()
     styles = [Style(number=number) for number in numbers.tolist()]
     assert found == [style.choose(place, 7) for style, place in zip(styles, places.tolist(), strict=True)]

@@ -74,7 +74,7 @@ def test_one_span_of_the_prompt_differs_and_both_sides_are_valid_rows_of_the_spl
             assert write_example(side.index, side.query, side.style) == side
             assert parse_sql(side.sql.string, side.query.schema, side.query.command_set) == side.query
             if split != "names":
-                assert is_test_schema(side.query.schema, words, 0.1) == (split == "test")
+                assert is_test_schema(side.query.schema, 0.1) == (split == "test")
 
 
 def test_each_side_is_right_for_itself_and_wrong_for_the_other():

@@ -90,7 +90,7 @@ def lexicon() -> list[str]:
             f"{len(words.held_out_tables)}, {len(words.held_out_columns)}"
         ),
         "foreign keys: pairs of tables, tables that refer to themselves": (
-            f"{sum(map(len, words.relations.values()))}, {len(words.roles)}"
+            f"{sum(map(len, words.relations.values()))}, {len(words.partners)}"
         ),
         "words that text columns are compared with": len(words.values),
         "instructions, explicit and as a person asks": f"{len(plain)}, {len(person)}",

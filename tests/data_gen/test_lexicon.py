@@ -48,7 +48,7 @@ def all_names(words):
 
 
 def keys(words):
-    return {f"{name}_id" for name in (*map(words.singular, words.tables), *words.roles.values())}
+    return {f"{name}_id" for name in (*map(words.singular, words.tables), *words.partners.values())}
 
 
 def sayings(words, name):
@@ -57,7 +57,7 @@ def sayings(words, name):
 
 @every_lexicon
 def test_no_name_is_a_reserved_word(words):
-    bare = {*all_names(words), *keys(words), *words.roles.values(), *CTE_NAMES, "id", "row_no", "place"}
+    bare = {*all_names(words), *keys(words), *words.partners.values(), *CTE_NAMES, "id", "row_no", "place"}
     assert not bare & RESERVED
     assert {words.singular(table) for table in words.tables} & RESERVED <= ONLY_IN_KEYS
 
@@ -66,12 +66,12 @@ def test_no_name_is_a_reserved_word(words):
 def test_both_engines_take_every_name_without_quotes(words):
     import duckdb
 
-    names = sorted({*all_names(words), *keys(words), *words.roles.values(), *CTE_NAMES})
+    names = sorted({*all_names(words), *keys(words), *words.partners.values(), *CTE_NAMES})
     columns = ", ".join(f"{name} TEXT" for name in names)
     for connection in (sqlite3.connect(":memory:"), duckdb.connect()):
         connection.execute(f"CREATE TABLE every_name ( {columns} )")
         connection.execute(f"SELECT {', '.join(names)} FROM every_name ORDER BY {', '.join(names[:200])}")
-        for name in {*words.tables, *words.held_out_tables, *words.roles.values(), *CTE_NAMES}:
+        for name in {*words.tables, *words.held_out_tables, *words.partners.values(), *CTE_NAMES}:
             connection.execute(f"CREATE VIEW {name} AS SELECT 1 AS id")
             connection.execute(f"SELECT {name}.id FROM {name}")
         connection.close()
@@ -87,7 +87,7 @@ def test_every_name_is_one_or_two_words_and_means_one_thing(words):
 @every_lexicon
 def test_what_is_said_for_a_name_fits_no_other_name(words):
     meanings = {}
-    for name in (*all_names(words), *keys(words), *words.roles.values(), *CTE_NAMES):
+    for name in (*all_names(words), *keys(words), *words.partners.values(), *CTE_NAMES):
         for said in sayings(words, name):
             meanings.setdefault(said, set()).add(name)
     assert [(said, names) for said, names in meanings.items() if len(names) > 1] == []
@@ -95,7 +95,7 @@ def test_what_is_said_for_a_name_fits_no_other_name(words):
 
 @every_lexicon
 def test_no_synonym_contains_another_name(words):
-    names = {*all_names(words), *words.roles.values(), *CTE_NAMES}
+    names = {*all_names(words), *words.partners.values(), *CTE_NAMES}
     for name, synonyms in words.synonyms.items():
         for said in synonyms:
             # A two-piece name is said in its own words.
@@ -128,9 +128,21 @@ def test_foreign_keys_lead_from_known_tables_to_known_tables(words):
         assert child in words.tables
         assert set(parents) <= set(words.tables) - {child}
         assert len(set(parents)) == len(parents)
-    assert set(words.roles) <= set(words.tables)
+    assert set(words.partners) <= set(words.tables)
+    held = set(words.held_out_tables)
+    assert set(words.held_out_partners) <= held
+    assert set(words.held_out_partners.values()) <= set(words.partners.values())
+    for child, parents in words.held_out_relations.items():
+        assert {child, *parents} <= held
+        assert child not in parents
+    assert set(words.held_out_relations).union(*words.held_out_relations.values()) == held
+    assert words.chains[False]
+    assert words.chains[True]
     assert len(set(map(words.singular, words.tables))) == len(words.tables)
-    assert all(first != second and child in words.relations for child, first, second in words.chains)
+    for unseen, relations in ((False, words.relations), (True, words.held_out_relations)):
+        for child, *parents in words.chains[unseen]:
+            assert set(parents) <= set(relations[child])
+            assert parents[0] != parents[1]
 
 
 @pytest.mark.parametrize(
@@ -199,7 +211,7 @@ def test_the_full_lexicon_is_at_least_as_large_as_the_published_one():
     assert {KINDS[spelling] for some in words.types.values() for spelling in some} == set(KINDS.values())
     assert len(words.held_out_columns) >= 12
     assert len(words.relations) > 100
-    assert len(words.roles) > 50
+    assert len(words.partners) > 50
 
 
 def test_the_demo_lexicon_is_small():

@@ -40,7 +40,7 @@ def test_a_schema_has_the_tables_that_were_asked_for(shape):
         assert len(one.schema.tables) == tables
         assert one.schema.tables[0].name == one.main
         assert len(one.links) == (1 if itself else tables - 1)
-        assert (one.role is not None) == itself
+        assert (one.partner is not None) == itself
 
 
 @several
@@ -48,7 +48,7 @@ def test_a_foreign_key_is_named_after_the_parent_whose_id_it_holds(shape):
     for words, one in every_kind(shape):
         for link in one.links:
             assert link.child == one.main
-            assert link.key == f"{one.role or words.singular(link.parent)}_id"
+            assert link.key == f"{one.partner or words.singular(link.parent)}_id"
             key, identity = (
                 one.schema.table(link.child).column(link.key),
                 one.schema.table(link.parent).column("id"),
@@ -72,12 +72,18 @@ def test_rows_of_one_table_really_belong_to_those_of_the_other(shape):
         for one in drawn(shape, split=split):
             for link in one.links:
                 assert link.parent in FULL.relations[link.child]
+    for split in ("tables", "names", "novel"):
+        for one in drawn(shape, split=split):
+            for link in one.links:
+                assert link.parent in FULL.held_out_relations[link.child]
     assert len({link for one in drawn(shape) for link in one.links}) > 200
 
 
 def test_a_table_that_refers_to_itself_says_what_the_other_row_is():
+    for one in drawn("itself", split="tables"):
+        assert FULL.held_out_partners[one.main] == one.partner
     for one in drawn("itself"):
-        assert FULL.roles[one.main] == one.role
+        assert FULL.partners[one.main] == one.partner
         assert one.links[0].parent == one.main
     assert len({one.main for one in drawn("itself")}) > 50
 
@@ -87,7 +93,7 @@ def test_every_name_means_one_thing_in_the_whole_schema(shape):
     for _, one in every_kind(shape):
         names = [table.name for table in one.schema.tables]
         names += [c.name for table in one.schema.tables for c in table.columns if c.name != "id"]
-        names += [one.role] if one.role else []
+        names += [one.partner] if one.partner else []
         assert len(set(names)) == len(names)
         one.schema.check()
 
@@ -96,10 +102,10 @@ def test_every_name_means_one_thing_in_the_whole_schema(shape):
 def test_tables_have_as_many_columns_as_the_config_says(shape):
     found = Counter()
     for one in drawn(shape, min_columns=3, max_columns=6):
-        keys = len(one.links) + (one.role is not None)
+        keys = len(one.links) + (one.partner is not None)
         own = len(one.schema.tables[0].columns) - keys
         # A column called like the role of a self-reference gives way.
-        assert 3 - (one.role is not None) <= own <= 6
+        assert 3 - (one.partner is not None) <= own <= 6
         found[own] += 1
         for other in one.schema.tables[1:]:
             assert len(other.columns) - 1 <= OTHER_COLUMNS
@@ -156,7 +162,7 @@ def test_two_piece_names_have_their_share_and_every_name_and_type_occurs():
 def test_declared_keys_say_what_the_links_say_with_parents_first(shape):
     for one in drawn(shape, 100):
         declared = with_constraints(one)
-        assert (declared.main, declared.links, declared.role) == (one.main, one.links, one.role)
+        assert (declared.main, declared.links, declared.partner) == (one.main, one.links, one.partner)
         assert declared.schema.tables[-1].name == one.main
         told = [
             (t.name, c.name, c.references) for t in declared.schema.tables for c in t.columns if c.references

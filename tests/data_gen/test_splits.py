@@ -31,7 +31,7 @@ def contents(example):
 def names(example):
     words, tables = LEXICONS[example.style.lexicon], example.query.schema.tables
     keys = {
-        f"{name}_id" for name in (*words.roles.values(), *[words.singular(table.name) for table in tables])
+        f"{name}_id" for name in (*words.partners.values(), *[words.singular(table.name) for table in tables])
     }
     for table in tables:
         yield table.name
@@ -74,15 +74,15 @@ def test_order_and_types_of_columns_and_order_and_keys_of_tables_do_not_change_t
                     for t in reversed(schema.tables)
                 )
             )
-            assert is_test_schema(turned, FULL, 0.1) == is_test_schema(schema, FULL, 0.1) == (split == "test")
+            assert is_test_schema(turned, 0.1) == is_test_schema(schema, 0.1) == (split == "test")
 
 
 def test_the_share_of_test_schemas_is_the_test_fraction():
     schemas = [e.query.schema for e in (*rows(500, split="train"), *rows(500, split="test"))]
-    halved = sum(is_test_schema(schema, FULL, 0.5) for schema in schemas[:500])
+    halved = sum(is_test_schema(schema, 0.5) for schema in schemas[:500])
     # Of train, which lacks one schema in ten, four in nine belong to test at one half.
     assert 190 < halved < 255
-    assert all(is_test_schema(schema, FULL, 0.2) for schema in schemas[500:])
+    assert all(is_test_schema(schema, 0.2) for schema in schemas[500:])
 
 
 @pytest.mark.parametrize("lexicon", ["full", "demo"])

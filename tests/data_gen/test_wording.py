@@ -231,6 +231,31 @@ def test_no_aggregate_phrase_doubles_as_a_sort_phrase_or_another_aggregate():
     assert all(len(names) == 1 for names in meaning.values())
 
 
+@every_kind
+def test_a_count_of_a_column_counts_rows_and_not_values(kind):
+    for pattern in full.aggregates["COUNT"][kind]:
+        # "the number of prices" could leave out prices that are the same.
+        assert re.fullmatch(r"(number|count|tally) of (rows|records) \D*\{column\}.*", pattern.text), (
+            pattern.text
+        )
+        assert not re.search("value|entr(y|ies)", pattern.text)
+
+
+def test_a_window_says_what_becomes_of_ties():
+    apart = r"\b(no ties|without any ties|no number twice|for each row)$"
+    assert all(re.search(apart, pattern.text) for pattern in full.windows["ROW_NUMBER"])
+    assert all(re.search(r"\b(ties|tied)\b.*gaps|gaps.*\bties$", p.text) for p in full.windows["RANK"])
+    together = r"\b(ties|tied)\b.*\b(together|included|share one (sum|total))$"
+    assert all(re.search(together, pattern.text) for pattern in full.windows["SUM"])
+    assert all(len(patterns) >= 4 for patterns in full.windows.values())
+
+
+def test_up_and_down_are_said_of_numbers_alone():
+    for kind in ALL_KINDS:
+        found = [form for form in forms(full.sort_phrases[kind]) if re.search("up|down", spoken(form))]
+        assert bool(found) == (kind == "number")
+
+
 ORDERED, TEXT = frozenset({"number", "date"}), frozenset({"text"})
 ASKED = {
     "=": {"number", "text", "date", "boolean"},
@@ -277,7 +302,7 @@ def test_no_name_and_no_value_is_a_word_that_is_said_around_it(said):
     words = set(re.findall("[a-z]+", re.sub(r"\{\w+\}", "", " ".join(line for _, line in LINES)).lower()))
     for lexicon in LEXICONS.values():
         names = [*lexicon.tables, *lexicon.columns, *lexicon.held_out_tables, *lexicon.held_out_columns]
-        assert not words & {*names, *lexicon.values, *lexicon.roles.values(), *CTE_NAMES}
+        assert not words & {*names, *lexicon.values, *lexicon.partners.values(), *CTE_NAMES}
 
 
 def test_what_follows_whose_is_never_a_second_table():
