@@ -5,6 +5,7 @@ from __future__ import annotations
 from data_gen.query import OrderBy, Query, Select, command_set
 from data_gen.say.english_conditions import add_having, add_where
 from data_gen.say.fragments import marks_around, marks_of
+from data_gen.say.sayable import check_sayable
 from data_gen.say.speaker import Speaker
 from data_gen.say.style import PLACES, Style
 from data_gen.text import BREAK, Pieces, Text, marks, role
@@ -20,6 +21,9 @@ def write_english(query: Query, style: Style) -> Text:
     word that says the direction and `english.order_by.phrase` the rest.
 
     Example: `show the price and name of orders sorted by price in ascending order`.
+
+    Raises:
+        InputError: no English says some part of the query, as only one that was not drawn can have it.
     """
     pieces = Pieces()
     add_english(pieces, query, style)
@@ -27,7 +31,8 @@ def write_english(query: Query, style: Style) -> Text:
 
 
 def add_english(pieces: Pieces, query: Query, style: Style) -> None:
-    """Append what `write_english` gives, behind a space."""
+    """Append what `write_english` gives, behind a space; raises what it raises."""
+    check_sayable(query)
     _write(Speaker(pieces, query, style))
 
 

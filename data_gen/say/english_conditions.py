@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from data_gen.query import Condition, Select, Value
 from data_gen.say.fragments import marks_of
+from data_gen.say.sayable import unsayable
 from data_gen.say.speaker import Speaker
 from data_gen.say.style import PLACES
 from data_gen.schema import Kind
@@ -64,11 +65,14 @@ def _add_condition(speaker: Speaker, condition: Condition, at: str, index: int) 
     _add_subject(speaker, condition, at, index)
     if condition.subquery is not None:
         # "or more" behind a subquery would belong to what the subquery says last.
-        options = speaker.wording.operators[operator_name(condition)][speaker.kinds[condition.column]]
-        options = tuple([option for option in options if option.parts[-1] == "{value}"])
+        options = tuple([one for one in _options(speaker, condition) if one.parts[-1] == "{value}"])
         speaker.pieces.add(speaker.choose(options, PLACES.operator + index).parts[0], role(at, "operator"))
         _add_scalar(speaker, condition.subquery, at, index)
         return
+    _add_operator(speaker, condition, at, index)
+
+
+def _add_operator(speaker: Speaker, condition: Condition, at: str, index: int) -> None:
     for part in _operator(speaker, condition, index).parts:
         if part == "{value}":
             speaker.pieces.add(f" {_stated(condition)}", role(at, "value"))
@@ -88,12 +92,21 @@ def _add_subject(speaker: Speaker, condition: Condition, at: str, index: int) ->
 
 
 def _operator(speaker: Speaker, condition: Condition, index: int) -> Pattern:
+    return speaker.choose(_options(speaker, condition), PLACES.operator + index)
+
+
+def _options(speaker: Speaker, condition: Condition) -> tuple[Pattern, ...]:
+    """Every way to say what the condition does to its column."""
     name = operator_name(condition)
     if condition.aggregate in ("SUM", "AVG", "COUNT"):
         kind: Kind = "number"
     else:
         kind = speaker.kinds.get(condition.column, "number")
-    return speaker.choose(speaker.wording.operators[name][kind], PLACES.operator + index)
+    options = speaker.wording.operators.get(name, {}).get(kind, ())
+    if not options:
+        what = f"`{name}` of the {kind} column `{condition.column}`"
+        raise unsayable(speaker.query, what)
+    return options
 
 
 def _add_values(speaker: Speaker, values: tuple[Value, ...], at: str) -> None:
@@ -111,10 +124,7 @@ def add_having(speaker: Speaker, condition: Condition, index: int) -> None:
         if part == "{aggregate}":
             speaker.add(speaker.aggregate(condition, at, 16 + index))
         elif part == "{condition}":
-            for inner in _operator(speaker, condition, 16 + index).parts:
-                is_slot = inner == "{value}"
-                text = f" {say_value(condition.values[0])}" if is_slot else inner
-                speaker.pieces.add(text, role(at, "value" if is_slot else "operator"))
+            _add_operator(speaker, condition, at, 16 + index)
         else:
             speaker.pieces.add(part, "english.having.phrase")
 
@@ -165,10 +175,7 @@ def _add_exists(speaker: Speaker, condition: Condition, at: str) -> None:
     for index, group in enumerate(select.where[1:], 1):
         speaker.pieces.add(" and whose", role(place, "where.keyword"))
         speaker.column(group[0].column, None, role(place, "where", index))
-        for part in _operator(speaker, group[0], 4 + index).parts:
-            is_slot = part == "{value}"
-            text = f" {_stated(group[0])}" if is_slot else part
-            speaker.pieces.add(text, role(place, "where", index, "value" if is_slot else "operator"))
+        _add_operator(speaker, group[0], role(place, "where", index), 4 + index)
 
 
 def operator_name(condition: Condition) -> str:

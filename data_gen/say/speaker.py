@@ -7,6 +7,7 @@ from operator import attrgetter
 
 from data_gen.query import ColumnRef, Condition, OrderBy, Query, SelectItem
 from data_gen.say.fragments import AND, COMMA, THEN, Fragment, marks_of, slots_at
+from data_gen.say.sayable import unsayable
 from data_gen.say.style import PLACES, FACTORS, PRIME, Style, say_word, words_of
 from data_gen.schema import KINDS, Kind
 from data_gen.text import BREAK, Pieces, marks, role
@@ -165,7 +166,8 @@ class Speaker:
             if item.alias == name:
                 if item.window is not None:
                     pattern = self.choose(self.wording.windows[item.window.function], PLACES.window)
-                    return "number", "".join(pattern.parts), marks(at)
+                    text = "".join(pattern.parts).replace("{column}", self.full(item.column, item.table))
+                    return "number", text.replace(BREAK, ""), marks(at)
                 kind = self.kinds[item.column] if item.aggregate in ("MIN", "MAX") else "number"
                 return kind, *self.aggregate(item, at, index)
-        raise AssertionError(f"no column and no alias `{name}` in {self.query}")
+        raise unsayable(self.query, f"the sort key `{name}`, which is no column and no selected item")

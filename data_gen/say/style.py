@@ -70,7 +70,9 @@ class _Places(NamedTuple):
 
 PLACES = _Places()
 TABLE_SHARE, COLUMN_SHARE = 0.8, 0.5
-"""How often `syn` says a synonym, as published; `nat` says one in three of its names so."""
+"""How often `syn` says a synonym for the name of a table, or of a column, as published."""
+NAT_SHARE = 1 / 3
+"""How often `nat` says a synonym for a name of one piece; one of two pieces has no synonym but its own words."""
 
 
 class _Word(NamedTuple):
@@ -96,7 +98,7 @@ class _Words(dict[str, _Word]):
             self.clear()
         synonyms = self.lexicon.synonyms.get(name, ())
         nat = self.variant == "nat"
-        shares = {True: 1 / 3, False: 1 / 3} if nat else {True: TABLE_SHARE, False: COLUMN_SHARE}
+        shares = {True: NAT_SHARE, False: NAT_SHARE} if nat else {True: TABLE_SHARE, False: COLUMN_SHARE}
         often = {table: int(share * 2**32) if synonyms else 0 for table, share in shares.items()}
         found = _Word(self.lexicon.hash_of(name), synonyms, often, name.replace("_", " ") if nat else name)
         self[name] = found

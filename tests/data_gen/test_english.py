@@ -9,11 +9,12 @@ import pytest
 from msgspec.structs import replace
 
 from data_gen.config import DataConfig
+from data_gen.errors import InputError
 from data_gen.example import make_examples
-from data_gen.query import COMMAND_SETS, SKILLS
+from data_gen.query import COMMAND_SETS, SKILLS, Compound, OrderBy, Select, SelectItem
 from data_gen.read.parse import parse_sql
 from data_gen.say.english import write_english
-from data_gen.say.style import COLUMN_SHARE, TABLE_SHARE, VARIANTS, Style, spoken
+from data_gen.say.style import COLUMN_SHARE, NAT_SHARE, TABLE_SHARE, VARIANTS, Style, spoken
 from data_gen.schema import parse_schema
 from data_gen.vocabulary.lexicon import LEXICONS
 
@@ -266,7 +267,10 @@ def test_a_name_is_said_in_the_same_words_wherever_it_stands(name, variant):
 
 @pytest.mark.parametrize(
     ("variant", "shares"),
-    [("syn", {"table": TABLE_SHARE, "column": COLUMN_SHARE}), ("nat", {"table": 1 / 3, "column": 1 / 3})],
+    [
+        ("syn", {"table": TABLE_SHARE, "column": COLUMN_SHARE}),
+        ("nat", {"table": NAT_SHARE, "column": NAT_SHARE}),
+    ],
 )
 def test_synonyms_are_said_in_every_clause_at_the_stated_share(variant, shares):
     counts = defaultdict(Counter)
@@ -285,6 +289,27 @@ def test_synonyms_are_said_in_every_clause_at_the_stated_share(variant, shares):
     for (_, last), found in counts.items():
         if found.total() > 300:
             assert found[True] / found.total() == pytest.approx(shares[last], abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("variant", "table_share", "column_share"),
+    # Numbers, not the constants, so that these cannot drift; docs/data.md states them.
+    [("syn", 0.8, 0.5), ("nat", 1 / 3, 1 / 3)],
+)
+def test_a_synonym_is_as_frequent_as_the_document_says(variant, table_share, column_share):
+    tables, columns = [], []
+    # One name of each row, because two names of one row are not drawn apart.
+    for example in rows("cs1", variant, 2000):
+        main, column = example.query.table, example.query.select[0].column
+        for names, name in ((tables, main), (columns, column)):
+            if "_" not in name:
+                said = spoken(example.style, name, table=names is tables)
+                names.append(said in FULL.synonyms[name])
+    for found, share in ((tables, table_share), (columns, column_share)):
+        # 3.3 standard deviations of a binomial: one seed in a thousand falls outside.
+        bound = 3.3 * (share * (1 - share) / len(found)) ** 0.5
+        assert len(found) > 1500
+        assert abs(sum(found) / len(found) - share) < bound < 0.045
 
 
 def test_base_says_every_name_as_it_is_and_nat_as_words():
@@ -365,6 +390,8 @@ SCHEMA = parse_schema(
 EVERYTHING = "cs10" + "".join(f"+{skill}" for skill in SKILLS if skill != "distinct")
 FIRST = Style(number=0)
 """Every choice is the first option."""
+LIKES = ("a%b", "%a%b%", "%a_b%", "_a%", "%", "%%", "abc")
+"""Patterns that fix neither the letters anywhere, nor the beginning, nor the end alone."""
 CASES = [
     ("SELECT price FROM orders", "show the price of orders"),
     ("SELECT city, price FROM orders", "show the city, price of orders"),
@@ -438,12 +465,96 @@ CASES = [
         "of orders",
     ),
 ]
+CASES += [
+    (
+        "SELECT salary FROM customers WHERE EXISTS "
+        "(SELECT 1 FROM orders WHERE orders.customer_id = customers.id AND age IN (3, 4) AND price BETWEEN 1 AND 2)",
+        "show the salary of customers where there is at least one row of orders whose customer_id equals id and "
+        "whose age is one of 3 or 4 and whose price is between 1 and 2",
+    ),
+    (
+        "SELECT city, SUM(age) AS SUM_age FROM orders GROUP BY city HAVING COUNT(*) IN (2, 3)",
+        "show the city, total age of orders for each city, keeping only groups whose number of rows is one of 2 or 3",
+    ),
+    (
+        "SELECT city, SUM(age) AS SUM_age FROM orders GROUP BY city HAVING MIN(city) LIKE 'a%'",
+        "show the city, total age of orders for each city, keeping only groups whose minimum of city starts with a",
+    ),
+    (
+        "SELECT city, SUM(age) OVER (ORDER BY sold ASC) AS so_far FROM orders ORDER BY so_far DESC",
+        "show the city, running total of age with ties added together counted in order of sold in ascending order, "
+        "of orders sorted by running total of age with ties added together in descending order",
+    ),
+]
 
 
 @pytest.mark.parametrize(("sql", "english"), CASES)
 def test_a_query_is_said_like_this(sql, english):
     command_set = EVERYTHING + ("+distinct" if "DISTINCT" in sql else "")
     assert write_english(parse_sql(sql, SCHEMA, command_set), FIRST).string == english
+
+
+EXISTS = "SELECT salary FROM customers WHERE EXISTS (SELECT 1 FROM orders"
+UNSAYABLE = [
+    *[(f"SELECT price FROM orders WHERE city LIKE '{p}'", f"the pattern '{p}'") for p in LIKES],
+    ("SELECT price FROM orders WHERE city > 'b'", "`>` of the text column `city`"),
+    ("SELECT price FROM orders WHERE paid >= TRUE", "`>=` of the boolean column `paid`"),
+    ("SELECT price FROM orders WHERE city = ''", "an empty text"),
+    ("SELECT price FROM orders WHERE price = age", "a comparison of two columns"),
+    (f"{EXISTS})", "EXISTS whose first condition is not that a column equals one outside"),
+    (f"{EXISTS} WHERE age = 3)", "EXISTS whose first condition is not that a column equals one outside"),
+    (
+        f"{EXISTS} WHERE orders.customer_id = customers.id AND (age = 3 OR age = 4))",
+        "OR, a subquery or two columns within EXISTS",
+    ),
+    (
+        "SELECT price FROM orders WHERE age > (SELECT age FROM orders)",
+        "a subquery that selects anything but an aggregate behind >",
+    ),
+    (
+        "SELECT price FROM orders WHERE age IN (SELECT MAX(age) AS MAX_age FROM orders)",
+        "a subquery that selects anything but a column behind IN",
+    ),
+    (
+        "SELECT price FROM orders WHERE age IN (SELECT age FROM orders WHERE city = '')",
+        "an empty text",
+    ),
+    (
+        "SELECT city, SUM(age) AS SUM_age FROM orders GROUP BY city HAVING city = 'oslo'",
+        "HAVING of anything but an aggregate beside a value",
+    ),
+    (
+        "WITH k AS (SELECT price FROM orders ORDER BY price ASC) SELECT price FROM k",
+        "JOIN, GROUP BY, HAVING, ORDER BY or DISTINCT within WITH",
+    ),
+    ("WITH k AS (SELECT price FROM orders LIMIT 3) SELECT price FROM k", "LIMIT within WITH"),
+    ("WITH k AS (SELECT SUM(age) AS s FROM orders) SELECT s FROM k", "an aggregate in WITH"),
+    (
+        "SELECT price FROM orders UNION SELECT price FROM orders GROUP BY price",
+        "JOIN, GROUP BY, HAVING, ORDER BY or DISTINCT within UNION",
+    ),
+]
+
+
+@pytest.mark.parametrize(("sql", "what"), UNSAYABLE)
+def test_a_query_that_english_has_no_words_for_is_refused_by_the_part_it_has_none_for(sql, what):
+    with pytest.raises(InputError) as caught:
+        write_english(parse_sql(sql, SCHEMA, EVERYTHING), FIRST)
+    assert caught.value.message == f"no question can be written for `{sql}`: English has no words for {what}"
+
+
+def test_joins_without_columns_and_unknown_sort_keys_have_no_words():
+    query = parse_sql(
+        "SELECT price FROM orders JOIN customers ON orders.customer_id = customers.id", SCHEMA, EVERYTHING
+    )
+    cross = replace(query, joins=(replace(query.joins[0], kind="CROSS", left=None, right=None),))
+    with pytest.raises(InputError, match="no words for CROSS JOIN without two columns"):
+        write_english(cross, FIRST)
+    with pytest.raises(InputError, match="the sort key `total`, which is no column and no selected item"):
+        write_english(replace(query, order_by=(OrderBy("total", "ASC"),)), FIRST)
+    other = Compound("UNION", Select(select=(SelectItem("price"),), table="orders"))
+    with pytest.raises(InputError, match="no words for ORDER BY or LIMIT of a whole UNION"):
+        write_english(replace(query, compound=other, limit=3), FIRST)
 
 
 def test_where_rows_could_be_distinct_half_of_the_others_say_that_they_may_repeat():
