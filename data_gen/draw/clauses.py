@@ -22,11 +22,14 @@ from data_gen.seeding import Draws
 from data_gen.vocabulary.lexicon import LEXICONS
 
 ORDERED_SHARE = 0.9
-"""Share of rows with ORDER BY in the command sets that have it, drawn row by row."""
+"""Share of queries with ORDER BY, in the command sets that have it, where rows or groups are there to sort.
+
+One row needs no order, and set operations and windows have none; `docs/data.md` has the measured share of each set.
+"""
 FILTERED_SHARE = 0.8
-"""Share of rows with WHERE, as published."""
+"""Share of plain and joined queries with WHERE, as published; forms with a subquery, WITH or a window have their own."""
 AGGREGATED_SHARE = 0.6
-"""Share of rows with an aggregate in the command sets that have them."""
+"""Share of plain and joined queries with an aggregate, where there are two columns; no other form has aggregates."""
 LIKE_SHARE = 0.6
 """Share of conditions on a text that are LIKE; the others are equalities."""
 MOST_CONDITIONS = 3
@@ -38,7 +41,10 @@ MOST_GROUPS = 3
 """Most columns of GROUP BY; with more, hardly two rows would fall into one group."""
 MOST_AGGREGATES = 3
 MOST_KEYS = 3
-"""Most sort keys of a query of several tables, of groups, or with LIMIT: few rows are left to show more."""
+"""Most sort keys of a query of several tables, of groups, or with LIMIT: few rows are left to show more.
+
+Groups may tie on a count that is the last key; then the columns of GROUP BY that are no keys yet follow as well.
+"""
 
 ORDERED_COMPARISONS: tuple[Comparison, ...] = ("=", ">", "<", ">=", "<=")
 LOGIC_ATTEMPTS = 64

@@ -8,7 +8,7 @@ from operator import attrgetter
 from data_gen.query import ColumnRef, Condition, OrderBy, Query, SelectItem
 from data_gen.say.fragments import AND, COMMA, THEN, Fragment, marks_of, slots_at
 from data_gen.say.sayable import unsayable
-from data_gen.say.style import PLACES, FACTORS, PRIME, Style, say_word, words_of
+from data_gen.say.style import FACTORS, PLACES, PRIME, Style, say_word, words_of
 from data_gen.schema import KINDS, Kind
 from data_gen.text import BREAK, Pieces, marks, role
 from data_gen.vocabulary.lexicon import LEXICONS, Lexicon

@@ -54,7 +54,6 @@ def cases():
 
 @pytest.mark.parametrize(("edit", "split", "lexicon"), list(cases()))
 def test_one_span_of_the_prompt_differs_and_both_sides_are_valid_rows_of_the_split(edit, split, lexicon):
-    words = LEXICONS[lexicon]
     for pair in pairs_of(edit, split, lexicon):
         clean, corrupt = pair.clean, pair.corrupt
         prompts = clean.prompt.string, corrupt.prompt.string

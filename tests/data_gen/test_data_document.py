@@ -4,13 +4,14 @@
 """
 
 import re
+from collections import Counter
 from pathlib import Path
 
 from data_gen.config import DataConfig
 from data_gen.draw.sampling import sample_style
 from data_gen.draw.splits import HELD_OUT_CLAUSES, SPLITS, UNSEEN
 from data_gen.example import Example, make_examples, write_example
-from data_gen.query import COMMAND_SETS, SKILLS
+from data_gen.query import COMMAND_SETS, SKILLS, Condition, Query
 from data_gen.review.leakage import KINDS, asked
 from data_gen.review.outline import clauses
 from data_gen.seeding import Draws
@@ -52,6 +53,55 @@ def block(example: Example) -> list[str]:
 def first(name: str) -> Example:
     config = DataConfig(command_sets=(name,), max_columns=4)
     return next(one for one in make_examples(config, 0, 10_000) if tuple(clauses(one.query)) == SHOWN[name])
+
+
+MEASURED = 1000
+"""Rows of each set that `shares` counts, of seed 0."""
+OWN = {
+    "cs2": {"ORDER BY"},
+    "cs3": {"aggregate"},
+    "cs4": {"WHERE"},
+    "cs5": {"JOIN"},
+    "cs6": {"HAVING", "DISTINCT", "LIMIT"},
+    "cs7": {"logic"},
+    "cs8": {"JOIN", "LEFT JOIN"},
+    "cs9": {"WITH", "subquery", "set operation"},
+    "cs10": {"OVER"},
+}
+"""Set -> what its rows show of the skills that it adds."""
+
+
+def shown(query: Query) -> set[str]:
+    conditions = [condition for group in query.where for condition in group]
+    logical = any(len(group) > 1 for group in query.where) or any(map(is_logical, conditions))
+    aggregated = bool(query.group_by) or any(item.aggregate for item in query.select)
+    found = {"aggregate": aggregated, "ORDER BY": bool(query.order_by), "WHERE": bool(query.where)}
+    found |= {"HAVING": bool(query.having), "DISTINCT": query.distinct, "LIMIT": query.limit is not None}
+    found |= {"JOIN": bool(query.joins), "logic": logical, "OVER": any(i.window for i in query.select)}
+    found |= {"WITH": query.cte is not None, "set operation": query.compound is not None}
+    found |= {"subquery": any(condition.subquery is not None for condition in conditions)}
+    return {name for name, there in found.items() if there}
+
+
+def is_logical(condition: Condition) -> bool:
+    if condition.operator == "LIKE" and not re.fullmatch("%.*%", str(condition.values[0])):
+        return True
+    return condition.negated or condition.operator in ("IN", "BETWEEN", "IS NULL", "<>")
+
+
+def shares() -> list[str]:
+    lines = []
+    for name in COMMAND_SETS:
+        queries = [one.query for one in make_examples(DataConfig(command_sets=(name,)), 0, MEASURED)]
+        counts = Counter(what for query in queries for what in shown(query))
+        own = sum(not shown(query).isdisjoint(OWN.get(name, ())) for query in queries)
+        grouped = [query for query in queries if query.group_by]
+        long = sum(len(query.order_by) > 3 for query in grouped)
+        cells = [counts["ORDER BY"], counts["aggregate"], counts["WHERE"], own]
+        said = [f"{count / MEASURED:.1%}".replace("%", " %") if count else "-" for count in cells]
+        said.append(f"{long / len(grouped):.1%} of {len(grouped)}".replace("%", " %") if grouped else "-")
+        lines.append(f"| `{name}` | {' | '.join(said)} |")
+    return lines
 
 
 def examples() -> list[str]:
@@ -125,6 +175,7 @@ def kinds() -> list[str]:
 
 PARTS = {
     "sets": sets,
+    "shares": shares,
     "examples": examples,
     "variants": variants,
     "lexicon": lexicon,

@@ -126,6 +126,22 @@ def test_what_a_switch_adds_is_drawn_and_nothing_else(skill):
     assert found[skill] > 15
 
 
+@pytest.mark.parametrize(
+    ("name", "skill", "expected"),
+    # Numbers, not the constants, so that these cannot drift; docs/data.md states them.
+    [
+        ("cs2", "order_by", 0.9),
+        ("cs4-aggregate-order_by", "where", 0.8),
+        ("cs5-aggregate-where", "join", 0.9),
+    ],
+)
+def test_a_clause_is_as_frequent_as_the_document_says(name, skill, expected):
+    n = 2000
+    found = sum(skill in shown(query) for query in queries(name, n)) / n
+    # 3.3 standard deviations of a binomial: one seed in a thousand falls outside.
+    assert abs(found - expected) < 3.3 * (expected * (1 - expected) / n) ** 0.5 < 0.03
+
+
 def test_clauses_have_the_stated_shares():
     def share(name, skill):
         return sum(skill in shown(query) for query in queries(name)) / N

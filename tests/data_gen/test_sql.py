@@ -27,6 +27,7 @@ PRICE, NAME = SelectItem("price"), SelectItem("name")
 TOTAL = SelectItem("price", None, "SUM", alias="SUM_price")
 ON = {"left": ColumnRef("shop_id", "orders"), "right": ColumnRef("id", "shops")}
 ABOVE = Condition(column="price", operator=">", values=(5,))
+ABOVE_TWO_ROWS = Condition(column="*", aggregate="COUNT", operator=">=", values=(2,))
 EXISTS = Select(select=(SelectItem("1"),), table="shops")
 
 
@@ -44,7 +45,7 @@ def query(*items: SelectItem, **clauses: object) -> Query:
         ({"where": ((ABOVE,), (ABOVE, ABOVE))}, " WHERE price > 5 AND (price > 5 OR price > 5)"),
         ({"group_by": (ColumnRef("name"), ColumnRef("price"))}, " GROUP BY name, price"),
         (
-            {"having": (Condition(column="*", aggregate="COUNT", operator=">=", values=(2,)),)},
+            {"having": (ABOVE_TWO_ROWS,)},
             " HAVING COUNT(*) >= 2",
         ),
         ({"limit": 3}, " LIMIT 3"),
@@ -157,6 +158,31 @@ def test_every_piece_has_its_role():
         (" ORDER BY", "sql.order_by.keyword"),
         (" name", "sql.order_by.0.column"),
         (" ASC", "sql.order_by.0.direction"),
+    ]
+
+
+def test_every_piece_of_having_has_its_role():
+    condition = Condition(column="price", table="orders", aggregate="SUM", operator=">", values=(5,))
+    text = write_sql(query(NAME, group_by=(ColumnRef("name"),), having=(condition, ABOVE_TWO_ROWS)))
+    pieces = text.pieces()
+    start = next(place for place, (piece, _) in enumerate(pieces) if piece == " HAVING")
+    assert pieces[start:] == [
+        (" HAVING", "sql.having.keyword"),
+        (" SUM", "sql.having.0.aggregate"),
+        ("(", "sql.having.0.bracket"),
+        ("orders", "sql.having.0.table"),
+        (".", "sql.having.0.qualifier"),
+        ("price", "sql.having.0.column"),
+        (")", "sql.having.0.bracket"),
+        (" >", "sql.having.0.operator"),
+        (" 5", "sql.having.0.value"),
+        (" AND", "sql.having.keyword"),
+        (" COUNT", "sql.having.1.aggregate"),
+        ("(", "sql.having.1.bracket"),
+        ("*", "sql.having.1.column"),
+        (")", "sql.having.1.bracket"),
+        (" >=", "sql.having.1.operator"),
+        (" 2", "sql.having.1.value"),
     ]
 
 
