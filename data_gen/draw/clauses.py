@@ -27,7 +27,7 @@ ORDERED_SHARE = 0.9
 One row needs no order, and set operations and windows have none; `docs/data.md` has the measured share of each set.
 """
 FILTERED_SHARE = 0.8
-"""Share of plain and joined queries with WHERE, as published; forms with a subquery, WITH or a window have their own."""
+"""Share of plain and joined queries with WHERE, as published; with a subquery, WITH or a window it is another."""
 AGGREGATED_SHARE = 0.6
 """Share of plain and joined queries with an aggregate, where there are two columns; no other form has aggregates."""
 LIKE_SHARE = 0.6

@@ -47,7 +47,7 @@ FULL_TABLES = """
     beekeepers | beekeeper | apiarists, honey producers
     bicycles | bicycle | bikes, pedal bikes
     bids | bid | auction offers, placed offers
-    birds | bird | feathered fliers, winged creatures
+    birds | bird | feathered creatures, winged creatures
     blogs | blog | weblogs, online diaries
     boats | boat | watercraft, small watercraft
     books | book | printed volumes, bound volumes
@@ -252,7 +252,7 @@ FULL_TABLES = """
     ministers | minister | cabinet politicians, cabinet secretaries
     monasteries | monastery | abbeys, cloistered abbeys
     monuments | monument | memorials, landmarks
-    moons | moon | lunar bodies, planetary companions
+    moons | moon | lunar bodies, orbiting bodies
     mountains | mountain | peaks, tall peaks
     murals | mural | frescoes, wall frescoes
     museums | museum | heritage halls, historical institutions
@@ -275,7 +275,7 @@ FULL_TABLES = """
     parks | park | public greens, recreation grounds
     passengers | passenger | boarding travelers, ticketed travelers
     passports | passport | travel booklets, identity booklets
-    patients | patient | treated people, medical cases
+    patients | patient | treated persons, medical cases
     payments | payment | money transfers, settled amounts
     permits | permit | authorizations, official authorizations
     petitions | petition | public appeals, signed appeals
@@ -293,7 +293,7 @@ FULL_TABLES = """
     poets | poet | verse writers, poem writers
     policies | policy | coverage plans, insurance plans
     ponds | pond | duck pools, shallow pools
-    portraits | portrait | face likenesses, painted likenesses
+    portraits | portrait | likenesses, painted likenesses
     postcards | postcard | picture cards, mailed cards
     posters | poster | placards, wall prints
     prescriptions | prescription | medication scripts, drug scripts
@@ -319,7 +319,7 @@ FULL_TABLES = """
     regions | region | geographic territories, administrative territories
     rentals | rental | hire agreements, hire bookings
     reporters | reporter | correspondents, news correspondents
-    reptiles | reptile | scaly creatures, coldblooded creatures
+    reptiles | reptile | scaly creatures, cold blooded creatures
     researchers | researcher | scientists, academic investigators
     reservations | reservation | bookings, advance bookings
     reservoirs | reservoir | storage cisterns, water cisterns
@@ -367,7 +367,7 @@ FULL_TABLES = """
     stores | store | outlets, retail outlets
     students | student | pupils, learners
     studios | studio | recording spaces, creative spaces
-    subscribers | subscriber | newsletter readers, recurring payers
+    subscribers | subscriber | newsletter readers, paying readers
     subscriptions | subscription | recurring memberships, monthly memberships
     suburbs | suburb | outskirts, residential outskirts
     suppliers | supplier | wholesale providers, supply providers
@@ -548,7 +548,7 @@ FULL_COLUMNS: dict[ColumnType, str] = {
         rent | tenancy charge, monthly housing charge
         area | surface extent, square footage
         volume | cubic size, cubic content
-        radius | half diameter, circle reach
+        radius | half diameter, semidiameter
         altitude | elevation, flying elevation
         latitude | north coordinate, north south position
         longitude | east coordinate, east west position
@@ -559,7 +559,7 @@ FULL_COLUMNS: dict[ColumnType, str] = {
         power | wattage, wattage output
         energy | joules, stored joules
         density | compactness, mass concentration
-        distance | gap length, journey length
+        distance | journey length, travel length
         dose | medicine amount, prescribed amount
         income | household earnings, personal earnings
         premium | insurance charge, coverage charge
@@ -708,7 +708,7 @@ FULL_COLUMNS: dict[ColumnType, str] = {
         topping | garnish, sprinkled garnish
         pattern | motif, printed motif
         logo | company insignia, corporate insignia
-        mascot | costumed character, lucky character
+        mascot | lucky character, team character
         tempo | beat, musical pace
         lyrics | song words, sung words
         narrator | storyteller, story voice
@@ -745,7 +745,7 @@ FULL_COLUMNS: dict[ColumnType, str] = {
     """,
     "DATE": """
         birthday | birth date, date of birth
-        anniversary | yearly commemoration, commemoration date
+        anniversary | commemoration date, commemoration day
         opened | opening date, opening day
         closed | closing date, closing day
         founded | founding date, establishment date
@@ -756,33 +756,33 @@ FULL_COLUMNS: dict[ColumnType, str] = {
         married | marriage date, marriage day
         retired | retirement date, retirement day
         launched | launch date, launch day
-        arrival | arriving date, landing date
-        departure | leaving date, takeoff date
+        arrival | landing date, incoming date
+        departure | leaving date, outgoing date
         checkout | hotel exit date, lodging exit date
         renewal | renewing date, extension date
         expiry | expiration date, lapse date
         enrolled | enrollment date, signup date
         installed | installation date, setup date
-        inspected | checking date, examination date
-        repaired | mending date, fixing date
+        inspected | inspection date, examination date
+        repaired | repair date, fixing date
         booked | booking date, reservation date
         sold | sale date, selling date
-        purchased | buying date, buying day
-        harvested | harvest date, reaping date
+        purchased | purchase date, buying date
+        harvested | harvest date, harvest day
         planted | planting date, sowing date
         created | creation date, creation day
-        updated | modification date, revision date
-        deleted | deletion date, erasure date
+        updated | update date, modification date
+        deleted | deletion date, removal date
         cancelled | cancellation date, cancellation day
         submitted | submission date, submission day
-        resolved | resolution date, solving date
+        resolved | resolution date, solution date
         adopted | adoption date, adoption day
         died | death date, death day
         baptized | baptism date, christening date
         divorced | separation date, divorce date
         elected | election date, polling date
         promoted | promotion date, advancement date
-        dismissed | firing date, dismissal date
+        dismissed | dismissal date, firing date
         resigned | resignation date, quitting date
         vaccinated | vaccination date, immunization date
         admitted | admission date, intake date
@@ -793,15 +793,15 @@ FULL_COLUMNS: dict[ColumnType, str] = {
         premiered | premiere date, debut date
         filmed | shooting date, filming date
         discovered | discovery date, discovery day
-        excavated | digging date, excavation date
+        excavated | excavation date, digging date
         restored | restoration date, restoration day
         demolished | demolition date, teardown date
         ratified | ratification date, ratification day
         audited | audit date, audit day
-        serviced | servicing date, maintenance date
+        serviced | service date, maintenance date
         calibrated | calibration date, calibration day
         borrowed | borrowing date, borrowing day
-        donated | giving date, gift date
+        donated | donation date, gift date
         invoiced | billing date, invoice date
         translated | translation date, translation day
         imported | import date, import day
@@ -810,7 +810,7 @@ FULL_COLUMNS: dict[ColumnType, str] = {
         convicted | conviction date, sentencing date
         paroled | parole date, parole day
         hatched | hatching date, hatching day
-        tested | testing date, testing day
+        tested | test date, testing date
     """,
     "BOOLEAN": """
         active | activity flag, in use flag

@@ -142,6 +142,9 @@ def lexicon() -> list[str]:
         "foreign keys: pairs of tables, tables that refer to themselves": (
             f"{sum(map(len, words.relations.values()))}, {len(words.partners)}"
         ),
+        "the same of held-out tables": (
+            f"{sum(map(len, words.held_out_relations.values()))}, {len(words.held_out_partners)}"
+        ),
         "words that text columns are compared with": len(words.values),
         "instructions, explicit and as a person asks": f"{len(plain)}, {len(person)}",
         "sort phrases, each ascending and descending": len(sorts),
