@@ -12,63 +12,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from data_gen.errors import InputError, nearest
-from data_gen.query import AGGREGATES, AggregateFunction, SetOperator, WindowFunction
-from data_gen.schema import Column, Kind, SqlType
+from data_gen.schema import Column, SqlType
 from data_gen.seeding import name_hash
-from data_gen.vocabulary import wording, words
-from data_gen.vocabulary.phrases import Pattern, SortPhrase, by_kind, patterns
+from data_gen.vocabulary import words
+from data_gen.vocabulary.phrases import Wording, demo_wording, full_wording
 from data_gen.vocabulary.words import ColumnType
 
-Patterns = tuple[Pattern, ...]
 HELD_OUT_TEMPLATE = 8
 """One instruction in this many is held out."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wording:
-    """Every way to say every clause; `data_gen/vocabulary/wording.py` says what each is for."""
-
-    templates: Patterns
-    nat_templates: Patterns
-    sort_openers: Patterns
-    nat_sort_openers: Patterns
-    sort_phrases: Mapping[Kind, tuple[SortPhrase, ...]]
-    aggregates: Mapping[AggregateFunction, Mapping[Kind, Patterns]]
-    count_rows: Patterns
-    group_by: Patterns
-    nat_group_by: Patterns
-    join: Patterns
-    nat_join: Patterns
-    left_join: Patterns
-    nat_left_join: Patterns
-    where_openers: Patterns
-    nat_where_openers: Patterns
-    inner_where_openers: Patterns
-    and_words: Patterns
-    or_words: Patterns
-    either: Patterns
-    operators: Mapping[str, Mapping[Kind, Patterns]]
-    having: Patterns
-    distinct: Patterns
-    repeats: Patterns
-    limit: Patterns
-    scalar: Patterns
-    in_subquery: Patterns
-    not_in_subquery: Patterns
-    exists: Patterns
-    not_exists: Patterns
-    cte: Patterns
-    cte_then: Patterns
-    set_operations: Mapping[SetOperator, Patterns]
-    windows: Mapping[WindowFunction, Patterns]
-    partition_by: Patterns
-    window_order: Patterns
-    closers: Patterns
-
-    @cached_property
-    def templates_of(self) -> dict[str, Patterns]:
-        """The instructions of each variant."""
-        return {"base": self.templates, "syn": self.templates, "nat": self.nat_templates}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,55 +161,6 @@ def _chains(relations: Mapping[str, tuple[str, ...]]) -> tuple[tuple[str, str, s
     )
 
 
-def _full_wording() -> Wording:
-    w = wording
-
-    def mapped(sections: Mapping[str, str]) -> dict[str, Mapping[Kind, Patterns]]:
-        return {name: by_kind(lines, Pattern.parse) for name, lines in sections.items()}
-
-    def every(sections: Mapping[str, str]) -> dict[str, Patterns]:
-        return {name: patterns(lines) for name, lines in sections.items()}
-
-    return Wording(
-        templates=patterns(w.TEMPLATES),
-        nat_templates=patterns(w.NAT_TEMPLATES),
-        sort_openers=patterns(w.SORT_OPENERS),
-        nat_sort_openers=patterns(w.NAT_SORT_OPENERS),
-        sort_phrases=by_kind(w.SORT_PHRASES, SortPhrase.parse),
-        aggregates={name: mapped(w.AGGREGATES)[name] for name in AGGREGATES},
-        count_rows=patterns(w.COUNT_ROWS),
-        group_by=patterns(w.GROUP_BY),
-        nat_group_by=patterns(w.NAT_GROUP_BY),
-        join=patterns(w.JOIN),
-        nat_join=patterns(w.NAT_JOIN),
-        left_join=patterns(w.LEFT_JOIN),
-        nat_left_join=patterns(w.NAT_LEFT_JOIN),
-        where_openers=patterns(w.WHERE_OPENERS),
-        nat_where_openers=patterns(w.NAT_WHERE_OPENERS),
-        inner_where_openers=patterns(w.INNER_WHERE_OPENERS),
-        and_words=patterns(w.AND),
-        or_words=patterns(w.OR),
-        either=patterns(w.EITHER),
-        operators=mapped(w.OPERATORS),
-        having=patterns(w.HAVING),
-        distinct=patterns(w.DISTINCT),
-        repeats=patterns(w.REPEATS),
-        limit=patterns(w.LIMIT),
-        scalar=patterns(w.SCALAR),
-        in_subquery=patterns(w.IN_SUBQUERY),
-        not_in_subquery=patterns(w.NOT_IN_SUBQUERY),
-        exists=patterns(w.EXISTS),
-        not_exists=patterns(w.NOT_EXISTS),
-        cte=patterns(w.CTE),
-        cte_then=patterns(w.CTE_THEN),
-        set_operations=every(w.SET_OPERATIONS),  # type: ignore[arg-type]
-        windows=every(w.WINDOWS),  # type: ignore[arg-type]
-        partition_by=patterns(w.PARTITION_BY),
-        window_order=patterns(w.WINDOW_ORDER),
-        closers=patterns(w.NAT_CLOSERS),
-    )
-
-
 def _grid(grid: words.Grid) -> tuple[list[str], list[str]]:
     """All names of a grid: those of training, and the held-out third.
 
@@ -343,18 +245,6 @@ def _phrases(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(","))
 
 
-def _demo_wording(full: Wording) -> Wording:
-    from dataclasses import replace
-
-    return replace(
-        full,
-        templates=patterns(wording.DEMO_TEMPLATES),
-        sort_openers=patterns(wording.DEMO_SORT_OPENERS),
-        sort_phrases=by_kind(wording.DEMO_SORT_PHRASES, SortPhrase.parse),
-    )
-
-
-_FULL_WORDING = _full_wording()
 LEXICONS = {
     "full": _lexicon(
         tables=_lines(words.FULL_TABLES),
@@ -373,7 +263,7 @@ LEXICONS = {
         partners=words.SELF_RELATIONS,
         held_out_relations=words.FULL_HELD_OUT_RELATIONS,
         held_out_partners=words.FULL_HELD_OUT_SELF_RELATIONS,
-        said=_FULL_WORDING,
+        said=full_wording(),
     ),
     "demo": _lexicon(
         tables=[(name, name.removesuffix("s")) for name in words.DEMO_TABLES.split()],
@@ -386,7 +276,7 @@ LEXICONS = {
         partners=words.DEMO_SELF_RELATIONS,
         held_out_relations=words.DEMO_HELD_OUT_RELATIONS,
         held_out_partners=words.DEMO_HELD_OUT_SELF_RELATIONS,
-        said=_demo_wording(_FULL_WORDING),
+        said=demo_wording(),
     ),
 }
 
