@@ -55,6 +55,9 @@ def _add_pairs(verbs: Any) -> None:
     pairs.add_argument(
         "--tokenizer", metavar="FILE", help="tokenizer.json under which both sides have equally many tokens"
     )
+    pairs.add_argument(
+        "--novel", action="store_true", help="change the name to one that training never sees"
+    )
     _add_output(pairs)
     pairs.set_defaults(call=make_pairs)
 
@@ -151,9 +154,13 @@ def make_dataset(arguments: argparse.Namespace) -> None:
 
 
 def make_pairs(arguments: argparse.Namespace) -> None:
-    """Write counterfactual pairs and print their directory."""
+    """Write counterfactual pairs and print their directory.
+
+    `--seed` is that of `counterfactuals`, so the same number gives the same pairs there.
+    """
     from data_gen.store.dataset import write_pairs
 
+    seed, arguments.seed = arguments.seed, 0
     with _progress("pairs") as report:
         path = write_pairs(
             _config(arguments),
@@ -162,6 +169,8 @@ def make_pairs(arguments: argparse.Namespace) -> None:
             arguments.out,
             report=report,
             tokenizer=arguments.tokenizer,
+            seed=seed,
+            novel=arguments.novel,
             **_output(arguments),
         )
     print(path)

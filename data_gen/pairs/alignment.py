@@ -11,11 +11,14 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from itertools import takewhile
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from data_gen.errors import InputError
 from data_gen.example import Example
 from data_gen.text import Span, Text
+
+if TYPE_CHECKING:
+    import tokenizers
 
 Encode = Callable[[str], Sequence[int]]
 """A string -> its token ids: `tokenizer.encode_text`, or `lambda s: tok(s)["input_ids"]`."""
@@ -44,7 +47,7 @@ class Divergence(NamedTuple):
 
 
 class ChangedSpans(NamedTuple):
-    """Where two prompts differ: one span of each. A span of no characters is where the other has more."""
+    """Where two texts differ: one span of each. A span of no characters, and no role, is where the other has more."""
 
     clean: Span
     corrupt: Span
@@ -52,20 +55,29 @@ class ChangedSpans(NamedTuple):
 
 def changed_span(clean: Text, corrupt: Text) -> ChangedSpans | None:
     """The one span in which the texts differ; None if they differ in more, or not at all."""
-    one = [clean.string[start:end] for start, end, _ in clean.spans]
-    other = [corrupt.string[start:end] for start, end, _ in corrupt.spans]
+    first, last = _shared(clean, corrupt)
+    stops = len(clean.spans) - last, len(corrupt.spans) - last
+    return None if stops == (first, first) or max(stops) > first + 1 else changed_stretch(clean, corrupt)
+
+
+def changed_stretch(clean: Text, corrupt: Text) -> ChangedSpans:
+    """From the first span in which the texts differ to the last one, with the role of the first."""
+    first, last = _shared(clean, corrupt)
+    return ChangedSpans(*(_stretch(text, first, len(text.spans) - last) for text in (clean, corrupt)))
+
+
+def _shared(clean: Text, corrupt: Text) -> tuple[int, int]:
+    """How many spans the texts begin with together, and how many of the others they end with."""
+    one, other = ([text.string[start:end] for start, end, _ in text.spans] for text in (clean, corrupt))
     first = _common(one, other)
-    last = _common(one[first:][::-1], other[first:][::-1])
-    if one == other or len(one) - first - last > 1 or len(other) - first - last > 1:
-        return None
-    return ChangedSpans(*(_span(text, first, len(text.spans) - last) for text in (clean, corrupt)))
+    return first, _common(one[first:][::-1], other[first:][::-1])
 
 
-def _span(text: Text, first: int, last: int) -> Span:
-    if first < last:
-        return text.spans[first]
-    start = text.spans[first].start
-    return Span(start, start, "")
+def _stretch(text: Text, first: int, stop: int) -> Span:
+    start = text.spans[first].start if first < len(text.spans) else len(text.string)
+    if first == stop:
+        return Span(start, start, "")
+    return Span(start, text.spans[stop - 1].end, text.spans[first].role)
 
 
 def _common(one: Sequence[object], other: Sequence[object]) -> int:
@@ -114,6 +126,24 @@ def encoder_of(path: Path | str) -> Encode:
     """The encode function of a `tokenizer.json`, with nothing added.
 
     Raises:
+        InputError: as `tokenizer_of`.
+    """
+    return encode_with(tokenizer_of(path))
+
+
+def encode_with(backend: tokenizers.Tokenizer) -> Encode:
+    """The encode function of a tokenizer, with nothing added."""
+
+    def encode(string: str) -> list[int]:
+        return list(backend.encode(string, add_special_tokens=False).ids)
+
+    return encode
+
+
+def tokenizer_of(path: Path | str) -> tokenizers.Tokenizer:
+    """The tokenizer in a `tokenizer.json`.
+
+    Raises:
         InputError: the file is missing, or is no tokenizer.
     """
     # The library is not needed where no tokenizer is given.
@@ -122,13 +152,8 @@ def encoder_of(path: Path | str) -> Encode:
     if not Path(path).is_file():
         raise InputError(f"no tokenizer file `{path}`", hint="name a tokenizer.json")
     try:
-        backend = tokenizers.Tokenizer.from_file(str(path))
+        return tokenizers.Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exception
         raise InputError(
             f"{path} is not a whole tokenizer file ({error})", hint="name a tokenizer.json"
         ) from error
-
-    def encode(string: str) -> list[int]:
-        return list(backend.encode(string, add_special_tokens=False).ids)
-
-    return encode

@@ -12,7 +12,7 @@ from data_gen.draw.sampling import sample_query, sample_style
 from data_gen.draw.splits import UNSEEN, has_held_out_clauses, is_test_schema
 from data_gen.errors import InputError
 from data_gen.example import Example, write_example
-from data_gen.pairs.alignment import ChangedSpans, Divergence, Encode, Misfit, align, changed_span
+from data_gen.pairs.alignment import ChangedSpans, Divergence, Encode, Misfit, align, changed_span, changed_stretch
 from data_gen.pairs.alignment import encoder_of as encoder_of
 from data_gen.pairs.changes import PairDraft
 from data_gen.pairs.edits import Edit, edit_named, sets_with
@@ -48,6 +48,11 @@ class CounterfactualPair:
         if found is None:
             raise InputError(f"the prompts of a pair of edit `{self.edit}` differ in other than one place")
         return found
+
+    @cached_property
+    def sql_change(self) -> ChangedSpans:
+        """The span of each SQL from the first slot that differs to the last one, with the role of the first."""
+        return changed_stretch(self.clean.sql, self.corrupt.sql)
 
     @property
     def sql_offset(self) -> int:

@@ -31,8 +31,15 @@ _OURS = """\
 _DATABASES = "| `databases` | databases on which wrong answers show, each a list of INSERT statements |\n"
 _PAIRS = """\
 | `index`, `command_set`, `split`, `variant` | which pair this is |
-| `edit` | the slot in which the two sides differ |
+| `edit`, `seed` | the slot in which the two sides differ, and the seed of the pairs |
 | `clean_...`, `corrupt_...` | the two sides: `prompt`, `sql_statement`, `query`, `style`, `roles`, as in a dataset |
+| `..._prompt_change` | start, end and role of the characters of this side's `prompt` that differ from the other's |
+| `..._sql_change` | the same in its `sql_statement`, from the first slot that differs to the last one |
+"""
+_TOKENS = """\
+| `prompt_tokens` | how many tokens each of the two prompts has, with nothing added at its ends |
+| `position` | in the tokens of `prompt + " " + sql_statement`, the one whose logits predict where the answers part |
+| `..._answer_id`, `..._answer_token` | the token of this side behind `position`: its id, and as the vocabulary has it |
 """
 
 
@@ -65,11 +72,12 @@ def write_card(header: Mapping[str, Any], files: str, *, published: bool = False
     )
     load = "load_from_disk" if form == "arrow" else "load_dataset"
     ours = _OURS + (_DATABASES if header.get("databases") else "")
-    table = _HEAD + (_PAIRS if pairs else _PUBLISHED if published else _PUBLISHED + ours)
+    aligned = _TOKENS if "tokenizer_sha256" in header else ""
+    table = _HEAD + (_PAIRS + aligned if pairs else _PUBLISHED if published else _PUBLISHED + ours)
     body = f"""\
 # {name}
 
-{header["rows"]:,} {what}: command sets {sets}, variant `{config["variant"]}`, split `{split}`, seed {config["seed"]}.
+{header["rows"]:,} {what}: command sets {sets}, variant `{config["variant"]}`, split `{split}`, seed {header.get("pair_seed", config["seed"])}.
 Everything is synthetic. Every row is written from a typed query, so the role of each character is known.
 
 ```python
@@ -99,15 +107,16 @@ def _command(header: Mapping[str, Any]) -> str:
     words = ["tinysql", "data", "make", *given["command_sets"]]
     if header["kind"] == "pairs":
         words[2:3], words[len(words) :] = ["pairs"], ["--edit", header["edit"]]
+        words += ["--seed", str(header["pair_seed"])] if header.get("pair_seed") else []
+        words += ["--novel"] if header.get("novel") else []
+        words += ["--tokenizer", "tokenizer.json"] if "tokenizer_sha256" in header else []
     words += ["--rows", str(header["rows"]), "--split", given["split"]]
     for name, value in given.items():
         if name in ("command_sets", "split") or value == usual[name]:
             continue
-        words += (
-            [f"--{name}", str(value)]
-            if name in ("variant", "seed", "lexicon")
-            else ["--set", f"{name}={value}"]
-        )
+        # Pairs have a seed of their own.
+        own = name in ("variant", "lexicon") or (name == "seed" and header["kind"] != "pairs")
+        words += [f"--{name}", str(value)] if own else ["--set", f"{name}={value}"]
     if header["format"] != "parquet":
         words += ["--format", header["format"]]
     if header.get("databases"):

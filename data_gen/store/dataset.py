@@ -13,8 +13,10 @@ from data_gen.config import DataConfig
 from data_gen.errors import InputError, nearest
 from data_gen.example import make_example, make_examples
 from data_gen.store.columns import COLUMNS as COLUMNS
-from data_gen.store.columns import example_table
 from data_gen.store.job import Job, Part, Record
+from data_gen.store.pair_columns import PAIR_COLUMNS as PAIR_COLUMNS
+from data_gen.store.pair_columns import TOKEN_COLUMNS as TOKEN_COLUMNS
+from data_gen.store.pair_columns import pair_table
 from data_gen.store.shards import Engine, Report, in_turn, read_shards, write_job
 from data_gen.store.tables import rows_table
 
@@ -25,17 +27,6 @@ EngineName = Literal["local", "ray"]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 DATABASES = "databases"
 """The column, written on request, of databases that tell a row's right answer from wrong ones: INSERT statements."""
-
-SIDE = ("prompt", "sql_statement", "query", "style", "roles")
-PAIR_COLUMNS = (
-    "index",
-    "edit",
-    "command_set",
-    "split",
-    "variant",
-    *(f"{side}_{name}" for side in ("clean", "corrupt") for name in SIDE),
-)
-"""Columns of a file of counterfactual pairs."""
 
 
 def write_dataset(
@@ -108,21 +99,26 @@ def write_pairs(
     engine: str = "local",
     report: Report | None = None,
     tokenizer: Path | str | None = None,
+    seed: int = 0,
+    novel: bool = False,
 ) -> Path:
-    """Write the pairs that `counterfactuals(config, edit=edit, n=rows)` gives to the directory `out`.
+    """Write the pairs that `counterfactuals(config, edit=edit, n=rows, seed=seed, novel=novel)` gives to `out`.
 
-    With `tokenizer`, a `tokenizer.json`, the two sides of each pair have equally many tokens under it.
+    With `tokenizer`, a `tokenizer.json`, they are those of `encode=encoder_of(tokenizer)`: the two sides of each
+    have equally many tokens under it. The columns then say besides in which token the answers part.
 
     Raises:
         InputError: as `write_dataset` and `make_pair`; or the tokenizer's file is none.
     """
     config = replace(config, random_names=0.0)
     file = None if tokenizer is None else str(tokenizer)
+    chosen_by = {"edit": edit, "pair_seed": seed, **({"novel": True} if novel else {})}
     aligned = {} if file is None else {"tokenizer_sha256": _digest(file)}
+    make = partial(pair_rows, config, edit, seed, novel, file)
     job = Job(
         kind="pairs",
-        settings={"config": config.to_dict(), "edit": edit, **aligned},
-        make=partial(pair_rows, config, edit, file),
+        settings={"config": config.to_dict(), **chosen_by, **aligned},
+        make=make,
         split=config.split,
         stem=f"{config.split}-pairs",
         rows=rows,
@@ -131,7 +127,7 @@ def write_pairs(
     )
     chosen = choose_engine(engine, workers)
     # An edit that cannot be made is found out before anything is written.
-    pair_rows(config, edit, file, 0, 1)
+    make(0, 1)
     return write_job(job, out, part=part, engine=chosen, overwrite=overwrite, resume=resume, report=report)
 
 
@@ -143,23 +139,17 @@ def _digest(tokenizer: str) -> str:
     return sha256(Path(tokenizer).read_bytes()).hexdigest()
 
 
-def pair_rows(config: DataConfig, edit: str, tokenizer: str | None, start: int, stop: int) -> pa.Table:
-    """Pairs `start` to `stop - 1`, with the columns `PAIR_COLUMNS`."""
-    import pyarrow as pa
-
-    from data_gen.pairs.alignment import encoder_of
+def pair_rows(
+    config: DataConfig, edit: str, seed: int, novel: bool, tokenizer: str | None, start: int, stop: int
+) -> pa.Table:
+    """Pairs `start` to `stop - 1`, with the columns `PAIR_COLUMNS`, and with a tokenizer `TOKEN_COLUMNS`."""
+    from data_gen.pairs.alignment import encode_with, tokenizer_of
     from data_gen.pairs.counterfactual import make_pair
 
-    encode = None if tokenizer is None else encoder_of(tokenizer)
-    pairs = [make_pair(config, edit, index, encode=encode) for index in range(start, stop)]
-    sides = {
-        side: example_table([getattr(pair, side) for pair in pairs], seed=config.seed, split=config.split)
-        for side in ("clean", "corrupt")
-    }
-    arrays = {name: sides["clean"][name] for name in ("index", "command_set", "split", "variant")}
-    arrays["edit"] = pa.repeat(pa.scalar(edit), len(pairs))
-    arrays |= {f"{side}_{name}": table[name] for side, table in sides.items() for name in SIDE}
-    return pa.table({name: arrays[name] for name in PAIR_COLUMNS})
+    backend = None if tokenizer is None else tokenizer_of(tokenizer)
+    encode = None if backend is None else encode_with(backend)
+    pairs = [make_pair(config, edit, index, seed, encode, novel=novel) for index in range(start, stop)]
+    return pair_table(pairs, seed=seed, split=config.split, tokenizer=backend)
 
 
 def choose_engine(name: str, workers: int) -> Engine:
