@@ -55,9 +55,7 @@ def _add_pairs(verbs: Any) -> None:
     pairs.add_argument(
         "--tokenizer", metavar="FILE", help="tokenizer.json under which both sides have equally many tokens"
     )
-    pairs.add_argument(
-        "--novel", action="store_true", help="change the name to one that training never sees"
-    )
+    pairs.add_argument("--novel", action="store_true", help="change the name to one that training never sees")
     _add_output(pairs)
     pairs.set_defaults(call=make_pairs)
 

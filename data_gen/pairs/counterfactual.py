@@ -12,7 +12,15 @@ from data_gen.draw.sampling import sample_query, sample_style
 from data_gen.draw.splits import UNSEEN, has_held_out_clauses, is_test_schema
 from data_gen.errors import InputError
 from data_gen.example import Example, write_example
-from data_gen.pairs.alignment import ChangedSpans, Divergence, Encode, Misfit, align, changed_span, changed_stretch
+from data_gen.pairs.alignment import (
+    ChangedSpans,
+    Divergence,
+    Encode,
+    Misfit,
+    align,
+    changed_span,
+    changed_stretch,
+)
 from data_gen.pairs.alignment import encoder_of as encoder_of
 from data_gen.pairs.changes import PairDraft
 from data_gen.pairs.edits import Edit, edit_named, sets_with
@@ -114,8 +122,11 @@ def make_pair(
         if isinstance(found, CounterfactualPair):
             return found
         reasons[found] += 1
-    counts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
-    raise InputError(f"0 of {ATTEMPTS:,} draws fit edit `{edit}`: {counts}", hint=_remedy(reasons))
+    counts = ", ".join(
+        f"{count:,} {f'have no {change.slot}' if reason is Misfit.SLOT else reason}"
+        for reason, count in reasons.most_common()
+    )
+    raise InputError(f"0 of {ATTEMPTS:,} draws fit edit `{edit}`: {counts}", hint=_remedy(reasons, change))
 
 
 def counterfactuals(
@@ -154,10 +165,23 @@ def _sets(config: DataConfig, edit: Edit) -> list[str]:
     return found
 
 
-def _remedy(reasons: Counter[Misfit]) -> str:
-    if reasons[Misfit.COUNT] > reasons[Misfit.SLOT]:
-        return "under this tokenizer the substitutes hardly ever have as many tokens; try variant base, or another"
-    return "give the tables more columns (max_columns), or choose another command set or variant"
+def _remedy(reasons: Counter[Misfit], edit: Edit) -> str:
+    """What to do about the reason that stopped the draw which came furthest."""
+    furthest = max(reasons, key=_ORDER.index)
+    return edit.remedy if furthest is Misfit.SLOT else _REMEDIES[furthest]
+
+
+_ORDER = list(Misfit)
+_TOKENS = "choose another tokenizer, variant base, or another edit"
+_REMEDIES = {
+    Misfit.SENSE: "choose another command set, or give the tables more columns (max_columns)",
+    Misfit.SPLIT: "choose another split, which may have both sides",
+    Misfit.NAME: "leave out novel, or choose a lexicon with more held-out names",
+    Misfit.PROMPT: "choose another variant: base says each slot in one place",
+    Misfit.COUNT: "under this tokenizer the substitutes hardly ever have as many tokens; try variant base, or another",
+    Misfit.RUN: _TOKENS,
+    Misfit.ANSWER: _TOKENS,
+}
 
 
 class _Maker:
@@ -229,9 +253,6 @@ class _Maker:
         """Whether every name that only `corrupt` uses is a held-out one."""
         new = _names(corrupt) - _names(clean)
         return bool(new) and new <= LEXICONS[self.config.lexicon].unseen_names
-
-
-_ORDER = list(Misfit)
 
 
 def _names(query: Query) -> set[str]:

@@ -24,6 +24,8 @@ class Edit:
     """One slot that can change alone."""
 
     name: str
+    slot: str
+    """What a query has to have, as it reads behind `no`."""
     change: Change
     """A query -> what it becomes when the slot changes, as far as its other slots allow it."""
     needs: tuple[str, ...] = ("",)
@@ -34,6 +36,16 @@ class Edit:
     """Whether the English must not name the table."""
     names: Literal["columns", "tables"] | None = None
     """What the changed word is a lexicon's name of; None for a literal, a key or a word of the grammar."""
+
+    @property
+    def remedy(self) -> str:
+        """What to do where no query of a config has the slot."""
+        more = ""
+        if self.name.startswith("order_by.1."):
+            more = "allow more sort keys (max_keys) and columns (max_columns), or "
+        elif self.names == "columns":
+            more = "give the tables more columns (min_columns, max_columns), or "
+        return f"{more}choose a command set or split whose queries have it"
 
     def suits(self, name: str) -> bool:
         """Whether queries of the command set called `name` may have the slot."""
@@ -56,100 +68,157 @@ def _shown(name: str) -> set[str]:
     return skills if "qualified" in skills else skills | {BARE}
 
 
-def _columns(name: str, change: Change, *needs: str) -> Edit:
-    return Edit(name=name, change=change, needs=needs or ("",), names="columns")
+def _columns(name: str, slot: str, change: Change, *needs: str) -> Edit:
+    return Edit(name=name, slot=slot, change=change, needs=needs or ("",), names="columns")
+
+
+_PLACES = ("first", "second")
+
+
+def _simple(name: str, slot: str, change: Change, *needs: str) -> Edit:
+    return Edit(name=name, slot=slot, change=change, needs=needs or ("",))
 
 
 def _of_select() -> list[Edit]:
     found = []
-    for i in (0, 1):
-        at = f"select.{i}"
+    for i, place in enumerate(_PLACES):
+        at, item = f"select.{i}", f"aggregate as {place} item that ORDER BY does not repeat"
+        bare, inside = (changes.select_column(i, aggregated=aggregated) for aggregated in (False, True))
         found += [
-            _columns(f"{at}.column", changes.select_column(i, aggregated=False)),
-            Edit(name=f"{at}.aggregate", change=changes.aggregate(i), needs=("aggregate",)),
-            _columns(f"{at}.aggregate.column", changes.select_column(i, aggregated=True), "aggregate"),
+            _columns(f"{at}.column", f"bare column as {place} item with another one to put there", bare),
+            _simple(f"{at}.aggregate", item, changes.aggregate(i), "aggregate"),
+            _columns(
+                f"{at}.aggregate.column", f"{item}, with another column that suits it", inside, "aggregate"
+            ),
         ]
     return found
 
 
 def _of_keys() -> list[Edit]:
     found = []
-    for i in (0, 1):
+    for i, place in enumerate(_PLACES):
+        column, key = f"{place} sort key with another one to put there", f"{place} sort key that matters"
         found += [
-            _columns(f"order_by.{i}.column", changes.key_column(i), "order_by"),
-            Edit(name=f"order_by.{i}.direction", change=changes.direction(i), needs=("order_by",)),
+            _columns(f"order_by.{i}.column", column, changes.key_column(i), "order_by"),
+            _simple(f"order_by.{i}.direction", key, changes.direction(i), "order_by"),
         ]
     return found
 
 
 def _of_where() -> list[Edit]:
-    needs: dict[Place, tuple[str, ...]] = {
-        "": ("where",),
-        "cte.": ("cte",),
-        "compound.": ("set_operation",),
-        "where.0.subquery.": ("scalar", "in_subquery"),
+    places: dict[Place, tuple[str, tuple[str, ...]]] = {
+        "": ("", ("where",)),
+        "cte.": (" in WITH", ("cte",)),
+        "compound.": (" in the second half of a set operation", ("set_operation",)),
+        "where.0.subquery.": (" in a subquery of its first condition", ("scalar", "in_subquery")),
     }
     found = []
     for place in PLACES:
+        inside, some = places[place]
         for i in (0, 1) if place == "" else (0,):
-            at, some = f"{place}where.{i}", needs[place]
+            at, which = f"{place}where.{i}", f"as {_PLACES[i]} condition{inside}"
+            column = f"column {which} with another one of its kind to put there"
+            comparison, literal = f"comparison {which} that could be another", f"single literal {which}"
             found += [
-                _columns(f"{at}.column", conditions.where_column(place, i), *some),
-                Edit(name=f"{at}.operator", change=conditions.where_operator(place, i), needs=some),
-                Edit(name=f"{at}.value", change=conditions.where_value(place, i), needs=some),
+                _columns(f"{at}.column", column, conditions.where_column(place, i), *some),
+                _simple(f"{at}.operator", comparison, conditions.where_operator(place, i), *some),
+                _simple(f"{at}.value", literal, conditions.where_value(place, i), *some),
             ]
     return found
 
 
-def _edits() -> list[Edit]:
-    negatable = tuple(f"where+not+{skill}" for skill in ("like", "in", "between", "null"))
+def _of_tables() -> list[Edit]:
+    alone = "table that stands alone and is named once"
     tables: Literal["tables"] = "tables"
     return [
-        Edit(name="schema.table", change=changes.schema_table, hide_table=True, names=tables),
+        Edit(name="schema.table", slot=alone, change=changes.schema_table, hide_table=True, names=tables),
         Edit(
             name="english.table",
+            slot=alone,
             change=changes.english_table,
             rebuild=rebuilds.add_table,
             names=tables,
         ),
-        *_of_select(),
-        Edit(name="select.0.table", change=changes.select_table, needs=("self_join",)),
-        Edit(name="distinct", change=changes.distinct, needs=("distinct",)),
+    ]
+
+
+def _of_joins() -> list[Edit]:
+    single = "single JOIN whose LEFT could be there or not"
+    return [
         Edit(
             name="join.0.table",
+            slot="JOIN on a foreign key, without aggregates, DISTINCT and LIMIT",
             change=changes.join_table,
             rebuild=rebuilds.join_children,
             needs=(f"join+{BARE}",),
-            names=tables,
+            names="tables",
         ),
         Edit(
-            name="join.0.key", change=changes.join_key, rebuild=rebuilds.add_key, needs=("join", "two_joins")
+            name="join.0.key",
+            slot="JOIN on a foreign key",
+            change=changes.join_key,
+            rebuild=rebuilds.add_key,
+            needs=("join", "two_joins"),
         ),
-        Edit(name="join.0.kind", change=changes.join_kind, needs=("join+left_join+qualified",)),
+        _simple("join.0.kind", single, changes.join_kind, "join+left_join+qualified"),
+    ]
+
+
+def _of_logic() -> list[Edit]:
+    first = "as first condition"
+    literal = f"IN with a list or two conditions joined by OR {first}"
+    negatable = [f"where+not+{skill}" for skill in ("like", "in", "between", "null")]
+    nested, scalar = f"IN or EXISTS with a subquery {first}", f"scalar subquery with MIN or MAX {first}"
+    kind, aggregate = conditions.subquery_kind, conditions.subquery_aggregate
+    return [
+        _simple("where.0.0.value", literal, conditions.first_value, "where+in", "where+or"),
+        _simple("where.0.low", f"BETWEEN {first}", conditions.bound(0), "where+between"),
+        _simple("where.0.high", f"BETWEEN {first}", conditions.bound(1), "where+between"),
+        _simple("where.0.negated", f"LIKE, IN, BETWEEN or IS NULL {first}", conditions.negated, *negatable),
+        _simple("where.connective", "pair of conditions alone in WHERE", conditions.connective, "where+or"),
+        _simple("where.0.subquery.kind", nested, kind, "in_subquery", "exists"),
+        _simple("where.0.subquery.select.0.aggregate", scalar, aggregate, "scalar"),
+    ]
+
+
+def _of_having() -> list[Edit]:
+    column, needs = "column in HAVING with another one of its kind to put there", "aggregate+having"
+    return [
+        _simple("having.0.aggregate", "SUM, MIN or MAX in HAVING", conditions.having_aggregate, needs),
+        _columns("having.0.column", column, conditions.having_column, needs),
+        _simple("having.0.operator", "HAVING", conditions.having_operator, needs),
+        _simple("having.0.value", "HAVING", conditions.having_value, needs),
+    ]
+
+
+def _of_windows() -> list[Edit]:
+    total = "running sum with another number to add up"
+    part = "PARTITION BY with another column to put there"
+    key, flip = changes.window_key, changes.window_direction
+    return [
+        _simple("window.function", "ROW_NUMBER or RANK", changes.window_function, "row_number+rank"),
+        _columns("window.column", total, changes.window_column, "running_sum"),
+        _columns("window.partition_by.0.column", part, changes.window_partition, *WINDOWS),
+        _columns("window.order_by.0.column", "window with another column to sort by", key, *WINDOWS),
+        _simple("window.order_by.0.direction", "window function", flip, *WINDOWS),
+    ]
+
+
+def _edits() -> list[Edit]:
+    row = "table joined with itself and a bare column of it as first item"
+    return [
+        *_of_tables(),
+        *_of_select(),
+        _simple("select.0.table", row, changes.select_table, "self_join"),
+        _simple("distinct", "DISTINCT", changes.distinct, "distinct"),
+        *_of_joins(),
         *_of_where(),
-        Edit(name="where.0.0.value", change=conditions.first_value, needs=("where+in", "where+or")),
-        Edit(name="where.0.low", change=conditions.bound(0), needs=("where+between",)),
-        Edit(name="where.0.high", change=conditions.bound(1), needs=("where+between",)),
-        Edit(name="where.0.negated", change=conditions.negated, needs=negatable),
-        Edit(name="where.connective", change=conditions.connective, needs=("where+or",)),
-        Edit(name="where.0.subquery.kind", change=conditions.subquery_kind, needs=("in_subquery", "exists")),
-        Edit(
-            name="where.0.subquery.select.0.aggregate",
-            change=conditions.subquery_aggregate,
-            needs=("scalar",),
-        ),
-        Edit(name="having.0.aggregate", change=conditions.having_aggregate, needs=("aggregate+having",)),
-        _columns("having.0.column", conditions.having_column, "aggregate+having"),
-        Edit(name="having.0.operator", change=conditions.having_operator, needs=("aggregate+having",)),
-        Edit(name="having.0.value", change=conditions.having_value, needs=("aggregate+having",)),
+        *_of_logic(),
+        *_of_having(),
         *_of_keys(),
-        Edit(name="limit.value", change=changes.limit, needs=("limit",)),
-        Edit(name="compound.operator", change=changes.set_operator, needs=("set_operation",)),
-        Edit(name="window.function", change=changes.window_function, needs=("row_number+rank",)),
-        _columns("window.column", changes.window_column, "running_sum"),
-        _columns("window.partition_by.0.column", changes.window_partition, *WINDOWS),
-        _columns("window.order_by.0.column", changes.window_key, *WINDOWS),
-        Edit(name="window.order_by.0.direction", change=changes.window_direction, needs=WINDOWS),
+        _simple("limit.value", "LIMIT", changes.limit, "limit"),
+        _simple("compound.operator", "set operation", changes.set_operator, "set_operation"),
+        *_of_windows(),
     ]
 
 

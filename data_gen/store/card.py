@@ -52,6 +52,7 @@ def write_card(header: Mapping[str, Any], files: str, *, published: bool = False
     sets, split, form = " ".join(config["command_sets"]), header["split"], header["format"]
     name = f"TinySQL {sets}, {config['variant']}, {split}"
     pairs = header["kind"] == "pairs"
+    seed = header.get("pair_seed", config["seed"])
     front = [
         f"pretty_name: {_quoted(name)}",
         "license: mit",
@@ -77,7 +78,7 @@ def write_card(header: Mapping[str, Any], files: str, *, published: bool = False
     body = f"""\
 # {name}
 
-{header["rows"]:,} {what}: command sets {sets}, variant `{config["variant"]}`, split `{split}`, seed {header.get("pair_seed", config["seed"])}.
+{header["rows"]:,} {what}: command sets {sets}, variant `{config["variant"]}`, split `{split}`, seed {seed}.
 Everything is synthetic. Every row is written from a typed query, so the role of each character is known.
 
 ```python

@@ -163,7 +163,7 @@ def test_an_edit_takes_only_the_command_sets_that_have_its_slot():
             DataConfig(min_columns=1, max_columns=1),
             "select.0.column",
             1,
-            "0 of 2,000 draws fit edit `select.0.column`: 2,000 have nothing there to change",
+            "0 of 2,000 draws fit edit `select.0.column`: 2,000 have no bare column as first item with another",
         ),
         (
             DataConfig(variant="nat"),
@@ -177,6 +177,69 @@ def test_a_pair_that_cannot_be_made_is_one_sentence(config, edit, n, reason):
     with pytest.raises(InputError) as caught:
         counterfactuals(config, edit=edit, n=n)
     assert reason in caught.value.message
+
+
+WORDS = {
+    "schema.table": "table that stands alone",
+    "english.table": "table that stands alone",
+    "select.0.table": "table joined with itself",
+    "where.0.subquery.kind": "IN or EXISTS",
+    "where.0.subquery.select": "MIN or MAX",
+    "where.0.subquery": "subquery",
+    "where.0.0": "IN with a list",
+    "where.0.low": "BETWEEN",
+    "where.0.high": "BETWEEN",
+    "where.connective": "pair of conditions",
+    "select.0": "first item",
+    "select.1": "second item",
+    "distinct": "DISTINCT",
+    "join": "JOIN",
+    "where.0": "first condition",
+    "where.1": "second condition",
+    "cte": "WITH",
+    "compound": "set operation",
+    "having": "HAVING",
+    "order_by.0": "first sort key",
+    "order_by.1": "second sort key",
+    "limit": "LIMIT",
+    "window.function": "RANK",
+    "window.column": "running sum",
+    "window.partition_by": "PARTITION BY",
+    "window": "window",
+}
+"""How an edit's name begins -> what its refusal says that queries lack; the first that fits counts."""
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_a_refusal_names_what_the_queries_lack(edit, monkeypatch):
+    monkeypatch.setattr(counterfactual, "ATTEMPTS", 2)
+    never = replace(EDITS[edit], change=lambda draft, query: (), rebuild=None, hide_table=False)
+    monkeypatch.setitem(EDITS, edit, never)
+    with pytest.raises(InputError) as caught:
+        pairs_of(edit, n=1)
+    lacking = next(words for start, words in WORDS.items() if edit.startswith(start))
+    assert re.search(rf"`: 2 have no .*{lacking}", caught.value.message)
+    # More columns help where the slot is a column, more keys where it is the second one, and nowhere else.
+    is_second = edit.startswith("order_by.1.")
+    assert ("max_columns" in caught.value.hint) == (edit.endswith("column") or is_second)
+    assert ("max_keys" in caught.value.hint) == is_second
+    assert "whose queries have it" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("config", "edit", "remedy"),
+    [
+        (DataConfig(command_sets=("cs3",), split="clauses"), "order_by.1.direction", "another split"),
+        # Most draws have no slot, but the one that came furthest says what to do.
+        (DataConfig(command_sets=("cs8",), variant="nat"), "join.0.kind", "another variant"),
+        (DataConfig(command_sets=("cs9",), split="clauses"), "compound.operator", "command set or split"),
+    ],
+)
+def test_the_draw_that_came_furthest_decides_the_remedy(config, edit, remedy, monkeypatch):
+    monkeypatch.setattr(counterfactual, "ATTEMPTS", 100)
+    with pytest.raises(InputError) as caught:
+        make_pair(config, edit, 0)
+    assert remedy in caught.value.hint
 
 
 def texts(n):
