@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ import torch
 
 from data_gen.config import DataConfig
 from data_gen.draw.splits import Split
+from data_gen.errors import InputError
 from data_gen.example import Example, make_example
 from data_gen.files import write_atomic
 from data_gen.query import Query
@@ -58,16 +59,41 @@ class Share:
         }
 
 
+def with_rows(config: DataConfig, make: Callable[[DataConfig, int], object] = make_example) -> DataConfig:
+    """The config with those of its command sets alone of which `make` can make rows in its split.
+
+    Raises:
+        InputError: there is none; training shows every pair of clauses that the first sets have, for example.
+    """
+    found, reason = [], ""
+    for name in config.command_sets:
+        try:
+            make(replace(config, command_sets=(name,)), 0)
+        except InputError as error:
+            reason = reason or error.message
+        else:
+            found.append(name)
+    if not found:
+        sets = ", ".join(config.command_sets)
+        raise InputError(
+            f"split `{config.split}` has no such rows of {sets}: {reason}", hint="choose another --split"
+        )
+    return replace(config, command_sets=tuple(found))
+
+
 def grade_run(run: Run, *, split: Split, rows: int, device: torch.device | str = "cpu") -> dict[str, Any]:
     """Grade a run's model on a split and write `eval/SPLIT.json` and every answer to `eval/SPLIT.jsonl`.
 
-    The report also counts the graded rows whose schema, or one of whose names, occurs in the training rows.
+    The report also counts the graded rows whose schema, or one of whose names, occurs in the training rows, and
+    names the command sets that have no rows in the split. Raises `InputError` if none has.
     """
+    config = with_rows(run.split(split))
     model, tokenizer = run.load(device)
-    examples, answers, grades = grade_model(model, tokenizer, run.split(split), rows=rows)
+    examples, answers, grades = grade_model(model, tokenizer, config, rows=rows)
     report = {
         "split": split,
         "rows": rows,
+        "without_rows": [name for name in run.data.command_sets if name not in config.command_sets],
         **summarise(examples, answers, grades),
         "seen_in_training": _seen(examples, run.path / "data" / "train"),
         "made_by": provenance(),

@@ -22,7 +22,16 @@ SAMPLES = 4
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#6e7781"
 """Okabe and Ito's colours, distinguishable without colour vision."""
 
-UNSEEN = {"test": "schemas", "names": "names"}
+UNSEEN = {
+    "test": "schemas",
+    "names": "names",
+    "tables": "table names",
+    "columns": "column names",
+    "templates": "instructions",
+    "clauses": "pairs of clauses",
+    "novel": "names and instructions",
+}
+"""Split -> what its questions have that training has not."""
 
 
 def sections(run: Path) -> list[Section]:
@@ -97,7 +106,9 @@ def _grades(file: Path) -> Section | None:
     report = read_json(file)
     unseen = UNSEEN[report["split"]]
     seen, one = report.get("seen_in_training"), unseen.removesuffix("s")
-    counted = f" {seen[one]} of them have a {one} that occurs in the training rows." if seen else ""
+    counted = (
+        f" {seen[one]} of them have a {one} that occurs in the training rows." if seen and one in seen else ""
+    )
     text = (
         f"<p>{report['rows']:,} greedy answers on {unseen} that never occur in training, graded by executing "
         f"them on filled databases and by comparing parse trees.{counted}</p>"

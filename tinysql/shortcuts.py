@@ -16,7 +16,7 @@ from data_gen.errors import InputError
 from data_gen.files import write_atomic
 from data_gen.pairs.shortcuts import SHORTCUTS, Follows, ShortcutRow, Variant, make_shortcuts
 from tinysql.generation import answer
-from tinysql.grading import Share
+from tinysql.grading import Share, with_rows
 from tinysql.models.hybrid import HybridLM
 from tinysql.runs import Run, provenance
 from tinysql.tokens import Tokenizer
@@ -74,12 +74,17 @@ def _score(found: Counter[Follows]) -> ShortcutScore:
 def shortcuts_on_run(
     run: Run, *, split: Split = "test", rows: int = 200, device: torch.device | str = "cpu"
 ) -> dict[str, Any]:
-    """Score a run's model on rows of a split and write `eval/shortcuts.json`."""
+    """Score a run's model on rows of a split and write `eval/shortcuts.json`.
+
+    The report names the command sets that have no such rows. Raises `InputError` if none has.
+    """
+    config = with_rows(run.split(split), make_shortcuts)
     model, tokenizer = run.load(device)
-    scores = shortcut_scores(model, tokenizer, run.split(split), rows)
+    scores = shortcut_scores(model, tokenizer, config, rows)
     report = {
         "split": split,
         "rows": rows,
+        "without_rows": [name for name in run.data.command_sets if name not in config.command_sets],
         "variants": {variant: found.to_json() for variant, found in scores.items()},
         "made_by": provenance(),
     }

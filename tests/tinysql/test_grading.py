@@ -6,11 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from data_gen.draw.splits import SPLITS
+from data_gen.errors import InputError
 from data_gen.example import DataConfig, make_example
+from data_gen.pairs.shortcuts import make_shortcuts
 from data_gen.run.grade import grade
 from data_gen.store.dataset import write_dataset
 from tinysql.cli import main
-from tinysql.grading import Share, _seen, summarise
+from tinysql.fit import fit
+from tinysql.grading import Share, _seen, summarise, with_rows
+from tinysql.recipes import find_recipe
 
 DATA = DataConfig(command_sets=("cs1", "cs2"), lexicon="demo", max_columns=4)
 
@@ -80,3 +85,69 @@ def test_eval_writes_every_answer(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert [answer["index"] for answer in answers] == list(range(12))
     assert sum(not answer["execution"] for answer in answers) == report["wrong_total"]
     assert report["seen_in_training"]["schema"] == 0
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two command sets, of which one has no pair of clauses to hold out."""
+    tiny = find_recipe("tiny")
+    recipe = replace(
+        tiny,
+        data=replace(tiny.data, command_sets=("cs1", "cs3")),
+        # An answer of a model that learned nothing ends with its context, so that is kept short.
+        train=replace(
+            tiny.train, hold_steps=2, decay_steps=2, model=replace(tiny.train.model, pattern="*-", n_ctx=180)
+        ),
+    )
+    return fit(recipe, tmp_path_factory.mktemp("graded") / "run").path
+
+
+@pytest.mark.parametrize("split", [split for split in SPLITS if split != "train"])
+def test_every_held_out_split_is_graded(split: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", str(run), "--rows", "2", "--split", split]) == 0
+    report = json.loads((run / "eval" / f"{split}.json").read_text())
+    expected = {"cs3"} if split == "clauses" else {"cs1", "cs3"}
+    assert set(report["sets"]) == expected
+    assert report["without_rows"] == (["cs1"] if split == "clauses" else [])
+    printed = capsys.readouterr()
+    assert ("no such rows of cs1, which are left out" in printed.err) == (split == "clauses")
+    config = replace(find_recipe("tiny").data, command_sets=tuple(sorted(expected)), split=split)
+    answers = [json.loads(line) for line in (run / "eval" / f"{split}.jsonl").read_text().splitlines()]
+    assert [answer["gold"] for answer in answers] == [make_example(config, i).sql.string for i in range(2)]
+
+
+def test_shortcuts_are_scored_on_other_splits(run: Path) -> None:
+    assert main(["eval", str(run), "--rows", "1", "--split", "names", "--shortcuts"]) == 0
+    assert json.loads((run / "eval" / "shortcuts.json").read_text())["split"] == "names"
+
+
+def test_a_split_that_no_set_of_the_run_has_is_one_sentence(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["eval", str(run), "--split", "tabels"]) == 2
+    assert "no held-out split `tabels`; did you mean `tables`?" in capsys.readouterr().err
+    assert main(["eval", str(run), "--split", "train"]) == 2
+    assert "splits: test, tables, columns, names, templates, clauses, novel" in capsys.readouterr().err
+
+
+def test_only_the_sets_that_have_rows_are_graded() -> None:
+    config = DataConfig(command_sets=("cs1", "cs3", "cs2", "cs6"), split="clauses")
+    assert with_rows(config) == replace(config, command_sets=("cs3", "cs6"))
+    assert with_rows(replace(config, split="test")) == replace(config, split="test")
+    with pytest.raises(InputError, match=r"split `clauses` has no such rows of cs1, cs2: no query of `cs1`"):
+        with_rows(replace(config, command_sets=("cs1", "cs2")))
+    # A row of CS5 with two tables has no name to swap.
+    simple = DataConfig(command_sets=("cs4", "cs5"), split="clauses", max_columns=5)
+    assert with_rows(simple) == simple
+    with pytest.raises(InputError, match="no such rows of cs5"):
+        with_rows(replace(simple, command_sets=("cs5",)), make_shortcuts)
+
+
+def test_the_report_shows_every_split_that_was_graded(run: Path) -> None:
+    from tinysql.pages import sections
+
+    for split in ("tables", "clauses"):
+        assert main(["eval", str(run), "--rows", "1", "--split", split]) == 0
+    titles = [section.title for section in sections(run)]
+    assert "Accuracy on unseen table names" in titles
+    assert "Accuracy on unseen pairs of clauses" in titles

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
+
+from data_gen.draw.splits import UNSEEN
+
+HELD_OUT = tuple([split for split in UNSEEN if split != "train"])
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, help="a run directory")
     parser.add_argument(
-        "--split", choices=("test", "names"), default="test", help="test: unseen schemas; names: unseen names"
+        "--split",
+        default="test",
+        help=f"{', '.join(HELD_OUT)}: what the questions have that training has not "
+        "(default: test, unseen schemas)",
     )
     parser.add_argument("--rows", type=int, default=1000, help="rows to grade (default: 1000)")
     parser.add_argument(
@@ -23,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def call(arguments: argparse.Namespace) -> None:
-    from data_gen.errors import InputError
+    from data_gen.errors import InputError, nearest
     from tinysql.devices import find_device
     from tinysql.grading import grade_run
     from tinysql.runs import open_run
@@ -31,12 +39,18 @@ def call(arguments: argparse.Namespace) -> None:
 
     if arguments.rows < 1:
         raise InputError(f"--rows is {arguments.rows}", hint="grade at least one row")
+    if arguments.split not in HELD_OUT:
+        raise InputError(
+            f"no held-out split `{arguments.split}`{nearest(arguments.split, HELD_OUT)}",
+            hint=f"splits: {', '.join(HELD_OUT)}",
+        )
     run, device = open_run(arguments.run), find_device(arguments.device)
     settings: dict[str, Any] = {"split": arguments.split, "rows": arguments.rows, "device": device}
-    if arguments.shortcuts:
-        print(shortcut_table(shortcuts_on_run(run, **settings)))
-    else:
-        print(table(grade_run(run, **settings)))
+    report = (shortcuts_on_run if arguments.shortcuts else grade_run)(run, **settings)
+    if report["without_rows"]:
+        names = ", ".join(report["without_rows"])
+        print(f"split {arguments.split} has no such rows of {names}, which are left out", file=sys.stderr)
+    print(shortcut_table(report) if arguments.shortcuts else table(report))
 
 
 def table(report: dict[str, Any]) -> str:
