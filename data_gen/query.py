@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, get_args
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from data_gen.errors import InputError, nearest
 from data_gen.schema import Schema
@@ -18,7 +19,18 @@ Comparison = Literal["=", "<>", ">", "<", ">=", "<="]
 Operator = Literal["=", "<>", ">", "<", ">=", "<=", "LIKE", "IN", "BETWEEN", "IS NULL", "EXISTS"]
 JoinKind = Literal["INNER", "LEFT", "CROSS"]
 SetOperator = Literal["UNION", "EXCEPT", "INTERSECT"]
-Value = bool | int | float | str
+_NAME, _ITEM, _TESTED = r"^[^\W\d]\w*\Z", r"^([^\W\d]\w*|\*|1)\Z", r"^([^\W\d]\w*|\*|)\Z"
+_TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f]*\Z"
+_EXPECTED = {
+    _NAME: "a name of letters, digits and `_`",
+    _ITEM: "a name of letters, digits and `_`, or `*` or `1`",
+    _TESTED: "a name of letters, digits and `_`, or `*` or nothing",
+    _TEXT: "text without control characters",
+}
+"""Pattern -> what it stands for in a sentence."""
+Name = Annotated[str, Meta(pattern=_NAME)]
+"""A name that SQL has without quotes; what is read from JSON is held to it."""
+Value = bool | int | float | Annotated[str, Meta(pattern=_TEXT)]
 """A literal; dates are ISO text."""
 
 AGGREGATES: tuple[AggregateFunction, ...] = get_args(AggregateFunction)
@@ -28,34 +40,34 @@ COMPARISONS: tuple[Comparison, ...] = get_args(Comparison)
 class ColumnRef(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """A column as it is written: perhaps behind the name or alias of its table."""
 
-    column: str
-    table: str | None = None
+    column: Name
+    table: Name | None = None
 
 
 class OrderBy(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """One sort key with its own direction; `column` may also be the alias of a selected item."""
 
-    column: str
+    column: Name
     direction: Direction
-    table: str | None = None
+    table: Name | None = None
 
 
 class Window(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """`function(column) OVER (PARTITION BY ... ORDER BY ...)`."""
 
     function: WindowFunction
-    order_by: tuple[OrderBy, ...]
+    order_by: Annotated[tuple[OrderBy, ...], Meta(min_length=1)]
     partition_by: tuple[ColumnRef, ...] = ()
 
 
 class SelectItem(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """What is selected: a column, an aggregate of one, or a window function; `*` for COUNT(*), `1` for EXISTS."""
 
-    column: str
-    table: str | None = None
+    column: Annotated[str, Meta(pattern=_ITEM)]
+    table: Name | None = None
     aggregate: AggregateFunction | None = None
     window: Window | None = None
-    alias: str | None = None
+    alias: Name | None = None
 
     @property
     def output(self) -> str:
@@ -66,14 +78,14 @@ class SelectItem(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=
 class Condition(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
     """One comparison of WHERE or HAVING, with values, another column, or a subquery on its right."""
 
-    column: str = ""
+    column: Annotated[str, Meta(pattern=_TESTED)] = ""
     """Empty for EXISTS; `*` for COUNT(*)."""
     operator: Operator
     values: tuple[Value, ...] = ()
     """One for a comparison or LIKE, two for BETWEEN, several for IN."""
     negated: bool = False
     """NOT LIKE, NOT IN, NOT BETWEEN, IS NOT NULL, NOT EXISTS."""
-    table: str | None = None
+    table: Name | None = None
     aggregate: AggregateFunction | None = None
     """In HAVING."""
     other: ColumnRef | None = None
@@ -83,9 +95,9 @@ class Condition(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=T
 class Join(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
     """`JOIN table AS alias ON left = right`."""
 
-    table: str
+    table: Name
     kind: JoinKind = "INNER"
-    alias: str | None = None
+    alias: Name | None = None
     left: ColumnRef | None = None
     """None on both sides for a CROSS JOIN, which only a wrong answer has."""
     right: ColumnRef | None = None
@@ -94,22 +106,22 @@ class Join(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, 
 class Select(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
     """One SELECT: what a query is, and what stands inside another one."""
 
-    select: tuple[SelectItem, ...]
-    table: str
+    select: Annotated[tuple[SelectItem, ...], Meta(min_length=1)]
+    table: Name
     distinct: bool = False
     joins: tuple[Join, ...] = ()
-    where: tuple[tuple[Condition, ...], ...] = ()
+    where: tuple[Annotated[tuple[Condition, ...], Meta(min_length=1)], ...] = ()
     """AND of groups, each of which is an OR of conditions."""
     group_by: tuple[ColumnRef, ...] = ()
     having: tuple[Condition, ...] = ()
     order_by: tuple[OrderBy, ...] = ()
-    limit: int | None = None
+    limit: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
 
 
 class Cte(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """`WITH name AS (select)`."""
 
-    name: str
+    name: Name
     select: Select
 
 
@@ -137,22 +149,139 @@ class Query(Select, frozen=True, omit_defaults=True, forbid_unknown_fields=True,
         """The query that `to_json` wrote.
 
         Raises:
-            InputError: the text is not such JSON.
+            InputError: the text is not such JSON, or what it says could not stand in SQL as it is: a name that is
+                none, a condition that lacks its value, control characters, nesting without end.
         """
         try:
+            if len(text) > MAX_CHARS:
+                raise InputError(f"{len(text):,} characters, expected at most {MAX_CHARS:,}")
             query = _DECODER.decode(text)
-            query.schema.check()
-            command_set(query.command_set)
+            _check(query)
         except (msgspec.DecodeError, InputError, RecursionError, UnicodeEncodeError) as error:
-            reason = error.message if isinstance(error, InputError) else error
             raise InputError(
-                f"not the JSON of a query: {reason}", hint="write it with `Query.to_json`"
+                f"not the JSON of a query: {_reason(error, text)}", hint="write it with `Query.to_json`"
             ) from error
         return query
 
 
+MAX_CHARS = 200_000
+"""Longest JSON of a query that is read; those of the command sets have some thousand characters."""
+MAX_NESTING = 30
+"""Most subqueries within subqueries."""
+
+
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(Query)
+
+
+def selects(query: Query) -> Iterator[tuple[Select, str]]:
+    """Every SELECT of a query and its place in the roles, each before those within it."""
+    if query.cte is not None:
+        yield from _nested(query.cte.select, "sql.cte")
+    yield from _nested(query, "sql")
+    if query.compound is not None:
+        yield from _nested(query.compound.select, "sql.compound")
+
+
+def _nested(select: Select, place: str) -> Iterator[tuple[Select, str]]:
+    yield select, place
+    for condition, at in conditions(select, place):
+        if condition.subquery is not None:
+            yield from _nested(condition.subquery, f"{at}.subquery")
+
+
+def conditions(select: Select, place: str = "sql") -> Iterator[tuple[Condition, str]]:
+    """The conditions of WHERE and HAVING of the SELECT at `place`, and their places; none of a subquery."""
+    for index, group in enumerate(select.where):
+        for number, condition in enumerate(group):
+            yield condition, f"{place}.where.{index}" + (f".{number}" if len(group) > 1 else "")
+    for index, condition in enumerate(select.having):
+        yield condition, f"{place}.having.{index}"
+
+
+T = TypeVar("T")
+
+
+def put(items: tuple[T, ...], index: int, item: T) -> tuple[T, ...]:
+    """`items` with another one at `index`."""
+    return (*items[:index], item, *items[index + 1 :])
+
+
+def flipped(direction: Direction) -> Direction:
+    """The other direction."""
+    return "DESC" if direction == "ASC" else "ASC"
+
+
+def is_key(column: str) -> bool:
+    """Whether a column of this name only links tables, so that nobody asks about it."""
+    return column == "id" or column.endswith("_id")
+
+
+def _check(query: Query) -> None:
+    """Find what the types of the fields do not say; raises `InputError`."""
+    query.schema.check()
+    for table in query.schema.tables:
+        for name in (table.name, *[column.name for column in table.columns]):
+            if not name.isidentifier():
+                raise InputError(f"schema has the name {name!r:.60}, expected {_EXPECTED[_NAME]}")
+    command_set(query.command_set)
+    for select, place in selects(query):
+        if place.count(".subquery") > MAX_NESTING:
+            raise InputError(f"more than {MAX_NESTING} subqueries within one another")
+        for condition, at in conditions(select, place):
+            _check_condition(condition, at.removeprefix("sql."))
+        for index, join in enumerate(select.joins):
+            if {join.left is None, join.right is None} != {join.kind == "CROSS"}:
+                raise InputError(f"`joins[{index}]` is {join.kind}, expected two columns, or none for CROSS")
+
+
+_RIGHT: dict[Operator, str] = {
+    "LIKE": "one text",
+    "BETWEEN": "two values",
+    "IN": "values or a subquery",
+    "IS NULL": "nothing",
+    "EXISTS": "a subquery and no column",
+}
+"""What stands on the right of an operator that is no comparison."""
+
+
+def _check_condition(condition: Condition, place: str) -> None:
+    operator, values = condition.operator, condition.values
+    others = (condition.other is not None) + (condition.subquery is not None)
+    fits = len(values) <= 1 and len(values) + others == 1
+    if operator == "LIKE":
+        fits = fits and bool(values) and isinstance(values[0], str)
+    elif operator == "BETWEEN":
+        fits = len(values) == 2 and not others
+    elif operator == "IN":
+        fits = condition.other is None and bool(values) != bool(others)
+    elif operator == "IS NULL":
+        fits = not values and not others
+    elif operator == "EXISTS":
+        fits = not values and condition.other is None and others == 1
+    if not fits or (condition.column == "") != (operator == "EXISTS"):
+        expected = _RIGHT.get(operator, "one value, column or subquery, with a column on its left")
+        raise InputError(f"`{place}` does not have what `{operator}` takes: {expected}")
+
+
+def _reason(error: Exception, text: str) -> str:
+    """What is wrong with the JSON, in words for a pattern that a string in it does not match."""
+    if isinstance(error, InputError):
+        return error.message
+    message = str(error)
+    pattern = next((known for known in _EXPECTED if f"regex {known!r} " in message), None)
+    if pattern is None:
+        return message
+    path = message.rpartition("`$.")[2].rstrip("`")
+    try:
+        value: Any = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as malformed:
+        # Behind the name, where nobody had looked yet, is no JSON any more.
+        return str(malformed)
+    for key in re.findall(r"\w+", path):
+        value = value[int(key) if isinstance(value, list) else key]
+    return f"`{path}` is {value!r:.60}, expected {_EXPECTED[pattern]}"
+
 
 SKILLS: dict[str, str] = {
     "order_by": "ORDER BY with a direction per key",

@@ -17,11 +17,20 @@ from data_gen.pairs.slots import (
     free_columns,
     is_simple,
     key_matters,
-    put,
     shuffled,
     window_index,
 )
-from data_gen.query import ColumnRef, OrderBy, Query, SetOperator, Window, WindowFunction, command_set
+from data_gen.query import (
+    ColumnRef,
+    OrderBy,
+    Query,
+    SetOperator,
+    Window,
+    WindowFunction,
+    command_set,
+    flipped,
+    put,
+)
 from data_gen.schema import Column, Schema, Table
 from data_gen.seeding import Draws
 
@@ -155,7 +164,7 @@ def direction(index: int) -> Change:
 
 
 def _flip(key: OrderBy) -> OrderBy:
-    return replace(key, direction="DESC" if key.direction == "ASC" else "ASC")
+    return replace(key, direction=flipped(key.direction))
 
 
 def distinct(draft: PairDraft, query: Query) -> Iterator[Query]:

@@ -16,11 +16,10 @@ from data_gen.pairs.slots import (
     column_at,
     condition_at,
     names_used,
-    put,
     select_at,
     shuffled,
 )
-from data_gen.query import AggregateFunction, Comparison, Condition, Query, SelectItem, Value
+from data_gen.query import AggregateFunction, Comparison, Condition, Query, SelectItem, Value, put
 from data_gen.schema import WHOLE, Column
 
 NEW_VALUES = 6

@@ -9,8 +9,8 @@ from msgspec.structs import replace
 from data_gen.draw.schemas import OTHER_COLUMNS, between, pick
 from data_gen.draw.splits import UNSEEN
 from data_gen.pairs.changes import KEY_PREFIXES, PairDraft, other_tables
-from data_gen.pairs.slots import is_key, is_simple, is_sound, key_matters, names_used, put, shuffled
-from data_gen.query import ColumnRef, Join, Query
+from data_gen.pairs.slots import is_simple, is_sound, key_matters, names_used, shuffled
+from data_gen.query import ColumnRef, Join, Query, is_key, put
 from data_gen.schema import Column, Schema, Table
 
 
@@ -27,7 +27,7 @@ def rename_free(draft: PairDraft, query: Query) -> Iterator[Query]:
         columns = list(table.columns)
         for place in shuffled(draft.rng, range(len(columns))):
             old = columns[place]
-            if old.name in used or is_key(old) or old.kind in renamed:
+            if old.name in used or is_key(old.name) or old.kind in renamed:
                 continue
             fits = [
                 name

@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from data_gen.draw.schemas import sample
-from data_gen.query import Condition, Query, Select, SelectItem
+from data_gen.query import Condition, Query, Select, SelectItem, is_key, put
 from data_gen.schema import Column, Schema, Table
 from data_gen.seeding import Draws
 
@@ -18,11 +18,6 @@ PLACES: tuple[Place, ...] = ("", "cte.", "compound.", "where.0.subquery.")
 """Where a SELECT may stand in a query, as roles begin: the query itself, its CTE, its second part, a subquery."""
 
 T = TypeVar("T")
-
-
-def put(items: tuple[T, ...], index: int, item: T) -> tuple[T, ...]:
-    """`items` with another one at `index`."""
-    return (*items[:index], item, *items[index + 1 :])
 
 
 def shuffled(rng: Draws, items: Sequence[T]) -> list[T]:
@@ -147,12 +142,7 @@ def free_columns(query: Query, place: Place, column: str, table: str | None = No
         used = names_used(replace(query, cte=None))
         return [c for c in found.columns if c.name in given and c.name not in used]
     used = names_used(query)
-    return [c for c in found.columns if c.name not in used and not is_key(c)]
-
-
-def is_key(column: Column) -> bool:
-    """Whether the column only links tables; nobody asks about it."""
-    return column.name == "id" or column.name.endswith("_id")
+    return [c for c in found.columns if c.name not in used and not is_key(c.name)]
 
 
 def key_matters(query: Query, index: int) -> bool:

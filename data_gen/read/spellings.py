@@ -5,9 +5,9 @@ A piece is edited by its role, never by searching the SQL for a word.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-from data_gen.query import Condition, OrderBy, Query, Select, SelectItem
+from data_gen.query import Condition, OrderBy, Query, SelectItem, conditions, selects
 from data_gen.read.reading import FLIPPED, NEGATED
 
 Pieces = list[tuple[str, str]]
@@ -19,31 +19,6 @@ Spelling = Callable[[Query, Pieces], Pieces]
 def join_pieces(pieces: Pieces) -> str:
     """The SQL that the pieces make."""
     return "".join([piece for piece, _ in pieces])
-
-
-def selects(query: Query) -> Iterator[tuple[Select, str]]:
-    """Every SELECT of a query and its place in the roles, each before those within it."""
-    if query.cte is not None:
-        yield from _nested(query.cte.select, "sql.cte")
-    yield from _nested(query, "sql")
-    if query.compound is not None:
-        yield from _nested(query.compound.select, "sql.compound")
-
-
-def _nested(select: Select, place: str) -> Iterator[tuple[Select, str]]:
-    yield select, place
-    for condition, at in _conditions(select, place):
-        if condition.subquery is not None:
-            yield from _nested(condition.subquery, f"{at}.subquery")
-
-
-def _conditions(select: Select, place: str) -> Iterator[tuple[Condition, str]]:
-    """The conditions of WHERE and HAVING, and their places."""
-    for index, group in enumerate(select.where):
-        for number, condition in enumerate(group):
-            yield condition, f"{place}.where.{index}" + (f".{number}" if len(group) > 1 else "")
-    for index, condition in enumerate(select.having):
-        yield condition, f"{place}.having.{index}"
 
 
 # Pieces one by one
@@ -103,7 +78,7 @@ def _per_condition(change: Callable[[Condition, str, str, str], str | None]) -> 
     """A spelling that rewrites conditions: `change(condition, left, operator, right)`, None to leave it."""
 
     def respell(query: Query, pieces: Pieces) -> Pieces:
-        places = [found for select, place in selects(query) for found in _conditions(select, place)]
+        places = [found for select, place in selects(query) for found in conditions(select, place)]
         # What stands in a subquery comes first, because a condition becomes one piece.
         for condition, place in reversed(places):
             start, end = _span(pieces, place)
