@@ -20,6 +20,7 @@ from data_gen.query import (
     Window,
     command_set,
 )
+from data_gen.read.lexing import KEYWORDS
 from data_gen.read.reading import Atom, Group, Joined, Key, Reading, Source, SqlError
 from data_gen.schema import Schema
 
@@ -39,7 +40,7 @@ def to_query(reading: Reading, schema: Schema, command_set: str) -> Query:
     cte = None
     for named in reading.cte or ():
         inner = _Lookup(named.reading, tables).select()
-        cte = Cte(named.name, inner)
+        cte = Cte(_bare(named.name), inner)
         columns = {
             (item.alias or item.column).lower(): found.output
             for item, found in zip(named.reading.select or (), inner.select, strict=True)
@@ -54,6 +55,16 @@ def to_query(reading: Reading, schema: Schema, command_set: str) -> Query:
     query = Query(command_set=command_set, schema=schema, cte=cte, compound=compound, **clauses)
     _check_skills(query)
     return query
+
+
+def _bare(name: str) -> str:
+    """A name that the statement gives, if our way of writing, which has no quotes, can write it."""
+    if not name.isidentifier() or name.lower() in KEYWORDS:
+        raise SqlError(
+            f"the statement gives the name `{name}`, which needs quotes",
+            hint="give a name of letters, digits and `_` that is no keyword",
+        )
+    return name
 
 
 class _Known(NamedTuple):
@@ -109,7 +120,7 @@ class _Lookup:
             known = ", ".join(known.name for known in self.tables.values())
             raise SqlError(f"no table `{source.table}` in the schema", hint=f"tables: {known}")
         taken = [seen.qualifier for seen in self.seen]
-        alias = source.alias if table.name in taken else None
+        alias = _bare(source.alias) if source.alias is not None and table.name in taken else None
         if (alias or table.name) in taken:
             raise SqlError(f"table `{table.name}` stands twice in FROM, expected an alias for the second")
         self.seen.append(_Seen((source.alias or table.name).lower(), alias or table.name, table.columns))
@@ -145,14 +156,14 @@ class _Lookup:
         ref = self.argument(item)
         if item.aggregate is not None:
             alias = item.alias or f"{item.aggregate}_{'all' if ref.column == '*' else ref.column}"
-            return SelectItem(ref.column, ref.table, item.aggregate, None, alias)
+            return SelectItem(ref.column, ref.table, item.aggregate, None, _bare(alias))
         if item.window is None:
             return SelectItem(ref.column, ref.table)
         order = [self._sort(key.column, key.table, key.direction) for key in item.window.order_by]
         partition = [self.ref(column.column, column.table) for column in item.window.partition_by]
         window = Window(item.window.function, tuple(order), tuple(partition))
         default = {"ROW_NUMBER": "row_no", "RANK": "place"}.get(window.function, f"running_{ref.column}")
-        return SelectItem(ref.column, ref.table, None, window, item.alias or default)
+        return SelectItem(ref.column, ref.table, None, window, _bare(item.alias or default))
 
     def argument(self, item: SelectItem) -> ColumnRef:
         return ColumnRef("*") if item.column == "*" else self.ref(item.column, item.table)

@@ -1,4 +1,4 @@
-"""What one SQL statement says, clause by clause, before any name is looked up."""
+"""SQL text -> reading: what one statement says, clause by clause, before any name is looked up."""
 
 from __future__ import annotations
 

@@ -208,6 +208,28 @@ def test_what_is_outside_the_grammar_is_refused_with_the_reason(sql, reason):
     assert reason in caught.value.message
 
 
+@pytest.mark.parametrize("name", ["x;DROP", "x y", "1x", "order", "WHERE", "x-y"])
+@pytest.mark.parametrize(
+    "sql",
+    [
+        'SELECT SUM(price) AS "{}" FROM orders',
+        'SELECT RANK() OVER (ORDER BY price) AS "{}" FROM orders',
+        'SELECT SUM(price) OVER (ORDER BY price) AS [{}] FROM orders',
+        'WITH "{0}" AS (SELECT price FROM orders) SELECT price FROM "{0}"',
+        'SELECT orders.price FROM orders JOIN orders AS "{0}" ON orders.price = "{0}".price',
+    ],
+)  # fmt: skip
+def test_a_name_that_needs_quotes_is_not_written_without(sql, name):
+    parse_sql(sql.format("fine"), SCHEMA, ALL)
+    with pytest.raises(SqlError, match=f"gives the name `{name}`, which needs quotes"):
+        parse_sql(sql.format(name), SCHEMA, ALL)
+
+
+def test_a_name_that_our_way_of_writing_leaves_out_may_need_quotes():
+    sql = 'SELECT "o p".price AS "x y" FROM orders AS "o p"'
+    assert sql_string(parse_sql(sql, SCHEMA, "cs1")) == "SELECT Orders.price FROM Orders"
+
+
 @pytest.mark.parametrize(
     ("name", "sql"),
     [
