@@ -176,3 +176,17 @@ def test_datasets_reads_the_columns_of_pairs(tmp_path, form, file):
     else:
         loaded = datasets.load_dataset(str(tmp_path / "d"), cache_dir=str(tmp_path / "cache"))["test"]
     assert list(loaded) == list(read_dataset(tmp_path / "d"))
+
+
+def test_the_document_names_every_column_and_its_example_is_whole():
+    document = (Path(__file__).parents[2] / "docs" / "pairs.md").read_text()
+    for name in (*PAIR_COLUMNS, *TOKEN_COLUMNS):
+        assert f"`{name}`" in document or name.startswith("corrupt_")
+    [block] = [block for block in document.split("```text\n")[1:] if block.startswith("index")]
+    row = dict(line.split(maxsplit=1) for line in block.partition("```")[0].splitlines())
+    left_out = [f"{side}_{name}" for side in SIDES for name in ("query", "style", "roles")]
+    assert list(row) == [name for name in (*PAIR_COLUMNS, *TOKEN_COLUMNS) if name not in left_out]
+    for column, change in (("prompt", "prompt_change"), ("sql_statement", "sql_change")):
+        spans = [json.loads(row[f"{side}_{change}"].replace("'", '"')) for side in SIDES]
+        clean, corrupt = (around(row[f"{s}_{column}"], span) for s, span in zip(SIDES, spans, strict=True))
+        assert (clean[0], clean[2]) == (corrupt[0], corrupt[2])

@@ -130,7 +130,8 @@ def test_a_split_that_no_set_of_the_run_has_is_one_sentence(
     assert "splits: test, tables, columns, names, templates, clauses, novel" in capsys.readouterr().err
 
 
-def test_only_the_sets_that_have_rows_are_graded() -> None:
+def test_only_the_sets_that_have_rows_are_graded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("data_gen.pairs.shortcuts.ATTEMPTS", 100)
     config = DataConfig(command_sets=("cs1", "cs3", "cs2", "cs6"), split="clauses")
     assert with_rows(config) == replace(config, command_sets=("cs3", "cs6"))
     assert with_rows(replace(config, split="test")) == replace(config, split="test")
