@@ -15,7 +15,10 @@ from data_gen.pairs.edits import EDITS, edit_named, sets_with
 from data_gen.pairs.shortcuts import SHORTCUTS
 from data_gen.pairs.slots import is_sound
 from data_gen.query import COMMAND_SETS, Query
+from data_gen.read.parse import parse_sql
+from data_gen.schema import parse_schema
 from data_gen.seeding import Draws
+from data_gen.sql import sql_string
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "pairs.md").read_text()
 
@@ -136,6 +139,152 @@ def test_a_direction_is_not_flipped_where_it_changes_nothing() -> None:
     assert len(list(EDITS["order_by.0.direction"].change(draft, plain))) == 1
     # Rows that tie on `a`, all that is shown, look the same: `b` cannot be seen.
     assert list(EDITS["order_by.1.direction"].change(draft, plain)) == []
+
+
+SCHEMA = parse_schema(
+    "CREATE TABLE t ( a TEXT, b TEXT, n INTEGER, m INTEGER, r REAL, d DATE, yes BOOLEAN, s_id INTEGER );"
+    "CREATE TABLE s ( id INTEGER, c TEXT, k INTEGER )"
+)
+ALL = "cs8+in+between+like+not+or+having+distinct+limit+set_operation+cte+running_sum"
+
+
+def becomes(edit: str, sql: str, command_set: str = ALL) -> set[str]:
+    """The SQL that a query may become, over many draws."""
+    query = parse_sql(sql, SCHEMA, command_set)
+    config = DataConfig(command_sets=(command_set,))
+    return {
+        sql_string(changed)
+        for seed in range(40)
+        for changed in EDITS[edit].change(PairDraft(Draws(seed, 0), config, query), query)
+    }
+
+
+COUNTED = "SELECT a FROM t GROUP BY a HAVING COUNT(*) {}"
+FILTERED = "SELECT a FROM t WHERE n {} 3"
+SUMMED = "SELECT {}(n) AS {}_n, a FROM t GROUP BY a"
+
+
+@pytest.mark.parametrize(
+    ("edit", "sql", "template", "values"),
+    [
+        ("select.0.column", "SELECT a, n FROM t", "SELECT {}, n FROM t", "b m r d yes"),
+        # In GROUP BY it would have to change too.
+        ("select.0.column", "SELECT a, SUM(n) AS SUM_n FROM t GROUP BY a", "", ""),
+        ("select.0.column", "SELECT DISTINCT a, n FROM t ORDER BY a ASC", "", ""),
+        # Behind WITH there is only what it selects.
+        (
+            "select.0.column",
+            "WITH c AS (SELECT a, b, n FROM t) SELECT a FROM c ORDER BY b ASC",
+            "WITH c AS (SELECT a, b, n FROM t) SELECT {} FROM c ORDER BY b ASC",
+            "n",
+        ),
+        ("select.0.aggregate", SUMMED.format("SUM", "SUM"), SUMMED.replace("{}", "{0}"), "AVG MIN MAX COUNT"),
+        ("select.0.aggregate", SUMMED.format("SUM", "SUM") + " ORDER BY SUM_n ASC", "", ""),
+        ("order_by.0.column", "SELECT a, n FROM t ORDER BY a ASC", "SELECT a, n FROM t ORDER BY {} ASC", "b m r d yes"),
+        (
+            "order_by.1.column",
+            "SELECT a, b, SUM(n) AS SUM_n FROM t GROUP BY a, b ORDER BY SUM_n ASC, a ASC",
+            "SELECT a, b, SUM(n) AS SUM_n FROM t GROUP BY a, b ORDER BY SUM_n ASC, {} ASC",
+            "b",
+        ),
+        # Groups that are told apart already have no ties for a second key.
+        ("order_by.1.direction", "SELECT a, SUM(n) AS SUM_n FROM t GROUP BY a ORDER BY a ASC, SUM_n ASC", "", ""),
+        ("where.0.column", "SELECT a FROM t WHERE n > 3", "SELECT a FROM t WHERE {} > 3", "m"),
+        ("where.0.column", "SELECT a FROM t WHERE r > 3.5", "", ""),
+        ("where.0.operator", FILTERED.format(">"), FILTERED, "= <> < >= <="),
+        # With one value left of `n`, it need not be selected.
+        ("where.0.operator", "SELECT n FROM t WHERE n > 3", "SELECT n FROM t WHERE n {} 3", "<> < >= <="),
+        ("where.0.operator", "SELECT a FROM t WHERE b = 'x'", "SELECT a FROM t WHERE b {} 'x'", "<>"),
+        ("where.0.operator", "SELECT a FROM t WHERE yes = TRUE", "", ""),
+        # A count of at least 1 is one that every group has.
+        ("having.0.operator", COUNTED.format("> 1"), "", ""),
+        ("having.0.operator", COUNTED.format("> 2"), COUNTED.replace("{}", "{} 2"), ">="),
+        ("having.0.value", COUNTED.format("> 2"), COUNTED.replace("{}", "> {}"), "1"),
+        ("having.0.value", COUNTED.format(">= 2"), COUNTED.replace("{}", ">= {}"), "3"),
+        ("limit.value", "SELECT a FROM t ORDER BY n ASC LIMIT 3", "SELECT a FROM t ORDER BY n ASC LIMIT {}", "2 4 5"),
+        (
+            "limit.value",
+            "SELECT a FROM t GROUP BY a ORDER BY a ASC LIMIT 3",
+            "SELECT a FROM t GROUP BY a ORDER BY a ASC LIMIT {}",
+            "2",
+        ),
+        (
+            "join.0.kind",
+            "SELECT t.a, s.c FROM t JOIN s ON t.s_id = s.id",
+            "SELECT t.a, s.c FROM t {} JOIN s ON t.s_id = s.id",
+            "LEFT",
+        ),
+        # A row without a match has no `k`, so the condition would leave it out again.
+        ("join.0.kind", "SELECT t.a, s.c FROM t JOIN s ON t.s_id = s.id WHERE s.k > 3", "", ""),
+        ("join.0.kind", "SELECT t.a, s.c FROM t JOIN s ON t.s_id = s.id ORDER BY s.k ASC", "", ""),
+        ("join.0.kind", "SELECT DISTINCT t.a, s.c FROM t JOIN s ON t.s_id = s.id", "", ""),
+        (
+            "join.0.kind",
+            "SELECT t.a, s.c FROM t LEFT JOIN s ON t.s_id = s.id WHERE s.k > 3",
+            "SELECT t.a, s.c FROM t {}JOIN s ON t.s_id = s.id WHERE s.k > 3",
+            None,
+        ),
+        (
+            "window.column",
+            "SELECT SUM(n) OVER (ORDER BY a ASC) AS running_n FROM t",
+            "SELECT SUM({0}) OVER (ORDER BY a ASC) AS running_{0} FROM t",
+            "m r",
+        ),
+        (
+            "window.order_by.0.column",
+            "SELECT SUM(n) OVER (ORDER BY a ASC) AS running_n FROM t",
+            "SELECT SUM(n) OVER (ORDER BY {} ASC) AS running_n FROM t",
+            "b m r d",
+        ),
+    ],
+)  # fmt: skip
+def test_a_slot_becomes_whatever_makes_sense_there_and_nothing_else(
+    edit: str, sql: str, template: str, values: str | None
+) -> None:
+    expected = [""] if values is None else values.split()
+    assert becomes(edit, sql) == {template.format(value) for value in expected}
+
+
+def test_bounds_stay_in_order_lists_have_no_value_twice_and_patterns_keep_their_shape() -> None:
+    for edit, which in (("where.0.low", 0), ("where.0.high", 1)):
+        found = becomes(edit, "SELECT a FROM t WHERE n BETWEEN 40 AND 42")
+        bounds = [tuple(int(word) for word in re.findall(r"\d+", sql)) for sql in found]
+        assert len(bounds) > 10
+        assert all(low < high and (low, high)[1 - which] == (40, 42)[1 - which] for low, high in bounds)
+    # A truth value has no other literal, and a single condition is no group.
+    assert becomes("where.0.0.value", "SELECT a FROM t WHERE yes = TRUE OR n = 3") == set()
+    assert becomes("where.0.0.value", "SELECT a FROM t WHERE n = 3") == set()
+    lists = becomes(
+        "where.0.0.value", "SELECT a FROM t WHERE n IN (1, " + ", ".join(map(str, range(20, 70))) + ")"
+    )
+    assert len(lists) > 10
+    assert not any(len(set(numbers)) < len(numbers) for numbers in (re.findall(r"\d+", sql) for sql in lists))
+    patterns = becomes("where.0.value", "SELECT a FROM t WHERE b LIKE 'x%'")
+    assert len(patterns) > 5
+    assert all(re.search(r"LIKE '[^%']+%'$", sql) for sql in patterns)
+
+
+@pytest.mark.parametrize(
+    ("sql", "sound"),
+    [
+        ("SELECT a FROM t", True),
+        ("SELECT a FROM t ORDER BY n ASC", True),
+        ("SELECT a FROM t ORDER BY yes ASC", False),
+        ("SELECT yes FROM t ORDER BY yes ASC", True),
+        ("SELECT a, COUNT(n) AS COUNT_n FROM t GROUP BY a ORDER BY COUNT_n ASC", False),
+        ("SELECT a, SUM(n) AS SUM_n FROM t GROUP BY a ORDER BY SUM_n ASC", True),
+        ("SELECT a, b FROM t GROUP BY a, b ORDER BY a ASC", False),
+        ("SELECT a, COUNT(n) AS COUNT_n FROM t GROUP BY a ORDER BY COUNT_n ASC, a ASC", True),
+        ("SELECT DISTINCT a, n FROM t ORDER BY n ASC", False),
+        ("SELECT DISTINCT a, n FROM t ORDER BY n ASC, a ASC", True),
+        ("SELECT t.a, s.c FROM t JOIN s ON t.s_id = s.id ORDER BY s.k ASC", False),
+        ("SELECT t.a, s.c FROM t JOIN s ON t.s_id = s.id ORDER BY t.n ASC", True),
+        ("SELECT a FROM t WHERE n > 3 UNION SELECT a FROM t WHERE n > 3", False),
+        ("SELECT a FROM t WHERE n > 3 UNION SELECT a FROM t WHERE n > 4", True),
+    ],
+)
+def test_an_order_without_ties_and_halves_that_differ_are_sound(sql: str, sound: bool) -> None:
+    assert is_sound(parse_sql(sql, SCHEMA, ALL)) == sound
 
 
 def test_the_two_keys_of_a_join_are_both_in_the_schema_and_mean_the_same_table() -> None:
