@@ -90,6 +90,12 @@ def test_another_spelling_of_a_query_reads_as_that_query(sql):
             "SELECT name AS n, SUM(price) AS total FROM orders GROUP BY n HAVING total > 5",
             "SELECT Name, SUM(price) AS total FROM Orders GROUP BY Name HAVING SUM(price) > 5",
         ),
+        # An alias comes before a column of its name, but not before one behind the name of its table.
+        ("SELECT name AS price FROM orders ORDER BY price", "SELECT Name FROM Orders ORDER BY Name ASC"),
+        (
+            "SELECT name AS price FROM orders ORDER BY orders.price",
+            "SELECT Name FROM Orders ORDER BY Orders.price ASC",
+        ),
         ("SELECT price FROM orders WHERE NOT price > 1", "SELECT price FROM Orders WHERE price <= 1"),
         (
             "SELECT price FROM orders WHERE NOT (price > 1 OR name IS NULL)",
@@ -171,6 +177,9 @@ def test_a_literal_keeps_its_type(name):
         ("SELECT price FROM orders WHERE price > 1 OR (price < 2 AND name = 'a')", "deeper"),
         ("SELECT price FROM orders, orders", "twice"),
         ("SELECT price FROM orders JOIN shops", "JOIN without a condition"),
+        ("SELECT price FROM orders JOIN shops ON price = id AND price = city", "ON is not one equality"),
+        ("SELECT price FROM orders JOIN shops ON price > id", "ON is not one equality"),
+        ("SELECT price FROM orders JOIN shops ON price = 1", "ON is not one equality"),
         ("SELECT shop_id FROM orders JOIN shops ON id = price", "ambiguous"),
         ("SELECT price FROM orders JOIN shops USING (shop_id)", "USING"),
         ("SELECT price FROM orders NATURAL JOIN shops", "METHOD"),
@@ -241,6 +250,7 @@ def test_a_name_that_our_way_of_writing_leaves_out_may_need_quotes():
         ("cs4", "SELECT DISTINCT price FROM orders"),
         ("cs4", "SELECT price FROM orders ORDER BY price LIMIT 1"),
         ("cs4", "SELECT price FROM orders WHERE price > 1 OR price < 0"),
+        ("cs4", "SELECT price FROM orders WHERE price <> 1"),
         ("cs4", "SELECT price FROM orders WHERE price IN (1, 2)"),
         ("cs4", "SELECT price FROM orders WHERE price BETWEEN 1 AND 2"),
         ("cs4", "SELECT price FROM orders WHERE price IS NULL"),
