@@ -90,6 +90,11 @@ def test_another_spelling_of_a_query_reads_as_that_query(sql):
             "SELECT name AS n, SUM(price) AS total FROM orders GROUP BY n HAVING total > 5",
             "SELECT Name, SUM(price) AS total FROM Orders GROUP BY Name HAVING SUM(price) > 5",
         ),
+        # An aggregate stands on the left of a column.
+        (
+            "SELECT name FROM orders GROUP BY name HAVING name < MAX(name)",
+            "SELECT Name FROM Orders GROUP BY Name HAVING MAX(Name) > Name",
+        ),
         # An alias comes before a column of its name, but not before one behind the name of its table.
         ("SELECT name AS price FROM orders ORDER BY price", "SELECT Name FROM Orders ORDER BY Name ASC"),
         (
@@ -176,6 +181,13 @@ def test_a_literal_keeps_its_type(name):
         ("SELECT price FROM orders WHERE SUM(price) > 1", "aggregate stands in WHERE"),
         ("SELECT price FROM orders WHERE price > 1 OR (price < 2 AND name = 'a')", "deeper"),
         ("SELECT price FROM orders, orders", "twice"),
+        ("SELECT price FROM orders WHERE RANK() OVER (ORDER BY price) > 1", "does not compare"),
+        ("SELECT price FROM orders ORDER BY price UNION SELECT price FROM orders", "before a set operation"),
+        ("SELECT price FROM orders LIMIT 1 UNION SELECT price FROM orders", "before a set operation"),
+        (
+            "SELECT price FROM orders WHERE shop_id IN (WITH c AS (SELECT id FROM shops) SELECT id FROM c)",
+            "WITH in a subquery",
+        ),
         ("SELECT price FROM orders JOIN shops", "JOIN without a condition"),
         ("SELECT price FROM orders JOIN shops ON price = id AND price = city", "ON is not one equality"),
         ("SELECT price FROM orders JOIN shops ON price > id", "ON is not one equality"),
