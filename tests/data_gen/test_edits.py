@@ -9,7 +9,7 @@ import pytest
 from data_gen.config import DataConfig
 from data_gen.draw.sampling import sample_query
 from data_gen.errors import InputError
-from data_gen.pairs.changes import PairDraft
+from data_gen.pairs.changes import PairDraft, other_tables
 from data_gen.pairs.counterfactual import make_pair
 from data_gen.pairs.edits import EDITS, edit_named, sets_with
 from data_gen.pairs.shortcuts import SHORTCUTS
@@ -243,6 +243,15 @@ def test_a_slot_becomes_whatever_makes_sense_there_and_nothing_else(
 ) -> None:
     expected = [""] if values is None else values.split()
     assert becomes(edit, sql) == {template.format(value) for value in expected}
+
+
+def test_another_table_has_as_many_pieces_in_its_name() -> None:
+    # Names of equally many pieces have equally many tokens more often.
+    for name in ("users", "user_groups"):
+        query = parse_sql("SELECT a FROM t", SCHEMA, ALL)
+        for seed in range(5):
+            draft = PairDraft(Draws(seed, 0), DataConfig(command_sets=(ALL,)), query)
+            assert {found.count("_") for found in other_tables(draft, query, name)} == {name.count("_")}
 
 
 def test_bounds_stay_in_order_lists_have_no_value_twice_and_patterns_keep_their_shape() -> None:
