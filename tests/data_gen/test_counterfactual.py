@@ -367,6 +367,13 @@ def test_a_tokenizer_that_tells_no_names_apart_makes_no_pair(monkeypatch):
         make_pair(config, "select.0.column", 0, encode=lambda string: [7] * len(string.split()))
 
 
+def test_a_tokenizer_that_cuts_the_answers_off_makes_no_pair():
+    pair = pairs_of("order_by.0.direction", n=1, encode=lambda string: [ord(char) for char in string])[0]
+    longest = max(len(side.prompt.string) for side in (pair.clean, pair.corrupt))
+    with pytest.raises(InputError, match="the two sides have answers in which no token differs"):
+        pair.divergence(lambda string: [ord(char) for char in string[:longest]])
+
+
 def test_a_tokenizer_file_gives_its_encode_function(tmp_path, foreign):
     foreign["words"].save(str(tmp_path / "tokenizer.json"))
     encode = encoder_of(tmp_path / "tokenizer.json")
