@@ -62,9 +62,13 @@ def _add_dataset(verb: argparse.ArgumentParser) -> None:
 
 def check_dataset(arguments: argparse.Namespace) -> int:
     """Audit a dataset and print the table; 1 if a property is broken."""
+    from itertools import islice
+
     from data_gen.files import write_atomic
-    from data_gen.review.check import check_rows, read_rows, table
-    from data_gen.review.leakage import leakage
+    from data_gen.review.check import check_rows
+    from data_gen.review.leakage import Reference, leakage
+    from data_gen.review.rows import read_rows
+    from data_gen.review.sides import single_rows
 
     engines = arguments.engines.split(",")
     if "sqlite" not in engines or not set(engines) <= set(ENGINES):
@@ -72,6 +76,11 @@ def check_dataset(arguments: argparse.Namespace) -> int:
             f"engines are `{arguments.engines}`, expected sqlite, or sqlite,duckdb",
             hint="sqlite is always needed",
         )
+    reference = None
+    if arguments.against is not None:
+        # An audit takes minutes, so what cannot be compared is found out before it.
+        reference = Reference(single_rows(read_rows(arguments.against)))
+        leakage(islice(single_rows(read_rows(arguments.dataset)), 1), reference)
     audit = check_rows(
         arguments.dataset,
         duckdb="duckdb" in engines,
@@ -79,10 +88,10 @@ def check_dataset(arguments: argparse.Namespace) -> int:
         rows=arguments.rows,
         report=lambda done: print(f"{done:,} rows checked", file=sys.stderr),
     )
-    print(table(audit))
+    print(audit)
     report, clean = audit.to_json(), audit.is_clean
-    if arguments.against is not None:
-        shared = leakage(read_rows(arguments.dataset), read_rows(arguments.against))
+    if reference is not None:
+        shared = leakage(single_rows(islice(read_rows(arguments.dataset), arguments.rows)), reference)
         print(shared)
         report["leakage"], clean = shared.to_dict(), clean and not shared.broken
     if arguments.out is not None:
@@ -94,12 +103,13 @@ def show_stats(arguments: argparse.Namespace) -> None:
     """Print what a dataset is made of."""
     from itertools import islice
 
-    from data_gen.review.check import read_rows
+    from data_gen.review.rows import read_rows
+    from data_gen.review.sides import single_rows
     from data_gen.review.stats import stats
 
     if arguments.rows is not None and arguments.rows < 1:
         raise InputError(f"rows is {arguments.rows}, expected at least 1")
-    found = stats(islice(read_rows(arguments.dataset), arguments.rows))
+    found = stats(single_rows(islice(read_rows(arguments.dataset), arguments.rows)))
     print(json.dumps(found.to_dict(), indent=1) if arguments.json else found)
 
 

@@ -7,152 +7,142 @@ with the published columns alone, is audited as far as these go.
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-import msgspec
-
+from data_gen.config import DataConfig
 from data_gen.errors import InputError
 from data_gen.example import Example, write_example
 from data_gen.query import Query
 from data_gen.read.canonical import canonical
 from data_gen.read.parse import SqlError, parse_sql, read_sql
 from data_gen.read.rewrites import rewrites
+from data_gen.review.findings import PROPERTIES as PROPERTIES
+from data_gen.review.findings import Audit
+from data_gen.review.hashes import Answers
+from data_gen.review.pairs import pair_problems
+from data_gen.review.rebuilt import (
+    TEXTS,
+    absent,
+    contradiction,
+    difference,
+    expected_import,
+    expected_of,
+    is_imported,
+    is_ours,
+    misplaced,
+    null_column,
+    read_style,
+)
+from data_gen.review.sides import SIDES, is_pair, sides
 from data_gen.review.wordcheck import ambiguous_names, misused_phrases
 from data_gen.run.database import open_database, same_rows
 from data_gen.run.discriminating import find_evidence
 from data_gen.run.duck import Duck
 from data_gen.run.sqlite import run_statement
-from data_gen.say.style import Style
 from data_gen.schema import Schema, parse_schema
 from data_gen.seeding import stable_hash
-
-PROPERTIES: dict[str, str] = {
-    "rows have their columns": "english_prompt, create_statement and sql_statement are there and are text",
-    "SQL parses": "sqlglot reads it in the SQLite and in the DuckDB dialect",
-    "schema parses": "create_statement is CREATE TABLE statements whose names SQL can tell apart",
-    "no reserved word": "no table or column is called by a word that an engine keeps for itself",
-    "round trip": "the SQL read again is the row's query",
-    "rendered": "English, schema, SQL and roles are what the row's query and style give",
-    "one meaning per name": "what the English calls a table or column is one table or column of the schema",
-    "phrases suit": "no phrase contradicts its column's type, its direction or its aggregate",
-    "SQLite executes": "the SQL runs on the row's own schema and data",
-    "DuckDB executes": "the SQL runs there too, CREATE TABLE as the row has it",
-    "engines agree": "both give the same rows",
-    "order is settled": "no two different rows tie on all sort keys of the query",
-    "discriminating": "every query one mistake away gives other rows on one of the databases",
-    "rewrites accepted": "every other spelling of the query has the same canonical form and the same rows",
-    "one right answer": "no other row has this prompt and another SQL",
-}
-"""What is checked -> what it means."""
-SHOWN = 5
-"""Findings that a report keeps for each property."""
-TARGETS = {"discriminating": 0.995}
-"""Share of rows that have to have a property, where that is not all of them."""
-
-
-@dataclass
-class Audit:
-    """How many rows were checked for each property and how many lack it, with the first findings."""
-
-    rows: int = 0
-    checked: Counter[str] = field(default_factory=Counter)
-    failed: Counter[str] = field(default_factory=Counter)
-    findings: dict[str, list[str]] = field(default_factory=dict)
-    mutants: Counter[str] = field(default_factory=Counter)
-    """Mistake -> rows on whose databases it does not show."""
-
-    def add(self, name: str, problem: str | None, row: int) -> None:
-        """Count one check."""
-        self.checked[name] += 1
-        if problem is not None:
-            self.failed[name] += 1
-            shown = self.findings.setdefault(name, [])
-            if len(shown) < SHOWN:
-                shown.append(f"row {row}: {problem}")
-
-    def share(self, name: str) -> float:
-        """The share of checked rows that have a property; 1 if none was checked."""
-        return 1 - self.failed[name] / self.checked[name] if self.checked[name] else 1.0
-
-    @property
-    def is_clean(self) -> bool:
-        """Whether every property holds, on as many rows as it has to."""
-        return all(self.share(name) >= TARGETS.get(name, 1.0) for name in PROPERTIES)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
-        return {
-            "rows": self.rows,
-            "clean": self.is_clean,
-            "properties": {
-                name: {
-                    "checked": self.checked[name],
-                    "failed": self.failed[name],
-                    "findings": self.findings.get(name, []),
-                }
-                for name in PROPERTIES
-                if self.checked[name]
-            },
-            "mistakes that do not show": dict(self.mutants),
-        }
+from data_gen.store.columns import COLUMNS
+from data_gen.store.published import set_name
 
 
 class Auditor:
-    """Checks row after row; `audit` holds what was found so far."""
+    """Checks row after row; `audit` holds what was found so far, but for `one right answer`, which `finish` adds.
 
-    def __init__(self, *, duckdb: bool = True) -> None:
+    With the `config` that a dataset was written from, rows have to say that they are of it.
+    """
+
+    def __init__(self, *, duckdb: bool = True, config: DataConfig | None = None) -> None:
         self.audit = Audit()
+        self.config = config
         self.duck = Duck() if duckdb else None
         self.reserved = self.duck.reserved_words() if self.duck is not None else frozenset()
-        self.answers: dict[int, tuple[int, int]] = {}
-        """Hash of a prompt -> hash of its SQL, and the row that had it first."""
+        self.answers = Answers()
 
     def add(self, row: Mapping[str, Any], number: int) -> None:
-        """Check row `number`."""
-        audit = self.audit
-        audit.rows += 1
-        texts = [row.get(name) for name in ("english_prompt", "create_statement", "sql_statement")]
-        missing = (
-            None if all(isinstance(text, str) and text for text in texts) else "a column is missing or empty"
+        """Check row or pair `number`."""
+        if not is_pair(row):
+            self._add_row(row, Place(number))
+            return
+        self.audit.pairs += 1
+        clean, corrupt = (
+            self._add_row(side, Place(number, name)) for name, side in zip(SIDES, sides(row), strict=True)
         )
-        audit.add("rows have their columns", missing, number)
+        if clean is not None and corrupt is not None:
+            for name, problem in pair_problems(row, clean, corrupt):
+                self.audit.add(name, problem, str(Place(number, "")))
+
+    def finish(self, others: Iterable[Answers] = ()) -> Audit:
+        """The audit with the prompts that have two answers, in these rows and in those that `others` are of."""
+        for answers in others:
+            self.answers.extend(answers)
+        for row, first in self.answers.second():
+            problem = f"{Place.of(first, self.audit.pairs)} has this prompt and another SQL"
+            self.audit.fail("one right answer", problem, str(Place.of(row, self.audit.pairs)))
+        return self.audit
+
+    def _add_row(self, row: Mapping[str, Any], place: Place) -> Example | None:
+        """Check one row, or one side of a pair; the example that it says, if it says one."""
+        audit, where = self.audit, str(place)
+        audit.rows += 1
+        audit.absent.update(absent(row) if place.side is None else ())
+        texts = [row.get(name) for name in ("english_prompt", "create_statement", "sql_statement")]
+        missing = _missing(row, texts)
+        audit.add("rows have their columns", missing, where)
         if missing is not None:
-            return
+            return None
         english, create, sql = map(str, texts)
-        audit.add("SQL parses", _unparsable(sql), number)
+        audit.add("SQL parses", _unparsable(sql), where)
         schema, problem = _schema(create)
-        audit.add("schema parses", problem, number)
+        audit.add("schema parses", problem, where)
         if schema is None:
-            return
+            return None
         reserved = self._reserved(schema) or _sqlite_refuses(create)
-        audit.add("no reserved word", reserved, number)
+        audit.add("no reserved word", reserved, where)
         query, problem = _query(row, schema, sql)
-        audit.add("round trip", problem, number)
-        audit.add("one right answer", self._second_answer(english, create, sql, number), number)
+        audit.add("round trip", problem, where)
+        audit.checked["one right answer"] += 1
+        self.answers.add(stable_hash(english, create), stable_hash(sql), place.key)
         if query is None:
-            return
-        style = _style(row)
-        if style is not None:
-            try:
-                self._compare(row, write_example(number, query, style), english, number)
-            except (ValueError, TypeError, ArithmeticError, LookupError, AssertionError) as error:
-                # A query that no English of ours says, as only rows of others or damaged ones have it.
-                audit.add("rendered", f"{type(error).__name__} where the English of {sql} is written", number)
+            return None
+        example = self._compare(row, query, place)
         if reserved is None:
             try:
-                self._execute(query, create, sql, number)
-            except (ValueError, TypeError, ArithmeticError, AssertionError) as error:
+                self._execute(row, query, create, sql, where)
+            except (ValueError, TypeError, ArithmeticError, AssertionError, sqlite3.Error) as error:
                 # A literal that does not suit its column, say, as only rows of others have it.
-                audit.add("SQLite executes", f"no data can be made for {sql}: {error}", number)
+                audit.add("SQLite executes", f"no data can be made for {sql}: {error}", where)
+        return example
 
-    def _compare(self, row: Mapping[str, Any], example: Example, english: str, number: int) -> None:
-        """Hold what query and style give against the row."""
-        self.audit.add("rendered", _not_rendered(row, example), number)
-        self.audit.add("one meaning per name", _first(ambiguous_names(example, english)), number)
-        self.audit.add("phrases suit", _first(misused_phrases(example)), number)
+    def _compare(self, row: Mapping[str, Any], query: Query, place: Place) -> Example | None:
+        """Hold what query and style give against the row; without a style, what the query alone gives."""
+        audit, where = self.audit, str(place)
+        null = null_column(row) if is_ours(row) else None
+        if "style" not in row or is_imported(row):
+            expected = expected_import(row, query) if is_imported(row) else {}
+            if is_imported(row):
+                audit.add("rendered", null or difference(row, expected, TEXTS), where)
+            facts = difference(row, expected, set(expected) - set(TEXTS)) or contradiction(row, query)
+            audit.add("columns agree", facts or null, where)
+            return None
+        try:
+            example = write_example(0, query, read_style(row["style"]))
+            expected = expected_of(example)
+        except InputError as error:
+            audit.add("rendered", error.message, where)
+            return None
+        except (ValueError, TypeError, ArithmeticError, LookupError, AssertionError) as error:
+            # A query that no English of ours says, as only rows of others or damaged ones have it.
+            reason = f"{type(error).__name__} where the English of {row['sql_statement']} is written"
+            audit.add("rendered", reason, where)
+            return None
+        audit.add("rendered", null or difference(row, expected, TEXTS), where)
+        facts = difference(row, expected, [name for name in COLUMNS if name not in TEXTS])
+        audit.add("columns agree", facts or misplaced(row, place.number, self.config), where)
+        english = str(row["english_prompt"])
+        audit.add("one meaning per name", _first(ambiguous_names(example, english)), where)
+        audit.add("phrases suit", _first(misused_phrases(example)), where)
+        return example
 
     def _reserved(self, schema: Schema) -> str | None:
         for table in schema.tables:
@@ -161,12 +151,7 @@ class Auditor:
                     return f"`{name}` is a reserved word"
         return None
 
-    def _second_answer(self, english: str, create: str, sql: str, number: int) -> str | None:
-        answer = stable_hash(sql)
-        first, row = self.answers.setdefault(stable_hash(english, create), (answer, number))
-        return None if first == answer else f"row {row} has this prompt and another SQL"
-
-    def _execute(self, query: Query, create: str, sql: str, number: int) -> None:
+    def _execute(self, row: Mapping[str, Any], query: Query, create: str, sql: str, where: str) -> None:
         """Run the row's SQL, and its other spellings, on the databases of its query."""
         audit, ordered = self.audit, bool(query.order_by)
         spelled = list(rewrites(query))
@@ -200,10 +185,14 @@ class Auditor:
         if not evidence.is_settled:
             failures["order is settled"] = f"rows tie on every key: {sql}"
         for name in ("SQLite executes", "order is settled", "rewrites accepted", "discriminating"):
-            audit.add(name, failures.get(name), number)
+            audit.add(name, failures.get(name), where)
         for name in ("DuckDB executes", "engines agree"):
             if self.duck is not None:
-                audit.add(name, failures.get(name), number)
+                audit.add(name, failures.get(name), where)
+        if "databases" in row:
+            inserts = [database.inserts() for database in evidence.databases]
+            problem = None if row["databases"] == inserts else f"other rows than those of {sql}"
+            audit.add("databases", problem, where)
 
 
 def audit_rows(rows: Iterable[Mapping[str, Any]], *, duckdb: bool = True) -> Audit:
@@ -215,7 +204,29 @@ def audit_rows(rows: Iterable[Mapping[str, Any]], *, duckdb: bool = True) -> Aud
     auditor = Auditor(duckdb=duckdb)
     for number, row in enumerate(rows):
         auditor.add(row, number)
-    return auditor.audit
+    return auditor.finish()
+
+
+class Place(NamedTuple):
+    """Where a row is found: its number, or that of its pair, and which side of the pair it is ("" for both)."""
+
+    number: int
+    side: str | None = None
+
+    def __str__(self) -> str:
+        if self.side is None:
+            return f"row {self.number}"
+        return f"pair {self.number}" + (f", {self.side}" if self.side else "")
+
+    @property
+    def key(self) -> int:
+        """One number for it among all rows, or among both sides of all pairs."""
+        return self.number if self.side is None else 2 * self.number + SIDES.index(self.side)
+
+    @classmethod
+    def of(cls, key: int, pairs: int) -> Place:
+        """The place that has this key, in a file of pairs or else of rows."""
+        return cls(key // 2, SIDES[key % 2]) if pairs else cls(key)
 
 
 def _sqlite_refuses(create: str) -> str | None:
@@ -254,45 +265,28 @@ def _schema(create: str) -> tuple[Schema | None, str | None]:
         return None, error.message
 
 
+def _missing(row: Mapping[str, Any], texts: list[Any]) -> str | None:
+    given = row.get("command_set")
+    if isinstance(given, bool) or not isinstance(given, str | int):
+        return "command_set is missing, or is neither a name nor a number"
+    return None if all(isinstance(text, str) and text for text in texts) else "a column is missing or empty"
+
+
 def _query(row: Mapping[str, Any], schema: Schema, sql: str) -> tuple[Query | None, str | None]:
     """The query of the row's SQL, and why it is not the one that the row names."""
-    name = str(row.get("command_set") or "cs1").lower()
     try:
-        query = parse_sql(sql, schema, name)
+        name = (
+            row["command_set"] if isinstance(row["command_set"], str) else set_name(row["command_set"], sql)
+        )
+        query = parse_sql(sql, schema, name.lower())
     except (SqlError, InputError) as error:
         return None, f"{error.message}: {sql}"
-    if row.get("query") is None:
+    if "query" not in row:
         return query, None
+    if row["query"] is None:
+        return query, "`query` is null"
     try:
         own = Query.from_json(str(row["query"]))
     except InputError as error:
         return query, error.message
     return query, None if own == query else f"`query` says something else than {sql}"
-
-
-def _style(row: Mapping[str, Any]) -> Style | None:
-    text = row.get("style")
-    try:
-        return None if text is None else msgspec.json.decode(str(text), type=Style)
-    except msgspec.DecodeError:
-        return None
-
-
-def _not_rendered(row: Mapping[str, Any], example: Example) -> str | None:
-    """Which column is not what the query and the style give."""
-    text = example.text
-    roles = [tuple(span) for span in text.spans]
-    given = [(span["start"], span["end"], span["role"]) for span in row.get("roles") or ()]
-    wanted = {
-        "english_prompt": example.english.string,
-        "create_statement": example.schema_text.string,
-        "sql_statement": example.sql.string,
-        "prompt": example.prompt.string,
-    }
-    for name, value in wanted.items():
-        if row.get(name) is not None and row[name] != value:
-            return f"{name} is `{row[name]}`, expected `{value}`"
-    if given and given != roles:
-        wrong = next((g for g, r in zip(given, roles, strict=False) if g != r), given[-1])
-        return f"roles: {wrong} is not what the query gives"
-    return None

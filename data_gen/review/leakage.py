@@ -1,24 +1,24 @@
 """Rows + rows of reference -> how much of the former occurs in the latter, and whether the split promised none.
 
-What a row is made of is kept as 64-bit hashes, eight bytes for each different one. Two different things share a
-hash so rarely that among a hundred million of them one false alarm is to be expected in thousands of reports.
+What a row is made of is kept as 64-bit hashes, eight bytes for each different one (`data_gen/review/hashes.py`).
 """
 
 from __future__ import annotations
 
-import re
-from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from data_gen.draw.splits import UNSEEN, Split
-from data_gen.errors import InputError
 from data_gen.query import Query
+from data_gen.review.hashes import HashSet
 from data_gen.review.outline import features, skeleton
+from data_gen.review.sides import unusable
+from data_gen.schema import split_create
+
+if TYPE_CHECKING:
+    import numpy as np
 
 KINDS: dict[str, str] = {
     "prompt": "the whole prompt",
@@ -46,7 +46,6 @@ _IMPLIED: dict[str, frozenset[str]] = {
 }
 """What a split holds out -> the kinds of which nothing may occur in training."""
 _BATCH = 1024
-_FRESH = 1 << 20
 
 
 def asked(split: Split) -> frozenset[str]:
@@ -113,20 +112,21 @@ def leakage(
     What was asked for is told by `split`, or else by the rows' own column `split`: what all of them promise.
 
     Raises:
-        InputError: a row lacks a column that a dataset of ours has.
+        InputError: a row lacks a column that a dataset of ours has, or holds something else in it.
     """
     reference = reference_rows if isinstance(reference_rows, Reference) else Reference(reference_rows)
     found, examples, count = dict.fromkeys(KINDS, 0), dict[str, int](), 0
-    splits = set() if split is None else {split}
+    splits: set[Any] = set() if split is None else {split}
     for batch in _batches(rows):
         if split is None:
-            splits.update(row["split"] for row in batch)
-        for kind, numbers in reference.look_up(batch).items():
+            splits.update(row.get("split") for row in batch)
+        for kind, numbers in reference.look_up(batch, count).items():
             found[kind] += len(numbers)
             if len(numbers):
-                examples.setdefault(kind, count + int(numbers[0]))
+                examples.setdefault(kind, int(numbers[0]))
         count += len(batch)
-    promised = [asked(name) for name in splits if name in UNSEEN]
+    # Rows that name no split of ours, as imported ones, promise nothing.
+    promised = [asked(name) if name in UNSEEN else frozenset[str]() for name in splits]
     return Leakage(
         rows=count,
         reference_rows=reference.rows,
@@ -140,36 +140,6 @@ def _batches(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, An
     remaining = iter(rows)
     while batch := list(islice(remaining, _BATCH)):
         yield batch
-
-
-class _Hashes:
-    """A growing set of 64-bit numbers: a sorted array, and behind it those that wait to be sorted in."""
-
-    def __init__(self) -> None:
-        self.known = np.empty(0, np.int64)
-        self.fresh = array("q")
-
-    def extend(self, hashes: list[int]) -> None:
-        self.fresh.extend(hashes)
-        # Sorting at doubled sizes costs n log n in all.
-        if len(self.fresh) > max(_FRESH, len(self.known)):
-            self._sort_in()
-
-    def contain(self, hashes: list[int]) -> np.ndarray:
-        """Which of `hashes` are in the set."""
-        if self.fresh:
-            self._sort_in()
-        wanted = np.array(hashes, np.int64)
-        if not len(self.known):
-            return np.zeros(len(wanted), bool)
-        places = np.searchsorted(self.known, wanted)
-        places[places == len(self.known)] = 0
-        found: np.ndarray = self.known[places] == wanted
-        return found
-
-    def _sort_in(self) -> None:
-        self.known = np.union1d(self.known, np.frombuffer(self.fresh, np.int64))
-        self.fresh = array("q")
 
 
 class _Pairs:
@@ -205,29 +175,32 @@ class Reference:
 
     def __init__(self, rows: Iterable[Mapping[str, Any]]) -> None:
         self.rows = 0
-        self.sets = {kind: _Hashes() for kind in KINDS if kind != "clauses"}
+        self.sets = {kind: HashSet() for kind in KINDS if kind != "clauses"}
         self.pairs = _Pairs()
         for batch in _batches(rows):
             self._add(batch)
 
     def _add(self, batch: list[Mapping[str, Any]]) -> None:
-        self.rows += len(batch)
         collected: dict[str, list[int]] = {kind: [] for kind in self.sets}
         for row in batch:
-            parts = _parts(row)
+            parts = _parts(row, self.rows)
+            self.rows += 1
             for kind, hashes in collected.items():
                 hashes += parts.hashes[kind]
             self.pairs.add(parts.query)
         for kind, hashes in collected.items():
             self.sets[kind].extend(hashes)
 
-    def look_up(self, batch: list[Mapping[str, Any]]) -> dict[str, np.ndarray]:
-        """Kind -> the numbers, within the batch, of the rows that have something of the kind in common."""
+    def look_up(self, batch: list[Mapping[str, Any]], first: int) -> dict[str, np.ndarray]:
+        """Kind -> the numbers of the rows that have something of the kind in common; the batch begins with `first`."""
+        # Importing it takes time, and the command line imports this module.
+        import numpy as np
+
         collected: dict[str, list[int]] = {kind: [] for kind in self.sets}
         counts: dict[str, list[int]] = {kind: [] for kind in self.sets}
         together = []
-        for number, row in enumerate(batch):
-            parts = _parts(row)
+        for number, row in enumerate(batch, first):
+            parts = _parts(row, number)
             for kind, hashes in collected.items():
                 hashes += parts.hashes[kind]
                 counts[kind].append(len(parts.hashes[kind]))
@@ -235,7 +208,7 @@ class Reference:
                 together.append(number)
         found = {"clauses": np.array(together, np.int64)}
         for kind, hashes in collected.items():
-            numbers = np.repeat(np.arange(len(batch)), counts[kind])
+            numbers = np.repeat(np.arange(first, first + len(batch)), counts[kind])
             found[kind] = np.unique(numbers[self.sets[kind].contain(hashes)])
         return found
 
@@ -245,17 +218,18 @@ class _Parts(NamedTuple):
     query: Query
 
 
-def _parts(row: Mapping[str, Any]) -> _Parts:
+def _parts(row: Mapping[str, Any], number: int) -> _Parts:
     try:
-        prompt, sql, create = row["prompt"], row["sql_statement"], row["create_statement"]
-        words = row["english_prompt"].split()
-        query, roles = Query.from_json(row["query"]), row["roles"]
-    except KeyError as error:
-        raise InputError(
-            f"a row has no column {error}", hint="compare datasets that tinysql wrote"
-        ) from error
-    tables = _tables(create)
-    open_question, template = _open(prompt, roles)
+        return _take_apart(row)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise unusable(f"row {number}", error, "compare datasets that tinysql wrote") from error
+
+
+def _take_apart(row: Mapping[str, Any]) -> _Parts:
+    prompt, sql = row["prompt"], row["sql_statement"]
+    words = row["english_prompt"].split()
+    query, tables = Query.from_json(row["query"]), _tables(row["create_statement"])
+    open_question, template = _open(prompt, row["roles"])
     masked = open_question.split()
     hashes = {
         "prompt": [hash(prompt)],
@@ -281,17 +255,12 @@ def _is_key(column: str) -> bool:
     return column == "id" or column.endswith("_id")
 
 
-_COMMA = re.compile(r",(?![^(]*\))")
-
-
 def _tables(create: str) -> list[tuple[str, frozenset[str]]]:
     """The name of each table, and of its columns."""
-    found = []
-    for statement in create.split(";"):
-        head, _, body = statement.partition("(")
-        columns = [part.split(None, 1)[0] for part in _COMMA.split(body.rpartition(")")[0])]
-        found.append((head.split()[-1], frozenset(columns)))
-    return found
+    return [
+        (name, frozenset([column.split(None, 1)[0] for column in columns if column]))
+        for name, columns in split_create(create)
+    ]
 
 
 _NAMES = frozenset({"column", "table", "alias", "name"})

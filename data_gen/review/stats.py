@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from data_gen.errors import InputError
 from data_gen.query import COMMAND_SETS, Query, Select
+from data_gen.review.hashes import HashSet
 from data_gen.review.outline import clauses, conditions, nested, operator, selects, skeleton
+from data_gen.review.sides import unusable
 
 _FUNCTION_WORDS = """
     a about above after all also am among an and another any anything are as at be because been before being below
@@ -92,16 +93,14 @@ def stats(rows: Iterable[Mapping[str, Any]]) -> Stats:
     """Count what rows of a dataset are made of, row by row.
 
     Raises:
-        InputError: a row lacks a column that a dataset of ours has.
+        InputError: a row lacks a column that a dataset of ours has, or holds something else in it.
     """
     counters: dict[str, _Counter] = {}
-    for row in rows:
+    for number, row in enumerate(rows):
         try:
             counters.setdefault(row["command_set"], _Counter()).add(row)
-        except KeyError as error:
-            raise InputError(
-                f"a row has no column {error}", hint="count a dataset that tinysql wrote"
-            ) from error
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise unusable(f"row {number}", error, "count a dataset that tinysql wrote") from error
     order = list(COMMAND_SETS)
     names = sorted(counters, key=lambda name: (order.index(name) if name in order else len(order), name))
     return Stats(sets={name: counters[name].finish() for name in names})
@@ -114,7 +113,7 @@ class _Counter:
             words={name: Counter() for name in ("prompt", "english", "sql")},
         )
         # Eight bytes of each text, instead of the text.
-        self.hashes: dict[str, set[int]] = {name: set() for name in ("prompt", "sql", "skeleton")}
+        self.hashes = {name: HashSet() for name in ("prompt", "sql", "skeleton")}
         self.ease = self.density = 0.0
 
     def add(self, row: Mapping[str, Any]) -> None:
@@ -129,7 +128,7 @@ class _Counter:
             found.roles[_family(span["role"])] += span["end"] - span["start"]
         self._add_query(Query.from_json(row["query"]))
         for name, text in (("prompt", row["prompt"]), ("sql", sql), ("skeleton", skeleton(sql))):
-            self.hashes[name].add(hash(text))
+            self.hashes[name].extend((hash(text),))
         self.ease += reading_ease(row["english_prompt"])
         self.density += lexical_density(row["english_prompt"])
 

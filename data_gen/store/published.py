@@ -19,11 +19,21 @@ from typing import Any, TypeVar
 
 from data_gen.errors import InputError
 from data_gen.example import MARKUP, Example
-from data_gen.query import COMMAND_SETS, Query
+from data_gen.query import COMMAND_SETS, Query, SelectItem
 from data_gen.read.parse import SqlError, parse_sql
-from data_gen.schema import KINDS, Column, Schema, SqlType, Table, add_schema, parse_schema, write_schema
+from data_gen.schema import (
+    KINDS,
+    Column,
+    Schema,
+    SqlType,
+    Table,
+    add_schema,
+    parse_schema,
+    split_create,
+    write_schema,
+)
 from data_gen.sql import add_sql, write_sql
-from data_gen.text import Pieces, Text
+from data_gen.text import BREAK, Pieces, Text
 
 T = TypeVar("T")
 
@@ -138,6 +148,8 @@ class Importer:
             schema, mapped = _schema(str(_cell(row, "create_statement")))
             query = _query(row, schema)
             question = str(_cell(row, "english_prompt"))
+            if BREAK in question:
+                raise Loss("english_prompt has a NUL character")
         except Loss as loss:
             self.lost[loss.message] += 1
             return None
@@ -172,10 +184,7 @@ def _cell(row: Mapping[str, Any], name: str) -> Any:
     return value
 
 
-_TABLE = re.compile(r"\s*CREATE\s+TABLE\s+(\w+)\s*\((.*)\)\s*", re.IGNORECASE | re.DOTALL)
-_COLUMN = re.compile(r"\s*(\w+)\s+(\w+)\s*(?:\([\d\s,]*\))?\s*")
-_COMMA = re.compile(r",(?![^(]*\))")
-"""A comma that does not stand in the brackets of a type."""
+_COLUMN = re.compile(r"(\w+)\s+(\w+)(?:\s*\([\d\s,]*\))?")
 
 
 def _schema(statements: str) -> tuple[Schema, Counter[str]]:
@@ -185,18 +194,20 @@ def _schema(statements: str) -> tuple[Schema, Counter[str]]:
         # Types that ours does not have, or lengths behind them.
         pass
     mapped: Counter[str] = Counter()
-    tables = [_table(part, mapped) for part in statements.strip().rstrip("; ").split(";")]
+    try:
+        parts = split_create(statements)
+    except InputError as error:
+        raise Loss("create_statement is not CREATE TABLE with names and types alone") from error
+    tables = [_table(name, columns, mapped) for name, columns in parts]
     try:
         return Schema(tuple(tables)).check(), mapped
     except InputError as error:
         raise Loss("create_statement has one name twice, or a table without columns") from error
 
 
-def _table(statement: str, mapped: Counter[str]) -> Table:
-    match = _TABLE.fullmatch(statement)
-    parts = _COMMA.split(match[2]) if match else ()
+def _table(table: str, parts: list[str], mapped: Counter[str]) -> Table:
     found = [_COLUMN.fullmatch(part) for part in parts]
-    if match is None or None in found:
+    if None in found:
         raise Loss("create_statement is not CREATE TABLE with names and types alone")
     columns = []
     for name, written in [column.groups() for column in found if column is not None]:
@@ -206,7 +217,7 @@ def _table(statement: str, mapped: Counter[str]) -> Table:
         if kind != written.upper():
             mapped[f"{written.upper()} -> {kind}"] += 1
         columns.append(Column(name, kind))
-    return Table(match[1], tuple(columns))
+    return Table(table, tuple(columns))
 
 
 def _query(row: Mapping[str, Any], schema: Schema) -> Query:
@@ -216,18 +227,21 @@ def _query(row: Mapping[str, Any], schema: Schema) -> Query:
     except SqlError as error:
         raise Loss(_reason(error, row, sql)) from error
     _check_grouping(query)
-    _check_columns(row, query)
+    check_columns(row, query)
     return query
 
 
 def _command_set(given: object, sql: str) -> str:
-    """Ours; CS3 was published under the number of CS2."""
-    name = str(given).lower().removeprefix("cs")
-    if name == "2" and _AGGREGATE.search(sql):
-        name = "3"
-    if f"cs{name}" not in COMMAND_SETS:
+    name = set_name(given, sql)
+    if name not in COMMAND_SETS:
         raise Loss("command_set is none of the published ones, 1 to 5")
-    return f"cs{name}"
+    return name
+
+
+def set_name(given: object, sql: str) -> str:
+    """Our name of a command set that was published as a number; CS3 was published under the number of CS2."""
+    name = f"cs{str(given).lower().removeprefix('cs')}"
+    return "cs3" if name == "cs2" and _AGGREGATE.search(sql) else name
 
 
 _AGGREGATE = re.compile(r"\b(?:SUM|AVG|MIN|MAX|COUNT)\(")
@@ -255,22 +269,44 @@ def _check_grouping(query: Query) -> None:
         raise Loss("ORDER BY of an answer that has one row")
 
 
-def _check_columns(row: Mapping[str, Any], query: Query) -> None:
+def check_columns(row: Mapping[str, Any], query: Query) -> None:
+    """Hold the columns that state the query a second time against it; a column that is null states nothing.
+
+    Raises:
+        Loss: one of them is not JSON of the published kind, or says something else than the query.
+    """
     stated = {
-        "table_name": query.table,
-        "select": [(item.column, item.aggregate or "") for item in query.select],
+        # A CTE's name is no name of the schema.
+        "table_name": query.table if query.cte is None else query.cte.select.table,
+        "select": [(item.column, _function(item)) for item in query.select],
         "order_by": [(key.column, key.direction == "ASC") for key in query.order_by],
     }
     given = {"table_name": row.get("table_name")}
     try:
+        _fields(row)
         for column, parts in (("select", ("name", "aggregate")), ("order_by", ("name", "asc"))):
             text = row.get(column)
             listed = None if text is None else json.loads(text)
             given[column] = None if listed is None else [tuple(one[part] for part in parts) for one in listed]
-    except (TypeError, ValueError, KeyError) as error:
-        raise Loss("`select` or `order_by` is not the published JSON") from error
+    except (TypeError, ValueError, KeyError, RecursionError) as error:
+        raise Loss("`table_fields`, `select` or `order_by` is not the published JSON") from error
     if any(value not in (None, stated[column]) for column, value in given.items()):
         raise Loss("`table_name`, `select` or `order_by` contradicts the SQL")
+
+
+def _function(item: SelectItem) -> str:
+    return item.aggregate or (item.window.function if item.window is not None else "")
+
+
+def _fields(row: Mapping[str, Any]) -> list[tuple[str, str, dict[str, Any]]] | None:
+    """The name and the type of each of the row's `table_fields`, and all that is said of it."""
+    text = row.get("table_fields")
+    if text is None:
+        return None
+    found = [(one["name"], one["type"], {**one}) for one in json.loads(text)]
+    if not all(isinstance(name, str) and isinstance(kind, str) for name, kind, _ in found):
+        raise TypeError("the name or the type of a field is no text")
+    return found
 
 
 def published_rows(examples: Iterable[Example]) -> Iterator[dict[str, Any]]:
@@ -302,7 +338,7 @@ def import_rows(
     import pyarrow as pa
 
     from data_gen.files import atomic_file
-    from data_gen.review.check import read_rows
+    from data_gen.review.rows import read_rows
     from data_gen.store.columns import arrow_schema
     from data_gen.store.formats import check_format, open_writer
 
@@ -317,7 +353,7 @@ def import_rows(
     with atomic_file(out) as file, open_writer(file, arrow_schema(), format) as writer:
         for batch in _batches(enumerate(read_rows(path))):
             found = [(row, importer.add(row, index)) for index, row in batch]
-            records = [_record(row, one) for row, one in found if one is not None]
+            records = [imported_record(row, one) for row, one in found if one is not None]
             written += len(records)
             if records:
                 writer.write(pa.Table.from_pylist(records, schema=arrow_schema()))
@@ -335,14 +371,14 @@ def _batches(items: Iterable[T]) -> Iterator[list[T]]:
         yield batch
 
 
-def _record(row: Mapping[str, Any], found: Recovered) -> dict[str, Any]:
+def imported_record(row: Mapping[str, Any], found: Recovered) -> dict[str, Any]:
     """A row with the columns of a dataset of ours: what it stated besides its texts is kept."""
     query, create = found.query, found.schema_text.string
     types = {column.name: column.type for table in query.schema.tables for column in table.columns}
-    fields = row.get("table_fields")
-    if fields is not None:
-        listed = [{**one, "type": types.get(one["name"], one["type"])} for one in json.loads(fields)]
-        fields = json.dumps(listed)
+    given = _fields(row)
+    fields = None
+    if given is not None:
+        fields = json.dumps([{**one, "type": types.get(name, written)} for name, written, one in given])
     kept = ("table_name_synonym", "table_name_use_synonym", "select", "order_by")
     return {
         **{name: row.get(name) for name in kept},

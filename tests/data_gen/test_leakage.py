@@ -105,7 +105,7 @@ def test_names_and_literals_are_left_open_in_a_masked_8_gram() -> None:
 
 
 def test_rows_without_our_columns_are_refused_by_name() -> None:
-    with pytest.raises(InputError, match="a row has no column 'roles'"):
+    with pytest.raises(InputError, match="row 0 has no column 'roles'"):
         leakage([], [{k: v for k, v in row.items() if k != "roles"} for row in rows("train", 1)])
 
 

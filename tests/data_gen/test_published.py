@@ -10,7 +10,7 @@ from data_gen.config import DataConfig
 from data_gen.errors import InputError
 from data_gen.example import Example, make_examples
 from data_gen.query import Condition, OrderBy, Query, SelectItem
-from data_gen.review.check import read_rows
+from data_gen.review.rows import read_rows
 from data_gen.schema import Column
 from data_gen.store.columns import COLUMNS
 from data_gen.store.published import UNKNOWN, import_rows, published_rows, read_published
@@ -134,7 +134,7 @@ LOSSES = {
     "`table_name`, `select` or `order_by` contradicts the SQL": row(
         2, order_by='[{"name": "opened", "asc": true}]'
     ),
-    "`select` or `order_by` is not the published JSON": row(2, select='{"name": '),
+    "`table_fields`, `select` or `order_by` is not the published JSON": row(2, select='{"name": '),
     "create_statement is not CREATE TABLE with names and types alone": row(
         create_statement="DROP TABLE harbors"
     ),

@@ -101,7 +101,7 @@ def test_no_rows_have_no_statistics() -> None:
 
 
 def test_rows_without_our_columns_are_refused_by_name() -> None:
-    with pytest.raises(InputError, match="a row has no column 'prompt'"):
+    with pytest.raises(InputError, match="row 0 has no column 'prompt'"):
         stats([{"command_set": "cs1", "sql_statement": "SELECT price FROM orders"}])
 
 

@@ -1,0 +1,57 @@
+"""Pair of a file -> its two sides, each as a row of its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from data_gen.errors import InputError
+
+SIDES = ("clean", "corrupt")
+_SHARED = ("index", "command_set", "split", "variant")
+_PROMPT = re.compile(r"### Instruction: (.*) ### Context: (.*) ### Response:", re.DOTALL)
+
+
+def is_pair(row: Mapping[str, Any]) -> bool:
+    """Whether the row is one that `tinysql data pairs` writes."""
+    return any(f"{side}_query" in row for side in SIDES)
+
+
+def sides(pair: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The clean and the corrupt side under the names that the columns of rows have.
+
+    Question and CREATE TABLE, which a pair has no columns for, are those that stand in the side's prompt; a prompt
+    of another frame has none.
+    """
+    found = []
+    for side in SIDES:
+        row = {name: pair[name] for name in _SHARED if name in pair}
+        row |= {
+            name.removeprefix(f"{side}_"): value
+            for name, value in pair.items()
+            if name.startswith(f"{side}_")
+        }
+        parts = _PROMPT.fullmatch(str(row.get("prompt")))
+        if parts is not None:
+            row["english_prompt"], row["create_statement"] = parts.groups()
+        found.append(row)
+    return found
+
+
+def single_rows(rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """The rows themselves, and the two sides of those that are pairs."""
+    for row in rows:
+        if is_pair(row):
+            yield from sides(row)
+        else:
+            yield row
+
+
+def unusable(place: str, error: Exception, hint: str) -> InputError:
+    """What to raise of a row that lacks a column of ours, or holds something in it that no row of ours does."""
+    if isinstance(error, InputError):
+        return InputError(f"{place}: {error.message}", hint=hint)
+    if isinstance(error, KeyError):
+        return InputError(f"{place} has no column {error}", hint=hint)
+    return InputError(f"{place} has null, or no text, in a column that has to have it: {error}", hint=hint)
