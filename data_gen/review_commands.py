@@ -33,6 +33,9 @@ def add_review(verbs: Any) -> None:
         metavar="N",
         help="processes (default: one per core)",
     )
+    check.add_argument(
+        "--tokenizer", metavar="FILE", help="tokenizer.json of pairs: check what they say of tokens too"
+    )
     check.add_argument("--out", metavar="FILE", help="write the report as JSON too")
     check.set_defaults(call=check_dataset)
 
@@ -86,6 +89,7 @@ def check_dataset(arguments: argparse.Namespace) -> int:
         duckdb="duckdb" in engines,
         workers=arguments.workers,
         rows=arguments.rows,
+        tokenizer=arguments.tokenizer,
         report=lambda done: print(f"{done:,} rows checked", file=sys.stderr),
     )
     print(audit)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from data_gen.config import DataConfig
 from data_gen.errors import InputError
 from data_gen.example import Example, write_example
+from data_gen.pairs.alignment import tokenizer_of
 from data_gen.query import Query
 from data_gen.read.canonical import canonical
 from data_gen.read.parse import SqlError, parse_sql, read_sql
@@ -34,7 +35,7 @@ from data_gen.review.rebuilt import (
     null_column,
     read_style,
 )
-from data_gen.review.sides import SIDES, is_pair, sides
+from data_gen.review.sides import is_pair, sides
 from data_gen.review.wordcheck import ambiguous_names, misused_phrases
 from data_gen.run.database import open_database, same_rows
 from data_gen.run.discriminating import find_evidence
@@ -43,18 +44,27 @@ from data_gen.run.sqlite import run_statement
 from data_gen.schema import Schema, parse_schema
 from data_gen.seeding import stable_hash
 from data_gen.store.columns import COLUMNS
+from data_gen.store.pair_columns import SIDES
 from data_gen.store.published import set_name
 
 
 class Auditor:
     """Checks row after row; `audit` holds what was found so far, but for `one right answer`, which `finish` adds.
 
-    With the `config` that a dataset was written from, rows have to say that they are of it.
+    With `stated`, what a dataset says of the `seed` and `split` of all its rows, these and `index` have to agree.
+    With `tokenizer`, a `tokenizer.json`, the columns of pairs that speak of tokens are checked.
     """
 
-    def __init__(self, *, duckdb: bool = True, config: DataConfig | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        duckdb: bool = True,
+        stated: Mapping[str, Any] | None = None,
+        tokenizer: Path | str | None = None,
+    ) -> None:
         self.audit = Audit()
-        self.config = config
+        self.stated = stated
+        self.tokenizer = None if tokenizer is None else tokenizer_of(tokenizer)
         self.duck = Duck() if duckdb else None
         self.reserved = self.duck.reserved_words() if self.duck is not None else frozenset()
         self.answers = Answers()
@@ -69,7 +79,7 @@ class Auditor:
             self._add_row(side, Place(number, name)) for name, side in zip(SIDES, sides(row), strict=True)
         )
         if clean is not None and corrupt is not None:
-            for name, problem in pair_problems(row, clean, corrupt):
+            for name, problem in pair_problems(row, clean, corrupt, self.tokenizer):
                 self.audit.add(name, problem, str(Place(number, "")))
 
     def finish(self, others: Iterable[Answers] = ()) -> Audit:
@@ -138,7 +148,7 @@ class Auditor:
             return None
         audit.add("rendered", null or difference(row, expected, TEXTS), where)
         facts = difference(row, expected, [name for name in COLUMNS if name not in TEXTS])
-        audit.add("columns agree", facts or misplaced(row, place.number, self.config), where)
+        audit.add("columns agree", facts or misplaced(row, place.number, self.stated), where)
         english = str(row["english_prompt"])
         audit.add("one meaning per name", _first(ambiguous_names(example, english)), where)
         audit.add("phrases suit", _first(misused_phrases(example)), where)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
-from data_gen.config import DataConfig
 from data_gen.errors import InputError
 from data_gen.files import read_json
+from data_gen.pairs.alignment import tokenizer_of
 from data_gen.review.audit import Auditor
 from data_gen.review.findings import Audit, merge
 from data_gen.review.hashes import Answers
@@ -25,27 +28,37 @@ def check_rows(
     workers: int = 1,
     rows: int | None = None,
     report: Callable[[int], None] | None = None,
+    tokenizer: Path | str | None = None,
 ) -> Audit:
     """Audit the first `rows` rows or pairs of a dataset (all by default); `report(done)` is called now and then.
 
+    With `tokenizer`, the `tokenizer.json` that pairs were made with, what they say of tokens is checked too.
+
     Raises:
-        InputError: as `read_rows`; workers or rows are not positive; DuckDB is asked for and not installed.
+        InputError: as `read_rows`; workers or rows are not positive; DuckDB is asked for and not installed; the
+            tokenizer is none, or another one than the pairs name.
     """
     for name, value in (("workers", workers), ("rows", rows)):
         if value is not None and value < 1:
             raise InputError(f"{name} is {value}, expected at least 1")
+    header = _header_of(Path(path))
+    if tokenizer is not None:
+        _check_tokenizer(tokenizer, header)
+    make = partial(Auditor, duckdb=duckdb, stated=_stated(header), tokenizer=tokenizer)
     if workers == 1:
-        return _check_part(path, 0, 1, rows, duckdb, report).finish()
+        return _check_part(path, 0, 1, rows, make, report).finish()
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        jobs = [pool.submit(_part, str(path), part, workers, rows, duckdb) for part in range(workers)]
+        jobs = [pool.submit(_part, path, part, workers, rows, make) for part in range(workers)]
         parts = [job.result() for job in jobs]
     whole = Auditor(duckdb=False)
     whole.audit = merge([audit for audit, _ in parts])
     return whole.finish([answers for _, answers in parts])
 
 
-def _part(path: str, part: int, parts: int, rows: int | None, duckdb: bool) -> tuple[Audit, Answers]:
-    auditor = _check_part(path, part, parts, rows, duckdb, None)
+def _part(
+    path: Path | str, part: int, parts: int, rows: int | None, make: Callable[[], Auditor]
+) -> tuple[Audit, Answers]:
+    auditor = _check_part(path, part, parts, rows, make, None)
     return auditor.audit, auditor.answers
 
 
@@ -54,11 +67,11 @@ def _check_part(
     part: int,
     parts: int,
     rows: int | None,
-    duckdb: bool,
+    make: Callable[[], Auditor],
     report: Callable[[int], None] | None,
 ) -> Auditor:
     """Audit every row whose number leaves `part` when divided by `parts`."""
-    auditor = Auditor(duckdb=duckdb, config=_config_of(Path(path)))
+    auditor = make()
     for number, row in enumerate(read_rows(path)):
         if rows is not None and number >= rows:
             break
@@ -69,8 +82,27 @@ def _check_part(
     return auditor
 
 
-def _config_of(path: Path) -> DataConfig | None:
-    """The config that a directory of ours was written from; rows from elsewhere have none."""
-    file = path / "config.json"
-    stated = read_json(file).get("config") if file.is_file() else None
-    return DataConfig.from_dict(stated) if isinstance(stated, dict) else None
+def _header_of(path: Path) -> dict[str, Any]:
+    """What a directory of ours says of its rows; empty for rows from elsewhere."""
+    header = read_json(path / "config.json") if (path / "config.json").is_file() else {}
+    return header if isinstance(header.get("config"), dict) and "shards" in header else {}
+
+
+def _stated(header: dict[str, Any]) -> dict[str, Any] | None:
+    if not header:
+        return None
+    config = header["config"]
+    # Pairs have a seed of their own.
+    return {"seed": header.get("pair_seed", config.get("seed")), "split": config.get("split")}
+
+
+def _check_tokenizer(tokenizer: Path | str, header: dict[str, Any]) -> None:
+    tokenizer_of(tokenizer)
+    recorded = header.get("tokenizer_sha256")
+    found = sha256(Path(tokenizer).read_bytes()).hexdigest()
+    if recorded is not None and recorded != found:
+        raise InputError(
+            f"tokenizer `{tokenizer}` is not the one that the pairs were made with: its SHA-256 is {found[:12]}..., "
+            f"expected {str(recorded)[:12]}...",
+            hint="name the tokenizer.json that `tinysql data pairs` was given",
+        )

@@ -30,7 +30,8 @@ PAIR_PROPERTIES: dict[str, str] = {
     "one edit": "one style, one span of the prompt differs, it plays the edit's role, and the SQL differs",
     "one schema": "both sides have it, but for the edit that changes it",
     "sides are sound": "each side is a query that could have been drawn: its order leaves no ties",
-    "change located": "change spans, divergence and answer tokens are those of the two texts",
+    "change located": "the change columns are the spans in which the two prompts and the two answers differ",
+    "tokens located": "token counts are equal, and position and answer tokens are where the answers part",
 }
 """What is checked of a pair besides -> what it means."""
 SHOWN = 5

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from data_gen.errors import InputError
 from data_gen.example import Example
 from data_gen.pairs.alignment import changed_span
+from data_gen.pairs.counterfactual import CounterfactualPair
 from data_gen.pairs.edits import EDITS
 from data_gen.pairs.slots import is_sound
+from data_gen.review.rebuilt import difference
+from data_gen.store.pair_columns import CHANGES, SIDES, TOKEN_COLUMNS, pair_table
+
+if TYPE_CHECKING:
+    import tokenizers
 
 _ROLES = {
     "schema.table": r"schema\.table",
@@ -23,7 +30,7 @@ _ROLES = {
 
 
 def pair_problems(
-    row: Mapping[str, Any], clean: Example, corrupt: Example
+    row: Mapping[str, Any], clean: Example, corrupt: Example, tokenizer: tokenizers.Tokenizer | None
 ) -> Iterator[tuple[str, str | None]]:
     """Each of `PAIR_PROPERTIES` that the row's columns allow to check, and why the pair lacks it."""
     edit = row.get("edit")
@@ -33,6 +40,27 @@ def pair_problems(
     yield "one schema", None if differs == changes else f"edit `{edit}`: the schemas {_SCHEMAS[differs]}"
     loose = [example.sql.string for example in (clean, corrupt) if not is_sound(example.query)]
     yield "sides are sound", f"no one right answer: {loose[0]}" if loose else None
+    pair = CounterfactualPair(edit=str(edit), clean=clean, corrupt=corrupt)
+    if set(row) & set(_CHANGE_COLUMNS):
+        yield "change located", _differing(row, pair, None, _CHANGE_COLUMNS)
+    if tokenizer is not None and set(row) & set(TOKEN_COLUMNS):
+        yield "tokens located", _differing(row, pair, tokenizer, TOKEN_COLUMNS)
+
+
+_CHANGE_COLUMNS = tuple(f"{side}_{name}" for side in SIDES for name in CHANGES)
+
+
+def _differing(
+    row: Mapping[str, Any],
+    pair: CounterfactualPair,
+    tokenizer: tokenizers.Tokenizer | None,
+    names: Sequence[str],
+) -> str | None:
+    try:
+        [expected] = pair_table([pair], seed=0, split="", tokenizer=tokenizer).to_pylist()
+    except InputError as error:
+        return error.message
+    return difference(row, expected, names)
 
 
 _SCHEMAS = {True: "differ", False: "are the same"}

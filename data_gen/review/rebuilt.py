@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-from data_gen.config import DataConfig
 from data_gen.draw.splits import SPLITS
 from data_gen.errors import InputError
 from data_gen.example import Example
@@ -95,11 +94,13 @@ def contradiction(row: Mapping[str, Any], query: Query) -> str | None:
     return None
 
 
-def misplaced(row: Mapping[str, Any], number: int, config: DataConfig | None) -> str | None:
-    """Which of `PLACED` is not that of row `number` of `config`, or without a config of no row at all."""
-    if config is not None:
-        stated = {"index": number, "seed": config.seed, "split": config.split}
-        return difference(row, stated, PLACED)
+def misplaced(row: Mapping[str, Any], number: int, stated: Mapping[str, Any] | None) -> str | None:
+    """Which of `PLACED` is not that of row `number` of the dataset that states its seed and its split.
+
+    Where nothing is stated: which of them is that of no row at all.
+    """
+    if stated is not None:
+        return difference(row, {"index": number, **stated}, PLACED)
     for name in ("index", "seed"):
         value = row.get(name)
         if name in row and not (isinstance(value, int) and not isinstance(value, bool) and value >= 0):

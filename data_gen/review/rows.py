@@ -10,8 +10,8 @@ from typing import Any
 
 from data_gen.errors import InputError
 from data_gen.files import read_json
-from data_gen.review.sides import SIDES
 from data_gen.store.columns import COLUMNS
+from data_gen.store.pair_columns import SIDES
 
 Row = dict[str, Any]
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from data_gen.errors import InputError
+from data_gen.store.pair_columns import SIDES
 
-SIDES = ("clean", "corrupt")
-_SHARED = ("index", "command_set", "split", "variant")
+_SHARED = ("index", "seed", "command_set", "split", "variant")
 _PROMPT = re.compile(r"### Instruction: (.*) ### Context: (.*) ### Response:", re.DOTALL)
 
 

@@ -1,14 +1,20 @@
 """Datasets on disk -> audits: one process or several, our files or others', whole or damaged."""
 
+import argparse
 import json
+from hashlib import sha256
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import tokenizers
 
 from data_gen.config import DataConfig
 from data_gen.errors import InputError
 from data_gen.review.check import check_rows
 from data_gen.review.rows import read_rows
-from data_gen.store.dataset import write_dataset
+from data_gen.review_commands import add_review
+from data_gen.store.dataset import TOKEN_COLUMNS, write_dataset, write_pairs
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +96,166 @@ def test_a_line_that_is_no_row_is_one_sentence(line, tmp_path):
     path.write_bytes(line + b"\n")
     with pytest.raises(InputError, match="line 1 of"):
         list(read_rows(path))
+
+
+HALF = b'{"prompt": "\\uD83D"}'
+DEEP = b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+ODD = {
+    "no JSON in UTF-8": [b'{"prompt": "\xff\xfe"}', b"\xff\xfe{\x00", HALF],
+    "nested too deeply": [DEEP],
+    "in column `command_set`, expected text": [b'{"command_set": {"a": 1}}', b'{"command_set": true}'],
+    "in column `prompt`, expected text": [b'{"prompt": 7}', b'{"prompt": ["a"]}'],
+    "in column `index`, expected a whole number": [b'{"index": "7"}', b'{"index": true}'],
+    "in column `table_name_use_synonym`, expected true or false": [b'{"table_name_use_synonym": "yes"}'],
+    "in column `clean_roles`, expected a list of spans": [b'{"clean_roles": [7]}', b'{"clean_roles": "[]"}'],
+    "in column `roles`, expected a list of spans": [
+        b'{"roles": [{"start": 0, "role": "sql"}]}',
+        b'{"roles": {}}',
+    ],
+}
+
+
+@pytest.mark.parametrize("reason", ODD)
+def test_what_no_row_holds_is_named_with_its_file_and_line(reason, tmp_path):
+    for line in ODD[reason]:
+        path = tmp_path / "rows.jsonl"
+        path.write_bytes(b'{"prompt": "a"}\n' + line + b"\n")
+        with pytest.raises(InputError) as caught:
+            list(read_rows(path))
+        assert f"line 2 of `{path}`" in caught.value.message
+        assert reason in caught.value.message
+        assert "\n" not in caught.value.message
+
+
+def test_half_a_character_in_a_name_and_a_whole_one_in_escapes_are_told_apart(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"prompt": "\\ud83d\\ude00"}\n')
+    assert [row["prompt"] for row in read_rows(path)] == ["\N{GRINNING FACE}"]
+    path.write_bytes(b'{"\\ud83d": 1}\n')
+    with pytest.raises(InputError, match="line 1 of"):
+        list(read_rows(path))
+
+
+def test_a_column_of_another_type_in_parquet_is_named_with_its_row(tmp_path):
+    pq.write_table(pa.table({"prompt": [7, 8]}), tmp_path / "rows.parquet")
+    with pytest.raises(InputError, match="row 0 of .*column `prompt`, expected text"):
+        list(read_rows(tmp_path / "rows.parquet"))
+
+
+def test_text_in_parquet_that_is_no_utf_8_is_one_sentence(tmp_path):
+    offsets = pa.py_buffer(b"\x00\x00\x00\x00\x02\x00\x00\x00")
+    text = pa.StringArray.from_buffers(1, offsets, pa.py_buffer(b"\xff\xfe"))
+    pq.write_table(pa.table({"prompt": text}), tmp_path / "rows.parquet")
+    with pytest.raises(InputError, match="not UTF-8"):
+        list(read_rows(tmp_path / "rows.parquet"))
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.parquet"])
+def test_files_without_rows_are_not_clean_but_bad_input(name, tmp_path):
+    path = tmp_path / name
+    path.write_bytes(b"")
+    if name == "rows.parquet":
+        pq.write_table(pa.table({"prompt": pa.array([], pa.string())}), path)
+    for call in (check_rows, read_rows):
+        with pytest.raises(InputError, match="holds no rows"):
+            call(path)
+
+
+@pytest.mark.parametrize("column", ["index", "seed", "split"])
+def test_rows_have_to_be_those_that_their_directory_says(column, tmp_path):
+    rows = list(read_rows(write_dataset(DataConfig(seed=3), 4, tmp_path / "d", "jsonl")))
+    rows[2][column] = {"index": 3, "seed": 4, "split": "test"}[column]
+    again(tmp_path / "d", rows)
+    audit = check_rows(tmp_path / "d", duckdb=False)
+    assert list(audit.findings) == ["columns agree"]
+    assert audit.findings["columns agree"][0].startswith(f"row 2: {column} is `")
+
+
+def again(directory, rows):
+    """Put other rows into a directory of ours, whose only shard they then are."""
+    header = json.loads((directory / "config.json").read_text())
+    shard = lines(directory / header["shards"][0]["file"], rows)
+    header["shards"][0]["sha256"] = sha256(shard.read_bytes()).hexdigest()
+    (directory / "config.json").write_text(json.dumps(header))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    backend = tokenizers.Tokenizer(tokenizers.models.BPE())
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    backend.train_from_iterator(
+        [], tokenizers.trainers.BpeTrainer(initial_alphabet=alphabet, show_progress=False)
+    )
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    backend.save(str(path))
+    return path
+
+
+@pytest.fixture(scope="module")
+def pairs(tokenizer, tmp_path_factory):
+    config = DataConfig(command_sets=("cs2",), split="test", max_columns=5)
+    out = tmp_path_factory.mktemp("p") / "pairs"
+    return write_pairs(config, "order_by.0.direction", 3, out, "jsonl", seed=7, tokenizer=tokenizer)
+
+
+def test_a_directory_of_pairs_is_checked_on_both_sides_and_as_pairs(pairs, tokenizer):
+    audit = check_rows(pairs, duckdb=False, tokenizer=tokenizer)
+    assert audit.is_clean, audit.findings
+    assert (audit.pairs, audit.rows) == (3, 6)
+    assert audit.checked["tokens located"] == audit.checked["change located"] == 3
+    assert check_rows(pairs, duckdb=False).checked["tokens located"] == 0
+    two = check_rows(pairs, duckdb=False, tokenizer=tokenizer, workers=2)
+    assert (two.checked, two.failed) == (audit.checked, audit.failed)
+
+
+@pytest.mark.parametrize("column", TOKEN_COLUMNS)
+def test_tokens_that_are_elsewhere_are_found(column, pairs, tokenizer, tmp_path):
+    rows = list(read_rows(pairs))
+    rows[1][column] = "?" if column.endswith("_token") else rows[1][column] + 1
+    audit = check_rows(lines(tmp_path / "pairs.jsonl", rows), duckdb=False, tokenizer=tokenizer)
+    assert list(audit.findings) == ["tokens located"]
+    assert audit.findings["tokens located"][0].startswith(f"pair 1: {column} is `")
+
+
+def test_another_tokenizer_than_that_of_the_pairs_is_refused(pairs, tokenizer, tmp_path):
+    other = tmp_path / "tokenizer.json"
+    other.write_text(tokenizer.read_text() + "\n")
+    with pytest.raises(InputError, match="is not the one that the pairs were made with"):
+        check_rows(pairs, tokenizer=other)
+    with pytest.raises(InputError, match="no tokenizer file"):
+        check_rows(pairs, tokenizer=tmp_path / "none.json")
+
+
+def test_two_sides_with_one_prompt_and_two_answers_are_found_in_their_pairs(pairs, tmp_path):
+    rows = list(read_rows(pairs))
+    rows[2] |= {name: rows[0][name] for name in ("clean_prompt", "clean_query", "clean_style", "clean_roles")}
+    rows[2]["clean_sql_statement"] = rows[1]["clean_sql_statement"]
+    audit = check_rows(lines(tmp_path / "pairs.jsonl", rows), duckdb=False)
+    [found] = audit.findings["one right answer"]
+    assert found == "pair 2, clean: pair 0, clean has this prompt and another SQL"
+
+
+def call(*words):
+    parser = argparse.ArgumentParser()
+    add_review(parser.add_subparsers())
+    arguments = parser.parse_args([str(word) for word in words])
+    return arguments.call(arguments)
+
+
+def test_what_cannot_be_compared_is_found_out_before_the_audit(dataset, tmp_path, capsys):
+    with pytest.raises(InputError, match="holds no rows"):
+        call("check", dataset, "--against", tmp_path / "none", "--workers", 1)
+    published = lines(tmp_path / "rows.jsonl", [{"english_prompt": "a", "command_set": 1}])
+    for words in ((published, "--against", dataset), (dataset, "--against", published)):
+        with pytest.raises(InputError, match="row 0 has no column 'prompt'"):
+            call("check", *words, "--workers", 1)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_pairs_are_counted_and_compared_side_by_side(dataset, pairs, tmp_path, capsys):
+    assert call("stats", pairs, "--json") is None
+    told = json.loads(capsys.readouterr().out)
+    assert {name: one["rows"] for name, one in told.items()} == {"cs2": 6}
+    assert call("check", pairs, "--against", dataset, "--rows", 2, "--engines", "sqlite", "--workers", 1) == 0
+    assert "4 rows against 24 of the reference" in capsys.readouterr().out
