@@ -12,6 +12,7 @@ from data_gen.example import make_examples
 from data_gen.review.leakage import KINDS, Reference, asked, leakage
 from data_gen.review.outline import skeleton
 from data_gen.store.columns import example_table
+from data_gen.text import Text
 from data_gen.vocabulary.lexicon import LEXICONS
 from tinysql.tokens import Tokenizer
 
@@ -89,19 +90,61 @@ def test_names_and_literals_are_left_open_in_a_skeleton() -> None:
     assert skeleton(sql) == "SELECT COUNT(_) AS _ FROM _ WHERE _ LIKE _ AND _ > _"
 
 
-def test_names_and_literals_are_left_open_in_a_masked_8_gram() -> None:
-    # Ten letters for each word of the names: no 8-gram with names can be shared, a masked one must be.
+def of_pieces(pieces: list[tuple[str, str]]) -> dict[str, Any]:
+    """A row of training with another question."""
     [one] = rows("train", 1)
-    words = one["english_prompt"].split()
-    name = max((word for word in words if word in one["create_statement"].split()), key=len)
-    other = {
+    text = Text.of([("### Instruction:", "prompt.markup"), *pieces, (" ### Context:", "prompt.markup")])
+    question = "".join(piece for piece, _ in pieces).strip()
+    return {
         **one,
-        "english_prompt": one["english_prompt"].replace(name, "x" * len(name)),
-        "prompt": one["prompt"].replace(name, "x" * len(name)),
+        "english_prompt": question,
+        "prompt": text.string,
+        "roles": [span._asdict() for span in text.spans],
     }
-    report = leakage([other], [one])
-    assert report.found["question"] == 1
-    assert report.found["prompt"] == 0
+
+
+def around(name: str, value: str) -> dict[str, Any]:
+    """Nine words with a name and a literal in their middle, so that every 8-gram has both."""
+    return of_pieces(
+        [
+            (" fetch for me each", "english.template"),
+            (f" {name}", "english.where.0.column"),
+            (" beyond", "english.where.0.operator"),
+            (f" {value}", "english.where.0.value"),
+            (" right now please", "english.phrase"),
+        ]
+    )
+
+
+@pytest.mark.parametrize(("name", "value"), [("fee", "7"), ("price", "8"), ("fee", "8")])
+def test_names_and_literals_are_left_open_in_masked_8_grams_alone(name: str, value: str) -> None:
+    report = leakage([around(name, value)], [around("price", "7")])
+    assert (report.found["8-gram"], report.found["masked 8-gram"]) == (0, 1)
+    assert (report.found["prompt"], report.found["question"]) == (0, 1)
+
+
+def test_other_words_around_names_make_another_masked_8_gram() -> None:
+    other = around("price", "7")
+    changed = {**other, "prompt": other["prompt"].replace("beyond", "bounds")}
+    assert leakage([changed], [other]).found["masked 8-gram"] == 0
+
+
+NULLS = ["prompt", "english_prompt", "sql_statement", "create_statement", "query", "roles"]
+
+
+@pytest.mark.parametrize("column", NULLS)
+def test_a_row_with_a_null_is_refused_by_its_number(column: str) -> None:
+    one, two = rows("train", 2)
+    with pytest.raises(InputError, match="row 1"):
+        leakage([], [one, {**two, column: None}])
+    with pytest.raises(InputError, match="row 1"):
+        leakage([one, {**two, column: None}], [])
+
+
+def test_rows_that_name_no_split_promise_nothing() -> None:
+    named, unnamed = rows("test", 1)[0], {**rows("train", 1)[0], "split": None}
+    assert leakage([named], []).asked == asked("test")
+    assert leakage([named, unnamed], []).asked == frozenset()
 
 
 def test_rows_without_our_columns_are_refused_by_name() -> None:

@@ -1,6 +1,7 @@
 """Published rows come back as queries, what is lost has a reason, and our rows go out in the published columns."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,7 @@ LOSSES = {
     "command_set is none of the published ones, 1 to 5": row(77),
     "the row has no `sql_statement`": row(sql_statement=None),
     "the row has no `english_prompt`": row(2, english_prompt=None),
+    "english_prompt has a NUL character": row(2, english_prompt="Pull fee\0 and depth"),
 }
 
 
@@ -153,6 +155,50 @@ def test_a_lost_row_is_counted_once_under_its_reason(reason: str) -> None:
     assert found.lost == {reason: 1}
     assert len(found.rows) == 1
     assert f"1 lost: {reason}" in str(found)
+
+
+NOT_THE_JSON = [
+    "[{}]",
+    "[7]",
+    "{}{",
+    "7",
+    '["name"]',
+    '[{"name": [1], "type": "TEXT"}]',
+    "[" * 100_000,
+    ["a"],
+    "\ud800",
+]
+
+
+@pytest.mark.parametrize("column", ["table_fields", "select", "order_by"])
+def test_json_that_is_not_the_published_one_loses_its_row_alone(column: str) -> None:
+    for wrong in NOT_THE_JSON:
+        found = read_published([row(2, **{column: wrong}), row(2)])
+        assert len(found.rows) == 1
+        [reason] = found.lost
+        assert "`select` or `order_by`" in reason
+
+
+@pytest.mark.parametrize("name", ["cs9", "cs10"])
+def test_columns_that_state_a_cte_or_a_window_agree_with_the_sql(name: str) -> None:
+    lost = read_published(published_rows(examples(name))).lost
+    assert "`table_name`, `select` or `order_by` contradicts the SQL" not in lost
+
+
+LONG = {
+    "commas": "CREATE TABLE t ( " + ", " * 50_000 + ")",
+    "brackets": "CREATE TABLE t ( " + "(),)" * 25_000 + ")",
+    "spaces": "CREATE TABLE t ( fee INTEGER" + " " * 100_000 + "! )",
+    "columns": "CREATE TABLE t ( " + "a TEXT, " * 12_000 + "b TEXT )",
+}
+
+
+@pytest.mark.parametrize("kind", LONG)
+def test_a_long_create_statement_takes_time_in_proportion_to_its_length(kind: str) -> None:
+    # A second is a hundred times what it takes, and a hundredth of what a quadratic reading takes.
+    begun = time.process_time()
+    assert not read_published([row(2, create_statement=LONG[kind])]).rows
+    assert time.process_time() - begun < 1
 
 
 def test_a_recovered_row_knows_its_place_among_the_given_ones() -> None:

@@ -6,7 +6,7 @@ from data_gen.config import DataConfig
 from data_gen.errors import InputError
 from data_gen.example import make_examples
 from data_gen.query import Query, SelectItem
-from data_gen.schema import KINDS, SQL_TYPES, Column, Schema, Table, parse_schema, write_schema
+from data_gen.schema import KINDS, SQL_TYPES, Column, Schema, Table, parse_schema, split_create, write_schema
 
 ORDERS = Table("orders", (Column("price", "INTEGER"), Column("name", "TEXT")))
 SCHEMA = Schema((ORDERS,))
@@ -125,3 +125,11 @@ def test_a_missing_name_is_answered_with_the_names_there_are():
         SCHEMA.table("orders").column("prize")
     with pytest.raises(InputError, match="orders"):
         SCHEMA.table("order")
+
+
+def test_a_comma_in_brackets_ends_no_column():
+    statements = "CREATE TABLE t ( a DECIMAL(10, 2), b CHAR ( 2 ),c TEXT );\nCREATE TABLE u (d INTEGER);"
+    assert split_create(statements) == [
+        ("t", ["a DECIMAL(10, 2)", "b CHAR ( 2 )", "c TEXT"]),
+        ("u", ["d INTEGER"]),
+    ]

@@ -105,6 +105,14 @@ def test_rows_without_our_columns_are_refused_by_name() -> None:
         stats([{"command_set": "cs1", "sql_statement": "SELECT price FROM orders"}])
 
 
+@pytest.mark.parametrize("column", ["prompt", "english_prompt", "sql_statement", "query", "roles"])
+def test_a_row_with_a_null_or_with_something_else_is_refused_by_its_number(column: str) -> None:
+    one, two, _ = by_hand()
+    for wrong in (None, 7, ["{}"], *(["\ud800"] if column == "prompt" else [])):
+        with pytest.raises(InputError, match="row 1"):
+            stats([one, {**two, column: wrong}])
+
+
 @pytest.mark.parametrize(
     ("word", "count"), [("price", 1), ("table", 2), ("category", 4), ("the", 1), ("order", 2), ("age", 1)]
 )
