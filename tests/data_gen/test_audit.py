@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from data_gen.config import DataConfig
+from data_gen.errors import InputError
 from data_gen.example import make_examples, write_example
 from data_gen.query import COMMAND_SETS
 from data_gen.read.parse import parse_sql
 from data_gen.review.audit import Auditor, audit_rows
 from data_gen.review.findings import PROPERTIES
+from data_gen.review.rebuilt import read_style
 from data_gen.review.rows import read_rows
 from data_gen.say.style import Style
 from data_gen.schema import parse_schema
@@ -78,12 +80,24 @@ def test_a_null_is_no_column_that_is_not_there(name):
 
 
 @pytest.mark.parametrize(
-    "style", ["", "7", '{"lexicon": 7}', '{"template": 1e9}', "[" * 100_000, '{"number": "\ud800"}']
+    "style",
+    ["", "7", '{"lexicon": 7}', '{"template": 1e9}', '{"a": ' + "[" * 100_000, '{"number": "\ud800"}'],
 )
 def test_a_style_that_cannot_be_read_is_a_finding(style):
+    if style != '{"template": 1000}':
+        with pytest.raises(InputError, match="not the JSON of a style"):
+            read_style(style)
     table = rows("cs1", 2)
     table[1]["style"] = style
     assert audit_rows(table, duckdb=False).failed["rendered"] == 1
+
+
+@pytest.mark.parametrize(("name", "expected"), [("query", "round trip"), ("prompt", "columns agree")])
+def test_a_null_is_found_where_no_style_is_there_to_compare_with(name, expected):
+    table = rows("cs2", 2, columns=(*PUBLISHED, "query", "prompt"))
+    assert audit_rows(table, duckdb=False).is_clean
+    table[1][name] = None
+    assert audit_rows(table, duckdb=False).findings[expected] == [f"row 1: `{name}` is null"]
 
 
 def test_rows_that_were_imported_are_held_against_their_query_alone(tmp_path):

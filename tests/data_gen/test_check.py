@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import subprocess
+import sys
 from hashlib import sha256
 
 import pyarrow as pa
@@ -259,3 +261,10 @@ def test_pairs_are_counted_and_compared_side_by_side(dataset, pairs, tmp_path, c
     assert {name: one["rows"] for name, one in told.items()} == {"cs2": 6}
     assert call("check", pairs, "--against", dataset, "--rows", 2, "--engines", "sqlite", "--workers", 1) == 0
     assert "4 rows against 24 of the reference" in capsys.readouterr().out
+
+
+def test_importing_the_reviews_loads_nothing_that_is_heavy():
+    names = ("audit", "check", "hashes", "leakage", "rows", "stats")
+    code = f"import sys, {', '.join(f'data_gen.review.{name}' for name in names)}; print(*sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert not {"numpy", "pyarrow", "sqlglot", "duckdb", "tokenizers", "torch"} & set(told.split())

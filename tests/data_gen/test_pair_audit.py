@@ -15,7 +15,7 @@ from data_gen.review.audit import audit_rows
 from data_gen.review.findings import PAIR_PROPERTIES, PROPERTIES
 from data_gen.review.pairs import pair_problems
 from data_gen.review.rebuilt import read_style
-from data_gen.say.style import Style
+from data_gen.say.style import PRIME, Style
 from data_gen.schema import Column, Schema, parse_schema
 from data_gen.store.columns import example_table
 from data_gen.store.pair_columns import pair_table
@@ -148,3 +148,15 @@ def test_a_defect_planted_in_a_pair_is_found(defect):
     assert not audit.is_clean
     assert audit.failed[expected] >= 1
     assert all(finding.startswith("pair 1") for found in audit.findings.values() for finding in found)
+
+
+def test_two_styles_and_two_equal_answers_are_named():
+    up, down = (
+        parse_sql(f"SELECT price, name FROM orders ORDER BY price {way}", OPEN, "cs2")
+        for way in ("ASC", "DESC")
+    )
+    clean, alike = write_example(0, up, Style()), write_example(0, down, Style(number=PRIME))
+    assert alike.prompt == write_example(0, down, Style()).prompt
+    edit = {"edit": "order_by.0.direction"}
+    assert dict(pair_problems(edit, clean, alike, None))["one edit"] == "the sides are said in two styles"
+    assert "both sides have the answer" in (dict(pair_problems(edit, clean, clean, None))["one edit"] or "")
