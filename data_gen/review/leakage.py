@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from data_gen.draw.splits import UNSEEN, Split
-from data_gen.query import Query
+from data_gen.query import Query, is_key
 from data_gen.review.hashes import HashSet
 from data_gen.review.outline import features, skeleton
 from data_gen.review.sides import unusable
@@ -239,7 +239,7 @@ def _take_apart(row: Mapping[str, Any]) -> _Parts:
         "question": [hash(open_question)],
         "template": [hash(template)],
         "table": [hash(name) for name, _ in tables],
-        "column": [hash(name) for _, columns in tables for name in columns if not _is_key(name)],
+        "column": [hash(name) for _, columns in tables for name in columns if not is_key(name)],
         "8-gram": _grams(words),
         "masked 8-gram": _grams(masked),
     }
@@ -248,11 +248,6 @@ def _take_apart(row: Mapping[str, Any]) -> _Parts:
 
 def _grams(words: list[str]) -> list[int]:
     return [hash(tuple(words[start : start + WORDS])) for start in range(len(words) - WORDS + 1)]
-
-
-def _is_key(column: str) -> bool:
-    """Keys are named after their tables, and every table has the same `id`."""
-    return column == "id" or column.endswith("_id")
 
 
 def _tables(create: str) -> list[tuple[str, frozenset[str]]]:

@@ -7,7 +7,6 @@ rows than the query does, and the grader is tested on them.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, timedelta
 from typing import NamedTuple, TypeVar
 
 from msgspec.structs import replace
@@ -19,15 +18,16 @@ from data_gen.query import (
     Comparison,
     Compound,
     Condition,
-    Direction,
     Join,
     OrderBy,
     Query,
     Select,
     SelectItem,
     SetOperator,
-    Value,
+    flipped,
+    put,
 )
+from data_gen.run.values import next_value, other_patterns
 from data_gen.schema import Column, Kind
 
 T = TypeVar("T")
@@ -55,17 +55,8 @@ def mutants(query: Query) -> list[Mutant]:
     return found
 
 
-def flipped(direction: Direction) -> Direction:
-    """The other direction."""
-    return "DESC" if direction == "ASC" else "ASC"
-
-
 def _without(items: tuple[T, ...], index: int) -> tuple[T, ...]:
     return (*items[:index], *items[index + 1 :])
-
-
-def _with(items: tuple[T, ...], index: int, item: T) -> tuple[T, ...]:
-    return (*items[:index], item, *items[index + 1 :])
 
 
 def _swapped(items: tuple[T, ...], i: int, j: int) -> tuple[T, ...]:
@@ -100,7 +91,7 @@ def _of_having(query: Query, select: S) -> Iterator[tuple[str, S]]:
         changes = (*_of_condition(query, condition), *_of_measure(query, select, condition))
         for mistake, changed in changes:
             name = "HAVING off by one" if mistake == "change a literal" else f"HAVING: {mistake}"
-            yield name, replace(select, having=_with(select.having, index, changed))
+            yield name, replace(select, having=put(select.having, index, changed))
 
 
 def _of_measure(query: Query, select: Select, condition: Condition) -> Iterator[tuple[str, Condition]]:
@@ -108,7 +99,8 @@ def _of_measure(query: Query, select: Select, condition: Condition) -> Iterator[
     if condition.column == "*":
         return
     kind = _kind(query, condition.column)
-    for function in SUITING[kind]:
+    # A count is compared with a number, with which the other aggregates of a text or a date cannot be compared.
+    for function in SUITING[kind] if condition.aggregate != "COUNT" or kind == "number" else ():
         if function != condition.aggregate:
             yield "swap an aggregate", replace(condition, aggregate=function)
     for column, table in _columns(query, select):
@@ -156,7 +148,7 @@ def _of_items(query: Query, select: S) -> Iterator[tuple[str, S]]:
         yield from _of_plain_items(query, select)
     for index, item in enumerate(items):
         for mistake, changed in (*_of_aggregate(query, select, item), *_of_window(query, select, item)):
-            yield mistake, replace(select, select=_with(items, index, changed))
+            yield mistake, replace(select, select=put(items, index, changed))
     if len(items) > 1:
         yield "swap two columns", replace(select, select=_swapped(items, 0, len(items) - 1))
         if len(items) > 2:
@@ -183,7 +175,7 @@ def _of_plain_items(query: Query, select: S) -> Iterator[tuple[str, S]]:
         plain = [i for i, item in enumerate(items) if item.window is None]
         if plain:
             changed = SelectItem(column.name, table)
-            yield "select another column", replace(select, select=_with(items, plain[0], changed))
+            yield "select another column", replace(select, select=put(items, plain[0], changed))
 
 
 def _of_aggregate(query: Query, select: Select, item: SelectItem) -> Iterator[tuple[str, SelectItem]]:
@@ -230,7 +222,7 @@ def _of_keys(query: Query, select: S) -> Iterator[tuple[str, S]]:
     yield "drop ORDER BY", replace(select, order_by=())
     for index, key in enumerate(keys):
         turned = replace(key, direction=flipped(key.direction))
-        yield "flip a direction", replace(select, order_by=_with(keys, index, turned))
+        yield "flip a direction", replace(select, order_by=put(keys, index, turned))
         if len(keys) > 1:
             yield "drop a sort key", replace(select, order_by=_without(keys, index))
         if index:
@@ -242,7 +234,7 @@ def _of_keys(query: Query, select: S) -> Iterator[tuple[str, S]]:
         free = [(c.name, t) for c, t in _columns(query, select) if c.name not in taken]
     if free:
         other = OrderBy(free[0][0], keys[0].direction, free[0][1])
-        yield "sort by another column", replace(select, order_by=_with(keys, 0, other))
+        yield "sort by another column", replace(select, order_by=put(keys, 0, other))
 
 
 def _of_joins(query: Query, select: S) -> Iterator[tuple[str, S]]:
@@ -250,15 +242,15 @@ def _of_joins(query: Query, select: S) -> Iterator[tuple[str, S]]:
         other: Join = replace(join, kind="INNER" if join.kind == "LEFT" else "LEFT")
         name = "INNER for LEFT" if join.kind == "LEFT" else "LEFT for INNER"
         if join.kind == "LEFT" or _misses_show(query, select):
-            yield name, replace(select, joins=_with(select.joins, index, other))
+            yield name, replace(select, joins=put(select.joins, index, other))
         cross: Join = replace(join, kind="CROSS", left=None, right=None)
-        yield "drop a join key", replace(select, joins=_with(select.joins, index, cross))
+        yield "drop a join key", replace(select, joins=put(select.joins, index, cross))
         if join.left and join.right and join.alias is None and join.left.column != "id":
             left = replace(join.left, column="id") if _has_id(query, join.left.table) else None
             if left is not None:
                 yield (
                     "join on another key",
-                    replace(select, joins=_with(select.joins, index, replace(join, left=left))),
+                    replace(select, joins=put(select.joins, index, replace(join, left=left))),
                 )
 
 
@@ -294,14 +286,14 @@ def _of_where(query: Query, select: S) -> Iterator[tuple[str, S]]:
             if condition.other is not None:
                 continue
             rest = _without(group, inner)
-            kept = _with(groups, index, rest) if rest else _without(groups, index)
+            kept = put(groups, index, rest) if rest else _without(groups, index)
             yield "drop a condition", replace(select, where=kept)
             for mistake, changed in _of_condition(query, condition):
-                where = _with(groups, index, _with(group, inner, changed))
+                where = put(groups, index, put(group, inner, changed))
                 yield mistake, replace(select, where=where)
             other = _another_column(query, select, condition)
             if other is not None:
-                where = _with(groups, index, _with(group, inner, other))
+                where = put(groups, index, put(group, inner, other))
                 yield "filter another column", replace(select, where=where)
         if len(group) > 1:
             split = (*groups[:index], *[(condition,) for condition in group], *groups[index + 1 :])
@@ -360,18 +352,18 @@ def _of_condition(query: Query, condition: Condition) -> Iterator[tuple[str, Con
             yield "drop a value of IN", replace(condition, values=_without(values, index))
     elif operator == "BETWEEN":
         low, high = values
-        yield "change a literal", replace(condition, values=(_next(low, 1), high))
-        yield "change a literal", replace(condition, values=(low, _next(high, -1)))
-        yield "change a literal", replace(condition, values=(_next(low, -1), high))
-        yield "change a literal", replace(condition, values=(low, _next(high, 1)))
+        yield "change a literal", replace(condition, values=(next_value(low, 1), high))
+        yield "change a literal", replace(condition, values=(low, next_value(high, -1)))
+        yield "change a literal", replace(condition, values=(next_value(low, -1), high))
+        yield "change a literal", replace(condition, values=(low, next_value(high, 1)))
     elif values and not isinstance(values[0], bool):
         if operator == "LIKE":
-            for pattern in _other_patterns(str(values[0])):
+            for pattern in other_patterns(str(values[0])):
                 yield "change a literal", replace(condition, values=(pattern,))
         else:
-            yield "change a literal", replace(condition, values=(_next(values[0], 1),))
+            yield "change a literal", replace(condition, values=(next_value(values[0], 1),))
             if not isinstance(values[0], str) or values[0][:1].isdigit():
-                yield "change a literal", replace(condition, values=(_next(values[0], -1),))
+                yield "change a literal", replace(condition, values=(next_value(values[0], -1),))
 
 
 def _of_subquery(query: Query, select: Select) -> Iterator[tuple[str, Select]]:
@@ -399,21 +391,3 @@ def _of_compound(query: Query, compound: Compound) -> Iterator[Mutant]:
 
 def _plain(query: Query) -> Select:
     return Select(select=query.select, table=query.table, where=query.where)
-
-
-def _next(value: Value, step: int) -> Value:
-    """The literal next to this one: one more, one day later, another word."""
-    if isinstance(value, bool):
-        return not value
-    if isinstance(value, int | float):
-        return value + step
-    if value[:1].isdigit():
-        return (date.fromisoformat(value) + timedelta(days=step)).isoformat()
-    return f"{value}s"
-
-
-def _other_patterns(pattern: str) -> list[str]:
-    """The pattern with its letters changed, and with the first of several alone."""
-    letters = pattern.strip("%")
-    others = [{"a": "e", "e": "a"}.get(letters, "a" if letters != "a" else "e"), letters[:1]]
-    return [pattern.replace(letters, other) for other in others if other != letters]

@@ -56,7 +56,7 @@ class Plan:
         }
         if query.compound is not None:
             self.shown |= {item.column for item in query.select}
-        if query.limit:
+        if query.limit and self.keys:
             self.shown.add(self.keys[0])
         subqueries = [
             c.subquery for g in self.groups for c in g if c.subquery and c.subquery.select[0].aggregate

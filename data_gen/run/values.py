@@ -200,3 +200,21 @@ def _fixed(kind: Kind, is_whole: bool, words: tuple[str, ...]) -> list[Cell]:
 
 def _day(day: date, step: int) -> str:
     return (day + timedelta(days=7 * step)).isoformat()
+
+
+def next_value(value: Value, step: int) -> Value:
+    """The literal next to this one: one more, one day later, another word."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + step
+    if value[:1].isdigit():
+        return (date.fromisoformat(value) + timedelta(days=step)).isoformat()
+    return f"{value}s"
+
+
+def other_patterns(pattern: str) -> list[str]:
+    """A LIKE pattern with its letters changed, and with the first of several alone."""
+    letters = pattern.strip("%")
+    others = [{"a": "e", "e": "a"}.get(letters, "a" if letters != "a" else "e"), letters[:1]]
+    return [pattern.replace(letters, other) for other in others if other != letters]
