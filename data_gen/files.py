@@ -8,7 +8,7 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -134,6 +134,55 @@ def _check_replaceable(path: Path) -> None:
         )
 
 
+def check_output(path: Path | str, *, overwrite: bool, sources: Iterable[Path | str]) -> None:
+    """Refuse the file `path` before the work whose result it is to hold, if it cannot be written or must stay.
+
+    Raises:
+        InputError: it is one of the `sources` that the work reads, or stands in one; it exists and `overwrite` is
+            false; it is no file; or its directory is missing or cannot be written.
+    """
+    path = Path(path)
+    check_apart(path, sources)
+    try:
+        if path.is_dir():
+            raise InputError(f"output `{path}` exists, as a directory", hint="choose another --out")
+        _check_replaceable(path)
+        if path.exists() and not overwrite:
+            raise InputError(
+                f"output `{path}` exists", hint="choose another --out, or pass --overwrite to replace it"
+            )
+        part = _beside(path)
+        part.touch()
+        part.unlink()
+    except OSError as error:
+        raise _refusal("write", path, error) from error
+
+
+def check_apart(path: Path, sources: Iterable[Path | str]) -> None:
+    """Refuse an output that is one of the `sources`, stands in one, or holds one, by whatever links.
+
+    Raises:
+        InputError: as said.
+    """
+    # A link to a file of the source is refused, and so is one that stands in the source and leads out of it.
+    places = {_real(path), _real(path.parent) / path.name}
+    for source in map(Path, sources):
+        root = _real(source)
+        linked = {_real(entry) for entry in root.rglob("*") if entry.is_symlink()} if root.is_dir() else set()
+        if places & linked or any(
+            root in (place, *place.parents) or place in root.parents for place in places
+        ):
+            raise InputError(
+                f"output `{path}` would replace what is read from `{source}`",
+                hint="choose an --out outside of it",
+            )
+
+
+def _real(path: Path) -> Path:
+    """The path without links; unlike `Path.resolve` it takes those that lead round in a circle."""
+    return Path(os.path.realpath(path))
+
+
 def write_new(path: Path | str, data: str) -> bool:
     """Write as `write_atomic`, but only where there is no `path` yet; False where there is one, which stays.
 
@@ -186,26 +235,32 @@ def append_line(path: Path | str, line: str) -> None:
 
 
 @contextmanager
-def atomic_directory(path: Path | str) -> Iterator[Path]:
+def atomic_directory(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
     """Give an empty directory beside `path`, renamed to `path` when the block ends without an error.
 
-    `path` must not exist, or be an empty directory. What killed writers of `path` left is deleted.
+    `path` must not exist, or be an empty directory, unless `overwrite` lets it be any other directory. What killed
+    writers of `path` left is deleted.
 
     Raises:
         InputError: the disk is full, or the path cannot be written.
     """
     path = Path(path)
-    part = _beside(path)
+    part, old = _beside(path), _beside(path.with_name(f"{path.name}.replaced"))
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        remove_leftovers(path.parent, (path.name,))
+        remove_leftovers(path.parent, (path.name, f"{path.name}.replaced"))
         yield part
+        if overwrite and path.is_dir():
+            # A directory that holds something takes no other's name, so it is moved away until the new one stands.
+            os.replace(path, old)
         os.replace(part, path)
     except OSError as error:
         raise _refusal("write", path, error) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def claim_directory(path: Path | str, overwrite: bool = False, kind: str | None = None) -> Path:

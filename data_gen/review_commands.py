@@ -37,6 +37,7 @@ def add_review(verbs: Any) -> None:
         "--tokenizer", metavar="FILE", help="tokenizer.json of pairs: check what they say of tokens too"
     )
     check.add_argument("--out", metavar="FILE", help="write the report as JSON too")
+    check.add_argument("--overwrite", action="store_true", help="replace FILE")
     check.set_defaults(call=check_dataset)
 
     stats = verbs.add_parser("stats", help="count clauses, lengths and roles of a dataset")
@@ -67,7 +68,7 @@ def check_dataset(arguments: argparse.Namespace) -> int:
     """Audit a dataset and print the table; 1 if a property is broken."""
     from itertools import islice
 
-    from data_gen.files import write_atomic
+    from data_gen.files import check_output, write_atomic
     from data_gen.review.check import check_rows
     from data_gen.review.leakage import Reference, leakage
     from data_gen.review.rows import read_rows
@@ -79,6 +80,10 @@ def check_dataset(arguments: argparse.Namespace) -> int:
             f"engines are `{arguments.engines}`, expected sqlite, or sqlite,duckdb",
             hint="sqlite is always needed",
         )
+    if arguments.out is not None:
+        read = (arguments.dataset, arguments.against, arguments.tokenizer)
+        sources = [path for path in read if path is not None]
+        check_output(arguments.out, overwrite=arguments.overwrite, sources=sources)
     reference = None
     if arguments.against is not None:
         # An audit takes minutes, so what cannot be compared is found out before it.

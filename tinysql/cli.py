@@ -53,16 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"tinysql: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPIPE):
-            raise
         if error.errno == errno.EPIPE:  # the reader of our output went away, as `| head` does
             sys.stderr.close()
             return 0
-        print(
-            f"tinysql: cannot write {error.filename or 'the output'}: {error.strerror}; what is complete is kept"
-            "\nhint: make room or choose another directory, then repeat the command, with --resume where it has it",
-            file=sys.stderr,
-        )
+        print(f"tinysql: {refusal(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(
@@ -70,6 +64,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 130
+
+
+def refusal(error: OSError) -> str:
+    """What the system refused, as one sentence and a hint."""
+    reason = error.strerror or next(iter(str(error).splitlines()), type(error).__name__)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        return (
+            f"cannot write {error.filename or 'the output'}: {reason}; what is complete is kept"
+            "\nhint: make room or choose another directory, then repeat the command, with --resume where it has it"
+        )
+    named = "" if error.filename is None else f" of `{error.filename}`"
+    return (
+        f"the system refused the use{named}: {reason}; what is complete is kept"
+        "\nhint: check the paths of the command, or give others"
+    )
 
 
 def run(arguments: list[str]) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from data_gen.errors import InputError, nearest
-from data_gen.files import atomic_directory, atomic_file, write_atomic
+from data_gen.files import atomic_directory, atomic_file, check_apart, check_output, write_atomic
 from data_gen.store.card import write_card
 from data_gen.store.columns import published_table
 from data_gen.store.formats import check_format, encode_table, features, open_writer, plain_schema, side_files
@@ -34,21 +35,20 @@ def export_dataset(
     `columns="published"` keeps the columns of the published datasets alone.
 
     Raises:
-        InputError: as `read_dataset`; there is no such format or choice of columns; `out` exists and `overwrite`
-            is false; or it cannot be written.
+        InputError: as `read_dataset`; there is no such format or choice of columns; `out` would replace some of the
+            dataset, or exists and `overwrite` is false; or it cannot be written.
     """
     out = Path(out)
     check_format(format)
+    if format == "arrow":
+        _check_directory(out, directory, overwrite)
+    else:
+        check_output(out, overwrite=overwrite, sources=[directory])
     header = read_header(directory)
     _check_columns(columns, header)
-    if out.exists() and (not overwrite or out.is_dir()):
-        raise InputError(
-            f"output `{out}` exists",
-            hint="choose another --out" + ("" if out.is_dir() else ", or pass --overwrite to replace it"),
-        )
     tables = (published_table(table) if columns == "published" else table for table in read_shards(directory))
     if format == "arrow":
-        with atomic_directory(out) as part:
+        with atomic_directory(out, overwrite=overwrite) as part:
             _write_arrow(tables, header, part)
         return out
     with atomic_file(out) as file:
@@ -58,6 +58,29 @@ def export_dataset(
             for table in tables:
                 writer.write(table)
     return out
+
+
+def _check_directory(out: Path, directory: Path | str, overwrite: bool) -> None:
+    """Refuse a directory that may not be replaced; with `overwrite` one that holds an earlier export, and no more, may."""
+    check_apart(out, [directory])
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise InputError(f"output `{out}` is a file, expected a directory", hint="choose another --out")
+    names = [path.name for path in out.iterdir()]
+    if names and not overwrite:
+        raise InputError(
+            f"output `{out}` exists", hint="choose another --out, or pass --overwrite to replace it"
+        )
+    if not all(map(_EXPORTED.fullmatch, names)):
+        raise InputError(
+            f"output `{out}` exists and holds more than an export in the format arrow",
+            hint="choose another --out, or empty the directory by hand",
+        )
+
+
+_EXPORTED = re.compile(r"data-[0-9]{5}-of-[0-9]{5}\.arrow|state\.json|dataset_info\.json")
+"""The names that `datasets` gives to what it saves, as `_write_arrow` does."""
 
 
 def _write_arrow(tables: Any, header: Record, out: Path) -> None:

@@ -333,21 +333,18 @@ def import_rows(
 
     Raises:
         InputError: there is nothing to read in `path`; nothing of it can be recovered; there is no such format;
-            `out` exists and `overwrite` is false; or it cannot be written.
+            `out` would replace some of `path`, or exists and `overwrite` is false; or it cannot be written.
     """
     import pyarrow as pa
 
-    from data_gen.files import atomic_file
+    from data_gen.files import atomic_file, check_output
     from data_gen.review.rows import read_rows
     from data_gen.store.columns import arrow_schema
     from data_gen.store.formats import check_format, open_writer
 
     out = Path(out)
     check_format(format)
-    if out.exists() and (not overwrite or out.is_dir()):
-        raise InputError(
-            f"output `{out}` exists", hint="choose another --out, or replace a file with --overwrite"
-        )
+    check_output(out, overwrite=overwrite, sources=[path])
     importer = Importer()
     written = 0
     with atomic_file(out) as file, open_writer(file, arrow_schema(), format) as writer:

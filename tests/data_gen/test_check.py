@@ -255,6 +255,39 @@ def test_what_cannot_be_compared_is_found_out_before_the_audit(dataset, tmp_path
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("name", ["report.json", "none/x", "data/new.json", "link/config.json", "/dev/null"])
+def test_a_report_that_cannot_be_written_is_refused_before_the_audit(name, dataset, tmp_path, capsys):
+    (tmp_path / "report.json").write_text("mine")
+    (tmp_path / "link").symlink_to(dataset)
+    out = dataset / "new.json" if name == "data/new.json" else tmp_path / name
+    before = {path.name: path.read_bytes() for path in dataset.iterdir()}
+    words = ["check", dataset, "--engines", "sqlite", "--workers", 1, "--out", out]
+    with pytest.raises(InputError, match=r"output `|cannot write `"):
+        call(*words, *(["--overwrite"] if name != "report.json" else []))
+    assert capsys.readouterr() == ("", "")
+    assert (tmp_path / "report.json").read_text() == "mine"
+    assert {path.name: path.read_bytes() for path in dataset.iterdir()} == before
+
+
+def test_a_report_is_written_and_replaces_another_when_told(dataset, tmp_path):
+    words = [
+        "check",
+        dataset,
+        "--rows",
+        2,
+        "--engines",
+        "sqlite",
+        "--workers",
+        1,
+        "--out",
+        tmp_path / "r.json",
+    ]
+    assert call(*words) == 0
+    (tmp_path / "r.json").write_text("{}")
+    assert call(*words, "--overwrite") == 0
+    assert json.loads((tmp_path / "r.json").read_text())["rows"] == 2
+
+
 def test_pairs_are_counted_and_compared_side_by_side(dataset, pairs, tmp_path, capsys):
     assert call("stats", pairs, "--json") is None
     told = json.loads(capsys.readouterr().out)

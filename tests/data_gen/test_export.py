@@ -64,6 +64,30 @@ def test_a_file_that_exists_is_kept_unless_overwritten(dataset, tmp_path):
 
 
 @pytest.mark.parametrize("form", ["parquet", "jsonl", "arrow"])
+def test_an_export_never_replaces_the_dataset_that_it_reads(dataset, tmp_path, form):
+    before = {path.name: path.read_bytes() for path in dataset.iterdir()}
+    (tmp_path / "link").symlink_to(dataset)
+    for out in (*dataset.iterdir(), dataset, tmp_path / "link" / "config.json", dataset / "new", tmp_path):
+        with pytest.raises(InputError, match="would replace what is read from"):
+            export_dataset(dataset, out, format=form, overwrite=True)
+    assert {path.name: path.read_bytes() for path in dataset.iterdir()} == before
+
+
+def test_an_arrow_export_replaces_an_earlier_one_when_told_and_no_other_directory(dataset, tmp_path):
+    out = tmp_path / "rows"
+    export_dataset(dataset, out, format="arrow", columns="published")
+    with pytest.raises(InputError, match=r"rows` exists\nhint: .*--overwrite"):
+        export_dataset(dataset, out, format="arrow")
+    export_dataset(dataset, out, format="arrow", overwrite=True)
+    assert read(out, "arrow") == list(read_dataset(dataset))
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds more than an export"):
+        export_dataset(dataset, out, format="arrow", overwrite=True)
+    assert (out / "notes.txt").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset", "rows"]
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl", "arrow"])
 def test_an_export_that_is_interrupted_leaves_nothing_that_looks_whole(dataset, tmp_path, form, monkeypatch):
     seen = []
 

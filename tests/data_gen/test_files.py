@@ -16,6 +16,7 @@ from data_gen.errors import InputError, nearest
 from data_gen.files import (
     append_line,
     atomic_directory,
+    check_output,
     claim_directory,
     find_json,
     read_json,
@@ -306,3 +307,67 @@ def test_an_error_has_a_sentence_and_a_hint_and_offers_the_nearest_name():
     assert str(InputError("no")) == "no"
     assert nearest("CS11", ["cs1", "cs2"]) == "; did you mean `cs1`?"
     assert nearest("quaternion", ["cs1", "cs2"]) == ""
+
+
+@pytest.fixture
+def source(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "config.json").write_text("{}")
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("none/x", "No such file"),
+        ("file/x", "Not a directory"),
+        ("x" * 300, "File name too long"),
+        ("pipe", "is no file"),
+        ("/dev/null", "is no file"),
+        ("folder", "exists, as a directory"),
+        ("file", "exists\nhint: .*--overwrite"),
+    ],
+)
+def test_an_output_that_could_not_be_written_is_refused_before_the_work(tmp_path, name, reason):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match=reason):
+        check_output(tmp_path / name, overwrite=False, sources=[])
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder", "pipe"]
+
+
+def test_a_look_at_an_output_leaves_nothing_and_changes_nothing(tmp_path, source):
+    (tmp_path / "file").write_text("mine")
+    check_output(tmp_path / "new", overwrite=False, sources=[source])
+    check_output(tmp_path / "file", overwrite=True, sources=[source])
+    assert sorted(os.listdir(tmp_path)) == ["data", "file"]
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_an_output_never_replaces_what_is_read_by_whatever_links(tmp_path, source):
+    (tmp_path / "blob").write_text("rows")
+    (source / "shard").symlink_to(tmp_path / "blob")
+    (tmp_path / "folder").symlink_to(source)
+    (tmp_path / "link").symlink_to(source / "config.json")
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    for name in ("data/config.json", "data/new", "data/../data/x", "folder/x", "link", "data/shard", "blob"):
+        with pytest.raises(InputError, match="would replace what is read from"):
+            check_output(tmp_path / name, overwrite=True, sources=[source])
+    with pytest.raises(InputError, match="would replace what is read from"):
+        check_output(source / "config.json", overwrite=True, sources=[source / "config.json"])
+    check_output(tmp_path / "circle", overwrite=True, sources=[source])
+
+
+def test_a_directory_that_is_replaced_stays_until_the_new_one_is_whole(tmp_path):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "old").write_text("")
+    with pytest.raises(KeyboardInterrupt), atomic_directory(tmp_path / "d", overwrite=True):
+        raise KeyboardInterrupt
+    assert os.listdir(tmp_path / "d") == ["old"]
+    with pytest.raises(InputError, match="cannot write"), atomic_directory(tmp_path / "d"):
+        pass
+    with atomic_directory(tmp_path / "d", overwrite=True) as part:
+        (part / "new").write_text("")
+    assert os.listdir(tmp_path / "d") == ["new"]
+    assert os.listdir(tmp_path) == ["d"]

@@ -289,6 +289,16 @@ def test_a_file_is_not_replaced_unless_asked(tmp_path: Path) -> None:
     assert len(list(read_rows(out))) == 1
 
 
+def test_an_import_never_replaces_what_it_reads(tmp_path: Path) -> None:
+    given = written(tmp_path / "given.jsonl", [row(2)])
+    (tmp_path / "link").symlink_to(given)
+    before = given.read_text()
+    for source, out in ((given, given), (given, tmp_path / "link"), (tmp_path, tmp_path / "ours.parquet")):
+        with pytest.raises(InputError, match="would replace what is read from"):
+            import_rows(source, out, overwrite=True)
+    assert given.read_text() == before
+
+
 def test_nothing_is_written_where_nothing_is_recovered(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="can be recovered"):
         import_rows(written(tmp_path / "given.jsonl", [row(77)]), tmp_path / "ours.parquet")

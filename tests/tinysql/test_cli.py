@@ -1,6 +1,9 @@
 """The command line: bad input is one sentence and exit code 2, never a traceback."""
 
+import errno
 import functools
+import io
+import os
 import shutil
 import signal
 import subprocess
@@ -10,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tinysql import cli
 from tinysql.cli import NOUNS, main
 from tinysql.fit import fit
 from tinysql.recipes import find_recipe
@@ -64,6 +68,53 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
         assert printed.out == "", command
     assert (tmp_path / "occupied" / "thesis.txt").read_text() == "four years"
     assert not (tmp_path / "x").exists()
+
+
+LONG = "x" * 300
+"""More characters than the name of a file may have."""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        f"make cs1 --rows 3 --out {LONG}",
+        f"make cs1 --rows 3 --out {LONG} --resume",
+        f"pairs cs2 --edit order_by.0.direction --rows 3 --out {LONG}",
+        f"pairs cs2 --edit order_by.0.direction --rows 3 --out x --tokenizer {LONG}",
+        f"check {LONG}",
+        f"check data --out {LONG}",
+        f"check data --against {LONG}",
+        f"stats {LONG}",
+        f"export {LONG} --out x",
+        f"export data --out {LONG}",
+        f"export data --out {LONG} --format arrow",
+        f"import {LONG} --out x",
+        f"import data --out {LONG}",
+    ],
+)
+def test_a_name_that_the_system_refuses_is_one_sentence(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main("data make cs1 --rows 2 --out data".split()) == 0
+    capsys.readouterr()
+    assert main(["data", *command.split()]) == 2
+    printed = capsys.readouterr()
+    assert "File name too long" in printed.err
+    assert LONG in printed.err
+    assert "\nhint: " in printed.err
+    assert printed.err.count("\n") == 2
+    assert printed.out == ""
+    assert os.listdir() == ["data"]
+
+
+def test_a_reader_that_goes_away_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: list[str]) -> int:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(cli, "run", broken)
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    assert main(["data"]) == 0
 
 
 def test_a_prompt_beyond_the_context_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
