@@ -10,6 +10,7 @@ from typing import Any
 
 from data_gen.errors import InputError
 from data_gen.files import read_json
+from data_gen.store.claim import FINISHED, check_finished
 from data_gen.store.columns import COLUMNS
 from data_gen.store.pair_columns import SIDES
 
@@ -23,7 +24,7 @@ def read_rows(path: Path | str) -> Iterator[Row]:
 
     Raises:
         InputError: there is nothing to read, a file is damaged, a column is of another type, or a directory of
-            ours was changed.
+            ours is unfinished or was changed.
     """
     rows = _read(Path(path))
     first = next(rows, None)
@@ -33,12 +34,15 @@ def read_rows(path: Path | str) -> Iterator[Row]:
 
 
 def _read(path: Path) -> Iterator[Row]:
-    if path.is_dir() and (path / "config.json").is_file() and "shards" in read_json(path / "config.json"):
+    if path.is_dir() and (path / FINISHED).is_file() and "shards" in read_json(path / FINISHED):
         from data_gen.store.dataset import read_dataset
 
         yield from _checked(read_dataset(path), path, "row", 0)
         return
     files = sorted([*path.rglob("*.parquet"), *path.rglob("*.jsonl")]) if path.is_dir() else [path]
+    if path.is_dir():
+        for directory in {path, *(file.parent for file in files)}:
+            check_finished(directory)
     if not files or not all(file.is_file() for file in files):
         raise InputError(
             f"`{path}` holds no rows", hint="give a dataset directory, or a .parquet or .jsonl file"

@@ -83,10 +83,13 @@ class Stats:
         return {name: one.to_dict() for name, one in self.sets.items()}
 
     def __str__(self) -> str:
-        lines = [f"{'':<18}" + "".join(f"{name:>10}" for name in self.sets)]
-        for label, cells in _lines(list(self.sets.values())):
-            lines.append(f"{label:<18}" + "".join(f"{cell:>10}" for cell in cells))
-        return "\n".join(lines)
+        lines = [("", list(self.sets)), *_lines(list(self.sets.values()))]
+        first = max(len(label) for label, _ in lines)
+        widths = [max(map(len, column)) for column in zip(*(cells for _, cells in lines), strict=True)]
+        return "\n".join(
+            f"{label:<{first}}" + "".join(f"  {cell:>{n}}" for cell, n in zip(cells, widths, strict=True))
+            for label, cells in lines
+        )
 
 
 def stats(rows: Iterable[Mapping[str, Any]]) -> Stats:

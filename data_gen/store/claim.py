@@ -92,6 +92,19 @@ def begun_header(out: Path) -> Record | None:
     return None
 
 
+def check_finished(directory: Path) -> None:
+    """Refuse a directory whose job is not at its end; what is no directory of ours is let through.
+
+    Raises:
+        InputError: as said.
+    """
+    if (directory / UNFINISHED).is_file() and not (directory / FINISHED).is_file():
+        raise InputError(
+            f"`{directory}` is unfinished: it has no `{FINISHED}`",
+            hint="go on with it by --resume and the command that began it",
+        )
+
+
 def _made_by() -> Record:
     return {"command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}
 

@@ -61,7 +61,7 @@ def export_dataset(
 
 
 def _check_directory(out: Path, directory: Path | str, overwrite: bool) -> None:
-    """Refuse a directory that may not be replaced; with `overwrite` one that holds an earlier export, and no more, may."""
+    """Refuse what may not be replaced: all but, with `overwrite`, a directory that holds an earlier export alone."""
     check_apart(out, [directory])
     if not out.exists():
         return

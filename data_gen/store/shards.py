@@ -19,8 +19,8 @@ from data_gen.files import read_json, remove_leftovers, write_atomic
 from data_gen.store.card import write_card
 from data_gen.store.claim import (
     FINISHED,
-    UNFINISHED,
     begun_header,
+    check_finished,
     claim,
     digest,
     is_shard,
@@ -126,6 +126,11 @@ def _finish(job: Job, out: Path) -> None:
     remove_leftovers(out, set(job.files), elsewhere=True)
 
 
+_KINDS = {str: "text", int: "a whole number", dict: "an object"}
+_HEADER = {"kind": str, "config": dict, "split": str, "rows": int, "shard_rows": int, "versions": dict}
+"""What `config.json` says besides `format` and `shards` -> its type."""
+
+
 def read_header(directory: Path | str) -> Record:
     """The `config.json` of a finished directory, whose shards are checked against it.
 
@@ -133,28 +138,14 @@ def read_header(directory: Path | str) -> Record:
         InputError: the directory is none of ours, is unfinished, or a shard is missing, cut short or changed.
     """
     directory = Path(directory)
+    check_finished(directory)
     if not (directory / FINISHED).is_file():
-        if (directory / UNFINISHED).is_file():
-            raise InputError(
-                f"`{directory}` is unfinished: it has no `config.json`",
-                hint="go on with it by --resume and the command that began it",
-            )
         raise InputError(
             f"`{directory}` is no dataset: it has no `config.json`", hint="write one with `tinysql data make`"
         )
     header = read_json(directory / FINISHED)
-    if header.get("format") not in FORMATS or not isinstance(header.get("shards"), list):
-        raise InputError(
-            f"`{directory / FINISHED}` describes no dataset: it has no `format` and `shards`",
-            hint="give a directory that `tinysql data make` wrote",
-        )
+    _check_header(header, directory / FINISHED)
     for shard in header["shards"]:
-        if not is_shard(shard):
-            raise InputError(
-                f"`{directory / FINISHED}` holds the shard {json.dumps(shard)}, "
-                "expected the name of a file beside it and its SHA-256",
-                hint="write the dataset again with --overwrite",
-            )
         found = digest(directory / shard["file"])
         if found != shard["sha256"]:
             raise InputError(
@@ -163,6 +154,27 @@ def read_header(directory: Path | str) -> Record:
                 hint="write the dataset again with --overwrite",
             )
     return header
+
+
+def _check_header(header: Record, path: Path) -> None:
+    if header.get("format") not in FORMATS or not isinstance(header.get("shards"), list):
+        raise InputError(
+            f"`{path}` describes no dataset: it has no `format` and `shards`",
+            hint="give a directory that `tinysql data make` wrote",
+        )
+    for shard in header["shards"]:
+        if not is_shard(shard):
+            raise InputError(
+                f"`{path}` holds the shard {json.dumps(shard)}, "
+                "expected the name of a file beside it and its SHA-256",
+                hint="write the dataset again with --overwrite",
+            )
+    for name, kind in _HEADER.items():
+        if type(header.get(name)) is not kind:
+            raise InputError(
+                f"`{path}` has {json.dumps(header.get(name))[:60]} for `{name}`, expected {_KINDS[kind]}",
+                hint="write the dataset again with --overwrite",
+            )
 
 
 def read_shards(directory: Path | str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:

@@ -17,6 +17,8 @@ from data_gen.review.check import check_rows
 from data_gen.review.rows import read_rows
 from data_gen.review_commands import add_review
 from data_gen.store.dataset import TOKEN_COLUMNS, write_dataset, write_pairs
+from data_gen.store.export import export_dataset
+from data_gen.store.job import Part
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +163,46 @@ def test_files_without_rows_are_not_clean_but_bad_input(name, tmp_path):
     for call in (check_rows, read_rows):
         with pytest.raises(InputError, match="holds no rows"):
             call(path)
+
+
+@pytest.mark.parametrize("there", ["all", "some", "none", "below"])
+def test_an_unfinished_dataset_is_not_read_as_a_whole_one(there, tmp_path, capsys):
+    out = tmp_path / "d"
+    if there == "none":
+        out.mkdir()
+        (out / "unfinished.json").write_text("{}")
+    else:
+        options = {"part": Part(0, 2)} if there == "some" else {}
+        write_dataset(DataConfig(), 4, out, "jsonl", shard_rows=2, **options)
+    if there in ("all", "below"):
+        (out / "config.json").rename(out / "unfinished.json")
+    read = tmp_path if there == "below" else out
+    for words in (
+        ("check", read, "--workers", 1),
+        ("stats", read),
+        ("import", read, "--out", tmp_path / "x"),
+    ):
+        if there == "below" and words[0] == "import":
+            continue
+        with pytest.raises(InputError, match=r"d` is unfinished.*\nhint: .*--resume"):
+            call(*words)
+    assert capsys.readouterr().out == ""
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("rows", "forty"), ("rows", True), ("split", None), ("config", []), ("kind", 7), ("versions", "1")],
+)
+def test_a_config_that_states_no_dataset_is_refused(name, value, tmp_path):
+    out = write_dataset(DataConfig(), 2, tmp_path / "d", "jsonl")
+    header = json.loads((out / "config.json").read_text())
+    (out / "config.json").write_text(json.dumps({**header, name: value}))
+    for words in (("check", out, "--workers", 1), ("stats", out)):
+        with pytest.raises(InputError, match=rf"config.json` has .* for `{name}`, expected .*\nhint: "):
+            call(*words)
+    with pytest.raises(InputError, match=f"for `{name}`"):
+        export_dataset(out, tmp_path / "x")
 
 
 @pytest.mark.parametrize("column", ["index", "seed", "split"])

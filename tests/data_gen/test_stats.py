@@ -1,6 +1,7 @@
 """The statistics of rows are those that a person counts by hand."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from data_gen.errors import InputError
 from data_gen.example import Example, make_examples
 from data_gen.read.parse import parse_sql
 from data_gen.review.outline import CLAUSES, clauses
-from data_gen.review.stats import lexical_density, mean, reading_ease, stats, syllables
+from data_gen.review.stats import Stats, lexical_density, mean, reading_ease, stats, syllables
 from data_gen.schema import parse_schema
 from data_gen.store.columns import example_table
 
@@ -94,6 +95,17 @@ def test_the_table_names_what_occurs_and_json_holds_all() -> None:
     assert all(len(line) == len(table.splitlines()[0]) for line in table.splitlines())
     plain = json.loads(json.dumps(found.to_dict()))
     assert plain["cs6"]["clauses"]["HAVING"] == found.sets["cs6"].clauses["HAVING"] > 0
+
+
+def test_columns_of_the_table_stand_apart_however_wide_numbers_are() -> None:
+    one = stats(by_hand()).sets["cs4"]
+    sets = {name: replace(one, bytes=10**12) for name in ("cs1", "cs2+where-order_by+limit")}
+    lines = str(Stats(sets=sets)).splitlines()
+    assert lines[0].split() == list(sets)
+    [told] = [line for line in lines if line.startswith("bytes")]
+    assert told.split() == ["bytes", "1,000,000,000,000", "1,000,000,000,000"]
+    assert {len(line) for line in lines} == {len(told)}
+    assert str(Stats(sets={}))
 
 
 def test_no_rows_have_no_statistics() -> None:

@@ -96,7 +96,7 @@ def test_a_name_that_the_system_refuses_is_one_sentence(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main("data make cs1 --rows 2 --out data".split()) == 0
+    assert main(["data", "make", "cs1", "--rows", "2", "--out", "data"]) == 0
     capsys.readouterr()
     assert main(["data", *command.split()]) == 2
     printed = capsys.readouterr()
