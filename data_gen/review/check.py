@@ -17,6 +17,7 @@ from data_gen.review.audit import Auditor
 from data_gen.review.findings import Audit, merge
 from data_gen.review.hashes import Answers
 from data_gen.review.rows import read_rows
+from data_gen.review.sides import is_pair
 
 REPORT_EVERY = 200
 
@@ -36,7 +37,7 @@ def check_rows(
 
     Raises:
         InputError: as `read_rows`; workers or rows are not positive; DuckDB is asked for and not installed; the
-            tokenizer is none, or another one than the pairs name.
+            tokenizer is none, or another one than the pairs name, or there are no pairs.
     """
     for name, value in (("workers", workers), ("rows", rows)):
         if value is not None and value < 1:
@@ -44,6 +45,11 @@ def check_rows(
     header = _header_of(Path(path))
     if tokenizer is not None:
         _check_tokenizer(tokenizer, header)
+        if not is_pair(next(read_rows(path))):
+            raise InputError(
+                f"tokenizer `{tokenizer}` is given, but `{path}` holds rows and no pairs, which alone tell of tokens",
+                hint="leave out --tokenizer, or check what `tinysql data pairs` wrote",
+            )
     make = partial(Auditor, duckdb=duckdb, stated=_stated(header), tokenizer=tokenizer)
     if workers == 1:
         return _check_part(path, 0, 1, rows, make, report).finish()

@@ -32,19 +32,25 @@ _ROLES = {
 def pair_problems(
     row: Mapping[str, Any], clean: Example, corrupt: Example, tokenizer: tokenizers.Tokenizer | None
 ) -> Iterator[tuple[str, str | None]]:
-    """Each of `PAIR_PROPERTIES` that the row's columns allow to check, and why the pair lacks it."""
-    edit = row.get("edit")
-    yield "one edit", _other_edit(edit, clean, corrupt)
-    differs = clean.query.schema != corrupt.query.schema
-    changes = isinstance(edit, str) and edit.startswith("schema.")
-    yield "one schema", None if differs == changes else f"edit `{edit}`: the schemas {_SCHEMAS[differs]}"
+    """Each of `PAIR_PROPERTIES` that the row's columns allow to check, and why the pair lacks it.
+
+    Where some of the columns that a property needs are missing, it can be broken by the others, but not proved.
+    """
+    if "edit" in row:
+        edit = row["edit"]
+        yield "one edit", _other_edit(edit, clean, corrupt)
+        differs = clean.query.schema != corrupt.query.schema
+        changes = isinstance(edit, str) and edit.startswith("schema.")
+        yield "one schema", None if differs == changes else f"edit `{edit}`: the schemas {_SCHEMAS[differs]}"
     loose = [example.sql.string for example in (clean, corrupt) if not is_sound(example.query)]
     yield "sides are sound", f"no one right answer: {loose[0]}" if loose else None
-    pair = CounterfactualPair(edit=str(edit), clean=clean, corrupt=corrupt)
-    if set(row) & set(_CHANGE_COLUMNS):
-        yield "change located", _differing(row, pair, None, _CHANGE_COLUMNS)
-    if tokenizer is not None and set(row) & set(TOKEN_COLUMNS):
-        yield "tokens located", _differing(row, pair, tokenizer, TOKEN_COLUMNS)
+    pair = CounterfactualPair(edit=str(row.get("edit")), clean=clean, corrupt=corrupt)
+    asked = [("change located", _CHANGE_COLUMNS, None)]
+    asked += [("tokens located", TOKEN_COLUMNS, tokenizer)] if tokenizer is not None else []
+    for name, columns, given in asked:
+        problem = _differing(row, pair, given, columns) if set(row) & set(columns) else None
+        if problem is not None or set(row) >= set(columns):
+            yield name, problem
 
 
 _CHANGE_COLUMNS = tuple(f"{side}_{name}" for side in SIDES for name in CHANGES)

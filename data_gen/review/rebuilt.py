@@ -13,6 +13,7 @@ from data_gen.example import Example
 from data_gen.query import Query
 from data_gen.say.style import Style
 from data_gen.store.columns import COLUMNS, example_table
+from data_gen.store.pair_columns import PAIR_COLUMNS, TOKEN_COLUMNS
 from data_gen.store.published import Loss, Recovered, check_columns, imported_record
 
 TEXTS = ("english_prompt", "create_statement", "sql_statement", "prompt", "roles")
@@ -113,3 +114,11 @@ def misplaced(row: Mapping[str, Any], number: int, stated: Mapping[str, Any] | N
 def absent(row: Mapping[str, Any]) -> list[str]:
     """The columns of ours that the row has not."""
     return [name for name in COLUMNS if name not in row]
+
+
+def absent_of_pair(row: Mapping[str, Any], *, aligned: bool) -> list[str]:
+    """The columns of ours that the pair has not; those of tokens only if it is `aligned` or has one of them."""
+    wanted = PAIR_COLUMNS
+    if aligned or any(name in row for name in TOKEN_COLUMNS):
+        wanted += TOKEN_COLUMNS
+    return [name for name in wanted if name not in row]

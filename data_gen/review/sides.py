@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from data_gen.errors import InputError
-from data_gen.store.pair_columns import SIDES
+from data_gen.store.pair_columns import SIDE, SIDES
 
 _SHARED = ("index", "seed", "command_set", "split", "variant")
 _PROMPT = re.compile(r"### Instruction: (.*) ### Context: (.*) ### Response:", re.DOTALL)
@@ -15,7 +15,7 @@ _PROMPT = re.compile(r"### Instruction: (.*) ### Context: (.*) ### Response:", r
 
 def is_pair(row: Mapping[str, Any]) -> bool:
     """Whether the row is one that `tinysql data pairs` writes."""
-    return any(f"{side}_query" in row for side in SIDES)
+    return any(f"{side}_{name}" in row for side in SIDES for name in SIDE)
 
 
 def sides(pair: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -271,6 +271,59 @@ def test_another_tokenizer_than_that_of_the_pairs_is_refused(pairs, tokenizer, t
         check_rows(pairs, tokenizer=tmp_path / "none.json")
 
 
+NEEDED = {
+    "edit": {"one edit", "one schema"},
+    "position": {"tokens located"},
+    "corrupt_answer_token": {"tokens located"},
+    "clean_prompt_change": {"change located"},
+    "clean_query": {"round trip"},
+    "corrupt_sql_change": {"change located"},
+    "index": set(),
+    "split": set(),
+    "corrupt_roles": set(),
+}
+"""Column of pairs -> what cannot be proved where it is missing, besides itself."""
+
+
+@pytest.mark.parametrize("column", NEEDED)
+def test_columns_that_pairs_lack_are_named_and_what_needs_them_is_unchecked(
+    column, pairs, tokenizer, tmp_path
+):
+    rows = [{name: row[name] for name in row if name != column} for row in read_rows(pairs)]
+    audit = check_rows(lines(tmp_path / "pairs.jsonl", rows), duckdb=False, tokenizer=tokenizer)
+    assert not audit.findings
+    assert audit.absent == {column: 3}
+    assert f"       {column}, on 3 rows" in str(audit)
+    unchecked = {name for name, (_, asked) in audit.properties().items() if audit.checked[name] < asked}
+    assert unchecked == {"databases", "DuckDB executes", "engines agree"} | NEEDED[column]
+
+
+def test_what_is_wrong_is_found_though_another_column_of_the_property_is_missing(pairs, tmp_path):
+    rows = list(read_rows(pairs))
+    for row in rows:
+        del row["clean_prompt_change"]
+    rows[1]["corrupt_prompt_change"]["start"] += 1
+    audit = check_rows(lines(tmp_path / "pairs.jsonl", rows), duckdb=False)
+    assert (audit.checked["change located"], audit.failed["change located"]) == (1, 1)
+    for row in rows:
+        del row["clean_query"], row["corrupt_query"]
+    assert check_rows(lines(tmp_path / "pairs.jsonl", rows), duckdb=False).pairs == 3
+
+
+def test_all_columns_of_tokens_may_be_missing_unless_a_tokenizer_is_given(pairs, tokenizer, tmp_path):
+    kept = [name for name in next(read_rows(pairs)) if name not in TOKEN_COLUMNS]
+    path = lines(tmp_path / "pairs.jsonl", [{name: row[name] for name in kept} for row in read_rows(pairs)])
+    assert not check_rows(path, duckdb=False).absent
+    audit = check_rows(path, duckdb=False, tokenizer=tokenizer)
+    assert audit.absent == dict.fromkeys(TOKEN_COLUMNS, 3)
+    assert not audit.checked["tokens located"]
+
+
+def test_a_tokenizer_is_refused_where_there_are_no_pairs(dataset, tokenizer):
+    with pytest.raises(InputError, match=r"holds rows and no pairs.*\nhint: leave out --tokenizer"):
+        check_rows(dataset, tokenizer=tokenizer)
+
+
 def test_two_sides_with_one_prompt_and_two_answers_are_found_in_their_pairs(pairs, tmp_path):
     rows = list(read_rows(pairs))
     rows[2] |= {name: rows[0][name] for name in ("clean_prompt", "clean_query", "clean_style", "clean_roles")}
