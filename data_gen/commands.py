@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from data_gen.config import DataConfig
 from data_gen.draw.splits import SPLITS
 from data_gen.errors import InputError
+from data_gen.files import read_path
 from data_gen.pairs.edits import EDITS
 from data_gen.query import COMMAND_SETS
 from data_gen.review_commands import add_review
@@ -53,7 +54,10 @@ def _add_pairs(verbs: Any) -> None:
     _add_config(pairs, split="test")
     pairs.add_argument("--edit", required=True, metavar="EDIT", help=f"what differs: {', '.join(EDITS)}")
     pairs.add_argument(
-        "--tokenizer", metavar="FILE", help="tokenizer.json under which both sides have equally many tokens"
+        "--tokenizer",
+        type=read_path,
+        metavar="FILE",
+        help="tokenizer.json under which both sides have equally many tokens",
     )
     pairs.add_argument("--novel", action="store_true", help="change the name to one that training never sees")
     _add_output(pairs)
@@ -68,15 +72,19 @@ def _add_show(verbs: Any) -> None:
 
 def _add_export(verbs: Any) -> None:
     export = verbs.add_parser("export", help="convert a dataset, or push it to the hub")
-    export.add_argument("dataset", metavar="DIR", help="directory that `tinysql data make` or `pairs` wrote")
+    export.add_argument(
+        "dataset", type=read_path, metavar="DIR", help="directory that `tinysql data make` or `pairs` wrote"
+    )
     target = export.add_mutually_exclusive_group(required=True)
-    target.add_argument("--out", metavar="FILE", help="file to write (with --format arrow a directory)")
+    target.add_argument(
+        "--out", type=read_path, metavar="FILE", help="file to write (with --format arrow a directory)"
+    )
     target.add_argument("--to", metavar=f"{HUB}NAME", help="repository of the hub to push to")
     export.add_argument("--format", default="parquet", help=f"{', '.join(FORMATS)} (default parquet)")
     export.add_argument(
         "--columns", default="all", help="all, or published: those of the published datasets (default all)"
     )
-    export.add_argument("--overwrite", action="store_true", help="replace FILE")
+    export.add_argument("--overwrite", action="store_true", help="replace what is there")
     export.set_defaults(call=export_rows)
 
 
@@ -99,7 +107,9 @@ def _add_config(verb: argparse.ArgumentParser, *, split: str, shown: int | None 
 
 
 def _add_output(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--out", required=True, metavar="DIR", help="directory to write; must be empty")
+    verb.add_argument(
+        "--out", required=True, type=read_path, metavar="DIR", help="directory to write; must be empty"
+    )
     verb.add_argument("--format", default="parquet", help=f"{', '.join(FORMATS)} (default parquet)")
     verb.add_argument("--overwrite", action="store_true", help="replace what is in DIR")
     verb.add_argument("--resume", action="store_true", help="go on with what was interrupted")
@@ -118,6 +128,7 @@ def _add_output(verb: argparse.ArgumentParser) -> None:
 
 
 def _config(arguments: argparse.Namespace) -> DataConfig:
+    _check_settings(arguments)
     return DataConfig(
         command_sets=tuple(arguments.sets),
         variant=arguments.variant,
@@ -125,6 +136,29 @@ def _config(arguments: argparse.Namespace) -> DataConfig:
         split=arguments.split,
         lexicon=arguments.lexicon,
     ).with_settings(arguments.settings)
+
+
+def _check_settings(arguments: argparse.Namespace) -> None:
+    """Refuse a setting or a command set that is given twice, of which one would be forgotten."""
+    sets = arguments.sets
+    twice = next((name for name in sets if sets.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(
+            f"command set `{twice}` is named twice", hint="name each set once; rows take the sets in turn"
+        )
+    given = [setting.partition("=")[0] for setting in arguments.settings]
+    # The seed of pairs is another one than that of the config.
+    options = {"variant", "split", "lexicon"} | (set() if "edit" in arguments else {"seed"})
+    for key in given:
+        if key == "command_sets":
+            raise InputError(
+                "command sets are given twice, by name and by --set command_sets",
+                hint="leave out --set command_sets, and name every set behind the verb",
+            )
+        if key in options:
+            raise InputError(f"setting `{key}` has an option of its own", hint=f"write --{key} VALUE for it")
+        if given.count(key) > 1:
+            raise InputError(f"setting `{key}` is given twice", hint=f"write --set {key}=VALUE once")
 
 
 def _output(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -180,7 +214,9 @@ def show_examples(arguments: argparse.Namespace) -> None:
 
     config = _config(arguments)
     if arguments.rows < 1:
-        raise InputError(f"rows is {arguments.rows}, expected at least 1")
+        raise InputError(
+            f"rows is {arguments.rows}, expected at least 1", hint="pass how many to show of each set"
+        )
     # The sets take turns, so the first rows have equally many of each.
     for index in range(arguments.rows * len(config.command_sets)):
         example = make_example(config, index)

@@ -62,7 +62,8 @@ class DataConfig:
         if not 1 <= self.min_columns <= self.max_columns <= most:
             raise InputError(
                 f"columns from {self.min_columns} to {self.max_columns}: expected "
-                f"1 <= min_columns <= max_columns <= {most} (lexicon `{self.lexicon}`, split `{self.split}`)"
+                f"1 <= min_columns <= max_columns <= {most} (lexicon `{self.lexicon}`, split `{self.split}`)",
+                hint="set both, for example min_columns=1 and max_columns=4",
             )
 
     def _check_numbers(self) -> None:
@@ -70,13 +71,25 @@ class DataConfig:
         for field in fields(self):
             value = getattr(self, field.name)
             if not _fits(value, kinds[field.name]):
-                raise InputError(f"{field.name} is {value!r}, expected {_wanted(kinds[field.name])}")
+                raise InputError(
+                    f"{field.name} is {value!r}, expected {_wanted(kinds[field.name])}",
+                    hint=_usual(field.name),
+                )
         if not 0 <= self.random_names <= 1:
-            raise InputError(f"random_names is {self.random_names}, expected a share from 0 to 1")
+            raise InputError(
+                f"random_names is {self.random_names}, expected a share from 0 to 1",
+                hint=_usual("random_names"),
+            )
         if not 0 < self.test_fraction < 1:
-            raise InputError(f"test_fraction is {self.test_fraction}, expected a share between 0 and 1")
+            raise InputError(
+                f"test_fraction is {self.test_fraction}, expected a share between 0 and 1",
+                hint=_usual("test_fraction"),
+            )
         if self.max_keys is not None and self.max_keys < 1:
-            raise InputError(f"max_keys is {self.max_keys}, expected at least 1, or none for no limit")
+            raise InputError(
+                f"max_keys is {self.max_keys}, expected at least 1, or none for no limit",
+                hint=_usual("max_keys"),
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -132,6 +145,10 @@ def _wanted(kind: Any) -> str:
     return {int: "a whole number", float: "a number"}.get(kind, "text")
 
 
+def _usual(name: str) -> str:
+    return f"leave out {name} for the default, {str(getattr(DataConfig, name)).lower()}"
+
+
 def _parse(key: str, text: str, kind: Any) -> object:
     if kind == int | None and text.lower() == "none":
         return None
@@ -142,4 +159,4 @@ def _parse(key: str, text: str, kind: Any) -> object:
     try:
         return float(text) if kind is float else int(text)
     except ValueError:
-        raise InputError(f"{key} is `{text}`, expected {_wanted(kind)}") from None
+        raise InputError(f"{key} is `{text}`, expected {_wanted(kind)}", hint=_usual(key)) from None

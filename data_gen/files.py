@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import shutil
+from argparse import ArgumentTypeError
 from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -36,6 +37,17 @@ _REMEDIES = {
 """What helps against an error of the system; against the others, another path does."""
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)
 """What disks without hard links answer to one."""
+
+
+def read_path(text: str) -> str:
+    """A path as the command line gives it: anything but nothing, which would be the current directory.
+
+    Raises:
+        argparse.ArgumentTypeError: it is empty; argparse names the option in front of the sentence.
+    """
+    if not text:
+        raise ArgumentTypeError("the path is empty, expected a name, or `.` for the current directory")
+    return text
 
 
 def _refusal(action: str, path: Path, error: OSError) -> InputError:
@@ -310,15 +322,34 @@ def _empty(path: Path, overwrite: bool, kind: str | None) -> None:
 
 
 def _kind_of(path: Path) -> str | None:
-    """Which of the `KINDS` the directory is, by the keys of its first marker; None for a foreign one."""
-    marker = next((path / name for name in MARKERS if (path / name).is_file()), None)
-    if marker is None:
-        return None
-    try:
-        keys = read_json(marker).keys()
-    except InputError:
-        return None
-    return next((kind for kind, needed in KINDS.items() if needed <= keys), None)
+    """Which of the `KINDS` the directory is, by the keys of its markers; None for a foreign one."""
+    for marker in (path / name for name in MARKERS):
+        try:
+            keys = (find_json(marker) or {}).keys()
+        except InputError:
+            if _holds_shards_alone(path):
+                return "dataset"
+            continue
+        found = next((kind for kind, needed in KINDS.items() if needed <= keys), None)
+        if found is not None:
+            return found
+    return None
+
+
+def _holds_shards_alone(path: Path) -> bool:
+    """Whether a directory whose marker is broken is a dataset of ours, by its card and by the names of all in it."""
+    card = path / "README.md"
+    if not card.is_file() or not card.read_bytes().startswith(_CARD):
+        return False
+    return all(re.fullmatch(_DATASET, entry.name) for entry in path.iterdir())
+
+
+_CARD = b"---\npretty_name: 'TinySQL "
+_DATASET = (
+    r"config\.json|unfinished\.json|README\.md|dataset_info\.json|state\.json|unfinished-\d+-of-\d+\.sha256|"
+    r"[\w-]+-\d{5}-of-\d{5}\.(parquet|jsonl|arrow)"
+)
+"""How the card of a dataset begins, and the names that the files of one have."""
 
 
 def read_json(path: Path | str) -> dict[str, Any]:
@@ -354,5 +385,8 @@ def find_json(path: Path | str) -> dict[str, Any] | None:
             f"`{path}` is not whole JSON ({error})", hint="it was cut short or edited; write it again"
         ) from error
     if not isinstance(value, dict):
-        raise InputError(f"`{path}` holds a JSON {type(value).__name__}, expected an object")
+        raise InputError(
+            f"`{path}` holds a JSON {type(value).__name__}, expected an object",
+            hint="check the path, or write the file again",
+        )
     return value

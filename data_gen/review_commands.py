@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from data_gen.errors import InputError
+from data_gen.files import read_path
 
 ENGINES = ("sqlite", "duckdb")
 DEFECTIVE = 1
@@ -21,7 +22,10 @@ def add_review(verbs: Any) -> None:
     check = verbs.add_parser("check", help="prove every property of a dataset, or find what breaks it")
     _add_dataset(check)
     check.add_argument(
-        "--against", metavar="DIR", help="also report what the rows share with these (training) rows"
+        "--against",
+        type=read_path,
+        metavar="DIR",
+        help="also report what the rows share with these (training) rows",
     )
     check.add_argument(
         "--engines", default=",".join(ENGINES), help="engines that run the SQL (default sqlite,duckdb)"
@@ -34,9 +38,12 @@ def add_review(verbs: Any) -> None:
         help="processes (default: one per core)",
     )
     check.add_argument(
-        "--tokenizer", metavar="FILE", help="tokenizer.json of pairs: check what they say of tokens too"
+        "--tokenizer",
+        type=read_path,
+        metavar="FILE",
+        help="tokenizer.json of pairs: check what they say of tokens too",
     )
-    check.add_argument("--out", metavar="FILE", help="write the report as JSON too")
+    check.add_argument("--out", type=read_path, metavar="FILE", help="write the report as JSON too")
     check.add_argument("--overwrite", action="store_true", help="replace FILE")
     check.set_defaults(call=check_dataset)
 
@@ -47,9 +54,12 @@ def add_review(verbs: Any) -> None:
 
     take = verbs.add_parser("import", help="read rows of the published datasets into ours")
     take.add_argument(
-        "rows", metavar="FILE", help="published rows: a .parquet or .jsonl file, or a directory of them"
+        "rows",
+        type=read_path,
+        metavar="FILE",
+        help="published rows: a .parquet or .jsonl file, or a directory of them",
     )
-    take.add_argument("--out", required=True, metavar="FILE", help="file to write")
+    take.add_argument("--out", required=True, type=read_path, metavar="FILE", help="file to write")
     take.add_argument("--format", default="parquet", help="parquet, jsonl or arrow (default parquet)")
     take.add_argument("--overwrite", action="store_true", help="replace FILE")
     take.set_defaults(call=import_published)
@@ -58,6 +68,7 @@ def add_review(verbs: Any) -> None:
 def _add_dataset(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "dataset",
+        type=read_path,
         metavar="DIR",
         help="directory that `tinysql data make` wrote, or Parquet or JSON-lines files",
     )
@@ -117,7 +128,9 @@ def show_stats(arguments: argparse.Namespace) -> None:
     from data_gen.review.stats import stats
 
     if arguments.rows is not None and arguments.rows < 1:
-        raise InputError(f"rows is {arguments.rows}, expected at least 1")
+        raise InputError(
+            f"rows is {arguments.rows}, expected at least 1", hint="leave out --rows to count all of them"
+        )
     found = stats(single_rows(islice(read_rows(arguments.dataset), arguments.rows)))
     print(json.dumps(found.to_dict(), indent=1) if arguments.json else found)
 

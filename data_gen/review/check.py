@@ -41,7 +41,9 @@ def check_rows(
     """
     for name, value in (("workers", workers), ("rows", rows)):
         if value is not None and value < 1:
-            raise InputError(f"{name} is {value}, expected at least 1")
+            raise InputError(
+                f"{name} is {value}, expected at least 1", hint=f"leave out --{name} for all there are"
+            )
     header = _header_of(Path(path))
     if tokenizer is not None:
         _check_tokenizer(tokenizer, header)

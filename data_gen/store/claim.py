@@ -86,7 +86,12 @@ def begun_header(out: Path) -> Record | None:
     """The header that the job in `out` was begun with; None if none was."""
     # Whoever finishes between the first two looks has written what the third one finds.
     for name in (FINISHED, UNFINISHED, FINISHED):
-        header = find_json(out / name)
+        try:
+            header = find_json(out / name)
+        except InputError as error:
+            raise InputError(
+                error.message, hint="pass --overwrite, without --resume, to begin again"
+            ) from error
         if header is not None:
             return header
     return None

@@ -161,7 +161,7 @@ def choose_engine(name: str, workers: int) -> Engine:
     if name not in ENGINES:
         raise InputError(f"no engine `{name}`{nearest(name, ENGINES)}", hint=f"engines: {', '.join(ENGINES)}")
     if workers < 1:
-        raise InputError(f"workers is {workers}, expected at least 1")
+        raise InputError(f"workers is {workers}, expected at least 1", hint="leave it out for one process")
     from data_gen.store.cluster import check_ray, on_processes, on_ray
 
     if name == "ray":

@@ -50,9 +50,12 @@ class Job:
 
     def __post_init__(self) -> None:
         if self.rows < 1:
-            raise InputError(f"rows is {self.rows}, expected at least 1")
+            raise InputError(f"rows is {self.rows}, expected at least 1", hint="pass how many to write")
         if self.shard_rows is not None and self.shard_rows < 1:
-            raise InputError(f"shard_rows is {self.shard_rows}, expected at least 1 row in a file")
+            raise InputError(
+                f"shard_rows is {self.shard_rows}, expected at least 1 row in a file",
+                hint=f"leave it out to have up to {MOST_ROWS:,}",
+            )
         check_format(self.format)
         self._check_size()
 
@@ -159,7 +162,10 @@ class Part(NamedTuple):
         """
         match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text, re.ASCII)
         if match is None:
-            raise InputError(f"shards is `{text}`, expected i/n, for example 0/8")
+            raise InputError(
+                f"shards is `{text}`, expected a part and the number of parts",
+                hint="write i/n, for example 0/8",
+            )
         return cls(int(match[1]), int(match[2])).check()
 
     def check(self) -> Part:
@@ -168,11 +174,15 @@ class Part(NamedTuple):
         Raises:
             InputError: there is no such part.
         """
-        if not 0 <= self.number < self.parts:
-            last = f"0/{self.parts} to {self.parts - 1}/{self.parts}" if self.parts else "0/1"
+        if self.parts < 1:
             raise InputError(
-                f"shards is {self.number}/{self.parts}, expected a number below {self.parts}",
-                hint=f"the parts are {last}",
+                f"shards is {self.number}/{self.parts}, expected at least 1 part",
+                hint="the only part of 1 is 0/1",
+            )
+        if not 0 <= self.number < self.parts:
+            raise InputError(
+                f"shards is {self.number}/{self.parts}, expected a part from 0 to {self.parts - 1}",
+                hint=f"the parts are 0/{self.parts} to {self.parts - 1}/{self.parts}",
             )
         return self
 
@@ -186,6 +196,15 @@ class Part(NamedTuple):
         if count < self.parts:
             raise InputError(
                 f"{job.rows:,} rows make {count} file{'s'[: count > 1]}, fewer than the {self.parts} parts",
-                hint=f"take fewer parts, or --shard-rows {-(-job.rows // self.parts)}",
+                hint=self._remedy(job),
             )
         return range(self.number, count, self.parts)
+
+    def _remedy(self, job: Job) -> str:
+        fewer = f"take at most {job.count:,} part{'s'[: job.count > 1]}"
+        # So many rows a file leave one row at least for the last part.
+        rows = (job.rows - 1) // (self.parts - 1)
+        smallest = -(-job.rows // MOST_FILES)
+        if rows >= smallest:
+            return f"{fewer}, or --shard-rows {rows}"
+        return f"{fewer}, or up to {-(-job.rows // smallest):,} with --shard-rows {smallest}"

@@ -82,6 +82,11 @@ def write_job(
             "cannot overwrite with one part of a job: each part would delete what the others wrote",
             hint="empty the directory before the parts begin",
         )
+    if overwrite and resume:
+        raise InputError(
+            "cannot both overwrite and resume: one begins again, the other keeps what is there",
+            hint="pass --overwrite or --resume, not both",
+        )
     if not claim(job, out, part, overwrite=overwrite, resume=resume):
         return out
     total = sum(stop - start for start, stop in map(job.range, mine))

@@ -63,10 +63,12 @@ def _records(config: DataConfig, some: range, columns: Sequence[str]) -> list[Re
 
 def _ranges(start: int, stop: int | None, step: int, batch: int) -> Iterator[range]:
     if start < 0:
-        raise InputError(f"start is {start}, expected 0 or more")
+        raise InputError(f"start is {start}, expected 0 or more", hint="the first row is 0")
     for name, value in (("step", step), ("batch", batch)):
         if value < 1:
-            raise InputError(f"{name} is {value}, expected at least 1")
+            raise InputError(
+                f"{name} is {value}, expected at least 1", hint=f"leave out {name} for the usual one"
+            )
     stride = step * batch
     if stop is None:
         return (range(first, first + stride, step) for first in count(start, stride))

@@ -1,6 +1,7 @@
 """Several parts of a job in one directory: whatever they do between each other's steps, the bytes are those of one."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -204,3 +205,57 @@ def test_the_versions_of_what_chooses_databases_are_in_the_config(tmp_path):
     assert versions["python"] == platform.python_version()
     assert versions["sqlite"] == sqlite3.sqlite_version
     assert f"sqlite {sqlite3.sqlite_version}" in (tmp_path / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("rows", "parts"), [(5, 4), (9, 2), (3, 4), (1, 2), (100, 100), (10_000, 3333), (150_000, 99_999)]
+)
+def test_the_hint_to_a_part_that_has_no_shard_helps(rows, parts):
+    with pytest.raises(InputError, match="fewer than the") as caught:
+        Part(0, parts).shards(job(rows))
+    [most] = re.findall(r"--shard-rows (\d+)", caught.value.hint)
+    fewer = re.findall(r"up to ([\d,]+) with", caught.value.hint)
+    parts = int(fewer[0].replace(",", "")) if fewer else parts
+    assert len(Part(parts - 1, parts).shards(job(rows, shard_rows=int(most)))) > 0
+
+
+def test_overwriting_and_resuming_exclude_each_other(tmp_path):
+    write_dataset(CONFIG, 4, tmp_path, "jsonl")
+    with pytest.raises(InputError, match=r"cannot both overwrite and resume.*\nhint: "):
+        write_dataset(CONFIG, 4, tmp_path, "jsonl", overwrite=True, resume=True)
+    assert len(list(read_dataset(tmp_path))) == 4
+
+
+def test_a_dataset_whose_config_is_broken_is_overwritten_and_not_resumed(tmp_path):
+    write_dataset(CONFIG, 4, tmp_path, "jsonl", shard_rows=2)
+    (tmp_path / "config.json").write_text('{"kind": "data')
+    with pytest.raises(InputError, match=r"is not whole JSON.*\nhint: pass --overwrite"):
+        write_dataset(CONFIG, 4, tmp_path, "jsonl", shard_rows=2, resume=True)
+    write_dataset(CONFIG, 4, tmp_path, "jsonl", shard_rows=2, overwrite=True)
+    assert len(list(read_dataset(tmp_path))) == 4
+
+
+def test_a_broken_config_beside_a_whole_claim_is_overwritten(tmp_path):
+    write_dataset(CONFIG, 4, tmp_path, "jsonl", shard_rows=2, part=Part(0, 2))
+    (tmp_path / "config.json").write_text("{")
+    write_dataset(CONFIG, 4, tmp_path, "jsonl", overwrite=True)
+    assert len(list(read_dataset(tmp_path))) == 4
+
+
+@pytest.mark.parametrize("change", ["another card", "another file"])
+def test_a_directory_with_a_broken_config_that_may_be_of_others_is_kept(tmp_path, change):
+    write_dataset(CONFIG, 4, tmp_path, "jsonl")
+    (tmp_path / "config.json").write_text("{")
+    (tmp_path / {"another card": "README.md", "another file": "notes.txt"}[change]).write_text("mine")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(InputError, match="is not an output of tinysql"):
+        write_dataset(CONFIG, 4, tmp_path, "jsonl", overwrite=True)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_the_config_names_the_command_that_began_the_job(tmp_path, monkeypatch):
+    for number in range(2):
+        monkeypatch.setattr(sys, "argv", ["tinysql", f"part-{number}"])
+        write_dataset(CONFIG, 4, tmp_path, "jsonl", shard_rows=2, part=Part(number, 2))
+    made_by = json.loads((tmp_path / "config.json").read_text())["made_by"]
+    assert made_by == {"command": "tinysql part-0"}

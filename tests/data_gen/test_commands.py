@@ -149,6 +149,18 @@ def test_show_shows_every_set_that_was_asked_for(capsys):
         (["make", "cs1", "--rows", "9", "--out", "{out}", "--workers", "0"], "workers is 0"),
         (["make", "cs1", "--rows", "9", "--out", "{out}", "--engine", "dask"], "no engine `dask`"),
         (["make", "cs1", "--rows", "9", "--out", "{out}/a/b/c", "--shard-rows", "0"], "shard_rows is 0"),
+        (["make", "cs1", "--rows", "9", "--out", "{out}", "--shards", "0/0"], "expected at least 1 part"),
+        (["make", "cs1", "cs2", "cs1", "--rows", "9", "--out", "{out}"], "`cs1` is named twice"),
+        (["make", "cs1", "--rows", "9", "--out", "{out}", "--set", "command_sets=cs2"], "given twice"),
+        (["make", "cs1", "--rows", "9", "--out", "{out}", "--set", "seed=7"], "`seed` has an option"),
+        (["show", "cs1", "--set", "split=test"], "`split` has an option of its own"),
+        (["show", "cs1", "--set", "max_keys=2", "--set", "max_keys=3"], "`max_keys` is given twice"),
+        (["show", "cs1", "--set", "max_columns=1"], "columns from 2 to 1"),
+        (["show", "cs1", "--set", "max_keys=0"], "max_keys is 0"),
+        (["show", "cs1", "--set", "random_names=2.0"], "random_names is 2.0"),
+        (["show", "cs1", "--set", "test_fraction=1"], "test_fraction is 1"),
+        (["show", "cs1", "--set", "max_keys=few"], "max_keys is `few`"),
+        (["make", "cs1", "--rows", "9", "--out", "{out}", "--shards", "1"], "shards is `1`"),
         (["export", "{out}", "--out", "{out}.x"], "is no dataset"),
         (["export", "{out}", "--to", "me/x"], "`me/x` is no repository of the hub"),
         (["export", "{out}", "--to", "hub:"], "`hub:` is no repository of the hub"),
@@ -164,7 +176,37 @@ def test_bad_input_is_one_sentence_and_writes_nothing(tmp_path, words, reason):
         call(*[word.replace("{out}", str(tmp_path / "d")) for word in words])
     assert reason in caught.value.message
     assert "\n" not in caught.value.message
+    assert caught.value.hint or "did you mean" in caught.value.message
     assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "make cs1 --rows 3 --out=",
+        "pairs cs2 --edit order_by.0.direction --rows 3 --out=",
+        "pairs cs2 --edit order_by.0.direction --rows 3 --out=x --tokenizer=",
+        "export d --out=",
+        "check d --out=",
+        "check d --against=",
+        "import d --out=",
+    ],
+)
+def test_an_empty_path_is_refused_and_not_the_current_directory(command, tmp_path, monkeypatch, capsys):
+    from tinysql.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    assert main(["data", *command.split()]) == 2
+    assert "the path is empty" in capsys.readouterr().err
+    assert main(["data", "stats", ""]) == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_seed_of_the_config_of_pairs_is_a_setting(tmp_path):
+    words = ["pairs", "cs2", "--edit", "order_by.0.direction", "--rows", 2, "--format", "jsonl"]
+    call(*words, "--seed", 3, "--set", "seed=7", "--out", tmp_path / "p")
+    header = json.loads((tmp_path / "p" / "config.json").read_text())
+    assert (header["pair_seed"], header["config"]["seed"]) == (3, 7)
 
 
 def loaded_by(code):

@@ -371,3 +371,9 @@ def test_a_directory_that_is_replaced_stays_until_the_new_one_is_whole(tmp_path)
         (part / "new").write_text("")
     assert os.listdir(tmp_path / "d") == ["new"]
     assert os.listdir(tmp_path) == ["d"]
+
+
+def test_json_that_is_no_object_is_one_sentence_with_a_remedy(tmp_path):
+    (tmp_path / "a.json").write_text("[]")
+    with pytest.raises(InputError, match=r"holds a JSON list, expected an object\nhint: "):
+        read_json(tmp_path / "a.json")
