@@ -45,15 +45,17 @@ def pair_problems(
     loose = [example.sql.string for example in (clean, corrupt) if not is_sound(example.query)]
     yield "sides are sound", f"no one right answer: {loose[0]}" if loose else None
     pair = CounterfactualPair(edit=str(row.get("edit")), clean=clean, corrupt=corrupt)
-    asked = [("change located", _CHANGE_COLUMNS, None)]
-    asked += [("tokens located", TOKEN_COLUMNS, tokenizer)] if tokenizer is not None else []
-    for name, columns, given in asked:
+    for name, columns in _LOCATED.items():
+        if columns is TOKEN_COLUMNS and tokenizer is None:
+            continue
+        given = tokenizer if columns is TOKEN_COLUMNS else None
         problem = _differing(row, pair, given, columns) if set(row) & set(columns) else None
         if problem is not None or set(row) >= set(columns):
             yield name, problem
 
 
 _CHANGE_COLUMNS = tuple(f"{side}_{name}" for side in SIDES for name in CHANGES)
+_LOCATED = {"change located": _CHANGE_COLUMNS, "tokens located": TOKEN_COLUMNS}
 
 
 def _differing(

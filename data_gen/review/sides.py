@@ -50,6 +50,7 @@ def single_rows(rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]
 
 def unusable(place: str, error: Exception, hint: str) -> InputError:
     """What to raise of a row that lacks a column of ours, or holds something in it that no row of ours does."""
+    hint += "; rows with the published columns alone go through `tinysql data import` first"
     if isinstance(error, InputError):
         return InputError(f"{place}: {error.message}", hint=hint)
     if isinstance(error, KeyError):

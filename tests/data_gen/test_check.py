@@ -396,3 +396,17 @@ def test_importing_the_reviews_loads_nothing_that_is_heavy():
     code = f"import sys, {', '.join(f'data_gen.review.{name}' for name in names)}; print(*sys.modules)"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert not {"numpy", "pyarrow", "sqlglot", "duckdb", "tokenizers", "torch"} & set(told.split())
+
+
+def test_published_columns_are_counted_and_compared_once_they_are_imported(dataset, tmp_path, capsys):
+    published = export_dataset(dataset, tmp_path / "p.jsonl", format="jsonl", columns="published")
+    for words in (("stats", published), ("check", dataset, "--against", published, "--workers", 1)):
+        with pytest.raises(InputError, match="no column 'prompt'\nhint: .*`tinysql data import`"):
+            call(*words)
+    call("import", published, "--out", tmp_path / "ours.parquet")
+    capsys.readouterr()
+    call("stats", tmp_path / "ours.parquet", "--json")
+    assert sum(one["rows"] for one in json.loads(capsys.readouterr().out).values()) == 24
+    words = ["check", dataset, "--against", tmp_path / "ours.parquet", "--rows", 2]
+    call(*words, "--engines", "sqlite", "--workers", 1)
+    assert "2 rows against 24 of the reference" in capsys.readouterr().out
