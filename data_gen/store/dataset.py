@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from data_gen.config import DataConfig
 from data_gen.errors import InputError, nearest
 from data_gen.example import make_example, make_examples
+from data_gen.files import check_apart
 from data_gen.store.columns import COLUMNS as COLUMNS
 from data_gen.store.job import Job, Part, Record
 from data_gen.store.pair_columns import PAIR_COLUMNS as PAIR_COLUMNS
@@ -108,10 +109,13 @@ def write_pairs(
     have equally many tokens under it. The columns then say besides in which token the answers part.
 
     Raises:
-        InputError: as `write_dataset` and `make_pair`; or the tokenizer's file is none.
+        InputError: as `write_dataset` and `make_pair`; or the tokenizer's file is none, or stands in an `out` that
+            is to be overwritten.
     """
     config = replace(config, random_names=0.0)
     file = None if tokenizer is None else str(tokenizer)
+    if overwrite and file is not None:
+        check_apart(Path(out), [file])
     chosen_by = {"edit": edit, "pair_seed": seed, **({"novel": True} if novel else {})}
     aligned = {} if file is None else {"tokenizer_sha256": _digest(file)}
     make = partial(pair_rows, config, edit, seed, novel, file)

@@ -72,14 +72,15 @@ def _check_directory(out: Path, directory: Path | str, overwrite: bool) -> None:
         raise InputError(
             f"output `{out}` exists", hint="choose another --out, or pass --overwrite to replace it"
         )
-    if not all(map(_EXPORTED.fullmatch, names)):
+    if names and not (set(_SIDE_FILES) <= set(names) and all(map(_EXPORTED.fullmatch, names))):
         raise InputError(
             f"output `{out}` exists and holds more than an export in the format arrow",
             hint="choose another --out, or empty the directory by hand",
         )
 
 
-_EXPORTED = re.compile(r"data-[0-9]{5}-of-[0-9]{5}\.arrow|state\.json|dataset_info\.json")
+_SIDE_FILES = ("state.json", "dataset_info.json")
+_EXPORTED = re.compile(rf"data-[0-9]{{5}}-of-[0-9]{{5}}\.arrow|{'|'.join(map(re.escape, _SIDE_FILES))}")
 """The names that `datasets` gives to what it saves, as `_write_arrow` does."""
 
 

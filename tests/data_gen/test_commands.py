@@ -262,6 +262,11 @@ def test_pairs_are_aligned_under_the_tokenizer_that_is_named(tmp_path, capsys):
     ]
     assert len(lengths) == 12
     assert all(clean == corrupt for clean, corrupt in lengths)
+    (tmp_path / "pairs" / "tokenizer.json").write_bytes((tmp_path / "tokenizer.json").read_bytes())
+    inside = [*command[:-3], str(tmp_path / "pairs" / "tokenizer.json"), "--out", str(tmp_path / "pairs")]
+    assert main([*inside, "--overwrite"]) == 2
+    assert "would replace what is read" in capsys.readouterr().err
+    assert (tmp_path / "pairs" / "tokenizer.json").exists()
     (tmp_path / "broken.json").write_text("{")
     assert main([*command[:-3], str(tmp_path / "broken.json"), "--out", str(tmp_path / "other")]) == 2
     assert "not a whole tokenizer file" in capsys.readouterr().err

@@ -59,8 +59,11 @@ def test_a_file_that_exists_is_kept_unless_overwritten(dataset, tmp_path):
     export_dataset(dataset, tmp_path / "rows", overwrite=True)
     assert pq.read_metadata(tmp_path / "rows").num_rows == 25
     (tmp_path / "folder").mkdir()
-    with pytest.raises(InputError, match="folder` exists"):
-        export_dataset(dataset, tmp_path / "folder", overwrite=True)
+    (tmp_path / "folder" / "state.json").write_text("{}")
+    for form in ("parquet", "arrow"):
+        with pytest.raises(InputError, match="folder` exists"):
+            export_dataset(dataset, tmp_path / "folder", format=form, overwrite=True)
+    assert (tmp_path / "folder" / "state.json").exists()
 
 
 @pytest.mark.parametrize("form", ["parquet", "jsonl", "arrow"])
