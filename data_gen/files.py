@@ -176,14 +176,12 @@ def check_apart(path: Path, sources: Iterable[Path | str]) -> None:
     Raises:
         InputError: as said.
     """
-    # A link to a file of the source is refused, and so is one that stands in the source and leads out of it.
-    places = {_real(path), _real(path.parent) / path.name}
+    place = _real(path)
     for source in map(Path, sources):
         root = _real(source)
+        # Files of the source may be links, whose names or targets would be replaced.
         linked = {_real(entry) for entry in root.rglob("*") if entry.is_symlink()} if root.is_dir() else set()
-        if places & linked or any(
-            root in (place, *place.parents) or place in root.parents for place in places
-        ):
+        if place in linked or root in (place, *place.parents) or place in root.parents:
             raise InputError(
                 f"output `{path}` would replace what is read from `{source}`",
                 hint="choose an --out outside of it",
