@@ -194,12 +194,12 @@ def test_a_part_that_is_none_is_one_sentence(text):
 
 def test_more_parts_than_files_are_refused_with_the_way_out(tmp_path):
     with pytest.raises(
-        InputError, match="25 rows make 1 file, fewer than the 4 parts\nhint: .*--shard-rows 7"
+        InputError, match="25 rows make 1 file, fewer than the 4 parts\nhint: .*--shard-rows 8"
     ):
         write_dataset(CONFIG, 25, tmp_path / "d", part=Part(0, 4))
     assert not (tmp_path / "d").exists()
     for number in range(4):
-        write_dataset(CONFIG, 25, tmp_path / "d", "jsonl", part=Part(number, 4), shard_rows=7)
+        write_dataset(CONFIG, 25, tmp_path / "d", "jsonl", part=Part(number, 4), shard_rows=8)
     assert len(list(read_dataset(tmp_path / "d"))) == 25
 
 
