@@ -51,10 +51,9 @@ def _add_condition(speaker: Speaker, condition: Condition, at: str, index: int) 
         _add_in(speaker, condition, condition.subquery, at, index)
         return
     if condition.aggregate is None and len(condition.values) == 1 and condition.operator != "IN":
-        qualified = speaker.qualified and condition.table is not None
         pattern = _operator(speaker, condition, index)
         text = pattern.joined.replace("{value}", f" {_stated(condition)}")
-        column = marks_of(_COLUMN, at, "operator", qualified)
+        column = marks_of(_COLUMN, at, "operator", speaker.owners(condition.table))
         speaker.add(
             (
                 f"{speaker.full(condition.column, condition.table)}{BREAK}{text}",

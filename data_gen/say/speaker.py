@@ -6,7 +6,7 @@ from functools import cached_property
 from operator import attrgetter
 
 from data_gen.query import ColumnRef, Condition, OrderBy, Query, SelectItem
-from data_gen.say.fragments import AND, COMMA, THEN, Fragment, marks_of, slots_at
+from data_gen.say.fragments import AND, COMMA, OWNERS, THEN, Fragment, marks_of, slots_at
 from data_gen.say.sayable import unsayable
 from data_gen.say.style import FACTORS, PLACES, PRIME, Style, say_word, words_of
 from data_gen.schema import KINDS, Kind
@@ -57,13 +57,28 @@ class Speaker:
 
     def column(self, name: str, table: str | None, at: str, part: str = "column") -> None:
         if table is not None and self.qualified:
-            self.pieces.add(f" {self.say(table, table=True)}", role(at, "table"))
-        self.pieces.add(f" {self.say(name)}", role(at, part))
+            *owners, own = self.owned(name, table)
+            for word, owner in zip(OWNERS, owners, strict=False):
+                self.pieces.add(owner, role(at, word))
+            self.pieces.add(own, role(at, part))
+        else:
+            self.pieces.add(f" {self.say(name)}", role(at, part))
+
+    def owned(self, name: str, table: str) -> tuple[str, ...]:
+        """The pieces of a column and its table: `orders.price`, or where names may be words, `orders' price`."""
+        owner, own = self.say(table, table=True), self.say(name)
+        if self.words is None:
+            return f" {owner}", ".", own
+        return f" {owner}'" if owner.endswith("s") else f" {owner}'s", f" {own}"
+
+    def owners(self, table: str | None) -> int:
+        """How many of `OWNERS` stand before a column of `table`."""
+        return 0 if table is None or not self.qualified else 2 if self.words is None else 1
 
     def full(self, name: str, table: str | None) -> str:
         """A column's name, behind that of its table where names are qualified."""
         if table is not None and self.qualified:
-            return f" {self.say(table, table=True)}{BREAK} {self.say(name)}"
+            return BREAK.join(self.owned(name, table))
         return f" {name if self.words is None else say_word(self.number, self.words[name], False)}"
 
     def items(self, items: tuple[SelectItem, ...], place: str) -> Fragment:
@@ -76,12 +91,12 @@ class Speaker:
         said, its = [], []
         for index, item in enumerate(items):
             if item.window is not None:
-                text, mark = self.window(item, slots.at[index])
+                text, mark = self.window(item, slots.at[index], " a" if index else "")
             elif item.aggregate is not None:
                 text, mark = self.aggregate(item, slots.at[index], index)
             else:
                 text = self.full(item.column, item.table)
-                mark = (slots.qualified if self.qualified and item.table else slots.plain)[index]
+                mark = slots.column[index, self.owners(item.table)]
             said.append(text)
             its.append(mark)
         # "the sum of price and fee" would be a sum of both.
@@ -101,14 +116,16 @@ class Speaker:
             return pattern.joined, marks_of(pattern.shape, at, "aggregate")
         assert item.aggregate is not None
         options = self.wording.aggregates[item.aggregate][self.kinds[item.column]]
-        qualified = self.qualified and item.table is not None
         pattern = self.choose(options, PLACES.aggregate + index)
         text = pattern.joined.replace("{column}", self.full(item.column, item.table))
-        return text, marks_of(pattern.shape, at, "aggregate", qualified)
+        return text, marks_of(pattern.shape, at, "aggregate", self.owners(item.table))
 
-    def window(self, item: SelectItem, at: str) -> Fragment:
+    def window(self, item: SelectItem, at: str, article: str) -> Fragment:
+        """A window function and what it counts in; an instruction may say "the" before the first item."""
         window, outer, self.pieces = item.window, self.pieces, Pieces()
         assert window is not None
+        if article:
+            self.pieces.add(article, role(at, "function"))
         for part in self.choose(self.wording.windows[window.function], PLACES.window).parts:
             if part == "{column}":
                 self.column(item.column, item.table, at)
@@ -130,10 +147,7 @@ class Speaker:
         said = [self.full(column.column, column.table) for column in columns]
         if not self.qualified:
             return self.joined(said, and_last=True), slots.list[len(said)]
-        its = [
-            (slots.plain if ref.table is None else slots.qualified)[index]
-            for index, ref in enumerate(columns)
-        ]
+        its = [slots.column[index, self.owners(ref.table)] for index, ref in enumerate(columns)]
         return self.joined(said, and_last=True), slots.separator.join(its)
 
     def key_list(self, keys: tuple[OrderBy, ...], place: str, opener: Pattern, first: int) -> None:
@@ -147,7 +161,7 @@ class Speaker:
                 kind, text, mark = self.alias(key.column, slots.at[index])
             else:
                 text = self.full(key.column, key.table)
-                mark = (slots.qualified if self.qualified and key.table else slots.plain)[index]
+                mark = slots.column[index, self.owners(key.table)]
             options = phrases[kind]
             phrase = options[self.small * FACTORS[PLACES.phrase + first + index] % PRIME % len(options)]
             before, direction, after = phrase.ascending if key.direction == "ASC" else phrase.descending

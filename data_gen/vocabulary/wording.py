@@ -195,53 +195,53 @@ SORT_PHRASES: str = """
 AGGREGATES: dict[str, str] = {
     "SUM": """
         total {column}
-        total of {column}
+        total {column} value
         total of all {column} values
         total of the {column} values
-        total {column} value
-        total amount of {column}
-        sum of {column}
+        total over the {column} column
+        total amount of the {column} column
         sum of all {column} values
         sum of the {column} values
-        sum over {column}
-        sum total of {column}
-        summed {column}
-        combined {column}
-        combined total of {column}
+        sum of the {column} column
+        sum over the {column} column
+        sum total of the {column} values
+        summed {column} values
+        combined {column} values
+        combined total of the {column} values
         {column} total
         {column} sum
         {column} in total
         {column} summed together
         {column} added together
-        result of adding together {column}
+        result of adding all {column} values together
     """,
     "AVG": """
         average {column}
-        average of {column}
+        average {column} value
         average of all {column} values
         average of the {column} values
-        average {column} value
-        average value of {column}
-        average taken over {column}
-        averaged {column}
+        average of the {column} column
+        average taken over all {column} values
+        averaged {column} values
         mean {column}
-        mean of {column}
+        mean {column} value
         mean of all {column} values
         mean of the {column} values
-        mean {column} value
-        mean value of {column}
-        mean taken over {column}
-        arithmetic mean of {column}
+        mean of the {column} column
+        mean taken over all {column} values
         arithmetic mean {column}
-        arithmetic average of {column}
+        arithmetic mean of all {column} values
+        arithmetic mean of the {column} column
+        arithmetic average of the {column} values
         {column} average
         {column} mean
         {column} on average
     """,
     "MIN": """
-        minimum of {column}
+        minimum {column}
         minimum {column} value
-        number: minimum {column}
+        minimum of the {column} values
+        minimum of the {column} column
         number: {column} minimum
         number: minimal {column}
         number: smallest {column}
@@ -261,9 +261,11 @@ AGGREGATES: dict[str, str] = {
         text: {column} that comes first in the alphabet
     """,
     "MAX": """
-        maximum of {column}
+        maximum {column}
         maximum {column} value
-        number: maximum {column}
+        maximum of the {column} values
+        maximum of the {column} column
+        number: {column} maximum
         number: largest {column}
         number: largest of the {column} values
         number: biggest {column}
@@ -279,28 +281,30 @@ AGGREGATES: dict[str, str] = {
         text: {column} that comes last in the alphabet
     """,
     "COUNT": """
-        number of rows with {column} filled in
-        number of rows with {column} present
-        number of rows with {column} known
-        number of rows with {column} not missing
-        number of rows with any {column}
-        number of rows that have {column} filled in
-        number of rows not missing {column}
-        number of records with {column} filled in
-        number of records with {column} present
-        number of records with any {column}
-        count of rows with {column} filled in
-        count of rows with {column} present
-        count of rows with {column} known
-        count of rows not missing {column}
-        count of records with {column} filled in
-        tally of rows with {column} present
-        tally of rows with {column} filled in
+        number of rows with {column} data
+        number of rows with some {column} data
+        number of rows with any {column} data
+        number of rows with {column} on record
+        number of rows that have {column} data
+        number of rows that have any {column} data
+        number of rows not missing {column} data
+        number of records with {column} data
+        number of records with some {column} data
+        number of records with any {column} data
+        count of rows with {column} data
+        count of rows with some {column} data
+        count of rows with {column} on record
+        count of rows not missing {column} data
+        count of records with {column} data
+        tally of rows with {column} data
+        tally of rows with {column} on record
     """,
 }
 """Said after `the` and in lists; SUM and AVG suit numbers only. Slot: `{column}`.
 
-COUNT counts rows: "number of values" could be the number of different ones.
+In a list "minimum of price, city" would be the minimum of both, so no preposition stands right before the
+column. COUNT counts rows: "number of values" could be the number of different ones. It ends with a noun, behind
+which any clause may follow.
 """
 
 COUNT_ROWS: str = """
@@ -576,14 +580,14 @@ OPERATORS: dict[str, str] = {
         is null
         is unknown
         has no value
-        was never filled in
+        was never given
     """,
     "IS NOT NULL": """
         is not missing
         is not null
         is known
         has some value
-        was filled in
+        was given
     """,
 }
 """Said after a column or an aggregate. Slots: `{value}`; IN: `{values}`; BETWEEN: `{low}` and `{high}`."""
@@ -711,7 +715,7 @@ WINDOWS: dict[str, str] = {
         running row number without any ties
         running position without any ties
         sequence number with no number twice
-        row number counted on by one for each row
+        row number going up by one for each row
         number of its own for each row
     """,
     "RANK": """
@@ -728,7 +732,7 @@ WINDOWS: dict[str, str] = {
         cumulative sum of {column} where tied rows share one sum
     """,
 }
-"""A window function, said where a column is said. Slot: `{column}`, of SUM only.
+"""A window function, said where a column is said, in a list behind `a`. Slot: `{column}`, of SUM only.
 
 Each says what becomes of rows that tie on the sort key: a number of their own, one rank, or the sum of them all
 (the frame that SQL takes where none is written, RANGE).
@@ -743,8 +747,8 @@ PARTITION_BY: str = """
 """Said after a window function. Slot: `{columns}`."""
 
 WINDOW_ORDER: str = """
-    counted in order of
-    counted along
+    in order of
+    going in order of
     following the order of
 """
 """What introduces the sort key of a window: a column and its sort phrase. No slot."""

@@ -330,11 +330,11 @@ FULL_TABLES = """
     rivers | river | streams, natural waterways
     robots | robot | androids, automatons
     rockets | rocket | launch boosters, orbital boosters
-    routers | router | network switches, wireless relays
+    routers | router | network gateways, wireless gateways
     routes | route | travel paths, transit paths
     runners | runner | sprinters, foot racers
     sailors | sailor | mariners, seafarers
-    sandwiches | sandwich | filled rolls, baguettes
+    sandwiches | sandwich | filled rolls, filled buns
     satellites | satellite | orbital spacecraft, communication spacecraft
     scanners | scanner | image digitizers, flatbed digitizers
     scholarships | scholarship | stipends, study stipends
@@ -398,11 +398,11 @@ FULL_TABLES = """
     toys | toy | playthings, kids playthings
     tractors | tractor | plowing rigs, tilling rigs
     trainees | trainee | recruits, novice recruits
-    trains | train | rail services, locomotives
+    trains | train | rail services, railroad services
     trams | tram | streetcars, electric streetcars
     translators | translator | interpreters, text interpreters
     treaties | treaty | accords, international accords
-    trees | tree | hardwoods, standing timber
+    trees | tree | grown timber, standing timber
     tribes | tribe | clans, native clans
     trophies | trophy | cups, victory cups
     trucks | truck | lorries, freight lorries
@@ -462,14 +462,14 @@ FULL_COLUMNS: dict[ColumnType, str] = {
         steps | step count, stride count
         doors | door count, doorway count
         wheels | wheel count, wheel tally
-        copies | copy count, print run
-        visits | visit count, visitor count
+        copies | copy count, copy tally
+        visits | visit count, visit tally
         clicks | click count, click tally
         downloads | download count, download tally
         calls | call count, call tally
         hits | hit count, hit tally
         errors | error count, mistake count
-        pixels | pixel count, image resolution
+        pixels | pixel count, pixel tally
         grams | gram count, gram tally
         calories | calorie count, kcal count
         mileage | odometer reading, miles driven
@@ -497,7 +497,7 @@ FULL_COLUMNS: dict[ColumnType, str] = {
         gears | gear count, gear tally
         cylinders | cylinder count, piston count
         horsepower | motor strength, engine strength
-        megabytes | file size, data size
+        megabytes | megabyte count, megabyte tally
         decibels | noise level, loudness level
         beds | bed count, cot count
         stitches | stitch count, suture count
@@ -505,12 +505,12 @@ FULL_COLUMNS: dict[ColumnType, str] = {
         answers | answer count, response count
         attempts | attempt count, try count
         warnings | warning count, alert count
-        absences | absence count, days absent
+        absences | absence count, absence tally
         duration | elapsed time, time span
         lifespan | life expectancy, length of life
         semesters | semester count, term count
         legs | leg count, limb count
-        eggs | egg count, clutch size
+        eggs | egg count, egg tally
         batches | batch count, lot count
         barrels | barrel count, cask count
         bags | bag count, sack count
@@ -540,7 +540,7 @@ FULL_COLUMNS: dict[ColumnType, str] = {
         rating | quality grade, approval grade
         profit | financial gain, earnings surplus
         revenue | turnover, sales turnover
-        margin | markup share, markup percentage
+        margin | gross spread, sales spread
         budget | spending allowance, planned spending
         balance | remaining amount, money remaining
         debt | money owed, amount owed
@@ -558,7 +558,7 @@ FULL_COLUMNS: dict[ColumnType, str] = {
         voltage | volts, electric potential
         power | wattage, wattage output
         energy | joules, stored joules
-        density | compactness, mass concentration
+        density | compactness, denseness
         distance | journey length, travel length
         dose | medicine amount, prescribed amount
         income | household earnings, personal earnings
@@ -587,7 +587,7 @@ FULL_COLUMNS: dict[ColumnType, str] = {
         visibility | sight range, viewing range
         acidity | acid level, acid content
         salinity | salt level, salt content
-        hardness | toughness, scratch resistance
+        hardness | firmness, scratch resistance
         elasticity | stretch factor, springiness
         viscosity | flow resistance, fluid resistance
         porosity | pore fraction, pore share
@@ -596,14 +596,14 @@ FULL_COLUMNS: dict[ColumnType, str] = {
         frequency | hertz reading, repetition rate
         wavelength | wave length, crest spacing
         amplitude | wave swing, oscillation strength
-        impedance | ohm reading, electric resistance
+        impedance | ohm reading, ohm level
         conductivity | conducting ability, charge flow rate
         capacitance | farad reading, charge storage
         acceleration | rate of speedup, velocity gain
         momentum | moving impulse, motion impulse
         friction | rubbing drag, surface drag
         efficiency | output ratio, performance ratio
-        accuracy | precision, precision level
+        accuracy | correctness, correctness level
         latency | response lag, network lag
         bandwidth | transfer rate, throughput rate
         uptime | service availability, online share
@@ -614,16 +614,16 @@ FULL_COLUMNS: dict[ColumnType, str] = {
         perimeter | boundary length, edge length
         wingspan | wing breadth, wingtip reach
         protein | amino content, amino acid content
-        sugar | sweetener content, glucose content
+        sugar | sweetener content, sucrose content
         fiber | roughage, roughage content
         fat | lipid content, grease content
         pulse | heart rate, heartbeat rate
         tonnage | cargo tons, hauled tons
         mortality | death rate, fatality rate
-        fertility | birth rate, breeding rate
+        fertility | fecundity, fecundity rate
         unemployment | jobless rate, jobless share
-        literacy | reading rate, literate share
-        handicap | golf adjustment, scoring adjustment
+        literacy | literate share, literate percentage
+        handicap | stroke allowance, golfing allowance
         odds | betting ratio, wager ratio
         magnitude | quake strength, seismic strength
     """,
@@ -684,7 +684,7 @@ FULL_COLUMNS: dict[ColumnType, str] = {
         barcode | scan number, scannable number
         website | homepage, internet homepage
         surname | family designation, inherited designation
-        hometown | birthplace, native locality
+        hometown | native locality, native settlement
         signature | autograph, handwritten autograph
         status | current state, progress stage
         priority | importance, precedence
@@ -709,7 +709,7 @@ FULL_COLUMNS: dict[ColumnType, str] = {
         pattern | motif, printed motif
         logo | company insignia, corporate insignia
         mascot | lucky character, team character
-        tempo | beat, musical pace
+        tempo | musical pace, playing pace
         lyrics | song words, sung words
         narrator | storyteller, story voice
         protagonist | hero, main hero
@@ -756,7 +756,7 @@ FULL_COLUMNS: dict[ColumnType, str] = {
         married | marriage date, marriage day
         retired | retirement date, retirement day
         launched | launch date, launch day
-        arrival | landing date, incoming date
+        arrival | incoming date, arriving date
         departure | leaving date, outgoing date
         checkout | hotel exit date, lodging exit date
         renewal | renewing date, extension date
@@ -779,7 +779,7 @@ FULL_COLUMNS: dict[ColumnType, str] = {
         adopted | adoption date, adoption day
         died | death date, death day
         baptized | baptism date, christening date
-        divorced | separation date, divorce date
+        divorced | divorce date, divorce day
         elected | election date, polling date
         promoted | promotion date, advancement date
         dismissed | dismissal date, firing date
@@ -807,7 +807,7 @@ FULL_COLUMNS: dict[ColumnType, str] = {
         imported | import date, import day
         exported | export date, export day
         arrested | arrest date, arrest day
-        convicted | conviction date, sentencing date
+        convicted | conviction date, conviction day
         paroled | parole date, parole day
         hatched | hatching date, hatching day
         tested | test date, testing date
@@ -834,11 +834,11 @@ FULL_COLUMNS: dict[ColumnType, str] = {
         locked | lock flag, padlock flag
         hidden | concealment flag, invisibility flag
         damaged | damage flag, breakage flag
-        vegan | meat free flag, plant based flag
+        vegan | animal free flag, plant based flag
         furnished | furniture flag, furnishing flag
-        heated | heating flag, radiator flag
+        heated | heating flag, warming flag
         haunted | ghost flag, spook flag
-        endangered | extinction flag, endangerment flag
+        endangered | extinction risk flag, endangerment flag
         edible | eatable flag, food safety flag
         toxic | poison flag, toxicity flag
         mandatory | compulsory flag, obligation flag

@@ -34,6 +34,15 @@ SAID = {"table", "column", "name", "alias", "value", "low", "high", "direction",
 """Last parts of the roles that are names, literals, directions, aggregates and numbers."""
 
 
+def is_literal(role):
+    return role.rpartition(".")[2] in ("value", "low", "high")
+
+
+def bare(piece):
+    """A piece as a name: without the space before it, and a table's without the ending of a possessive."""
+    return re.sub("'s?$", "", piece.strip())
+
+
 def is_slot(role):
     return role.rpartition(".")[2] in SAID
 
@@ -111,7 +120,7 @@ def test_a_span_says_what_its_slot_holds(name, variant):
     for example in rows(name, variant):
         wanted = expected_slots(example)
         for piece, role in example.english.pieces():
-            said, last = piece.strip(), role.rpartition(".")[2]
+            said, last = bare(piece), role.rpartition(".")[2]
             if last in ("table", "column"):
                 of = wanted[role]
                 assert said in {of, of.replace("_", " "), *FULL.synonyms.get(of, ())}
@@ -167,10 +176,9 @@ def test_an_aggregate_is_said_by_a_phrase_of_its_own_that_suits_its_column(name,
             if item.column == "*":
                 assert stretch(example, at, ["aggregate"]) in {f" {p.text}" for p in WORDING.count_rows}
                 continue
-            said = [
-                piece for piece, role in example.english.pieces() if role in (f"{at}.table", f"{at}.column")
-            ]
-            text = stretch(example, at, ["aggregate", "table", "column"]).strip()
+            name = {f"{at}.{part}" for part in ("table", "qualifier", "column")}
+            said = [piece for piece, role in example.english.pieces() if role in name]
+            text = stretch(example, at, ["aggregate", "table", "qualifier", "column"]).strip()
             meant = {
                 function
                 for function, patterns in WORDING.aggregates.items()
@@ -229,10 +237,14 @@ def test_english_is_one_line_with_single_spaces_and_no_question_mark(name, varia
     for example in rows(name, variant):
         text = example.english
         assert text.string == " ".join(text.string.split())
-        assert not re.search(r"[?\"'{}\x00]| ,|,,", text.string)
+        assert not re.search(r"[?\"{}\x00]| ,|,,|'(?!s? )", text.string)
         assert all(piece.strip() for piece, _ in text.pieces())
-        # A span begins where a byte-level token begins.
-        assert all(piece[0] in " ,;" for piece, _ in text.pieces()[1:])
+        # A span begins where a byte-level token begins, which it also does behind the point of a qualified name.
+        roles = [None, *[role for _, role in text.pieces()]]
+        assert all(
+            piece[0] in " ,;" or piece == "." or str(before).endswith(".qualifier")
+            for before, (piece, _) in zip(roles[1:], text.pieces()[1:], strict=False)
+        )
 
 
 @every_set
@@ -260,7 +272,7 @@ def test_a_name_is_said_in_the_same_words_wherever_it_stands(name, variant):
         wanted, said = expected_slots(example), defaultdict(set)
         for piece, role in example.english.pieces():
             if role.rpartition(".")[2] in ("table", "column"):
-                said[wanted[role]].add(piece.strip())
+                said[wanted[role]].add(bare(piece))
         assert {of: some for of, some in said.items() if len(some) > 1} == {}
         assert all(some == {spoken(example.style, of, table=of in FULL.tables)} for of, some in said.items())
 
@@ -281,7 +293,7 @@ def test_synonyms_are_said_in_every_clause_at_the_stated_share(variant, shares):
                 clause, last = re.sub(r"english\.|\.\d+", "", role).split(".")[0], role.rpartition(".")[2]
                 of = wanted.get(role)
                 if last in ("table", "column") and len(FULL.synonyms.get(of, ())) > 1:
-                    is_synonym = piece.strip() in FULL.synonyms[of]
+                    is_synonym = bare(piece) in FULL.synonyms[of]
                     counts[clause, last][is_synonym] += 1
     clauses = {"select", "where", "order_by", "group_by", "join"}
     assert {clause for clause, last in counts if last == "column"} >= clauses - {"join"}
@@ -433,8 +445,8 @@ CASES = [
     ),
     (
         "SELECT orders.price, customers.salary FROM orders LEFT JOIN customers ON orders.customer_id = customers.id",
-        "show the orders price, customers salary of orders left joined with customers on orders customer_id equals "
-        "customers id",
+        "show the orders.price, customers.salary of orders left joined with customers on orders.customer_id equals "
+        "customers.id",
     ),
     (
         "SELECT price FROM orders WHERE age > (SELECT AVG(age) AS AVG_age FROM orders WHERE city = 'oslo')",
@@ -461,7 +473,7 @@ CASES = [
     ),
     (
         "SELECT city, RANK() OVER (PARTITION BY paid ORDER BY price DESC) AS place FROM orders",
-        "show the city, rank with gaps after ties within each paid counted in order of price in descending order, "
+        "show the city, a rank with gaps after ties within each paid in order of price in descending order, "
         "of orders",
     ),
 ]
@@ -478,11 +490,11 @@ CASES += [
     ),
     (
         "SELECT city, SUM(age) AS SUM_age FROM orders GROUP BY city HAVING MIN(city) LIKE 'a%'",
-        "show the city, total age of orders for each city, keeping only groups whose minimum of city starts with a",
+        "show the city, total age of orders for each city, keeping only groups whose minimum city starts with a",
     ),
     (
         "SELECT city, SUM(age) OVER (ORDER BY sold ASC) AS so_far FROM orders ORDER BY so_far DESC",
-        "show the city, running total of age with ties added together counted in order of sold in ascending order, "
+        "show the city, a running total of age with ties added together in order of sold in ascending order, "
         "of orders sorted by running total of age with ties added together in descending order",
     ),
 ]
@@ -582,6 +594,32 @@ def test_a_list_behind_an_aggregate_cannot_be_read_as_its_columns():
         re.search("price.*?city", write_english(query, Style(number=number)).string)[0] for number in numbers
     }
     assert {re.sub("price.*?(,[ a-z]*) city", r"\1", text) for text in lists} == {",", ", and"}
+
+
+@every_set
+@every_variant
+def test_a_question_reads_as_a_person_would_write_it(name, variant):
+    for example in rows(name, variant, 2000):
+        pieces = example.english.pieces()
+        # A literal may be any word.
+        words = "".join(" ..." if is_literal(role) else piece for piece, role in pieces)
+        assert not re.search(r"\b(\w+) \1\b", words), words
+        last_aggregate = ""
+        for (piece, role), (following, then) in pairwise(pieces):
+            place = role.rpartition(".")[0]
+            last_aggregate = piece if role.endswith(".aggregate") else last_aggregate
+            if role.endswith(".column") and re.fullmatch("english.(select|order_by).separator", then):
+                # "the minimum of price, city" is that of both.
+                assert not re.search(r"\b(of|over|by|with|any|missing|together)$", last_aggregate), words
+            if not re.search("aggregate|table|qualifier", role):
+                last_aggregate = ""
+            if role.endswith(".aggregate") and re.match("english.(join|where)", then):
+                # "with price present joined with clubs" would join a price.
+                assert not re.search(r"\b(in|present|known|missing)$", piece), words
+            if role.endswith(".table") and then == f"{place}.column":
+                assert piece.endswith("'") or piece.endswith("'s"), words
+            if re.fullmatch(r"english\.select\.[1-9]\.function", then) and role == "english.select.separator":
+                assert following.startswith(" a "), words
 
 
 def test_nothing_of_a_comparison_stands_behind_its_subquery():

@@ -232,6 +232,18 @@ def test_no_aggregate_phrase_doubles_as_a_sort_phrase_or_another_aggregate():
 
 
 @every_kind
+def test_an_aggregate_holds_its_column_apart_from_what_follows_in_a_list(kind):
+    for name, kinds in full.aggregates.items():
+        for pattern in kinds[kind]:
+            # "sum of price, fee" would add up both.
+            assert not re.search(
+                r"\b(of|over|by|with|together|any|some|missing|have) \{column\}$", pattern.text
+            )
+            # "rows with price filled in in which" stumbles, and "rows with price known joined with" joins prices.
+            assert name != "COUNT" or re.search(r"\{column\} (data|on record)$", pattern.text)
+
+
+@every_kind
 def test_a_count_of_a_column_counts_rows_and_not_values(kind):
     for pattern in full.aggregates["COUNT"][kind]:
         # "the number of prices" could leave out prices that are the same.
