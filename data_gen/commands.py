@@ -190,12 +190,17 @@ def make_pairs(arguments: argparse.Namespace) -> None:
 
     `--seed` is that of `counterfactuals`, so the same number gives the same pairs there.
     """
+    from data_gen.pairs.counterfactual import sets_without
     from data_gen.store.dataset import write_pairs
 
     seed, arguments.seed = arguments.seed, 0
+    config = _config(arguments)
+    left_out = ", ".join(sets_without(config, arguments.edit))
+    if left_out:
+        print(f"no pairs of {left_out}: edit `{arguments.edit}` has no slot there", file=sys.stderr)
     with _progress("pairs") as report:
         path = write_pairs(
-            _config(arguments),
+            config,
             arguments.edit,
             arguments.rows,
             arguments.out,

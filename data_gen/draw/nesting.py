@@ -130,6 +130,9 @@ def draw_set_operation(draft: Draft) -> Query | None:
         return None
     shuffled = sample(draft.rng, at, len(at))
     count = 1 if draft.chance(0.6) or len(at) < 4 else 2
+    if all(one.kind == "boolean" for one in shuffled[:count]):
+        # Two values are in both halves, whatever these filter by.
+        return None
     items = tuple([SelectItem(one.name) for one in shuffled[:count]])
     rest = shuffled[count:]
     half = max(1, len(rest) // 2)

@@ -140,6 +140,7 @@ def counterfactuals(
 ) -> list[CounterfactualPair]:
     """`n` pairs for `edit`; a command set's name stands for its test rows.
 
+    Of several command sets those are left out whose queries do not have the edit's slot: `sets_without` names them.
     The first k pairs are the same for every n >= k.
 
     Example: `counterfactuals("cs2", edit="order_by.0.direction", n=256, encode=tokenizer.encode_text)`.
@@ -152,6 +153,16 @@ def counterfactuals(
     if n < 1:
         raise InputError(f"n is {n}, expected at least 1 pair")
     return [make_pair(config, edit, index, seed, encode, novel=novel) for index in range(n)]
+
+
+def sets_without(config: DataConfig, edit: str) -> list[str]:
+    """The command sets of `config` that no pair for `edit` is made of, as their queries do not have its slot.
+
+    Raises:
+        InputError: as `make_pair`: no such edit, or all of them.
+    """
+    found = _sets(config, edit_named(edit))
+    return [name for name in config.command_sets if name not in found]
 
 
 def _sets(config: DataConfig, edit: Edit) -> list[str]:

@@ -156,11 +156,14 @@ def key_matters(query: Query, index: int) -> bool:
 def is_sound(query: Query) -> bool:
     """Whether a changed query is one that could have been drawn: its order leaves no ties, its halves differ.
 
+    Halves of a set operation differ in their conditions and show more than yes and no, which both would hold.
     The last sort key has to be one that tells rows apart: in groups an aggregate of values, elsewhere a column with
     more values than yes and no, and of the table whose rows do not repeat in the join.
     """
-    if query.compound is not None and query.compound.select.where == query.where:
-        return False
+    if query.compound is not None:
+        shown = [column_at(query, "", item.column, item.table) for item in query.select]
+        if query.compound.select.where == query.where or all(c and c.kind == "boolean" for c in shown):
+            return False
     keys = {key.column for key in query.order_by}
     if not keys or {item.output for item in query.select} <= keys:
         return True

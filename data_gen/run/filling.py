@@ -57,9 +57,10 @@ def _index(query: Query, direction: str) -> str | None:
     names = [ref.column for ref in query.group_by]
     if query.distinct:
         names = [item.column for item in query.select]
+    read = {query.table, *(join.table for join in query.joins)}
     for table in query.schema.tables if names and direction else ():
         columns = [column.name for column in table.columns]
-        if set(names) <= set(columns):
+        if table.name in read and set(names) <= set(columns):
             keys = [f"{name} {direction}" for name in names] + [name for name in columns if name not in names]
             return f"CREATE INDEX {INDEX} ON {table.name} ({', '.join(keys)})"
     return None

@@ -121,8 +121,11 @@ class Plan:
 
     def _wide(self) -> set[str]:
         """Columns in which no value repeats, so that nothing is left to chance."""
-        names = set() if self.query.group_by or self.query.distinct else set(self.keys[-1:])
-        return (names | self.numbered) - self.narrow
+        query = self.query
+        names = set() if query.group_by or query.distinct else set(self.keys[-1:])
+        truths = {c.name for table in query.schema.tables for c in table.columns if c.kind == "boolean"}
+        # Of yes and no, each once, nearly every row would have the second.
+        return (names | self.numbered) - self.narrow - truths
 
     def _nullable(self) -> set[str]:
         """Counted columns and those tested for NULL, unless their order matters: engines sort NULL differently."""

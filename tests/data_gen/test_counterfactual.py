@@ -1,5 +1,6 @@
 """Config + edit -> pairs: one span of the prompt differs, so does the SQL, tokens are aligned, both sides are valid."""
 
+import argparse
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -8,12 +9,13 @@ import pytest
 import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
+from data_gen.commands import add_arguments
 from data_gen.config import DataConfig
 from data_gen.draw.splits import has_held_out_clauses, is_test_schema
 from data_gen.errors import InputError
 from data_gen.example import make_examples, write_example
 from data_gen.pairs import counterfactual
-from data_gen.pairs.counterfactual import counterfactuals, encoder_of, make_pair
+from data_gen.pairs.counterfactual import counterfactuals, encoder_of, make_pair, sets_without
 from data_gen.pairs.edits import EDITS, sets_with
 from data_gen.pairs.slots import names_used
 from data_gen.read.parse import parse_sql
@@ -144,6 +146,19 @@ def test_an_edit_takes_only_the_command_sets_that_have_its_slot():
     config = DataConfig(command_sets=("cs1", "cs2"), split="test")
     pairs = counterfactuals(config, edit="order_by.0.direction", n=6)
     assert {pair.clean.query.command_set for pair in pairs} == {"cs2"}
+    assert sets_without(config, "order_by.0.direction") == ["cs1"]
+    assert sets_without(config, "select.0.column") == []
+    with pytest.raises(InputError, match="needs ORDER BY with a direction per key, which cs1 does not have"):
+        sets_without(DataConfig(command_sets=("cs1",)), "order_by.0.direction")
+
+
+def test_the_command_line_says_which_command_sets_have_no_pairs(tmp_path, capsys):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    words = f"pairs cs1 cs2 --edit order_by.0.direction --rows 4 --out {tmp_path}/p"
+    arguments = parser.parse_args(words.split())
+    arguments.call(arguments)
+    assert "no pairs of cs1: edit `order_by.0.direction` has no slot there" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,33 @@ def test_every_mistake_shows_on_the_databases_of_995_rows_in_1000(name):
     assert all(evidence.is_settled for evidence, _ in found)
 
 
+def test_every_mistake_shows_in_the_last_sort_key_although_it_is_a_truth_value():
+    columns = (Column("name", "TEXT"), Column("open", "BOOLEAN"))
+    query = Query(
+        select=(SelectItem("open"),),
+        table="clubs",
+        where=((Condition(column="name", operator="LIKE", values=("%r%",)),),),
+        order_by=(OrderBy("name", "DESC"), OrderBy("open", "DESC")),
+        schema=Schema((Table("clubs", columns),)),
+        command_set="cs4",
+    )
+    assert find_evidence(query).hidden == ()
+
+
+@pytest.mark.parametrize("name", ["gyms", "clubs"])
+def test_groups_of_either_of_two_tables_with_the_same_columns_show_that_they_are_sorted(name):
+    columns = (Column("city", "TEXT"), Column("rooms", "BIGINT"))
+    query = Query(
+        select=(SelectItem("city"), SelectItem("rooms", None, "SUM", alias="SUM_rooms")),
+        table=name,
+        group_by=(ColumnRef("city"),),
+        order_by=(OrderBy("city", "ASC"),),
+        schema=Schema((Table("gyms", columns), Table("clubs", columns))),
+        command_set="cs3",
+    )
+    assert find_evidence(query).hidden == ()
+
+
 @every_set
 def test_both_engines_give_the_same_rows_on_the_rows_own_schema(name):
     duck = Duck()

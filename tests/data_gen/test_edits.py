@@ -290,6 +290,8 @@ def test_bounds_stay_in_order_lists_have_no_value_twice_and_patterns_keep_their_
         ("SELECT t.a, s.c FROM t JOIN s ON t.s_id = s.id ORDER BY t.n ASC", True),
         ("SELECT a FROM t WHERE n > 3 UNION SELECT a FROM t WHERE n > 3", False),
         ("SELECT a FROM t WHERE n > 3 UNION SELECT a FROM t WHERE n > 4", True),
+        ("SELECT yes FROM t WHERE n > 3 UNION SELECT yes FROM t WHERE n > 4", False),
+        ("SELECT yes, a FROM t WHERE n > 3 UNION SELECT yes, a FROM t WHERE n > 4", True),
     ],
 )
 def test_an_order_without_ties_and_halves_that_differ_are_sound(sql: str, sound: bool) -> None:
