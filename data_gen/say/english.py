@@ -112,7 +112,9 @@ def _add_joins(speaker: Speaker) -> None:
         text = pattern.joined.replace("{table}", table)
         text = text.replace("{left}", speaker.full(join.left.column, join.left.table))
         text = text.replace("{right}", speaker.full(join.right.column, join.right.table))
-        speaker.add((text, marks_of(shape, role("english.join", index), "kind", speaker.owners(join.left.table))))
+        speaker.add(
+            (text, marks_of(shape, role("english.join", index), "kind", speaker.owners(join.left.table)))
+        )
 
 
 def _add_groups(speaker: Speaker) -> None:

@@ -27,7 +27,7 @@ def test_the_python_of_a_document_runs(name, count, tmp_path, monkeypatch):
     assert len(shown) == count
     # Later blocks of a document go on from earlier ones.
     for block in shown:
-        exec(compile(block, name, "exec"), names)  # noqa: S102
+        exec(compile(block, name, "exec"), names)
 
 
 @pytest.mark.parametrize("name", ["data.md", "pairs.md"])

@@ -93,6 +93,31 @@ def test_what_is_said_for_a_name_fits_no_other_name(words):
     assert [(said, names) for said, names in meanings.items() if len(names) > 1] == []
 
 
+OTHER_THINGS = {
+    "accuracy": ["precision", "precision level"],
+    "arrival": ["landing date"],
+    "convicted": ["sentencing date"],
+    "density": ["mass concentration"],
+    "divorced": ["separation date"],
+    "handicap": ["golf adjustment", "scoring adjustment"],
+    "hardness": ["toughness"],
+    "hometown": ["birthplace"],
+    "margin": ["markup share", "markup percentage"],
+    "pixels": ["image resolution"],
+    "routers": ["network switches"],
+    "tempo": ["beat"],
+    "vegan": ["meat free flag"],
+    "visits": ["visitor count"],
+}
+"""Name -> what was once said for it and is another thing: vegetarian dishes are free of meat, too."""
+
+
+@every_lexicon
+def test_no_synonym_is_one_that_was_found_to_mean_another_thing(words):
+    for name, others in OTHER_THINGS.items():
+        assert not set(words.synonyms.get(name, ())) & set(others)
+
+
 @every_lexicon
 def test_no_synonym_contains_another_name(words):
     names = {*all_names(words), *words.partners.values(), *CTE_NAMES}
