@@ -58,8 +58,8 @@ def where_operator(place: Place, index: int) -> Change:
         if condition is None or condition.other:
             return
         for operator in shuffled(draft.rng, _comparisons(draft, query, place, condition)):
-            if operator == "=" and condition.subquery is None:
-                rest = change_condition(query, place, index, column="")
+            if operator == "=":
+                rest = change_condition(query, place, index, column="", subquery=None)
                 if condition.column in names_used(rest):
                     # One value left of a column would make its other clause idle.
                     continue

@@ -153,10 +153,17 @@ def key_matters(query: Query, index: int) -> bool:
     return not (shown <= before or (groups and groups <= before))
 
 
+def _fixed(query: Query) -> set[str]:
+    """Columns of which the conditions of the query and of its CTE leave one value."""
+    groups = (*query.where, *(query.cte.select.where if query.cte else ()))
+    return {group[0].column for group in groups if len(group) == 1 and group[0].operator == "="}
+
+
 def is_sound(query: Query) -> bool:
     """Whether a changed query is one that could have been drawn: its order leaves no ties, its halves differ.
 
-    Halves of a set operation differ in their conditions and show more than yes and no, which both would hold.
+    Halves of a set operation differ in their conditions and show more than yes and no, which both would hold. No
+    condition leaves a sort key one value.
     The last sort key has to be one that tells rows apart: in groups an aggregate of values, elsewhere a column with
     more values than yes and no, and of the table whose rows do not repeat in the join.
     """
@@ -165,6 +172,8 @@ def is_sound(query: Query) -> bool:
         if query.compound.select.where == query.where or all(c and c.kind == "boolean" for c in shown):
             return False
     keys = {key.column for key in query.order_by}
+    if keys & _fixed(query):
+        return False
     if not keys or {item.output for item in query.select} <= keys:
         return True
     last = query.order_by[-1]

@@ -44,7 +44,7 @@ def _write(speaker: Speaker) -> None:
     before, behind = marks_around(pattern.shape, "english", "template")
     text, its = speaker.items(query.select, "english.select")
     if query.select[-1].window is not None and behind:
-        # "counted in increasing order of orders" would be an order of orders.
+        # "in increasing order of orders" would be an order of orders.
         text, its = f"{text}{BREAK},", f"{its}{_TEMPLATE}"
     text = pattern.joined.replace("{columns}", text)
     speaker.add(

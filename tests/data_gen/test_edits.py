@@ -145,7 +145,7 @@ SCHEMA = parse_schema(
     "CREATE TABLE t ( a TEXT, b TEXT, n INTEGER, m INTEGER, r REAL, d DATE, yes BOOLEAN, s_id INTEGER );"
     "CREATE TABLE s ( id INTEGER, c TEXT, k INTEGER )"
 )
-ALL = "cs8+in+between+like+not+or+having+distinct+limit+set_operation+cte+running_sum"
+ALL = "cs8+in+between+like+not+or+having+distinct+limit+set_operation+cte+scalar+running_sum"
 
 
 def becomes(edit: str, sql: str, command_set: str = ALL) -> set[str]:
@@ -194,6 +194,12 @@ SUMMED = "SELECT {}(n) AS {}_n, a FROM t GROUP BY a"
         ("where.0.operator", FILTERED.format(">"), FILTERED, "= <> < >= <="),
         # With one value left of `n`, it need not be selected.
         ("where.0.operator", "SELECT n FROM t WHERE n > 3", "SELECT n FROM t WHERE n {} 3", "<> < >= <="),
+        (
+            "where.0.operator",
+            "SELECT n, a FROM t WHERE n <> (SELECT MAX(n) AS MAX_n FROM t)",
+            "",
+            "",
+        ),
         ("where.0.operator", "SELECT a FROM t WHERE b = 'x'", "SELECT a FROM t WHERE b {} 'x'", "<>"),
         ("where.0.operator", "SELECT a FROM t WHERE yes = TRUE", "", ""),
         # A count of at least 1 is one that every group has.
@@ -290,6 +296,11 @@ def test_bounds_stay_in_order_lists_have_no_value_twice_and_patterns_keep_their_
         ("SELECT t.a, s.c FROM t JOIN s ON t.s_id = s.id ORDER BY t.n ASC", True),
         ("SELECT a FROM t WHERE n > 3 UNION SELECT a FROM t WHERE n > 3", False),
         ("SELECT a FROM t WHERE n > 3 UNION SELECT a FROM t WHERE n > 4", True),
+        ("SELECT a FROM t WHERE n = 3 ORDER BY n ASC, a ASC", False),
+        ("SELECT a FROM t WHERE (n = 3 OR b = 'x') ORDER BY n ASC, a ASC", True),
+        ("SELECT a FROM t WHERE n = (SELECT MAX(n) AS MAX_n FROM t) ORDER BY n ASC, a ASC", False),
+        ("WITH k AS (SELECT a, n FROM t WHERE n = 3) SELECT a FROM k ORDER BY n ASC, a ASC", False),
+        ("WITH k AS (SELECT a, n FROM t WHERE n > 3) SELECT a FROM k ORDER BY n ASC, a ASC", True),
         ("SELECT yes FROM t WHERE n > 3 UNION SELECT yes FROM t WHERE n > 4", False),
         ("SELECT yes, a FROM t WHERE n > 3 UNION SELECT yes, a FROM t WHERE n > 4", True),
     ],
