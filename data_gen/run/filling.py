@@ -57,7 +57,8 @@ def _index(query: Query, direction: str) -> str | None:
     names = [ref.column for ref in query.group_by]
     if query.distinct:
         names = [item.column for item in query.select]
-    read = {query.table, *(join.table for join in query.joins)}
+    source = query.cte.select.table if query.cte else query.table
+    read = {source, *(join.table for join in query.joins)}
     for table in query.schema.tables if names and direction else ():
         columns = [column.name for column in table.columns]
         if table.name in read and set(names) <= set(columns):
