@@ -520,7 +520,7 @@ OPERATORS: dict[str, str] = {
     """,
     "LIKE %x": """
         ends with {value}
-        ends in {value}
+        closes with {value}
         finishes with {value}
         has {value} at the end
         has {value} at the very back
@@ -541,7 +541,7 @@ OPERATORS: dict[str, str] = {
     """,
     "NOT LIKE %x": """
         does not end with {value}
-        does not end in {value}
+        does not close with {value}
         does not finish with {value}
         ends with something other than {value}
         has no {value} at the end
