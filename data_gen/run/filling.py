@@ -23,6 +23,9 @@ REPEATED = 0.7
 """Share of tables with a row that occurs twice."""
 OTHERS, WIDE_OTHERS = 12, 64
 """Values of a column besides those at literals; more where no value may repeat."""
+LAST = 2
+"""Values that a column keeps in which none may repeat: of one alone, as probes would leave of a BOOLEAN, nobody
+could tell how it is sorted."""
 EARLY = 4
 """Values at the head of a pool, those at literals, that half of all cells take."""
 CALM_FROM = 24
@@ -191,7 +194,7 @@ class _Filling:
         values = pool.good
         if aim.forced is not None and aim.forced[0] == name:
             value = aim.forced[1]
-            if name in self.wide and len(values) > 1 and value in values:
+            if name in self.wide and len(values) > LAST and value in values:
                 values.remove(value)
             return value
         if name in self.shown and name not in aim.missed and (aim.stands_out or self._is_rare()):
@@ -205,8 +208,8 @@ class _Filling:
         values = pool.bad if is_bad else pool.good
         # The first values are those at the literals.
         place = int(random() * (len(values) if random() < 0.5 else min(EARLY, len(values))))
-        # In a wide column no value comes twice.
-        return values.pop(place) if name in self.wide and len(values) > 1 else values[place]
+        # In a wide column no value comes twice, as long as there are more.
+        return values.pop(place) if name in self.wide and len(values) > LAST else values[place]
 
     def _is_rare(self) -> bool:
         """In a join it may be the partner that fails, and the row that would show it is another's."""
@@ -228,11 +231,14 @@ class _Filling:
         """For each key but the first a row that ties with an earlier one on all keys before it."""
         places, plan = self.places, self.plan
         links = [places[key] for key in plan.links if key in places]
-        tested = [places[name] for name in plan.conditions if name in places and name not in keys]
+        operands = {condition.column for group in plan.groups if len(group) > 1 for condition in group}
+        # Both rows pass an OR by the same operand; but it may be the one column of the answer that is no sort key.
+        tested = [places[name] for name in sorted(operands & places.keys() - set(keys))]
         new = self._rows([self._aim(passing=True) for _ in keys[1:]])
         for number, row in enumerate(new):
             base = self.rng.choice(self.passing + new[max(number - 1, 0) : number])
-            for place in (*[places[key] for key in keys[: number + 1]], *tested, *links):
+            shared = tested if self.rng.random() < 0.5 else []
+            for place in (*[places[key] for key in keys[: number + 1]], *shared, *links):
                 row[place] = base[place]
         return new
 
