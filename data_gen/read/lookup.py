@@ -24,6 +24,9 @@ from data_gen.read.lexing import KEYWORDS
 from data_gen.read.reading import Atom, Group, Joined, Key, Reading, Source, SqlError
 from data_gen.schema import Schema
 
+MAX_JOINS = 2
+"""Most JOINs of one SELECT, as in the grammar; the rows of a query grow with each of them by a factor."""
+
 
 def to_query(reading: Reading, schema: Schema, command_set: str) -> Query:
     """Look up the names of a reading.
@@ -94,6 +97,8 @@ class _Lookup:
         reading = self.reading
         source = reading.source
         assert source is not None
+        if len(reading.joins or ()) > MAX_JOINS:
+            raise SqlError(f"{len(reading.joins or ())} JOINs in a row, expected at most {MAX_JOINS}")
         self._see(source)
         aliases = [self._see(join.source) for join in reading.joins or ()]
         self.items = [(item, self.selected(item)) for item in reading.select or () if item.column != "1"]

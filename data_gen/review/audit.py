@@ -123,7 +123,14 @@ class Auditor:
         if reserved is None:
             try:
                 self._execute(row, query, create, sql, where)
-            except (ValueError, TypeError, ArithmeticError, AssertionError, sqlite3.Error) as error:
+            except (
+                ValueError,
+                TypeError,
+                ArithmeticError,
+                LookupError,
+                AssertionError,
+                sqlite3.Error,
+            ) as error:
                 # A literal that does not suit its column, say, as only rows of others have it.
                 audit.add("SQLite executes", f"no data can be made for {sql}: {error}", where)
         return example

@@ -19,6 +19,8 @@ INNER_MISSING = 0.75
 """Share of rows outside the filter of a scalar subquery, so that few rows set the mark and others pass it."""
 TIED = 0.5
 """Share of tables with a group that ties with another on the first sort keys."""
+SPARED = 0.5
+"""Share of fills for a set operation in which one row alone stands out."""
 REPEATED = 0.7
 """Share of tables with a row that occurs twice."""
 OTHERS, WIDE_OTHERS = 12, 64
@@ -80,6 +82,8 @@ class _Filling:
         self.wide = plan.wide | plan.last_aggregate if calm else plan.wide
         self.shown = plan.shown - plan.last_aggregate if calm else plan.shown
         self.repeats = not (calm and plan.last_aggregate) and not plan.numbered
+        # Of two values, as a BOOLEAN has them, one row alone has the second: whatever adds or drops it shows.
+        self.spares = plan.query.compound is not None and self.rng.random() < SPARED
         self.rows: dict[str, tuple[Row, ...]] = {}
 
     def fill_table(self, table: Table, *, is_parent: bool) -> None:
@@ -126,6 +130,9 @@ class _Filling:
             size = 2 if len(plan.query.group_by) > 2 else rng.choice((2, 2, 3, 4))
             size += 1 if several and limit else limit or 0
             pool = Pool(pool.good[:size], pool.bad[: size + 1])
+        if self.spares and len(pool.good) == 2:
+            usual, rare = pool.good[:1], pool.good[1:]
+            pool = Pool(usual, pool.bad if name in plan.conditions else usual)
         return pool._replace(rare=tuple(rare))
 
     def _some_probes(self) -> list[Aim]:
@@ -136,6 +143,9 @@ class _Filling:
         count = min(len(probes), self.count // 2)
         start = self.seed * count % len(probes)
         some = (probes + probes)[start : start + count]
+        if self.spares:
+            chosen = self.rng.randrange(count)
+            return [aim._replace(stands_out=place == chosen) for place, aim in enumerate(some)]
         passing = [place for place, aim in enumerate(some) if not aim.stands_out]
         if passing:
             place = passing[self.seed % len(passing)]
@@ -231,14 +241,14 @@ class _Filling:
         """For each key but the first a row that ties with an earlier one on all keys before it."""
         places, plan = self.places, self.plan
         links = [places[key] for key in plan.links if key in places]
-        operands = {condition.column for group in plan.groups if len(group) > 1 for condition in group}
         # Both rows pass an OR by the same operand; but it may be the one column of the answer that is no sort key.
-        tested = [places[name] for name in sorted(operands & places.keys() - set(keys))]
+        operands = [places[name] for name in sorted(plan.operands & places.keys() - set(keys))]
+        compared = [places[name] for name in sorted(plan.compared & places.keys() - set(keys))]
         new = self._rows([self._aim(passing=True) for _ in keys[1:]])
         for number, row in enumerate(new):
             base = self.rng.choice(self.passing + new[max(number - 1, 0) : number])
-            shared = tested if self.rng.random() < 0.5 else []
-            for place in (*[places[key] for key in keys[: number + 1]], *shared, *links):
+            shared = operands if self.rng.random() < 0.5 else []
+            for place in (*[places[key] for key in keys[: number + 1]], *shared, *compared, *links):
                 row[place] = base[place]
         return new
 

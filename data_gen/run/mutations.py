@@ -27,7 +27,7 @@ from data_gen.query import (
     flipped,
     put,
 )
-from data_gen.run.values import next_value, other_patterns
+from data_gen.run.values import is_day, next_value, other_patterns
 from data_gen.schema import Column, Kind
 
 T = TypeVar("T")
@@ -330,7 +330,7 @@ def _other_comparisons(operator: Comparison, condition: Condition) -> tuple[Comp
     value = condition.values[0] if condition.values else None
     if isinstance(value, bool):
         return ("<>",) if operator == "=" else ("=",)
-    if value is None or (isinstance(value, str) and not value[:1].isdigit()):
+    if value is None or (isinstance(value, str) and not is_day(value)):
         return _NEIGHBOURS[operator]
     # No count is below one, so that `<> 1` may be `> 1`.
     counts = condition.aggregate == "COUNT"
@@ -362,7 +362,7 @@ def _of_condition(query: Query, condition: Condition) -> Iterator[tuple[str, Con
                 yield "change a literal", replace(condition, values=(pattern,))
         else:
             yield "change a literal", replace(condition, values=(next_value(values[0], 1),))
-            if not isinstance(values[0], str) or values[0][:1].isdigit():
+            if not isinstance(values[0], str) or is_day(values[0]):
                 yield "change a literal", replace(condition, values=(next_value(values[0], -1),))
 
 

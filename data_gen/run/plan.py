@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from data_gen.query import Condition, Query, Select, Value
+from data_gen.query import COMPARISONS, Condition, Query, Select, Value
 from data_gen.run.values import Cell, meets, near_misses
 from data_gen.seeding import stable_hash
 from data_gen.vocabulary.lexicon import LEXICONS
@@ -24,59 +24,98 @@ class Aim(NamedTuple):
 
 
 class Plan:
-    """What the fills of one query have in common: which column has to do what."""
+    """What the fills of one query have in common: which column has to do what.
+
+    Names are those of columns, in whichever table they stand.
+    """
 
     def __init__(self, query: Query) -> None:
         self.query = query
         self.hash = stable_hash("database", query.to_json())
-        self.words = LEXICONS["full"].values
-        self.selects = _selects(query)
-        self.conditions: dict[str, list[Condition]] = {}
-        self.near: dict[str, list[Value]] = {}
-        self.groups: list[tuple[Condition, ...]] = []
-        for select in self.selects:
-            self.groups += select.where
-            for condition in select.having:
-                if condition.aggregate != "COUNT":
-                    near = self.near.setdefault(condition.column, [])
-                    near += condition.values
-                    if condition.aggregate == "SUM":
-                        # Two rows, or three, that come to the literal.
-                        near += [_part(condition.values[0], number) for number in (2, 3)]
-        for group in self.groups:
-            for condition in group:
-                if condition.values or condition.operator == "IS NULL":
-                    self.conditions.setdefault(condition.column, []).append(condition)
-        self.keys = [key.column for key in query.order_by]
-        self.balanced = {
-            c.column for g in self.groups for c in g if c.subquery and c.subquery.select[0].aggregate == "AVG"
+        """Seeds the fills."""
+        self.words: tuple[str, ...] = LEXICONS["full"].values
+        """What texts are made of."""
+        self.selects: list[Select] = _selects(query)
+        """The query's SELECTs, outer and inner."""
+        self.keys: list[str] = [key.column for key in query.order_by]
+        """Columns, or aliases, of ORDER BY."""
+        self.links: dict[str, str] = dict(self._links())
+        """Foreign key -> table it refers to, as far as the query uses it."""
+
+        # What conditions ask of values.
+        self.groups: list[tuple[Condition, ...]] = [g for select in self.selects for g in select.where]
+        """The conditions of all WHEREs: an AND of ORs."""
+        self.conditions: dict[str, list[Condition]] = self._conditions()
+        """Column -> its conditions that a value alone passes or misses."""
+        self.near: dict[str, list[Value]] = self._near()
+        """Column -> values that its measures in HAVING are compared with."""
+        alone = [condition for group in self.groups for condition in group]
+        scalar = [c for c in alone if c.subquery is not None and c.operator in COMPARISONS]
+        measured = [c.subquery for c in alone if c.subquery is not None and c.subquery.select[0].aggregate]
+        self.operands: set[str] = {c.column for group in self.groups if len(group) > 1 for c in group}
+        """Columns that OR tests."""
+        self.compared: set[str] = {c.column for c in scalar}
+        """Columns compared with a scalar subquery: what other rows hold decides whether they pass."""
+        self.inner: set[str] = {c.column for select in measured for group in select.where for c in group}
+        """Columns by which a scalar subquery filters."""
+        self.balanced: set[str] = {
+            c.column for c in alone if c.subquery is not None and c.subquery.select[0].aggregate == "AVG"
         }
-        self.shown = {
-            i.column for s in self.selects for i in s.select if i.aggregate in ("MIN", "MAX") or s.distinct
-        }
-        if query.compound is not None:
-            self.shown |= {item.column for item in query.select}
-        if query.limit and self.keys:
-            self.shown.add(self.keys[0])
-        subqueries = [
-            c.subquery for g in self.groups for c in g if c.subquery and c.subquery.select[0].aggregate
-        ]
-        self.inner = {c.column for select in subqueries for group in select.where for c in group}
+        """Columns compared with a mean, which some row has to meet exactly."""
+
+        # How often values repeat, and which stand out.
+        self.shown: set[str] = self._shown()
+        """Columns of which the largest, the smallest or every new value shows in the answer."""
         windows = [item.window for item in query.select if item.window is not None]
-        self.numbered = {w.order_by[0].column for w in windows if w.function == "ROW_NUMBER"}
+        self.numbered: set[str] = {w.order_by[0].column for w in windows if w.function == "ROW_NUMBER"}
         """Columns by which rows are numbered: where two rows tie, their numbers are anybody's guess."""
-        self.narrow = self._narrow()
-        self.wide = self._wide()
-        self.nullable = self._nullable()
+        self.narrow: set[str] = self._narrow()
+        """Columns in which few values repeat often."""
+        self.wide: set[str] = self._wide()
+        """Columns in which no value repeats, so that nothing is left to chance."""
+        self.nullable: set[str] = self._nullable()
+        """Columns with NULLs."""
         last = set(self.keys[-1:]) if query.group_by else set()
-        self.last_aggregate = {item.column for item in query.select if item.alias in last}
-        self.links = dict(self._links())
-        self.probes = self._probes()
+        self.last_aggregate: set[str] = {item.column for item in query.select if item.alias in last}
+        """The column whose aggregate is the last sort key of groups."""
+        self.probes: list[Aim] = self._probes()
         """Rows at the edge of a condition: each has one value at or next to a literal and passes all others."""
-        self.bound = (
+        self.bound: set[str] = (
             self.conditions.keys() | self.wide | self.shown | self.nullable | self.inner | self.last_aggregate
         )
         """Columns whose value in a row depends on what the row has to do."""
+
+    def _conditions(self) -> dict[str, list[Condition]]:
+        found: dict[str, list[Condition]] = {}
+        for group in self.groups:
+            for condition in group:
+                if condition.values or condition.operator == "IS NULL":
+                    found.setdefault(condition.column, []).append(condition)
+        return found
+
+    def _near(self) -> dict[str, list[Value]]:
+        found: dict[str, list[Value]] = {}
+        for select in self.selects:
+            for condition in select.having:
+                if condition.aggregate != "COUNT":
+                    near = found.setdefault(condition.column, [])
+                    near += condition.values
+                    if condition.aggregate == "SUM":
+                        # Two rows, or three, that come to the literal.
+                        sums = [value for value in condition.values if not isinstance(value, str)]
+                        near += [_part(value, number) for value in sums for number in (2, 3)]
+        return found
+
+    def _shown(self) -> set[str]:
+        query = self.query
+        found = {
+            i.column for s in self.selects for i in s.select if i.aggregate in ("MIN", "MAX") or s.distinct
+        }
+        if query.compound is not None:
+            found |= {item.column for item in query.select}
+        if query.limit and self.keys:
+            found.add(self.keys[0])
+        return found
 
     def _probes(self) -> list[Aim]:
         found = []
@@ -99,7 +138,6 @@ class Plan:
         ]
 
     def _narrow(self) -> set[str]:
-        """Columns in which few values repeat often."""
         names: set[str] = set(self.keys[:-1])
         # Several rows have to share the largest value, or one row would be all there is to see; a last sort key
         # may not repeat.
@@ -120,12 +158,8 @@ class Plan:
         return names
 
     def _wide(self) -> set[str]:
-        """Columns in which no value repeats, so that nothing is left to chance."""
-        query = self.query
-        names = set() if query.group_by or query.distinct else set(self.keys[-1:])
-        truths = {c.name for table in query.schema.tables for c in table.columns if c.kind == "boolean"}
-        # Of yes and no, each once, nearly every row would have the second.
-        return (names | self.numbered) - self.narrow - truths
+        names = set() if self.query.group_by or self.query.distinct else set(self.keys[-1:])
+        return (names | self.numbered) - self.narrow
 
     def _nullable(self) -> set[str]:
         """Counted columns and those tested for NULL, unless their order matters: engines sort NULL differently."""
@@ -137,7 +171,6 @@ class Plan:
         return names - others - set(self.keys) - self.narrow - self.wide
 
     def _links(self) -> list[tuple[str, str]]:
-        """Foreign key -> table it refers to, as far as the query uses it."""
         found = []
         for select in self.selects:
             for join in select.joins:
@@ -154,13 +187,11 @@ class Plan:
         return found
 
 
-def _part(value: Value, number: int) -> Value:
-    assert isinstance(value, int | float)
+def _part(value: float, number: int) -> Value:
     return value // number if isinstance(value, int) else int(value / number) + 0.5
 
 
 def _selects(query: Query) -> list[Select]:
-    """The query's SELECTs, outer and inner."""
     found: list[Select] = [query]
     if query.cte is not None:
         found.append(query.cte.select)

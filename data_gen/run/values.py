@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from functools import lru_cache
@@ -13,6 +14,7 @@ from data_gen.query import Condition, Value
 from data_gen.schema import WHOLE, Column, Kind
 
 Cell = Value | None
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 STEPS = 120
 """Different values that a column without literals can have: the whole numbers from -10 to 109, for one."""
@@ -107,16 +109,29 @@ def rare_values(good: Sequence[Cell], conditions: Sequence[Condition]) -> list[C
     if isinstance(low, bool) or conditions:
         return [low, high]
     if isinstance(low, str) and isinstance(high, str):
-        if low[:1].isdigit():
+        if is_day(low) and is_day(high):
             year = timedelta(days=365)
             return [
                 (date.fromisoformat(low) - year).isoformat(),
                 (date.fromisoformat(high) + year).isoformat(),
             ]
-        return [f"aa{low}", f"zz{high}"]
+        # A text of others may sort before "aa" or behind "zz".
+        below = next(text for text in (f"aa{low}", f"!{low}", low) if text <= low)
+        return [below, max(f"zz{high}", f"{high}z")]
     assert isinstance(low, int | float)
     assert isinstance(high, int | float)
     return [low - 50, high + 50]
+
+
+def is_day(value: Value) -> bool:
+    """Whether a literal is a date, which is written as text: `2020-02-29`, but neither `2 rooms` nor `2020-02-30`."""
+    if not isinstance(value, str) or _DAY.fullmatch(value) is None:
+        return False
+    try:
+        date.fromisoformat(value)
+    except ValueError:
+        return False
+    return True
 
 
 def near_misses(literals: Sequence[Value]) -> list[Cell]:
@@ -130,7 +145,7 @@ def _next_to(value: Value) -> list[Cell]:
         return [True, False]
     if isinstance(value, int | float):
         return [value, value + 1, value - 1]
-    if value[:1].isdigit():
+    if is_day(value):
         day = date.fromisoformat(value)
         return [value, *[(day + timedelta(days=step)).isoformat() for step in (1, -1)]]
     letters = value.strip("%")
@@ -140,7 +155,7 @@ def _next_to(value: Value) -> list[Cell]:
 
 
 def _neighbours(value: Value, words: tuple[str, ...], rng: Random) -> list[Cell]:
-    if not isinstance(value, str) or value[:1].isdigit():
+    if not isinstance(value, str) or is_day(value):
         return _next_to(value)
     letters = value.strip("%")
     if letters == value:
@@ -208,7 +223,7 @@ def next_value(value: Value, step: int) -> Value:
         return not value
     if isinstance(value, int | float):
         return value + step
-    if value[:1].isdigit():
+    if is_day(value):
         return (date.fromisoformat(value) + timedelta(days=step)).isoformat()
     return f"{value}s"
 
