@@ -24,6 +24,8 @@ DATABASES = 3
 """Fewest databases on which an answer has to be right."""
 CANDIDATES = 160
 """Fills that are tried for one query, at most."""
+SEARCH_STEPS = 20_000_000
+"""Steps in SQLite after which no more fills are tried; those for a query of ours take under a million."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Search:
         if self._unmarked is not None:
             self._mark(self._unmarked)
             self._unmarked = None
-        while self._number < CANDIDATES and (self._kept < DATABASES or self.hidden):
+        while self._may_go_on() and (self._kept < DATABASES or self.hidden):
             found = self._draw()
             if found is None:
                 continue
@@ -113,6 +115,9 @@ class Search:
         found = spare.pop(0)
         self._scratch.fill(found.database)
         return found
+
+    def _may_go_on(self) -> bool:
+        return self._number < CANDIDATES and self._scratch.steps < SEARCH_STEPS
 
     def open(self) -> sqlite3.Connection:
         """The database that was found last, guarded against what models write; the caller closes it."""

@@ -1,17 +1,22 @@
 """Database + our own SQL -> its rows in DuckDB, the second opinion on what a query means.
 
-Only gold SQL and its databases come here, so nothing is bounded; what models write runs in `sqlite.py`.
+Only gold SQL and its databases come here, so its time alone is bounded, because rows of others have gold SQL too;
+what models write runs in `sqlite.py`.
 """
 
 from __future__ import annotations
 
 from datetime import date
 from decimal import Decimal
+from threading import Timer
 from typing import Any
 
 from data_gen.errors import InputError
 from data_gen.run.database import Database
 from data_gen.run.sqlite import Result, Row, Value
+
+SECONDS = 10.0
+"""Time after which a statement is stopped; a right answer takes some milliseconds."""
 
 
 class Duck:
@@ -32,6 +37,8 @@ class Duck:
     def run(self, create: str, database: Database, sql: str) -> Result:
         """The rows of `sql` on the tables that `create` makes, or the engine's reason."""
         connection = self._connection
+        watch = Timer(SECONDS, connection.interrupt)
+        watch.start()
         connection.execute("BEGIN")
         try:
             connection.execute(create)
@@ -41,6 +48,8 @@ class Duck:
         except self._error as error:
             return Result((), str(error).splitlines()[0])
         finally:
+            watch.cancel()
+            watch.join()
             connection.execute("ROLLBACK")
         return Result(tuple([_plain(row) for row in rows]))
 

@@ -42,7 +42,8 @@ FUNCTIONS = frozenset([
 # fmt: on
 """Functions that SQL may call: none of them gives a value longer than those it is given."""
 
-_STEPS_PER_CALL = 1000
+STEPS_PER_CALL = 1000
+"""Steps of a statement between two looks at its bounds."""
 
 _LIMITS = {
     sqlite3.SQLITE_LIMIT_LENGTH: MAX_VALUE,
@@ -136,9 +137,9 @@ def run_statement(
     def stop() -> int:
         nonlocal calls
         calls += 1
-        return calls * _STEPS_PER_CALL > MAX_STEPS or time.thread_time() > deadline
+        return calls * STEPS_PER_CALL > MAX_STEPS or time.thread_time() > deadline
 
-    connection.set_progress_handler(stop, _STEPS_PER_CALL)
+    connection.set_progress_handler(stop, STEPS_PER_CALL)
     try:
         cursor = connection.execute(sql)
         if cursor.description is None:
