@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from data_gen.errors import InputError
-from data_gen.files import append_line, claim_directory, find_json, remove_leftovers, write_new
+from data_gen.files import MARKERS, append_line, claim_directory, find_json, remove_leftovers, write_new
+from data_gen.seeding import stable_hash
 from data_gen.store.formats import count_rows
 from data_gen.store.job import Job, Part, Record
 
-FINISHED, UNFINISHED = "config.json", "unfinished.json"
+FINISHED, UNFINISHED = MARKERS
 ATTEMPTS = 10
 """A second look at the directory settles who claimed it; more are needed only if it is emptied meanwhile."""
 
@@ -38,7 +39,7 @@ def claim(job: Job, out: Path, part: Part | None, *, overwrite: bool, resume: bo
         if joins:
             begun = begun_header(out)
             if begun is not None:
-                _check_same(job, begun, out)
+                check_same(job, begun, out)
                 return not _is_done(job, out)
         elif not overwrite and (out / UNFINISHED).is_file() and not (out / FINISHED).is_file():
             raise InputError(
@@ -75,7 +76,7 @@ def _make_empty(out: Path, overwrite: bool, *, joins: bool) -> bool:
 
 def _is_done(job: Job, out: Path) -> bool:
     """Whether `out` is finished and whole; then nothing else of the work is left in it."""
-    recorded = recorded_digests(out)
+    recorded = recorded_digests(out, job)
     done = (out / FINISHED).is_file() and all(is_whole(job, out, n, recorded) for n in range(job.count))
     if done:
         remove_traces(out)
@@ -114,37 +115,51 @@ def _made_by() -> Record:
     return {"command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}
 
 
-def _check_same(job: Job, found: Record, out: Path) -> None:
+def check_same(job: Job, found: Record, out: Path) -> None:
+    """Raises `InputError` if the header that was found in `out` is that of another job."""
     for key, value in job.header().items():
         if found.get(key) != value:
             raise InputError(
-                f"cannot resume `{out}`: its {key} is {json.dumps(found.get(key))}, not {json.dumps(value)}",
+                f"`{out}` holds another {job.kind}: its {key} is {json.dumps(found.get(key))}, not {json.dumps(value)}",
                 hint="repeat the command that began it, or pass --overwrite to begin again",
             )
 
 
-def record_digest(out: Path, part: Part, name: str, sha256: str) -> None:
+def _trace(job: Job) -> str:
+    """The end of the names of the files that hold what this job has written, and none that began in its place."""
+    return f"{stable_hash(json.dumps(job.header(), sort_keys=True)):016x}.sha256"
+
+
+def record_digest(out: Path, job: Job, part: Part, name: str, sha256: str) -> None:
     """Note the SHA-256 of a shard that was written, in a file of this part alone, as `sha256sum` does.
 
     Raises:
         InputError: the disk is full.
     """
-    append_line(out / f"unfinished-{part.number}-of-{part.parts}.sha256", f"{sha256}  {name}")
+    append_line(out / f"unfinished-{part.number}-of-{part.parts}-{_trace(job)}", f"{sha256}  {name}")
 
 
-def recorded_digests(out: Path) -> dict[str, str]:
-    """The SHA-256 of each shard that a part noted or that `config.json` holds; a line cut short counts for nothing."""
+def recorded_digests(out: Path, job: Job) -> dict[str, str]:
+    """The SHA-256 of each shard that a part of the job noted or that `config.json` holds; a line cut short counts for nothing.
+
+    A shard that only another job noted, whose directory this was or is to be, has "", which is that of no file.
+    """
     noted: dict[str, str] = {}
+    foreign: dict[str, str] = {}
     for path in sorted(out.glob("unfinished-*.sha256")):
         try:
             text = path.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             # Another part has finished, and its `config.json`, which is read after this, says it all.
             continue
-        noted |= {name: sha256 for sha256, name in re.findall(r"^([0-9a-f]{64})  (\S+)$", text, re.MULTILINE)}
+        lines = re.findall(r"^([0-9a-f]{64})  (\S+)$", text, re.MULTILINE)
+        if path.name.endswith(f"-{_trace(job)}"):
+            noted |= {name: sha256 for sha256, name in lines}
+        else:
+            foreign |= {name: "" for _, name in lines}
     shards = (find_json(out / FINISHED) or {}).get("shards")
     listed = [shard for shard in shards if is_shard(shard)] if isinstance(shards, list) else []
-    return {shard["file"]: shard["sha256"] for shard in listed} | noted
+    return {shard["file"]: shard["sha256"] for shard in listed} | foreign | noted
 
 
 def remove_traces(out: Path) -> None:

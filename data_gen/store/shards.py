@@ -21,6 +21,7 @@ from data_gen.store.claim import (
     FINISHED,
     begun_header,
     check_finished,
+    check_same,
     claim,
     digest,
     is_shard,
@@ -90,13 +91,13 @@ def write_job(
     if not claim(job, out, part, overwrite=overwrite, resume=resume):
         return out
     total = sum(stop - start for start, stop in map(job.range, mine))
-    recorded = recorded_digests(out)
+    recorded = recorded_digests(out, job)
     missing = [shard for shard in mine if not is_whole(job, out, shard, recorded)]
     done = total - sum(stop - start for start, stop in map(job.range, missing))
     if report is not None and done:
         report(done, total)
     for shard, found in engine(job, out, missing):
-        record_digest(out, own, job.file(shard), found)
+        record_digest(out, job, own, job.file(shard), found)
         start, stop = job.range(shard)
         done += stop - start
         if report is not None:
@@ -109,6 +110,8 @@ def _finish(job: Job, out: Path) -> None:
     header = begun_header(out)
     if header is None:
         raise InputError(f"`{out}` was emptied while data were written to it", hint="write the data again")
+    # Another command may have begun its own job here with --overwrite, and it is the one to finish.
+    check_same(job, header, out)
     header.pop("shards", None)
     write_atomic(out / "README.md", write_card(header, f"{job.stem}-*.{job.format}"))
     if not all((out / name).exists() for name in job.files):
@@ -122,7 +125,7 @@ def _finish(job: Job, out: Path) -> None:
         identity = json.dumps(job.header())
         for name, text in side_files(schema, list(job.files), job.split, identity).items():
             write_atomic(out / name, text)
-    recorded = recorded_digests(out)
+    recorded = recorded_digests(out, job)
     shards = [{"file": name, "sha256": recorded.get(name) or digest(out / name)} for name in job.files]
     # The header as it was begun, so that `made_by` is the command that began it and not one that resumed it.
     write_atomic(out / FINISHED, json.dumps({**header, "shards": shards}, indent=1) + "\n")

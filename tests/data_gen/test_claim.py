@@ -119,6 +119,53 @@ def test_a_job_that_loses_the_directory_to_another_deletes_nothing_of_it(tmp_pat
     assert not (tmp_path / "unfinished.json").exists()
 
 
+OTHER = DataConfig(command_sets=("cs1", "cs2"), seed=6)
+
+
+def meanwhile(work):
+    """A report that does `work` when the first shard is written."""
+    calls = []
+
+    def report(done, total):
+        calls.append(done)
+        if len(calls) == 1:
+            work()
+
+    return report
+
+
+def test_of_two_jobs_that_overwrite_each_other_the_first_does_not_finish_the_second(tmp_path):
+    write_dataset(CONFIG, 4, tmp_path, "jsonl", shard_rows=2)
+
+    def other():
+        write_dataset(OTHER, 4, tmp_path, "jsonl", overwrite=True, shard_rows=2)
+
+    with pytest.raises(InputError, match="holds another dataset: its config is"):
+        write_dataset(CONFIG, 4, tmp_path, "jsonl", overwrite=True, shard_rows=2, report=meanwhile(other))
+    assert json.loads((tmp_path / "config.json").read_text())["config"]["seed"] == 6
+    with pytest.raises(InputError, match="is cut short or changed"):
+        read_dataset(tmp_path)
+
+
+def test_a_shard_that_another_job_wrote_meanwhile_is_made_again(tmp_path):
+    class Killed(Exception):
+        pass
+
+    def killed():
+        raise Killed
+
+    def other():
+        with pytest.raises(Killed):
+            write_dataset(OTHER, 4, tmp_path, "jsonl", overwrite=True, shard_rows=2, report=meanwhile(killed))
+
+    with pytest.raises(InputError, match="holds another dataset"):
+        write_dataset(CONFIG, 4, tmp_path, "jsonl", shard_rows=2, report=meanwhile(other))
+    write_dataset(OTHER, 4, tmp_path, "jsonl", shard_rows=2, resume=True)
+    write_dataset(OTHER, 4, tmp_path / "alone", "jsonl", shard_rows=2)
+    assert list(read_dataset(tmp_path)) == list(read_dataset(tmp_path / "alone"))
+    assert not list(tmp_path.glob("unfinished*"))
+
+
 def test_a_part_begins_where_a_killed_writer_of_another_machine_left_its_marker_half_written(tmp_path):
     (tmp_path / ".unfinished.json.another-machine.7.tmp").write_text("{")
     write_dataset(CONFIG, 4, tmp_path, "jsonl", shard_rows=2, part=Part(0, 2))
@@ -143,7 +190,7 @@ def test_a_shard_with_all_of_its_rows_but_other_bytes_is_made_again(tmp_path, fo
 
 def test_digests_of_shards_are_noted_for_sha256sum_until_the_job_is_finished(tmp_path):
     write_dataset(CONFIG, 30, tmp_path, "jsonl", shard_rows=10, part=Part(0, 2))
-    noted = tmp_path / "unfinished-0-of-2.sha256"
+    [noted] = tmp_path.glob("unfinished-0-of-2-*.sha256")
     checked = subprocess.run(
         ["sha256sum", "--check", noted.name], cwd=tmp_path, capture_output=True, text=True, check=True
     )
@@ -164,14 +211,14 @@ def test_digests_that_vanish_as_the_last_part_finishes_are_in_its_config(tmp_pat
         return read_text(path, **options)
 
     monkeypatch.setattr(Path, "read_text", after_the_end)
-    shards = claim.recorded_digests(tmp_path)
+    same = job(30, format="jsonl", shard_rows=10, settings={"config": CONFIG.to_dict()})
+    shards = claim.recorded_digests(tmp_path, same)
     assert shards == {s["file"]: s["sha256"] for s in read_header(tmp_path)["shards"]}
 
 
-def job(rows, **options):
-    return Job(
-        kind="dataset", settings={}, make=lambda *_: None, split="train", stem="train", rows=rows, **options
-    )
+def job(rows, settings=None, **options):
+    given = {"kind": "dataset", "split": "train", "stem": "train", "make": lambda *_: None}
+    return Job(**given, settings=settings or {}, rows=rows, **options)
 
 
 @pytest.mark.parametrize(
