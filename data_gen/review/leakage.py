@@ -11,6 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from data_gen.draw.splits import UNSEEN, Split
+from data_gen.errors import InputError
 from data_gen.query import Query, is_key
 from data_gen.review.hashes import HashSet
 from data_gen.review.outline import features, skeleton
@@ -279,13 +280,18 @@ def _open(prompt: str, roles: Iterable[Mapping[str, Any]]) -> tuple[str, str]:
     """The question with its names and literals left open, and of that the words of the instruction alone."""
     question: list[str] = []
     template: list[str] = []
+    last = 0
     for span in roles:
-        role = span["role"]
+        role, start, end = span["role"], span["start"], span["end"]
+        if not last <= start <= end:
+            # A thousand spans over all of the prompt would make a thousand copies of it.
+            raise InputError(f"`roles` has a span from {start} to {end} behind one that ends at {last}")
+        last = end
         if not role.startswith("english"):
             if question:
                 break
             continue
-        piece = prompt[span["start"] : span["end"]]
+        piece = prompt[start:end]
         question.append(_SLOTS[role] or piece)
         if role == "english.template":
             template.append(piece)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -10,7 +9,7 @@ from data_gen.errors import InputError
 from data_gen.store.pair_columns import SIDE, SIDES
 
 _SHARED = ("index", "seed", "command_set", "split", "variant")
-_PROMPT = re.compile(r"### Instruction: (.*) ### Context: (.*) ### Response:", re.DOTALL)
+_BEGIN, _MIDDLE, _END = "### Instruction: ", " ### Context: ", " ### Response:"
 
 
 def is_pair(row: Mapping[str, Any]) -> bool:
@@ -32,11 +31,17 @@ def sides(pair: Mapping[str, Any]) -> list[dict[str, Any]]:
             for name, value in pair.items()
             if name.startswith(f"{side}_")
         }
-        parts = _PROMPT.fullmatch(str(row.get("prompt")))
-        if parts is not None:
-            row["english_prompt"], row["create_statement"] = parts.groups()
+        row |= _parts(str(row.get("prompt")))
         found.append(row)
     return found
+
+
+def _parts(prompt: str) -> dict[str, str]:
+    inner = prompt.removeprefix(_BEGIN)
+    english, middle, create = inner.removesuffix(_END).rpartition(_MIDDLE)
+    if not (middle and prompt.startswith(_BEGIN) and inner.endswith(_END)):
+        return {}
+    return {"english_prompt": english, "create_statement": create}
 
 
 def single_rows(rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:

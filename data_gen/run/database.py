@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from data_gen.run.sqlite import MAX_RESULT_ROWS, SECONDS, Result, Row, open_tables, run_statement
+from data_gen.run.sqlite import Result, Row, open_tables, run_statement
 from data_gen.schema import Schema
 from data_gen.sql import write_value
 
@@ -41,17 +41,15 @@ def open_database(database: Database) -> sqlite3.Connection:
     return open_tables(database.schema, database.rows, database.index)
 
 
-def run_sql(
-    database: Database, sql: str, *, seconds: float = SECONDS, max_rows: int = MAX_RESULT_ROWS
-) -> Result:
+def run_sql(database: Database, sql: str) -> Result:
     """Run one statement read-only in a fresh in-memory SQLite; whatever it says, it gives a `Result`.
 
     A statement is refused if it writes, calls a function that is not on the short list, recurses, or gives
-    more than `max_rows` rows; it is stopped after `seconds` of processor time or a fixed number of steps.
+    more than a thousand rows; it is stopped after half a second of processor time or a fixed number of steps.
     """
     connection = open_database(database)
     try:
-        return run_statement(connection, sql, seconds=seconds, max_rows=max_rows)
+        return run_statement(connection, sql)
     finally:
         connection.close()
 

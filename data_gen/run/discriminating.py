@@ -20,7 +20,7 @@ from data_gen.run.scratch import Scratch
 from data_gen.run.sqlite import Row
 from data_gen.sql import sql_string
 
-DATABASES = 3
+FEWEST = 3
 """Fewest databases on which an answer has to be right."""
 CANDIDATES = 160
 """Fills that are tried for one query, at most."""
@@ -33,7 +33,7 @@ class Evidence:
     """The databases of a query, and what they leave open."""
 
     databases: tuple[Database, ...]
-    """`DATABASES` or a few more."""
+    """`FEWEST` or a few more."""
     hidden: tuple[Mutant, ...]
     """Queries one mistake away that give the right rows on all of them."""
     is_settled: bool
@@ -93,7 +93,7 @@ class Search:
         if self._unmarked is not None:
             self._mark(self._unmarked)
             self._unmarked = None
-        while self._may_go_on() and (self._kept < DATABASES or self.hidden):
+        while self._may_go_on() and (self._kept < FEWEST or self.hidden):
             found = self._draw()
             if found is None:
                 continue
@@ -101,13 +101,13 @@ class Search:
                 # Most wrong answers fail on it, and nobody has to know what else it shows.
                 self._unmarked = found
             elif not self._mark(found):
-                self._idle += [found][: DATABASES - len(self._idle)]
+                self._idle += [found][: FEWEST - len(self._idle)]
                 continue
             self._kept += 1
             return found
         # Too few: what is left has to do.
         spare = self._idle or self._unsettled
-        if self._kept >= DATABASES or not spare:
+        if self._kept >= FEWEST or not spare:
             self.close()
             raise StopIteration
         self.is_settled = bool(self._idle)
@@ -131,7 +131,7 @@ class Search:
         found = Found(database, self._scratch.rows(self._gold))
         if self._probe is None or self._probe.is_settled(self._scratch, found.right):
             return found
-        self._unsettled += [found][: DATABASES - len(self._unsettled)]
+        self._unsettled += [found][: FEWEST - len(self._unsettled)]
         return None
 
     def _mark(self, found: Found) -> bool:

@@ -82,6 +82,9 @@ class _Filling:
         self.wide = plan.wide | plan.last_aggregate if calm else plan.wide
         self.shown = plan.shown - plan.last_aggregate if calm else plan.shown
         self.repeats = not (calm and plan.last_aggregate) and not plan.numbered
+        if plan.extreme and self.rng.random() < 0.5:
+            # One row that stood out would be the only one in the answer, or none would.
+            self.shown = self.shown - plan.extreme
         # Of two values, as a BOOLEAN has them, one row alone has the second: whatever adds or drops it shows.
         self.spares = plan.query.compound is not None and self.rng.random() < SPARED
         self.rows: dict[str, tuple[Row, ...]] = {}

@@ -56,6 +56,8 @@ class Plan:
         """Columns that OR tests."""
         self.compared: set[str] = {c.column for c in scalar}
         """Columns compared with a scalar subquery: what other rows hold decides whether they pass."""
+        self.extreme: set[str] = {c.column for c in scalar if c.operator in ("=", "<>")}
+        """Those of them that have to be, or not to be, the largest or smallest, say."""
         self.inner: set[str] = {c.column for select in measured for group in select.where for c in group}
         """Columns by which a scalar subquery filters."""
         self.balanced: set[str] = {
@@ -141,8 +143,7 @@ class Plan:
         names: set[str] = set(self.keys[:-1])
         # Several rows have to share the largest value, or one row would be all there is to see; a last sort key
         # may not repeat.
-        conditions = [c for group in self.groups for c in group if c.subquery is not None]
-        names |= {c.column for c in conditions if c.operator in ("=", "<>")} - set(self.keys[-1:])
+        names |= self.extreme - set(self.keys[-1:])
         for select in self.selects:
             names |= {ref.column for ref in select.group_by}
             # Groups that tie on one aggregate show the key behind it; a count ties by itself.

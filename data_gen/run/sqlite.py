@@ -119,9 +119,7 @@ def _authorizer(
     return authorize
 
 
-def run_statement(
-    connection: sqlite3.Connection, sql: str, *, seconds: float = SECONDS, max_rows: int = MAX_RESULT_ROWS
-) -> Result:
+def run_statement(connection: sqlite3.Connection, sql: str) -> Result:
     """Run one statement on a connection that `open_tables` gave; every failure is a `Result` with a reason."""
     if len(sql) > MAX_CHARS:
         return Result((), f"SQL of {len(sql)} characters, expected at most {MAX_CHARS}")
@@ -131,7 +129,7 @@ def run_statement(
         # name names would grow without end.
         return Result((), f"more than {MAX_SELECTS_BEHIND_WITH} SELECTs with WITH")
     # Processor time, so that a machine that is busy or asleep does not make an answer wrong.
-    deadline = time.thread_time() + seconds
+    deadline = time.thread_time() + SECONDS
     calls = 0
 
     def stop() -> int:
@@ -144,10 +142,10 @@ def run_statement(
         cursor = connection.execute(sql)
         if cursor.description is None:
             return Result((), "the statement gives no rows")
-        rows = cursor.fetchmany(max_rows + 1)
+        rows = cursor.fetchmany(MAX_RESULT_ROWS + 1)
     # ValueError is what lone surrogates raise.
     except (sqlite3.Error, ValueError, MemoryError) as error:
         return Result((), str(error) or type(error).__name__)
-    if len(rows) > max_rows:
-        return Result((), f"more than {max_rows} rows")
+    if len(rows) > MAX_RESULT_ROWS:
+        return Result((), f"more than {MAX_RESULT_ROWS} rows")
     return Result(tuple(rows))

@@ -140,9 +140,10 @@ def record_digest(out: Path, job: Job, part: Part, name: str, sha256: str) -> No
 
 
 def recorded_digests(out: Path, job: Job) -> dict[str, str]:
-    """The SHA-256 of each shard that a part of the job noted or that `config.json` holds; a line cut short counts for nothing.
+    """The SHA-256 of each shard that a part of the job noted or that `config.json` holds.
 
-    A shard that only another job noted, whose directory this was or is to be, has "", which is that of no file.
+    A line that was cut short counts for nothing. A shard that only another job noted, whose directory this was or
+    is to be, has "", which is that of no file.
     """
     noted: dict[str, str] = {}
     foreign: dict[str, str] = {}

@@ -71,13 +71,6 @@ class SortPhrase(NamedTuple):
     ascending: DirectionPhrase
     descending: DirectionPhrase
 
-    @property
-    def flips_one_word(self) -> bool:
-        """Whether the two forms have the same number of words and differ in exactly one."""
-        up, down = self.ascending, self.descending
-        around = (up.before, up.after) == (down.before, down.after)
-        return around and up.direction.count(" ") == down.direction.count(" ") == 1
-
     @classmethod
     def parse(cls, text: str) -> SortPhrase:
         """Read `[lowest] first | [highest] first`."""

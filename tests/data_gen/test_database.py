@@ -1,17 +1,22 @@
 """Query -> databases on which wrong answers differ from the right one."""
 
+import sqlite3
 from collections import Counter
+from hashlib import sha256
 
 import pytest
 
 from data_gen.config import DataConfig
 from data_gen.example import make_examples
 from data_gen.query import COMMAND_SETS, ColumnRef, Condition, Join, OrderBy, Query, SelectItem
-from data_gen.run import discriminating
+from data_gen.read.parse import parse_sql
+from data_gen.run import discriminating, duck, scratch
 from data_gen.run.database import run_sql, same_rows
-from data_gen.run.discriminating import DATABASES, databases, find_evidence
+from data_gen.run.discriminating import FEWEST, databases, find_evidence
 from data_gen.run.duck import Duck
 from data_gen.run.filling import fill
+from data_gen.run.grade import EVERYTHING
+from data_gen.run.mutations import mutants
 from data_gen.run.scratch import Scratch
 from data_gen.run.sqlite import run_statement
 from data_gen.schema import SQL_TYPES, Column, Schema, Table, write_schema
@@ -32,7 +37,7 @@ def test_databases_are_a_function_of_the_query(name):
     assert databases(query) == databases(again)
     assert fill(query, 0) == fill(again, 0)
     assert fill(query, 0) != fill(query, 1)
-    assert len(databases(query)) >= DATABASES
+    assert len(databases(query)) >= FEWEST
 
 
 @every_set
@@ -69,6 +74,103 @@ def test_groups_of_either_of_two_tables_with_the_same_columns_show_that_they_are
         command_set="cs3",
     )
     assert find_evidence(query).hidden == ()
+
+
+THINGS = Schema(
+    (
+        Table(
+            "things",
+            (
+                Column("code", "TEXT"),
+                Column("paid", "BOOLEAN"),
+                Column("price", "INTEGER"),
+                Column("age", "REAL"),
+                Column("made", "DATE"),
+            ),
+        ),
+    )
+)
+
+
+def of_things(sql):
+    return parse_sql(sql, THINGS, EVERYTHING)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        # The last sort key has two values, and each row of the answer passes an OR.
+        "SELECT paid, code FROM things WHERE code LIKE '%i%' OR made < '2020-11-02' ORDER BY code ASC, paid DESC",
+        "SELECT age, paid FROM things WHERE code NOT LIKE '%n%' OR age <= 87.5 ORDER BY code ASC, age ASC, paid ASC",
+        # The one column that is no sort key is tested, by AND and by OR.
+        "SELECT code, price FROM things WHERE price < 58 ORDER BY code ASC, age ASC",
+        "SELECT code, price FROM things WHERE price < 58 OR age > 3.5 ORDER BY code ASC, made DESC",
+        # Rows tie that share the largest value.
+        "SELECT age, made FROM things WHERE made > '2015-02-28' AND price = (SELECT MAX(price) AS x FROM things) "
+        "ORDER BY age ASC, paid ASC, code ASC",
+        # What a set operation gives has two values.
+        "SELECT paid FROM things WHERE price < 40 EXCEPT SELECT paid FROM things WHERE code = 'badger'",
+        "SELECT paid FROM things WHERE price <= 32 UNION SELECT paid FROM things WHERE code LIKE '%m%'",
+        "SELECT paid FROM things WHERE made = '2011-04-15' EXCEPT SELECT paid FROM things WHERE price <= 80",
+    ],
+)
+def test_every_mistake_shows_where_few_values_can_show_it(sql):
+    evidence = find_evidence(of_things(sql))
+    assert evidence.is_settled
+    assert [mutant.mistake for mutant in evidence.hidden] == []
+
+
+def is_right_everywhere(mutant, query, found):
+    for database in found:
+        right, given = (run_sql(database, sql_string(one)) for one in (query, mutant.query))
+        if given.error is not None or not same_rows(right.rows, given.rows, ordered=bool(query.order_by)):
+            return False
+    return True
+
+
+UNDECIDED = (
+    # Rows that pass differ from the filter of the subquery, and so from each other in nothing that is shown.
+    "SELECT paid FROM things WHERE code LIKE '%a%' AND price > (SELECT MAX(price) AS x FROM things WHERE paid = TRUE) "
+    "ORDER BY code ASC"
+)
+
+
+@pytest.mark.parametrize("name", [*COMMAND_SETS, "undecided"])
+def test_the_mistakes_that_are_hidden_are_those_that_are_right_on_all_databases(name):
+    for query in [of_things(UNDECIDED)] if name == "undecided" else rows(name, 4):
+        evidence = find_evidence(query)
+        right = [one for one in mutants(query) if is_right_everywhere(one, query, evidence.databases)]
+        assert list(evidence.hidden) == right
+        assert bool(right) == (name == "undecided")
+
+
+GOLDEN = {
+    "cs1": "b5d8c7094fae4637",
+    "cs2": "cf2b81414ac37a73",
+    "cs3": "c0ee6a29d8f90466",
+    "cs4": "a2a9e986259075b7",
+    "cs5": "790a20ca12152aae",
+    "cs6": "4e02d0bcfa5bfeec",
+    "cs7": "61ea1bc343229bec",
+    "cs8": "80cf2287d71422f6",
+    "cs9": "d658d300bf54f83a",
+    "cs10": "f357f96a6d701241",
+}
+
+
+def golden(name):
+    """A hash of the databases of 20 rows, and of a late fill of each."""
+    found = sha256()
+    for query in rows(name, 20):
+        for database in (*databases(query), fill(query, 26)):
+            found.update(repr((database.inserts(), database.index)).encode())
+    return found.hexdigest()[:16]
+
+
+@every_set
+def test_databases_stay_those_that_they_were(name):
+    # Where they are to change, `python tests/data_gen/test_database.py` prints what they are now.
+    assert golden(name) == GOLDEN[name]
 
 
 @every_set
@@ -156,7 +258,7 @@ def test_a_query_whose_keys_cannot_settle_the_order_still_has_databases():
         order_by=(OrderBy("a", "ASC"),),
     )
     evidence = find_evidence(query)
-    assert len(evidence.databases) == DATABASES
+    assert len(evidence.databases) == FEWEST
     assert not evidence.is_settled
     search = discriminating.Search(query)
     for found in search:
@@ -260,3 +362,55 @@ def test_each_database_behind_the_first_shows_a_mistake_that_none_before_it_show
             if left is not None:
                 assert len(search.hidden) < left or not search.hidden
             left = len(search.hidden)
+
+
+def test_the_search_ends_where_every_mistake_shows(monkeypatch):
+    query, numbers = of_things("SELECT code, price FROM things"), []
+    original = discriminating.fill_as_planned
+    monkeypatch.setattr(
+        discriminating, "fill_as_planned", lambda plan, n: numbers.append(n) or original(plan, n)
+    )
+    assert len(find_evidence(query).databases) == FEWEST
+    assert numbers == [0, 1, 2]
+
+
+LONG = "SELECT COUNT(*) FROM things a, things b, things c, things d, things e, things f, things g"
+
+
+def test_what_runs_on_a_scratch_stops_after_its_steps():
+    own = Scratch(THINGS)
+    own.fill(fill(of_things("SELECT code FROM things"), 0))
+    with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+        own.rows(LONG)
+    assert scratch.MAX_STEPS < own.steps < scratch.MAX_STEPS + 2 * scratch.STEPS_PER_CALL
+    # Each statement has the same number of them.
+    assert len(own.rows("SELECT a.code FROM things a, things b")) > 50
+    own.close()
+
+
+def test_a_search_tries_no_more_fills_after_its_steps(monkeypatch):
+    query, numbers = of_things(UNDECIDED), []
+    original = discriminating.fill_as_planned
+    monkeypatch.setattr(
+        discriminating, "fill_as_planned", lambda plan, n: numbers.append(n) or original(plan, n)
+    )
+    assert find_evidence(query).hidden
+    assert len(numbers) == discriminating.CANDIDATES
+    monkeypatch.setattr(discriminating, "SEARCH_STEPS", 1)
+    numbers.clear()
+    assert find_evidence(query).hidden
+    assert 0 < len(numbers) < discriminating.CANDIDATES
+
+
+def test_what_runs_in_duckdb_stops_after_its_seconds(monkeypatch):
+    monkeypatch.setattr(duck, "SECONDS", 0.1)
+    engine, create = Duck(), write_schema(THINGS).string
+    database = fill(of_things("SELECT code FROM things"), 5)
+    assert "Interrupted" in engine.run(create, database, LONG + ", things h").error
+    assert engine.run(create, database, "SELECT code FROM things").error is None
+    engine.close()
+
+
+if __name__ == "__main__":
+    for name in COMMAND_SETS:
+        print(f'    "{name}": "{golden(name)}",')

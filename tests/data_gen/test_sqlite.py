@@ -152,10 +152,11 @@ def test_hostile_sql_does_not_take_memory():
     assert grown < 100_000, f"{grown} KiB"
 
 
-def test_too_many_rows_are_an_error():
+def test_too_many_rows_are_an_error(monkeypatch):
     sql = "SELECT a.price FROM orders a, orders b"
-    assert run_sql(DATABASE, sql, max_rows=200).error is None
-    assert run_sql(DATABASE, sql, max_rows=20).error == "more than 20 rows"
+    assert run_sql(DATABASE, sql).error is None
+    monkeypatch.setattr(sqlite, "MAX_RESULT_ROWS", 20)
+    assert run_sql(DATABASE, sql).error == "more than 20 rows"
 
 
 def test_a_statement_stops_after_its_steps_wherever_it_runs(monkeypatch):
@@ -168,8 +169,9 @@ def test_a_statement_stops_after_its_steps_wherever_it_runs(monkeypatch):
 
 def test_a_statement_stops_after_its_seconds(monkeypatch):
     monkeypatch.setattr(sqlite, "MAX_STEPS", 10**12)
+    monkeypatch.setattr(sqlite, "SECONDS", 0.05)
     start = time.process_time()
-    assert run_sql(DATABASE, HOSTILE["a join of nine"], seconds=0.05).error == "interrupted"
+    assert run_sql(DATABASE, HOSTILE["a join of nine"]).error == "interrupted"
     assert time.process_time() - start < 0.5
 
 

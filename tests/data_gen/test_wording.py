@@ -208,15 +208,15 @@ def test_no_form_says_two_directions(said):
     assert not ups & downs
 
 
+def flips_one_word(phrase):
+    up, down = spoken(phrase.ascending).split(), spoken(phrase.descending).split()
+    return len(up) == len(down) and sum(a != b for a, b in zip(up, down, strict=True)) == 1
+
+
 @every_kind
 def test_each_kind_has_many_phrases_that_flip_in_one_word(kind):
-    flips = [phrase for phrase in full.sort_phrases[kind] if phrase.flips_one_word]
-    for phrase in full.sort_phrases[kind]:
-        up, down = spoken(phrase.ascending).split(), spoken(phrase.descending).split()
-        one = len(up) == len(down) and sum(a != b for a, b in zip(up, down, strict=True)) == 1
-        assert phrase.flips_one_word == one
-    assert len(flips) >= 5
-    assert all(any(p.flips_one_word for p in LEXICONS["demo"].wording.sort_phrases[k]) for k in ALL_KINDS)
+    assert sum(map(flips_one_word, full.sort_phrases[kind])) >= 5
+    assert any(map(flips_one_word, LEXICONS["demo"].wording.sort_phrases[kind]))
 
 
 def test_no_aggregate_phrase_doubles_as_a_sort_phrase_or_another_aggregate():
@@ -344,8 +344,6 @@ def test_a_sort_phrase_is_read_with_its_brackets():
     phrase = SortPhrase.parse("in [ascending] order | in [reverse dictionary] order")
     assert phrase.ascending == DirectionPhrase(" in", " ascending", " order")
     assert phrase.descending == DirectionPhrase(" in", " reverse dictionary", " order")
-    assert not phrase.flips_one_word
-    assert SortPhrase.parse("[lowest] first | [highest] first").flips_one_word
 
 
 def test_a_line_is_for_the_kinds_before_it_or_for_all():
