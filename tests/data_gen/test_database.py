@@ -19,7 +19,7 @@ from data_gen.run.grade import EVERYTHING
 from data_gen.run.mutations import mutants
 from data_gen.run.scratch import Scratch
 from data_gen.run.sqlite import run_statement
-from data_gen.schema import SQL_TYPES, Column, Schema, Table, write_schema
+from data_gen.schema import SQL_TYPES, Column, Schema, Table, parse_schema, write_schema
 from data_gen.sql import sql_string
 
 every_set = pytest.mark.parametrize("name", COMMAND_SETS)
@@ -76,19 +76,9 @@ def test_groups_of_either_of_two_tables_with_the_same_columns_show_that_they_are
     assert find_evidence(query).hidden == ()
 
 
-THINGS = Schema(
-    (
-        Table(
-            "things",
-            (
-                Column("code", "TEXT"),
-                Column("paid", "BOOLEAN"),
-                Column("price", "INTEGER"),
-                Column("age", "REAL"),
-                Column("made", "DATE"),
-            ),
-        ),
-    )
+THINGS = parse_schema(
+    "CREATE TABLE things ( code TEXT, paid BOOLEAN, price INTEGER, age REAL, made DATE, kind TEXT, sent DATE, "
+    "size BIGINT, weight DOUBLE, color TEXT )"
 )
 
 
@@ -99,25 +89,25 @@ def of_things(sql):
 @pytest.mark.parametrize(
     "sql",
     [
-        # The last sort key has two values, and each row of the answer passes an OR.
-        "SELECT paid, code FROM things WHERE code LIKE '%i%' OR made < '2020-11-02' ORDER BY code ASC, paid DESC",
-        "SELECT age, paid FROM things WHERE code NOT LIKE '%n%' OR age <= 87.5 ORDER BY code ASC, age ASC, paid ASC",
-        # The one column that is no sort key is tested, by AND and by OR.
-        "SELECT code, price FROM things WHERE price < 58 ORDER BY code ASC, age ASC",
-        "SELECT code, price FROM things WHERE price < 58 OR age > 3.5 ORDER BY code ASC, made DESC",
+        # The last sort key has two values.
+        "SELECT age, paid FROM things WHERE code NOT LIKE '%n%' OR age <= {n}.5 ORDER BY code ASC, age ASC, paid ASC",
+        # The one column that is no sort key is tested.
+        "SELECT code, price FROM things WHERE kind NOT LIKE 's%' AND weight BETWEEN 36.5 AND 65.5 AND price < {n} "
+        "ORDER BY code ASC, size ASC, made DESC, sent DESC, color ASC, paid DESC, kind ASC, weight ASC, age ASC",
         # Rows tie that share the largest value.
-        "SELECT age, made FROM things WHERE made > '2015-02-28' AND price = (SELECT MAX(price) AS x FROM things) "
+        "SELECT age, made FROM things WHERE age < {n}.5 AND price = (SELECT MAX(price) AS x FROM things) "
         "ORDER BY age ASC, paid ASC, code ASC",
         # What a set operation gives has two values.
-        "SELECT paid FROM things WHERE price < 40 EXCEPT SELECT paid FROM things WHERE code = 'badger'",
-        "SELECT paid FROM things WHERE price <= 32 UNION SELECT paid FROM things WHERE code LIKE '%m%'",
-        "SELECT paid FROM things WHERE made = '2011-04-15' EXCEPT SELECT paid FROM things WHERE price <= 80",
+        "SELECT paid FROM things WHERE price < {n} EXCEPT SELECT paid FROM things WHERE code = 'badger'",
+        "SELECT paid FROM things WHERE price <= {n} UNION SELECT paid FROM things WHERE code LIKE '%m%'",
+        "SELECT paid FROM things WHERE made = '2011-04-15' EXCEPT SELECT paid FROM things WHERE price <= {n}",
     ],
 )
 def test_every_mistake_shows_where_few_values_can_show_it(sql):
-    evidence = find_evidence(of_things(sql))
-    assert evidence.is_settled
-    assert [mutant.mistake for mutant in evidence.hidden] == []
+    for number in range(40, 60):
+        evidence = find_evidence(of_things(sql.format(n=number)))
+        assert evidence.is_settled
+        assert [mutant.mistake for mutant in evidence.hidden] == [], number
 
 
 def is_right_everywhere(mutant, query, found):
