@@ -10,7 +10,7 @@ import pytest
 
 from data_gen.config import DataConfig
 from data_gen.errors import InputError
-from data_gen.store import claim
+from data_gen.store import claim, shards
 from data_gen.store.dataset import read_dataset, write_dataset
 from data_gen.store.job import Job, Part
 from data_gen.store.shards import read_header
@@ -212,8 +212,23 @@ def test_digests_that_vanish_as_the_last_part_finishes_are_in_its_config(tmp_pat
 
     monkeypatch.setattr(Path, "read_text", after_the_end)
     same = job(30, format="jsonl", shard_rows=10, settings={"config": CONFIG.to_dict()})
-    shards = claim.recorded_digests(tmp_path, same)
-    assert shards == {s["file"]: s["sha256"] for s in read_header(tmp_path)["shards"]}
+    found = claim.recorded_digests(tmp_path, same)
+    assert found == {s["file"]: s["sha256"] for s in read_header(tmp_path)["shards"]}
+
+
+def test_digests_that_were_noted_are_not_computed_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "digest", lambda path: pytest.fail(f"read {path}"))
+    write_dataset(CONFIG, 30, tmp_path, "jsonl", shard_rows=10)
+    monkeypatch.undo()
+    assert len(list(read_dataset(tmp_path))) == 30
+
+
+def test_a_finished_directory_has_nothing_that_writers_of_other_machines_left(tmp_path):
+    write_dataset(CONFIG, 4, tmp_path, "jsonl", shard_rows=2, part=Part(0, 2))
+    left = tmp_path / ".train-00001-of-00002.jsonl.another-machine.7.tmp"
+    left.write_text("{")
+    write_dataset(CONFIG, 4, tmp_path, "jsonl", shard_rows=2, part=Part(1, 2))
+    assert not left.exists()
 
 
 def job(rows, settings=None, **options):

@@ -1,5 +1,6 @@
 """Example + SQL -> grade: right answers pass in any spelling, every wrong one fails."""
 
+import sqlite3
 import sys
 import threading
 from collections import Counter
@@ -242,6 +243,32 @@ def test_open_databases_are_bounded(monkeypatch):
     for example in rows("cs1", 8, seed=9):
         grade(example, "SELECT 1")
     assert len(grade_module._KEPT.graders) == 3
+
+
+def test_a_question_that_is_asked_again_stays_open(monkeypatch):
+    monkeypatch.setattr(grade_module, "KEPT", 2)
+    first, second, third = rows("cs2", 3, seed=9)
+    for example in (first, second, first, third):
+        grade(example, "SELECT 1")
+    assert list(grade_module._KEPT.graders) == [first.query, third.query]
+
+
+def test_a_closed_grader_keeps_no_database_open(monkeypatch):
+    opened, connect = [], sqlite3.connect
+
+    def noted(*arguments, **options):
+        opened.append(connect(*arguments, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", noted)
+    grader = Grader(SORTED.query)
+    assert grader.grade(SORTED.sql.string + ";").execution
+    assert not grader.grade("SELECT 1").execution
+    grader.close()
+    assert len(opened) >= 4
+    for connection in opened:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            connection.execute("SELECT 1")
 
 
 def test_grades_are_the_same_in_another_thread():

@@ -1,5 +1,6 @@
 """A split has nothing of what it promises to hold out, and a leak that is there is found."""
 
+import time
 from functools import lru_cache
 from typing import Any
 
@@ -11,6 +12,7 @@ from data_gen.errors import InputError
 from data_gen.example import make_examples
 from data_gen.review.leakage import KINDS, Reference, asked, leakage
 from data_gen.review.outline import skeleton
+from data_gen.review.sides import sides
 from data_gen.store.columns import example_table
 from data_gen.text import Text
 from data_gen.vocabulary.lexicon import LEXICONS
@@ -139,6 +141,51 @@ def test_a_row_with_a_null_is_refused_by_its_number(column: str) -> None:
         leakage([], [one, {**two, column: None}])
     with pytest.raises(InputError, match="row 1"):
         leakage([one, {**two, column: None}], [])
+
+
+@pytest.mark.parametrize(
+    "spans", [[(0, 9), (0, 9)], [(0, 9), (8, 12)], [(4, 9), (0, 3)], [(-5, 3)], [(9, 4)]]
+)
+def test_spans_that_overlap_are_refused(spans: list[tuple[int, int]]) -> None:
+    [one] = rows("train", 1)
+    roles = [{"start": start, "end": end, "role": "english.phrase"} for start, end in spans]
+    with pytest.raises(InputError, match="row 0: `roles` has a span from .* behind one that ends at"):
+        leakage([], [{**one, "roles": roles}])
+
+
+SHARED = {"clean_query": "{}", "corrupt_query": "{}"}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "parts"),
+    [
+        ("### Instruction: a\nb ### Context: c ### Response:", ("a\nb", "c")),
+        ("### Instruction: a ### Context: b ### Context: c ### Response:", ("a ### Context: b", "c")),
+        ("### Instruction:  ### Context:  ### Response:", ("", "")),
+        ("### Instruction: a ### Context: c ### Response: ", None),
+        ("### Instruction: a ### Context: ### Response:", None),
+        ("### Instruction: a ### Response:", None),
+        ("### Instruction: ### Response:", None),
+        ("a ### Context: c ### Response:", None),
+        ("", None),
+    ],
+)
+def test_the_sides_of_a_pair_have_the_question_and_the_tables_of_their_prompts(
+    prompt: str, parts: tuple[str, str] | None
+) -> None:
+    clean, corrupt = sides({**SHARED, "clean_prompt": prompt})
+    given = (clean.get("english_prompt"), clean.get("create_statement"))
+    assert given == (parts or (None, None))
+    assert "english_prompt" not in corrupt
+
+
+def test_a_long_prompt_is_taken_apart_in_time() -> None:
+    seconds = []
+    for _ in range(3):
+        start = time.thread_time()
+        sides({**SHARED, "clean_prompt": "### Instruction: " + " ### Context: " * 4000})
+        seconds.append(time.thread_time() - start)
+    assert min(seconds) < 0.05
 
 
 def test_rows_that_name_no_split_promise_nothing() -> None:

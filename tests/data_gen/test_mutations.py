@@ -6,7 +6,7 @@ import pytest
 
 from data_gen.config import DataConfig
 from data_gen.example import make_examples
-from data_gen.query import COMMAND_SETS, ColumnRef, Condition, OrderBy, Query, SelectItem
+from data_gen.query import COMMAND_SETS, ColumnRef, Condition, OrderBy, Query, Select, SelectItem
 from data_gen.read.canonical import canonical
 from data_gen.read.parse import parse_sql
 from data_gen.run.discriminating import databases
@@ -97,6 +97,39 @@ def test_a_count_has_no_mistake_that_no_data_could_show():
     assert "COUNT(*) = 1" in having(query)
 
 
+def test_a_text_that_begins_with_a_digit_has_one_neighbour():
+    query = Query(
+        command_set="cs4",
+        schema=SCHEMA,
+        select=(SelectItem("price"),),
+        table="orders",
+        where=((Condition(column="city", operator="=", values=("2 rooms",)),),),
+    )
+    found = [
+        mutant.query.where[0][0].values for mutant in mutants(query) if mutant.mistake == "change a literal"
+    ]
+    assert found == [("2 roomss",)]
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        Condition(column="price", operator="IS NULL", aggregate="SUM"),
+        Condition(column="price", operator="IN", values=(5, 7), aggregate="SUM"),
+        Condition(column="price", operator="=", values=("a",), aggregate="SUM"),
+        Condition(
+            column="price",
+            operator=">",
+            aggregate="SUM",
+            subquery=Select(select=(SelectItem("age", aggregate="AVG", alias="x"),), table="orders"),
+        ),
+    ],
+    ids=["null", "list", "text", "subquery"],
+)
+def test_any_measure_of_having_has_databases(condition):
+    assert len(databases(grouped(condition))) >= 3
+
+
 def test_limit_is_off_by_one_in_both_directions():
     condition = Condition(column="price", operator=">", values=(5,), aggregate="MIN")
     query = grouped(condition, limit=3, order_by=(OrderBy("city", "ASC"),))
@@ -110,6 +143,7 @@ def test_limit_is_off_by_one_in_both_directions():
         ("=", 5, {"<>", ">", "<", ">=", "<="}),
         ("=", "2020-01-02", {"<>", ">", "<", ">=", "<="}),
         ("=", "amber", {"<>", ">"}),
+        ("=", "2 rooms", {"<>", ">"}),
         ("=", True, {"<>"}),
         ("<>", True, {"="}),
     ],

@@ -193,6 +193,8 @@ def test_a_literal_keeps_its_type(name):
         ("SELECT price FROM orders JOIN shops ON price > id", "ON is not one equality"),
         ("SELECT price FROM orders JOIN shops ON price = 1", "ON is not one equality"),
         ("SELECT shop_id FROM orders JOIN shops ON id = price", "ambiguous"),
+        ("SELECT price FROM orders" + " JOIN shops ON paid = city" * 3, "3 JOINs in a row, expected at most 2"),
+        ("SELECT price FROM orders WHERE EXISTS (SELECT 1 FROM shops a, shops b, shops c, shops d)", "3 JOINs"),
         ("SELECT price FROM orders JOIN shops USING (shop_id)", "USING"),
         ("SELECT price FROM orders NATURAL JOIN shops", "METHOD"),
         ("SELECT price FROM orders RIGHT JOIN shops ON orders.shop_id = shops.id", "RIGHT JOIN"),

@@ -152,6 +152,13 @@ def test_hostile_sql_does_not_take_memory():
     assert grown < 100_000, f"{grown} KiB"
 
 
+def test_values_count_among_the_selects_of_a_statement_with_with():
+    names = "a(x) AS (VALUES (1)), b(x) AS (VALUES (2))"
+    assert run_sql(DATABASE, f"WITH {names} SELECT x FROM a").rows == ((1,),)
+    longer = f"WITH {names}, c(x) AS (VALUES (3)) SELECT x FROM a"
+    assert run_sql(DATABASE, longer).error == "more than 3 SELECTs with WITH"
+
+
 def test_too_many_rows_are_an_error(monkeypatch):
     sql = "SELECT a.price FROM orders a, orders b"
     assert run_sql(DATABASE, sql).error is None

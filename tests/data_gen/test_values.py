@@ -8,7 +8,7 @@ import pytest
 from data_gen.config import DataConfig
 from data_gen.example import make_examples
 from data_gen.query import Condition
-from data_gen.run.values import make_pool, meets, near_misses, rare_values
+from data_gen.run.values import is_day, make_pool, meets, near_misses, next_value, rare_values
 from data_gen.schema import Column
 from data_gen.sql import write_value
 
@@ -100,3 +100,25 @@ def test_literals_are_written_as_both_engines_read_them():
 def test_near_misses_of_a_pattern_have_its_letters_or_the_first_alone():
     assert near_misses(["in%", "%in", "%in%"]) == ["inq", "iq", "qin", "qi", "qinq", "qiq"]
     assert near_misses([5, "amber", True]) == [5, 6, 4, "amber", "ambers", True, False]
+
+
+@pytest.mark.parametrize(
+    "text", ["2 rooms", "2020", "2020-02-30", "20200229", "2020-W01-1", "2020-01-01 ", "", "\u0662"]
+)
+def test_a_text_that_begins_with_a_digit_is_no_date(text):
+    assert not is_day(text)
+    assert near_misses([text])[0] == text
+    assert next_value(text, 1) == f"{text}s"
+    pool = make_pool(
+        Random(0), Column("a", "TEXT"), [Condition(column="a", operator="=", values=(text,))], (), WORDS, 8
+    )
+    assert pool.good == [text]
+    low, high = rare_values([text, *WORDS], [])
+    assert low <= text
+    assert high > max(WORDS)
+
+
+def test_rare_texts_lie_beyond_those_that_sort_before_or_behind_words():
+    low, high = rare_values(["2 rooms", "2020-01-02", "\u00e9tage"], [])
+    assert low < "2 rooms"
+    assert high > "\u00e9tage"
