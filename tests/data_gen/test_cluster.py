@@ -224,9 +224,11 @@ def test_processes_are_asked_for_no_more_shards_than_they_need(tmp_path):
 
     job = one_row_shards(40)
     written = cluster.on_processes(job, tmp_path, shards(), workers=1)
-    next(written)
-    assert len(taken) == 2
-    assert len(list(written)) == 39
+    given = 0
+    for _ in written:
+        given += 1
+        assert len(taken) <= given + cluster.WAITING
+    assert given == 40
 
 
 def test_a_missing_ray_is_one_sentence_with_the_remedy(tmp_path, monkeypatch):
