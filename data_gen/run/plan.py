@@ -169,7 +169,8 @@ class Plan:
             names |= {item.column for item in select.select if item.aggregate == "COUNT"}
             names |= {c.column for c in select.having if c.aggregate == "COUNT"}
         others = {i.column for s in self.selects for i in s.select if i.aggregate not in (None, "COUNT")}
-        return names - others - set(self.keys) - self.narrow - self.wide
+        # A sort key is one of the last two.
+        return names - others - self.narrow - self.wide
 
     def _links(self) -> list[tuple[str, str]]:
         found = []

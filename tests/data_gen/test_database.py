@@ -123,15 +123,16 @@ UNDECIDED = (
     "SELECT paid FROM things WHERE code LIKE '%a%' AND price > (SELECT MAX(price) AS x FROM things WHERE paid = TRUE) "
     "ORDER BY code ASC"
 )
+NOTHING = "SELECT code FROM things WHERE price > 50 AND price < 50"
 
 
-@pytest.mark.parametrize("name", [*COMMAND_SETS, "undecided"])
+@pytest.mark.parametrize("name", [*COMMAND_SETS, UNDECIDED, NOTHING])
 def test_the_mistakes_that_are_hidden_are_those_that_are_right_on_all_databases(name):
-    for query in [of_things(UNDECIDED)] if name == "undecided" else rows(name, 4):
+    for query in rows(name, 4) if name in COMMAND_SETS else [of_things(name)]:
         evidence = find_evidence(query)
         right = [one for one in mutants(query) if is_right_everywhere(one, query, evidence.databases)]
         assert list(evidence.hidden) == right
-        assert bool(right) == (name == "undecided")
+        assert bool(right) == (name not in COMMAND_SETS)
 
 
 GOLDEN = {
