@@ -319,6 +319,13 @@ def test_every_fill_has_values_at_and_next_to_each_literal():
         assert {499, 500, 501} <= ages or len(fill(query, number).rows[0]) < 10
 
 
+def test_fills_have_halves_and_thirds_of_a_sum_that_groups_are_compared_with():
+    query = of_things("SELECT code, SUM(price) AS s FROM things GROUP BY code HAVING SUM(price) > 3000")
+    place = [column.name for column in THINGS.tables[0].columns].index("price")
+    prices = {row[place] for number in range(20) for row in fill(query, number).rows[0]}
+    assert {3000, 1500, 1000} <= prices
+
+
 def test_groups_often_tie_on_the_sort_key_before_the_last():
     query = people(
         select=(SelectItem("name"), SelectItem("age", aggregate="SUM", alias="SUM_age")),
