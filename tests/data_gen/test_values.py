@@ -122,3 +122,9 @@ def test_rare_texts_lie_beyond_those_that_sort_before_or_behind_words():
     low, high = rare_values(["2 rooms", "2020-01-02", "\u00e9tage"], [])
     assert low < "2 rooms"
     assert high > "\u00e9tage"
+
+
+def test_a_pattern_that_begins_with_a_digit_has_texts_around_it():
+    condition = Condition(column="a", operator="LIKE", values=("2%",))
+    pool = make_pool(Random(0), Column("a", "TEXT"), [condition], (), WORDS, 8)
+    assert len({value for value in pool.good if value[1:] in WORDS}) > 3
