@@ -90,7 +90,23 @@ class Graph:
 
     @classmethod
     def of(cls, model: HybridLM) -> Graph:
-        """The graph of a model, read off its config."""
+        """The graph of a model, read off its config.
+
+        Raises `InputError` for parts whose readers and writers are not known yet.
+        """
+        config = model.cfg
+        parts = {
+            "shared key-value heads": config.kv_heads != config.n_heads,
+            "a gated MLP": config.gated and "-" in config.pattern,
+            "biases": bool(config.biases),
+            "attention windows": bool(config.windowed_blocks),
+        }
+        unknown = [part for part, present in parts.items() if present]
+        if unknown:
+            raise InputError(
+                f"the residual graph of a model with {', '.join(unknown)} is not known",
+                hint="circuits read models of plain attention and MLP blocks",
+            )
         return cls(pattern=model.cfg.pattern, n_heads=model.cfg.n_heads)
 
     @cached_property

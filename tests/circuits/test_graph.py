@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from circuits.graph import Edge, Graph
 from data_gen.errors import InputError
+from tinysql.models.config import ModelConfig
+from tinysql.models.hybrid import HybridLM
 
 SMALL = Graph(pattern="*-", n_heads=2)
 
@@ -67,3 +71,18 @@ def test_live_edges_are_those_on_a_path_from_embed_to_logits() -> None:
     assert SMALL.named(SMALL.live(SMALL.select((*path, no_start, no_end)))) == path
     assert not SMALL.live(SMALL.select((no_start, no_end))).any()
     assert np.array_equal(SMALL.live(SMALL.mask), SMALL.mask)
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ({"n_kv_heads": 1}, "shared key-value heads"),
+        ({"gated": True}, "a gated MLP"),
+        ({"biases": ("norm",)}, "biases"),
+        ({"window": 2, "windowed_blocks": (0,)}, "attention windows"),
+    ],
+)
+def test_parts_whose_ports_are_not_known_are_refused(options: dict[str, Any], part: str) -> None:
+    model = HybridLM(ModelConfig(pattern="*-", d_model=8, n_heads=2, d_vocab=5, **options))
+    with pytest.raises(InputError, match=part):
+        Graph.of(model)

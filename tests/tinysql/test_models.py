@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from data_gen.errors import InputError
-from tinysql.models.config import ModelConfig
+from tinysql.models.config import MambaConfig, ModelConfig, MoEConfig
 from tinysql.models.hybrid import HybridLM
+from tinysql.models.packing import Packing
 
 SHAPES = {
     "attention and MLP, RMSNorm, rotary": ModelConfig(
@@ -24,7 +25,48 @@ SHAPES = {
         positions="none",
         activation="relu2",
     ),
+    "shared key-value heads, biases, gated MLP, window, tied": ModelConfig(
+        pattern="*-*-",
+        d_model=24,
+        n_heads=6,
+        n_kv_heads=2,
+        d_vocab=31,
+        n_ctx=20,
+        norm="layer",
+        activation="silu",
+        gated=True,
+        biases=("norm", "qkv", "attention_out", "mlp"),
+        tied=True,
+        window=3,
+        windowed_blocks=(2,),
+    ),
+    "Mamba-2 alone": ModelConfig(
+        pattern="MM",
+        d_model=16,
+        d_vocab=31,
+        n_ctx=20,
+        mamba=MambaConfig(n_heads=4, d_head=6, d_state=5, n_groups=2, chunk=4, dt_min=0.01, dt_max=0.5),
+    ),
+    "hybrid with experts": ModelConfig(
+        pattern="MEM*E-",
+        d_model=16,
+        n_heads=4,
+        n_kv_heads=2,
+        d_vocab=31,
+        n_ctx=20,
+        positions="none",
+        mamba=MambaConfig(d_head=8, d_state=6, chunk=8),
+        moe=MoEConfig(n_experts=3, n_active=2, d_expert=10, d_shared=12),
+    ),
+    "latent experts": ModelConfig(
+        pattern="*EE",
+        d_model=16,
+        d_vocab=31,
+        n_ctx=20,
+        moe=MoEConfig(n_experts=4, n_active=3, d_expert=10, d_shared=12, d_latent=8),
+    ),
 }
+OUT = {"*": "attn", "-": "mlp", "M": "mamba", "E": "moe"}
 
 
 @pytest.fixture(params=SHAPES.values(), ids=SHAPES.keys())
@@ -33,8 +75,13 @@ def model(request: pytest.FixtureRequest) -> HybridLM:
     # The fresh norms are all ones; other values make a forgotten weight visible.
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if name.endswith(".w"):
+            if name.endswith((".w", "norm_weight", ".D")):
                 parameter.uniform_(0.5, 1.5)
+            if name.rsplit(".", 1)[-1] in ("b", "b_Q", "b_K", "b_V", "b_O", "b_in", "b_out", "conv_bias"):
+                parameter.uniform_(-0.5, 0.5)
+        for block in model.blocks:
+            if block.kind == "E":
+                block.moe.selection_bias.uniform_(-0.1, 0.1)
     return model.eval()
 
 
@@ -46,7 +93,9 @@ def test_logits_depend_on_no_later_token(model: HybridLM) -> None:
     changed = ids().clone()
     changed[:, 7] = (changed[:, 7] + 1) % 31
     before, after = model(ids()), model(changed)
-    assert torch.equal(before[:, :7], after[:, :7])
+    # An expert's tokens go through one product, whose last bits depend on how many there are.
+    slack = 1e-6 if "E" in model.cfg.pattern else 0
+    torch.testing.assert_close(before[:, :7], after[:, :7], atol=slack, rtol=slack)
     assert (before[:, 7:] - after[:, 7:]).abs().max() > 1e-3
 
 
@@ -72,7 +121,7 @@ def test_the_residual_stream_is_the_sum_of_what_was_written(model: HybridLM) -> 
         written = written + cache["hook_pos_embed"]
     for i, kind in enumerate(model.cfg.pattern):
         torch.testing.assert_close(cache[f"blocks.{i}.hook_resid_pre"], written)
-        written = written + cache[f"blocks.{i}.hook_{'attn' if kind == '*' else 'mlp'}_out"]
+        written = written + cache[f"blocks.{i}.hook_{OUT[kind]}_out"]
     torch.testing.assert_close(cache[f"blocks.{i}.hook_resid_post"], written)
 
 
@@ -81,7 +130,10 @@ def test_what_attention_writes_is_the_sum_of_its_heads(model: HybridLM) -> None:
     for i, block in enumerate(model.blocks):
         if block.kind == "*":
             heads = torch.einsum("bshd,hdm->bshm", cache[f"blocks.{i}.attn.hook_z"], block.attn.W_O)
-            torch.testing.assert_close(heads.sum(2), cache[f"blocks.{i}.hook_attn_out"], atol=1e-5, rtol=1e-5)
+            bias = block.attn.b_O if block.attn.b_O is not None else 0
+            torch.testing.assert_close(
+                heads.sum(2) + bias, cache[f"blocks.{i}.hook_attn_out"], atol=1e-5, rtol=1e-5
+            )
 
 
 def test_norms_divide_by_the_root_mean_square(model: HybridLM) -> None:
@@ -90,6 +142,8 @@ def test_norms_divide_by_the_root_mean_square(model: HybridLM) -> None:
     if model.cfg.norm == "layer":
         x = x - x.mean(-1, keepdim=True)
     expected = x / (x.pow(2).mean(-1, keepdim=True) + model.cfg.eps).sqrt() * model.blocks[1].ln1.w
+    if model.blocks[1].ln1.b is not None:
+        expected = expected + model.blocks[1].ln1.b
     torch.testing.assert_close(cache["blocks.1.ln1.hook_normalized"], expected)
 
 
@@ -126,6 +180,59 @@ def test_rotary_scores_depend_on_distance_alone() -> None:
     assert not torch.allclose(scores[39, 30:39], scores[39, 29:38], atol=1e-4)
 
 
+def test_packed_documents_give_the_logits_they_give_alone(model: HybridLM) -> None:
+    first, second, third = ids(2, 5), ids(2, 9)[:, 1:], ids(2, 3)
+    packed = torch.cat([first, second, third], dim=1)
+    packing = Packing.of(torch.tensor([[0] * 5 + [1] * 8 + [2] * 3] * 2))
+    apart = torch.cat([model(part) for part in (first, second, third)], dim=1)
+    torch.testing.assert_close(model(packed, packing=packing), apart, atol=1e-5, rtol=1e-5)
+
+
+def test_packed_documents_may_differ_between_rows(model: HybridLM) -> None:
+    packed = ids(2, 12)
+    packing = Packing.of(torch.tensor([[0] * 5 + [1] * 7, [0] * 12]))
+    got = model(packed, packing=packing)
+    torch.testing.assert_close(got[:1, 5:], model(packed[:1, 5:]), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(got[1:], model(packed[1:]), atol=1e-5, rtol=1e-5)
+
+
+def test_the_formula_counts_the_weights(model: HybridLM) -> None:
+    assert model.cfg.num_parameters() == model.num_parameters()
+    idle = sum(
+        2 * (model.cfg.moe.n_experts - model.cfg.moe.n_active) * block.moe.W_in[0].numel()
+        for block in model.blocks
+        if block.kind == "E"
+    )
+    assert model.cfg.num_active_parameters() == model.num_parameters() - idle
+
+
+def test_recomputed_blocks_give_the_same_gradients(model: HybridLM) -> None:
+    found = []
+    for recompute in (False, True):
+        model.zero_grad()
+        model.unembed(model.final_stream(ids(), recompute=recompute)).square().mean().backward()
+        found.append([p.grad.clone() for p in model.parameters()])
+    for kept, again in zip(*found, strict=True):
+        torch.testing.assert_close(kept, again)
+
+
+def test_a_window_hides_what_lies_behind_it() -> None:
+    config = ModelConfig(pattern="*", d_model=16, d_vocab=31, n_ctx=20, window=3, windowed_blocks=(0,))
+    model, changed = HybridLM(config), ids().clone()
+    changed[:, 4] = (changed[:, 4] + 1) % 31
+    moved = (model(ids()) - model(changed)).abs().amax((0, 2)) > 1e-6
+    assert moved.nonzero().flatten().tolist() == [4, 5, 6]
+
+
+def test_a_tied_head_reads_the_embedding() -> None:
+    model = HybridLM(ModelConfig(pattern="-", d_model=8, n_heads=2, d_vocab=31, tied=True))
+    assert not [name for name in model.state_dict() if name.startswith("unembed")]
+    before = model(ids())
+    with torch.no_grad():
+        model.embed.W_E[30] += 1
+    assert not torch.equal(model(ids())[..., 30], before[..., 30])
+
+
 def test_a_sequence_beyond_the_context_is_refused(model: HybridLM) -> None:
     with pytest.raises(InputError, match="21 tokens is longer than the model's context of 20"):
         model(ids(length=21))
@@ -138,8 +245,22 @@ def test_a_sequence_beyond_the_context_is_refused(model: HybridLM) -> None:
         ({"pattern": ""}, "no blocks"),
         ({"d_model": 30, "n_heads": 4}, "30 is not a multiple of n_heads 4"),
         ({"d_model": 12, "n_heads": 4}, "d_head 3 is odd"),
+        ({"n_heads": 4, "n_kv_heads": 3}, "n_heads 4 is not a multiple of n_kv_heads 3"),
+        ({"pattern": "M", "d_model": 20}, "2 \\* d_model 40 is not a multiple of mamba.d_head 64"),
+        ({"pattern": "-*", "window": 4, "windowed_blocks": (0,)}, "windowed_blocks is \\(0,\\) and window 4"),
+        ({"window": 4}, "windowed_blocks is \\(\\) and window 4"),
     ],
 )
 def test_impossible_shapes_are_refused(fields: dict[str, object], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         ModelConfig(**fields)
+
+
+def test_more_chosen_experts_than_there_are_is_refused() -> None:
+    with pytest.raises(InputError, match="moe.n_active is 4, more than the 3 of moe.n_experts"):
+        MoEConfig(n_experts=3, n_active=4)
+
+
+def test_impossible_step_limits_are_refused() -> None:
+    with pytest.raises(InputError, match=r"mamba.dt_min is 0.5 and mamba.dt_max 0.1"):
+        MambaConfig(dt_min=0.5, dt_max=0.1)

@@ -6,25 +6,34 @@ character of the pattern, so the residual graph of a model is read off its patte
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformer_lens import HookedRootModule
 from transformer_lens.hook_points import HookPoint
 
 from data_gen.errors import InputError
+from tinysql.models.attention import Attention, KeyValues
 from tinysql.models.config import ModelConfig
-from tinysql.models.layers import MLP, Attention, KeyValues, Norm
+from tinysql.models.layers import MLP, Norm
+from tinysql.models.mamba import Mamba, MambaState
+from tinysql.models.moe import MoE, Routing
+from tinysql.models.packing import Packing
 
 
 @dataclass
 class Cache:
-    """What one-token-at-a-time generation carries forward: keys and values per attention block."""
+    """What one-token-at-a-time generation carries forward, block by block; nothing for `-` and `E`."""
 
-    blocks: list[KeyValues]
+    blocks: list[KeyValues | MambaState | None]
     seen: int = 0
     """How many positions went through the model already."""
 
@@ -56,35 +65,68 @@ class Unembed(nn.Module):
         super().__init__()
         self.W_U = nn.Parameter(torch.empty(config.d_model, config.d_vocab))
 
-    def forward(self, x: Float[Tensor, "batch seq d_model"]) -> Float[Tensor, "batch seq d_vocab"]:
+    def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_vocab"]:
+        return x @ self.W_U
+
+
+class TiedUnembed(nn.Module):
+    """An unembedding whose `W_U` is the embedding, transposed; it holds no weights of its own."""
+
+    def __init__(self, embed: Embed) -> None:
+        super().__init__()
+        self._embed = [embed]  # in a list, so that the weights are listed once
+
+    @property
+    def W_U(self) -> Float[Tensor, "d_model d_vocab"]:
+        return self._embed[0].W_E.T
+
+    def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_vocab"]:
         return x @ self.W_U
 
 
 class Block(nn.Module):
-    """`resid + mixer(norm(resid))`; the mixer is `attn` or `mlp`, and the other attribute does not exist."""
+    """`resid + mixer(norm(resid))`; the mixer is `attn`, `mlp`, `mamba` or `moe`, the others do not exist."""
 
-    def __init__(self, config: ModelConfig, kind: str) -> None:
+    def __init__(self, config: ModelConfig, index: int) -> None:
         super().__init__()
-        self.kind = kind
+        self.kind = config.pattern[index]
         self.hook_resid_pre, self.hook_resid_post = HookPoint(), HookPoint()  # [batch seq d_model]
         self.ln1 = Norm(config)
-        if kind == "*":
-            self.attn = Attention(config)
+        if self.kind == "*":
+            self.attn = Attention(config, config.window if index in config.windowed_blocks else None)
             self.hook_attn_out = HookPoint()
+        elif self.kind == "M":
+            self.mamba = Mamba(config)
+            self.hook_mamba_out = HookPoint()
+        elif self.kind == "E":
+            self.moe = MoE(config)
+            self.hook_moe_out = HookPoint()
         else:
             self.mlp = MLP(config)
             self.hook_mlp_out = HookPoint()
 
     def forward(
-        self, resid: Float[Tensor, "batch seq d_model"], past: KeyValues | None = None
+        self,
+        resid: Float[Tensor, "batch seq d_model"],
+        past: KeyValues | MambaState | None = None,
+        packing: Packing | None = None,
+        routing: list[Routing] | None = None,
     ) -> Float[Tensor, "batch seq d_model"]:
         resid = self.hook_resid_pre(resid)
         normalized = self.ln1(resid)
         if self.kind == "*":
-            out = self.hook_attn_out(self.attn(normalized, past))
+            out = self.hook_attn_out(self.attn(normalized, past, packing))
+        elif self.kind == "M":
+            out = self.hook_mamba_out(self.mamba(normalized, past, packing))
+        elif self.kind == "E":
+            out = self.hook_moe_out(self.moe(normalized, routing))
         else:
             out = self.hook_mlp_out(self.mlp(normalized))
         return self.hook_resid_post(resid + out)
+
+    def start_cache(self) -> KeyValues | MambaState | None:
+        """An empty state for step-by-step generation, where this mixer has one."""
+        return {"*": KeyValues, "M": MambaState}.get(self.kind, lambda: None)()
 
 
 class HybridLM(HookedRootModule):
@@ -94,7 +136,7 @@ class HybridLM(HookedRootModule):
     `hook_dict` are TransformerLens' own. Weights are drawn from `seed` and nothing else.
 
     Example:
-        >>> model = HybridLM(ModelConfig(pattern="*-", d_model=16, n_heads=2, d_vocab=50))
+        >>> model = HybridLM(ModelConfig(pattern="M*-", d_model=16, n_heads=2, d_vocab=50, mamba=MambaConfig(d_head=8)))
         >>> model(torch.zeros(1, 4, dtype=torch.long)).shape
         torch.Size([1, 4, 50])
     """
@@ -107,40 +149,89 @@ class HybridLM(HookedRootModule):
         if config.positions == "learned":
             self.pos_embed = PosEmbed(config)
             self.hook_pos_embed = HookPoint()
-        self.blocks = nn.ModuleList(Block(config, kind) for kind in config.pattern)
+        self.blocks = nn.ModuleList(Block(config, index) for index in range(len(config.pattern)))
         self.ln_final = Norm(config)
-        self.unembed = Unembed(config)
-        self._draw_weights(seed)
+        self.unembed: Unembed | TiedUnembed = TiedUnembed(self.embed) if config.tied else Unembed(config)
+        draw_weights(self, seed)
         self.setup()
 
     def forward(
-        self, ids: Int[Tensor, "batch seq"], *, cache: Cache | None = None
+        self,
+        ids: Int[Tensor, "batch seq"],
+        *,
+        cache: Cache | None = None,
+        packing: Packing | None = None,
+        routing: list[Routing] | None = None,
     ) -> Float[Tensor, "batch seq d_vocab"]:
-        """Logits after each token.
+        """Logits after each token; arguments as of `final_stream`."""
+        return self.unembed(self.final_stream(ids, cache=cache, packing=packing, routing=routing))
 
-        With a `cache` (from `start_cache`), `ids` continue the positions it has seen and it is extended.
-        Raises `InputError` when the sequence is longer than `n_ctx`.
+    def final_stream(
+        self,
+        ids: Int[Tensor, "batch seq"],
+        *,
+        cache: Cache | None = None,
+        packing: Packing | None = None,
+        routing: list[Routing] | None = None,
+        recompute: bool = False,
+    ) -> Float[Tensor, "batch seq d_model"]:
+        """The normed stream that the unembedding reads.
+
+        With a `cache` (from `start_cache`), `ids` continue the positions it has seen and it is extended. With a
+        `packing`, rows hold several documents that do not see each other. What the routers of `E` blocks decide is
+        appended to `routing`. With `recompute`, blocks keep nothing for the backward pass and run again in it.
+        Raises `InputError` when the sequence is longer than `n_ctx`; documents of a packed row are not counted.
         """
         start = cache.seen if cache is not None else 0
         length = start + ids.shape[1]
-        if length > self.cfg.n_ctx:
+        if packing is None and length > self.cfg.n_ctx:
             raise InputError(
                 f"a sequence of {length} tokens is longer than the model's context of {self.cfg.n_ctx}",
                 hint="shorten the prompt or the schema, or train with a larger n_ctx",
             )
         resid = self.hook_embed(self.embed(ids))
         if self.cfg.positions == "learned":
-            positions = self.pos_embed.W_pos[start:length]
-            resid = resid + self.hook_pos_embed(positions.expand(len(ids), -1, -1))
+            own = self.pos_embed.W_pos[start:length].expand(len(ids), -1, -1)
+            places = own if packing is None else F.embedding(packing.positions, self.pos_embed.W_pos)
+            resid = resid + self.hook_pos_embed(places)
         for i, block in enumerate(self.blocks):
-            resid = block(resid, cache.blocks[i] if cache is not None else None)
+            past = cache.blocks[i] if cache is not None else None
+            if recompute:
+                resid = checkpoint(block, resid, past, packing, routing, use_reentrant=False)
+            else:
+                resid = block(resid, past, packing, routing)
         if cache is not None:
             cache.seen = length
-        return self.unembed(self.ln_final(resid))
+        return self.ln_final(resid)
 
     def start_cache(self) -> Cache:
         """An empty cache for step-by-step generation."""
-        return Cache(blocks=[KeyValues() for _ in self.blocks])
+        return Cache(blocks=[cast(Block, block).start_cache() for block in self.blocks])
+
+    def run_with_cache(self, *model_args: Any, names_filter: Any = None, **kwargs: Any) -> Any:
+        """TransformerLens' `run_with_cache`; without a `names_filter` everything is cached but `hook_state`.
+
+        All states of a Mamba block are `d_state` times the size of its outputs: ask for them by name.
+        """
+        if names_filter is None:
+            names_filter = _all_but_states
+        return super().run_with_cache(*model_args, names_filter=names_filter, **kwargs)
+
+    @contextmanager
+    def states_at(self, positions: Sequence[int]) -> Iterator[HybridLM]:
+        """Within it, `hook_state` holds the SSM states after these positions alone, `[batch position head ...]`.
+
+        Patching a few positions so costs little more than a run without hooks; all positions cost a state each.
+        """
+        mixers = [cast(Mamba, block.mamba) for block in self.blocks if block.kind == "M"]
+        before = [mixer.positions for mixer in mixers]
+        try:
+            for mixer in mixers:
+                mixer.positions = tuple(positions)
+            yield self
+        finally:
+            for mixer, kept in zip(mixers, before, strict=True):
+                mixer.positions = kept
 
     @property
     def device(self) -> torch.device:
@@ -150,27 +241,46 @@ class HybridLM(HookedRootModule):
         """Number of trained weights."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    @torch.no_grad()
-    def _draw_weights(self, seed: int) -> None:
-        """Normal weights of deviation 1/sqrt(fan-in); what writes to the residual is divided by sqrt(blocks).
 
-        Token embeddings start at 0.6: copying is learned in fewer steps, and on every seed, when the token itself
-        is large beside what blocks write (0.3 to 1.0 tried alike; at 0.02 it came late or not at all).
-        """
-        generator = torch.Generator().manual_seed(seed)
-        width, depth = self.cfg.d_model, len(self.cfg.pattern)
-        deviation = {
-            "W_E": 0.6,
-            "W_pos": 0.02,
-            "W_Q": width**-0.5,
-            "W_K": width**-0.5,
-            "W_V": width**-0.5,
-            "W_in": width**-0.5,
-            "W_U": width**-0.5,
-            "W_O": (self.cfg.n_heads * self.cfg.head_width * depth) ** -0.5,
-            "W_out": (self.cfg.mlp_width * depth) ** -0.5,
-        }
-        for name, parameter in self.named_parameters():
-            kind = name.rsplit(".", 1)[-1]
-            if kind in deviation:
-                parameter.normal_(0.0, deviation[kind], generator=generator)
+def _all_but_states(name: str) -> bool:
+    return not name.endswith("mamba.hook_state")
+
+
+@torch.no_grad()
+def draw_weights(model: HybridLM, seed: int) -> None:
+    """Normal weights of deviation 1/sqrt(fan-in); what writes to the residual is divided by sqrt(blocks).
+
+    Token embeddings start at 0.6: copying is learned in fewer steps, and on every seed, when the token itself
+    is large beside what blocks write (0.3 to 1.0 tried alike; at 0.02 it came late or not at all). A tied
+    embedding starts at 1/sqrt(d_model), because it is the unembedding too. Mamba's own scalars start as in
+    mamba-ssm: A from 1 to 16, dt from 0.001 to 0.1 on a logarithmic scale.
+    """
+    config, generator = model.cfg, torch.Generator().manual_seed(seed)
+    width, depth = config.d_model, len(config.pattern)
+    fan_in = {
+        **dict.fromkeys(("W_Q", "W_K", "W_V", "W_in", "W_gate", "W_U"), width),
+        **dict.fromkeys(("W_z", "W_x", "W_B", "W_C", "W_dt", "W_R", "W_in_shared", "W_down"), width),
+        "attn.W_O": config.n_heads * config.head_width * depth,
+        "mlp.W_out": config.mlp_width * depth,
+        "mamba.W_out": config.mamba_heads * config.mamba.d_head * depth,
+        "moe.W_in": config.expert_width,
+        "moe.W_out": config.moe.d_expert * (1 if config.moe.d_latent is not None else depth),
+        "W_up": config.expert_width * depth,
+        "W_out_shared": config.moe.d_shared * depth,
+    }
+    for name, parameter in model.named_parameters():
+        kind = name.rsplit(".", 1)[-1]
+        fan = fan_in.get(".".join(name.split(".")[-2:]), fan_in.get(kind))
+        if kind == "W_E":
+            parameter.normal_(0.0, width**-0.5 if config.tied else 0.6, generator=generator)
+        elif kind == "W_pos":
+            parameter.normal_(0.0, 0.02, generator=generator)
+        elif kind == "A_log":
+            parameter.uniform_(1, 16, generator=generator).log_()
+        elif kind == "dt_bias":
+            dt = parameter.uniform_(math.log(1e-3), math.log(1e-1), generator=generator).exp()
+            parameter.copy_(dt + (-torch.expm1(-dt)).log())  # the inverse of softplus
+        elif kind == "conv_weight":
+            parameter.uniform_(-1, 1, generator=generator).mul_(parameter.shape[1] ** -0.5)
+        elif fan is not None:
+            parameter.normal_(0.0, fan**-0.5, generator=generator)

@@ -1,0 +1,158 @@
+"""The chunked scan against the recurrence it stands for, position by position."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from tinysql.kernels.reference import causal_conv, gated_norm, linear_recurrence, ssd_scan, ssd_step
+
+BATCH, HEADS, WIDTH, GROUPS, STATE = 2, 4, 3, 2, 5
+
+
+def inputs(seq: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> dict[str, Tensor]:
+    g = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=g, dtype=torch.float64).to(dtype)
+
+    dt = torch.rand(BATCH, seq, HEADS, generator=g, dtype=torch.float64).to(dtype)
+    return {
+        "x": draw(BATCH, seq, HEADS, WIDTH),
+        "dt": dt,
+        "log_decay": -dt * torch.tensor([0.1, 1.0, 4.0, 16.0], dtype=dtype),
+        "B": draw(BATCH, seq, GROUPS, STATE),
+        "C": draw(BATCH, seq, GROUPS, STATE),
+    }
+
+
+def recurrent(
+    found: dict[str, Tensor],
+    D: Tensor | None = None,
+    state: Tensor | None = None,
+    starts: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """All outputs and all states; the state is forgotten where `starts` `[batch seq]` is true."""
+    state = state if state is not None else torch.zeros(BATCH, HEADS, WIDTH, STATE, dtype=found["x"].dtype)
+    outputs, states = [], []
+    for t in range(found["x"].shape[1]):
+        if starts is not None:
+            state = state * ~starts[:, t, None, None, None]
+        y, state = ssd_step(*(found[name][:, t] for name in ("x", "dt", "log_decay", "B", "C")), state, D=D)
+        outputs.append(y)
+        states.append(state)
+    return torch.stack(outputs, 1), torch.stack(states, 1)
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 7, 64])
+@pytest.mark.parametrize("seq", [1, 5, 8, 21])
+def test_chunked_equals_recurrent(seq: int, chunk: int) -> None:
+    found, D = inputs(seq), torch.randn(HEADS, dtype=torch.float64)
+    first = torch.randn(BATCH, HEADS, WIDTH, STATE, dtype=torch.float64)
+    y, states = recurrent(found, D, first)
+    scanned = ssd_scan(**found, D=D, initial_state=first, chunk=chunk)
+    torch.testing.assert_close(scanned.y, y, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(scanned.state, states[:, -1], rtol=1e-12, atol=1e-12)
+
+
+def test_gradients_of_the_scan_are_those_of_finite_differences() -> None:
+    found = {name: value.requires_grad_() for name, value in inputs(6).items()}
+    first = torch.randn(BATCH, HEADS, WIDTH, STATE, dtype=torch.float64, requires_grad=True)
+
+    def run(
+        x: Tensor, dt: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor
+    ) -> tuple[Tensor, ...]:
+        return tuple(ssd_scan(x, dt, log_decay, B, C, initial_state=state, chunk=4))
+
+    assert torch.autograd.gradcheck(run, (*found.values(), first))
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 64])
+def test_packed_documents_do_not_see_each_other(chunk: int) -> None:
+    found = inputs(17)
+    segments = torch.tensor([[0] * 5 + [1] * 3 + [2] * 9, [0] * 16 + [1]])
+    starts = torch.cat([torch.zeros(BATCH, 1, dtype=torch.bool), segments.diff(dim=1) > 0], dim=1)
+    first = torch.randn(BATCH, HEADS, WIDTH, STATE, dtype=torch.float64)
+    y, states = recurrent(found, None, first, starts)
+    scanned = ssd_scan(**found, initial_state=first, segments=segments, chunk=chunk)
+    torch.testing.assert_close(scanned.y, y, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(scanned.state, states[:, -1], rtol=1e-12, atol=1e-12)
+
+
+def test_no_gradient_leaks_between_documents() -> None:
+    found = inputs(12)
+    found["x"].requires_grad_()
+    segments = torch.tensor([[0] * 6 + [1] * 6] * BATCH)
+    ssd_scan(**found, segments=segments, chunk=4).y[:, 6:].sum().backward()
+    assert found["x"].grad is not None
+    assert not found["x"].grad[:, :6].any()
+    assert found["x"].grad[:, 6:].any()
+
+
+def test_a_scan_goes_on_where_another_ended() -> None:
+    found = inputs(20)
+    whole = ssd_scan(**found, chunk=8)
+    head = ssd_scan(**{name: value[:, :11] for name, value in found.items()}, chunk=8)
+    tail = ssd_scan(
+        **{name: value[:, 11:] for name, value in found.items()}, initial_state=head.state, chunk=8
+    )
+    torch.testing.assert_close(torch.cat([head.y, tail.y], 1), whole.y)
+    torch.testing.assert_close(tail.state, whole.state)
+
+
+def test_float32_is_as_exact_as_float32_can_be() -> None:
+    found = inputs(200)
+    y, _ = recurrent(found)
+    got = ssd_scan(**{name: value.float() for name, value in found.items()}).y
+    assert ((got - y).abs().max() / y.abs().max()).item() < 1e-6
+
+
+@pytest.mark.parametrize("strength", [1.0, 1e3, 1e5])
+def test_strong_decay_gives_neither_infinities_nor_missing_gradients(strength: float) -> None:
+    found = inputs(64, torch.float32)
+    found["log_decay"] = (found["log_decay"] * strength).requires_grad_()
+    found["x"].requires_grad_()
+    scanned = ssd_scan(**found)
+    scanned.y.square().sum().backward()
+    for value in (scanned.y, scanned.state, found["x"].grad, found["log_decay"].grad):
+        assert value is not None
+        assert value.isfinite().all()
+
+
+def test_every_state_of_the_recurrence() -> None:
+    found = inputs(19)
+    b = found["B"].repeat_interleave(HEADS // GROUPS, dim=2)
+    update = (found["x"] * found["dt"][..., None])[..., None] * b[..., None, :]
+    first = torch.randn(BATCH, HEADS, WIDTH, STATE, dtype=torch.float64)
+    _, states = recurrent(found, None, first)
+    got = linear_recurrence(update, found["log_decay"], initial_state=first, chunk=8)
+    torch.testing.assert_close(got, states, rtol=1e-12, atol=1e-12)
+
+
+def test_the_convolution_is_torchs_and_keeps_documents_apart() -> None:
+    x, weight, bias = torch.randn(2, 9, 6), torch.randn(6, 4), torch.randn(6)
+    expected = torch.nn.functional.conv1d(x.transpose(1, 2), weight[:, None], bias, padding=3, groups=6)[
+        ..., :9
+    ].transpose(1, 2)
+    y, _ = causal_conv(x, weight, bias)
+    torch.testing.assert_close(y, expected)
+    segments = torch.tensor([[0] * 4 + [1] * 5] * 2)
+    apart, _ = causal_conv(x, weight, bias, segments=segments)
+    torch.testing.assert_close(apart[:, :4], expected[:, :4])
+    torch.testing.assert_close(apart[:, 4:], causal_conv(x[:, 4:], weight, bias)[0])
+
+
+@pytest.mark.parametrize("cut", [1, 2, 6])
+def test_the_convolution_goes_on_where_it_stopped(cut: int) -> None:
+    x, weight = torch.randn(2, 9, 6), torch.randn(6, 4)
+    whole, _ = causal_conv(x, weight)
+    head, before = causal_conv(x[:, :cut], weight)
+    tail, _ = causal_conv(x[:, cut:], weight, before=before)
+    torch.testing.assert_close(torch.cat([head, tail], 1), whole)
+
+
+def test_the_gated_norm_normalises_each_group_by_itself() -> None:
+    y, z, weight = torch.randn(2, 5, 4, 3), torch.randn(2, 5, 4, 3), torch.rand(4, 3)
+    got = gated_norm(y, z, weight, groups=2, eps=1e-5)
+    half = (y * torch.nn.functional.silu(z))[:, :, :2]
+    expected = half / (half.square().mean((2, 3), keepdim=True) + 1e-5).sqrt() * weight[:2]
+    torch.testing.assert_close(got[:, :, :2], expected)

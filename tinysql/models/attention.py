@@ -1,0 +1,150 @@
+"""The `*` block: causal attention with shared key-value heads, windows and packed documents."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from einops import einsum
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from transformer_lens.hook_points import HookPoint
+
+from tinysql.models.config import ModelConfig
+from tinysql.models.layers import Rotary, added
+from tinysql.models.packing import Packing
+
+
+class KeyValues:
+    """Keys and values seen so far by one attention block: what a KV cache holds."""
+
+    def __init__(self) -> None:
+        self.k: Float[Tensor, "batch seen head d_head"] | None = None
+        self.v: Float[Tensor, "batch seen head d_head"] | None = None
+
+    @property
+    def seen(self) -> int:
+        return 0 if self.k is None else self.k.shape[1]
+
+    def extend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        if self.k is not None and self.v is not None:
+            k, v = torch.cat([self.k, k], dim=1), torch.cat([self.v, v], dim=1)
+        self.k, self.v = k, v
+        return k, v
+
+
+class Attention(nn.Module):
+    """Causal multi-head attention; `z @ W_O`, summed over heads, is what it writes.
+
+    Query head *h* reads key-value head `h // (n_heads / n_kv_heads)`.
+    """
+
+    def __init__(self, config: ModelConfig, window: int | None = None) -> None:
+        super().__init__()
+        heads, shared, width, d_head = config.n_heads, config.kv_heads, config.d_model, config.head_width
+        self.W_Q = nn.Parameter(torch.empty(heads, width, d_head))
+        self.W_K = nn.Parameter(torch.empty(shared, width, d_head))
+        self.W_V = nn.Parameter(torch.empty(shared, width, d_head))
+        self.W_O = nn.Parameter(torch.empty(heads, d_head, width))
+        biased = "qkv" in config.biases
+        self.b_Q = nn.Parameter(torch.zeros(heads, d_head)) if biased else None
+        self.b_K = nn.Parameter(torch.zeros(shared, d_head)) if biased else None
+        self.b_V = nn.Parameter(torch.zeros(shared, d_head)) if biased else None
+        self.b_O = nn.Parameter(torch.zeros(width)) if "attention_out" in config.biases else None
+        self.window = window
+        self.scale = config.attention_scale if config.attention_scale is not None else d_head**-0.5
+        self.rotary = Rotary(config) if config.positions == "rope" else None
+        self.hook_q, self.hook_k, self.hook_v = HookPoint(), HookPoint(), HookPoint()
+        self.hook_rot_q, self.hook_rot_k = HookPoint(), HookPoint()
+        self.hook_attn_scores, self.hook_pattern = HookPoint(), HookPoint()
+        self.hook_z = HookPoint()
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch seq d_model"],
+        past: KeyValues | None = None,
+        packing: Packing | None = None,
+    ) -> Float[Tensor, "batch seq d_model"]:
+        q = self.hook_q(project(x, self.W_Q, self.b_Q))
+        k = self.hook_k(project(x, self.W_K, self.b_K))
+        v = self.hook_v(project(x, self.W_V, self.b_V))
+        z = self.attend(q, k, v, past, packing)
+        return added(z.flatten(2) @ self.W_O.flatten(0, 1), self.b_O)
+
+    def attend(
+        self,
+        q: Float[Tensor, "batch seq head d_head"],
+        k: Float[Tensor, "batch seq shared d_head"],
+        v: Float[Tensor, "batch seq shared d_head"],
+        past: KeyValues | None = None,
+        packing: Packing | None = None,
+    ) -> Float[Tensor, "batch seq head d_head"]:
+        """What each head reads out: fused attention, unless someone hooks its scores or its pattern."""
+        start = past.seen if past is not None else 0
+        if self.rotary is not None:
+            places = packing.positions if packing is not None else _line(start, q)
+            q, k = self.rotary(q, places), self.rotary(k, places)
+        q, k = self.hook_rot_q(q), self.hook_rot_k(k)
+        if past is not None:
+            k, v = past.extend(k, v)
+        if self._watched():
+            return self.hook_z(self._attend_in_the_open(q, k, v, start, packing))
+        if packing is not None and packing.fused and self.window is None:
+            return self.hook_z(packing.attend(q, k, v, self.scale))
+        return self.hook_z(self._attend_fused(q, k, v, start, packing))
+
+    def _watched(self) -> bool:
+        return any(point.has_hooks() for point in (self.hook_attn_scores, self.hook_pattern))
+
+    def _attend_fused(self, q: Tensor, k: Tensor, v: Tensor, start: int, packing: Packing | None) -> Tensor:
+        plain = start == 0 and packing is None and self.window is None
+        mask = None if plain else self._mask(q, start, packing)
+        z = F.scaled_dot_product_attention(
+            q.transpose(1, 2),
+            k.transpose(1, 2),
+            v.transpose(1, 2),
+            attn_mask=mask,
+            is_causal=plain,
+            scale=self.scale,
+            enable_gqa=k.shape[2] != q.shape[2],
+        )
+        return z.transpose(1, 2)
+
+    def _attend_in_the_open(
+        self, q: Tensor, k: Tensor, v: Tensor, start: int, packing: Packing | None
+    ) -> Tensor:
+        each = q.shape[2] // k.shape[2]
+        k, v = (t.repeat_interleave(each, dim=2) if each > 1 else t for t in (k, v))
+        scores = einsum(q, k, "batch q head d, batch k head d -> batch head q k") * self.scale
+        scores = scores.masked_fill(~self._mask(q, start, packing), float("-inf"))
+        pattern = self.hook_pattern(self.hook_attn_scores(scores).softmax(-1))
+        return einsum(pattern, v, "batch head q k, batch k head d -> batch q head d")
+
+    def _mask(self, q: Tensor, start: int, packing: Packing | None) -> Bool[Tensor, "... q k"]:
+        """Which keys each query may see: `[q k]`, or `[batch 1 q k]` when documents are packed."""
+        mask = causal(q.shape[1], start, q.device, self.window)
+        return mask if packing is None else mask & packing.together[:, None]
+
+
+def project(
+    x: Float[Tensor, "batch seq d_model"],
+    weight: Float[Tensor, "head d_model width"],
+    bias: Float[Tensor, "head width"] | None = None,
+) -> Float[Tensor, "batch seq head width"]:
+    """One product for all heads."""
+    heads, width, each = weight.shape
+    out = x @ weight.transpose(0, 1).reshape(width, heads * each)
+    return added(out.unflatten(-1, (heads, each)), bias)
+
+
+def causal(
+    n_queries: int, start: int, device: torch.device, window: int | None = None
+) -> Bool[Tensor, "q k"]:
+    """Which keys each query may see, when `start` keys came before the first query."""
+    keys = torch.arange(start + n_queries, device=device)
+    queries = keys[start:, None]
+    seen = keys <= queries
+    return seen if window is None else seen & (keys > queries - window)
+
+
+def _line(start: int, q: Tensor) -> Int[Tensor, "1 seq"]:
+    return torch.arange(start, start + q.shape[1], device=q.device)[None]

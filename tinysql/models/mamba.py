@@ -1,0 +1,159 @@
+"""The `M` block: Mamba-2 (Dao and Gu, arXiv 2405.21060) as Nemotron-H builds it, every inner quantity hooked.
+
+z, x, B, C, dt = projections of the stream     x, B, C = silu(conv(x, B, C))     dt = softplus(dt + dt_bias)
+decay = exp(dt * A)     S_t = decay_t S_{t-1} + dt_t x_t ⊗ B_t     y_t = S_t C_t + D x_t
+out = RMSNorm(y * silu(z)) @ W_out
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformer_lens.hook_points import HookPoint
+
+from tinysql.kernels.reference import Scanned, causal_conv, gated_norm, ssd_scan, ssd_step
+from tinysql.models.attention import project
+from tinysql.models.config import ModelConfig
+from tinysql.models.packing import Packing
+from tinysql.models.states import scan_with_states
+
+TINY = 1e-30
+"""Smallest decay whose logarithm is taken when a hook sets decays."""
+
+
+@dataclass
+class MambaState:
+    """What one `M` block carries from call to call."""
+
+    conv: Float[Tensor, "batch before channel"] | None = None
+    """The last d_conv - 1 inputs of the convolution."""
+    ssm: Float[Tensor, "batch head d_head d_state"] | None = None
+
+
+class Mamba(nn.Module):
+    """Mamba-2; the gated, normed output of each head, times its rows of `W_out`, is what it writes.
+
+    Hooks, in the order of the computation: `hook_z` `[batch seq head d_head]`; before the convolution
+    `hook_x_in`, `hook_B_in`, `hook_C_in` and after it `hook_x` `[batch seq head d_head]`, `hook_B`, `hook_C`
+    `[batch seq group d_state]`; `hook_dt` and `hook_decay` `[batch seq head]`; `hook_state`
+    `[batch position head d_head d_state]`, all positions or those of `HybridLM.states_at`; `hook_y` and
+    `hook_gated` `[batch seq head d_head]`.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        shape, heads, width = config.mamba, config.mamba_heads, config.d_model
+        self.shape, self.eps = shape, config.eps
+        channels = heads * shape.d_head + 2 * shape.n_groups * shape.d_state
+        self.W_z = nn.Parameter(torch.empty(heads, width, shape.d_head))
+        self.W_x = nn.Parameter(torch.empty(heads, width, shape.d_head))
+        self.W_B = nn.Parameter(torch.empty(shape.n_groups, width, shape.d_state))
+        self.W_C = nn.Parameter(torch.empty(shape.n_groups, width, shape.d_state))
+        self.W_dt = nn.Parameter(torch.empty(width, heads))
+        self.dt_bias = nn.Parameter(torch.empty(heads))
+        self.A_log = nn.Parameter(torch.empty(heads))
+        self.D = nn.Parameter(torch.ones(heads))
+        self.conv_weight = nn.Parameter(torch.empty(channels, shape.d_conv))
+        self.conv_bias = nn.Parameter(torch.zeros(channels))
+        self.norm_weight = nn.Parameter(torch.ones(heads, shape.d_head))
+        self.W_out = nn.Parameter(torch.empty(heads, shape.d_head, width))
+        self.positions: tuple[int, ...] | None = None
+        """Where `hook_state` looks; None is everywhere."""
+        self.hook_z, self.hook_dt, self.hook_decay = HookPoint(), HookPoint(), HookPoint()
+        self.hook_x_in, self.hook_B_in, self.hook_C_in = HookPoint(), HookPoint(), HookPoint()
+        self.hook_x, self.hook_B, self.hook_C = HookPoint(), HookPoint(), HookPoint()
+        self.hook_state, self.hook_y, self.hook_gated = HookPoint(), HookPoint(), HookPoint()
+
+    def forward(
+        self,
+        u: Float[Tensor, "batch seq d_model"],
+        past: MambaState | None = None,
+        packing: Packing | None = None,
+    ) -> Float[Tensor, "batch seq d_model"]:
+        segments = packing.segments if packing is not None else None
+        z = self.hook_z(project(u, self.W_z))
+        x, B, C = self._convolved(
+            self.hook_x_in(project(u, self.W_x)),
+            self.hook_B_in(project(u, self.W_B)),
+            self.hook_C_in(project(u, self.W_C)),
+            past,
+            segments,
+        )
+        dt = self.hook_dt(self.step_sizes(u @ self.W_dt))
+        scanned = self.scan(x, dt, B, C, past.ssm if past is not None else None, segments)
+        if past is not None:
+            past.ssm = scanned.state
+        y = self.hook_y(scanned.y)
+        gated = gated_norm(y, z, self.norm_weight, groups=self.shape.n_groups, eps=self.eps)
+        return self.hook_gated(gated).flatten(2) @ self.W_out.flatten(0, 1)
+
+    def step_sizes(self, raw: Float[Tensor, "batch seq head"]) -> Float[Tensor, "batch seq head"]:
+        """`softplus(raw + dt_bias)` within the limits, in float32 at least."""
+        wide = raw.to(torch.promote_types(raw.dtype, torch.float32))
+        return F.softplus(wide + self.dt_bias).clamp(self.shape.dt_min, self.shape.dt_max)
+
+    def scan(
+        self,
+        x: Float[Tensor, "batch seq head d_head"],
+        dt: Float[Tensor, "batch seq head"],
+        B: Float[Tensor, "batch seq group d_state"],
+        C: Float[Tensor, "batch seq group d_state"],
+        state: Float[Tensor, "batch head d_head d_state"] | None = None,
+        segments: Int[Tensor, "batch seq"] | None = None,
+    ) -> Scanned:
+        """The recurrence; looked at state by state only when someone hooks the states."""
+        log_decay = -dt * self.A_log.to(dt.dtype).exp()
+        if self.hook_decay.has_hooks():
+            decay = log_decay.exp().clamp_min(TINY)
+            # Added as a difference, so that looking alone changes no bit.
+            log_decay = log_decay + (self.hook_decay(decay).clamp_min(TINY).log() - decay.log())
+        if self.hook_state.has_hooks():
+            return scan_with_states(
+                x,
+                dt,
+                log_decay,
+                B,
+                C,
+                self.D,
+                self.hook_state,
+                self.positions,
+                state,
+                segments,
+                self.shape.chunk,
+            )
+        if x.shape[1] == 1 and state is not None:
+            y, after = ssd_step(x[:, 0], dt[:, 0], log_decay[:, 0], B[:, 0], C[:, 0], state, D=self.D)
+            return Scanned(y[:, None], after)
+        return ssd_scan(
+            x,
+            dt,
+            log_decay,
+            B,
+            C,
+            D=self.D,
+            initial_state=state,
+            segments=segments,
+            chunk=self.shape.chunk,
+        )
+
+    def _convolved(
+        self, x: Tensor, B: Tensor, C: Tensor, past: MambaState | None, segments: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        joined = torch.cat([t.flatten(2) for t in (x, B, C)], dim=-1)
+        before = past.conv if past is not None else None
+        mixed, tail = causal_conv(
+            joined,
+            self.conv_weight.to(joined.dtype),
+            self.conv_bias.to(joined.dtype),
+            before=before,
+            segments=segments,
+        )
+        if past is not None:
+            past.conv = tail
+        parts = F.silu(mixed).split([t[0, 0].numel() for t in (x, B, C)], dim=-1)
+        x, B, C = (part.unflatten(-1, t.shape[2:]) for part, t in zip(parts, (x, B, C), strict=True))
+        return self.hook_x(x), self.hook_B(B), self.hook_C(C)
