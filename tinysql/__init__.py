@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tinysql.tokens import Tokenizer as Tokenizer
     from tinysql.tokens import TokenPairs as TokenPairs
     from tinysql.tokens import Tokens as Tokens
-    from tinysql.training import TrainConfig as TrainConfig
+    from tinysql.training_config import TrainConfig as TrainConfig
 
 __all__ = lazy_exports(
     __name__,
@@ -32,6 +32,6 @@ __all__ = lazy_exports(
         "recipes": ["Recipe"],
         "runs": ["Run", "load", "open_run"],
         "tokens": ["TokenPairs", "Tokenizer", "Tokens"],
-        "training": ["TrainConfig"],
+        "training_config": ["TrainConfig"],
     },
 )

@@ -1,31 +1,98 @@
-"""Dataset rows -> length-bucketed training batches; batch *n* is a pure function of (seed, *n*)."""
+"""Tokenised rows -> training batches: one document per row and rows of like length together, or several packed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from data_gen.errors import InputError
+from tinysql.models.packing import Packing
 from tinysql.tokens import Tokenizer
 
 BUCKET = 64
 """Batches sorted by length together: large enough to save padding, small enough to stay random."""
+SHORTEST = 16
+"""Tokens per document that a packed batch has room for on average; documents are longer."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Rows of one training step, right-padded."""
+    """What one training step reads, and which next tokens it is scored on."""
 
     ids: Int[Tensor, "batch seq"]
-    real: Bool[Tensor, "batch seq"]
-    """True at tokens, False at padding."""
-    answer: Bool[Tensor, "batch seq"]
-    """True at the tokens of the SQL and the end token behind it."""
+    """Right-padded."""
+    packing: Packing | None
+    """Where documents lie when rows hold several."""
+    places: Int[Tensor, " scored"]
+    """Flat positions of `ids` whose next token is scored."""
+    targets: Int[Tensor, " scored"]
+    """Those next tokens."""
+    weights: Float[Tensor, " scored"]
+    """Weight of each in the loss: answer tokens sum to 1, prompt tokens to `prompt_loss`."""
+    tokens: int
+    """Tokens that are not padding, of the whole batch also in its pieces."""
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on a device."""
+
+        def move(t: Tensor) -> Tensor:
+            pinned = t.pin_memory() if torch.device(device).type == "cuda" and not t.is_cuda else t
+            return pinned.to(device, non_blocking=True)
+
+        packing = self.packing
+        if packing is not None:
+            packing = Packing(
+                move(packing.segments),
+                move(packing.positions),
+                move(packing.bounds) if packing.bounds is not None else None,
+                packing.longest,
+            )
+        return replace(
+            self,
+            ids=move(self.ids),
+            packing=packing,
+            places=move(self.places),
+            targets=move(self.targets),
+            weights=move(self.weights),
+        )
+
+    def split(self, parts: int) -> list[Batch]:
+        """Its rows in `parts` equal pieces; weights stay, so the losses of the pieces add up to that of the whole.
+
+        Raises `InputError` when the rows cannot be shared out evenly.
+        """
+        if len(self.ids) % parts:
+            raise InputError(
+                f"a batch of {len(self.ids)} rows cannot be split into {parts} equal parts",
+                hint="choose a batch_size that is a multiple of processes x accumulate",
+            )
+        each, width = len(self.ids) // parts, self.ids.shape[1]
+        return [self._piece(start, start + each, width) for start in range(0, len(self.ids), each)]
+
+    def _piece(self, start: int, end: int, width: int) -> Batch:
+        low, high = start * width, end * width
+        here = (self.places >= low) & (self.places < high)
+        packing = self.packing
+        if packing is not None and packing.bounds is not None:
+            inside = packing.bounds[(packing.bounds >= low) & (packing.bounds < high)] - low
+            room = max(1, (high - low) // SHORTEST + 1 - len(inside))
+            ends = torch.full((room,), high - low, dtype=inside.dtype)
+            packing = Packing(
+                packing.segments[start:end], packing.positions[start:end], torch.cat([inside, ends]), width
+            )
+        return replace(
+            self,
+            ids=self.ids[start:end],
+            packing=packing,
+            places=self.places[here] - low,
+            targets=self.targets[here],
+            weights=self.weights[here],
+        )
 
 
 @dataclass(frozen=True)
@@ -48,9 +115,10 @@ class TrainingRows:
         rows = list(rows)
         for start in range(0, len(rows), chunk):
             part = rows[start : start + chunk]
-            whole = tokenizer.backend.encode_batch([f"{p} {s}" for p, s in part], add_special_tokens=False)
-            prompts = tokenizer.backend.encode_batch([p for p, _ in part], add_special_tokens=False)
-            ids += [[*encoding.ids, tokenizer.end_id] for encoding in whole]
+            # No token reaches over the space before the SQL, so the two may be encoded apart.
+            prompts = tokenizer.backend.encode_batch_fast([p for p, _ in part], add_special_tokens=False)
+            sqls = tokenizer.backend.encode_batch_fast([f" {s}" for _, s in part], add_special_tokens=False)
+            ids += [[*p.ids, *s.ids, tokenizer.end_id] for p, s in zip(prompts, sqls, strict=True)]
             answers += [len(encoding.ids) for encoding in prompts]
         lengths = np.array([len(row) for row in ids])
         if len(ids) and lengths.max() > n_ctx:
@@ -68,16 +136,103 @@ class TrainingRows:
     def __len__(self) -> int:
         return len(self.answers)
 
-    def batch(self, rows: Sequence[int] | np.ndarray, device: torch.device | str = "cpu") -> Batch:
-        """The given rows, padded to the longest of them."""
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens per row."""
+        lengths: np.ndarray = self.starts[1:] - self.starts[:-1]
+        return lengths
+
+    def batch(self, rows: Sequence[int] | np.ndarray, *, prompt_loss: float = 0.0) -> Batch:
+        """The given rows, one document each, padded to the longest of them."""
         rows = np.asarray(rows)
-        lengths = self.starts[rows + 1] - self.starts[rows]
-        columns = np.arange(lengths.max())
-        real = columns < lengths[:, None]
+        columns = np.arange(self.lengths[rows].max())
+        real = columns < self.lengths[rows][:, None]
         ids = np.full(real.shape, self.pad_id, dtype=np.int64)
-        ids[real] = np.concatenate([self.ids[self.starts[row] : self.starts[row + 1]] for row in rows])
+        ids[real] = np.concatenate([self._row(row) for row in rows])
         answer = real & (columns >= self.answers[rows][:, None])
-        return Batch(*(torch.from_numpy(array).to(device) for array in (ids, real, answer)))
+        return _batch(ids, real, answer, np.zeros_like(answer), None, prompt_loss)
+
+    def packed(self, bins: Sequence[Sequence[int]], width: int, *, prompt_loss: float = 0.0) -> Batch:
+        """Rows of `width` tokens, each holding the documents of one bin."""
+        shape = (len(bins), width)
+        ids, segments = np.full(shape, self.pad_id, dtype=np.int64), np.zeros(shape, dtype=np.int32)
+        positions, answer = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=bool)
+        real, first = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
+        bounds = []
+        for i, documents in enumerate(bins):
+            at = 0
+            for number, row in enumerate(documents):
+                end = at + int(self.lengths[row])
+                bounds.append(i * width + at)
+                ids[i, at:end], segments[i, at:end] = self._row(row), number
+                positions[i, at:end] = np.arange(end - at)
+                answer[i, at + self.answers[row] : end] = True
+                first[i, at], at = True, end
+            real[i, :at] = True
+            if at < width:  # the padding is a document of its own
+                bounds.append(i * width + at)
+                segments[i, at:], positions[i, at:] = len(documents), np.arange(width - at)
+        capacity = len(bins) * width // SHORTEST + 1
+        bounds += [len(bins) * width] * max(1, capacity - len(bounds))
+        packing = Packing(
+            torch.from_numpy(segments),
+            torch.from_numpy(positions),
+            torch.tensor(bounds, dtype=torch.int32),
+            width,
+        )
+        return _batch(ids, real, answer, first, packing, prompt_loss)
+
+    def _row(self, row: int | np.integer) -> np.ndarray:
+        found: np.ndarray = self.ids[self.starts[row] : self.starts[row + 1]]
+        return found
+
+
+def _batch(
+    ids: np.ndarray,
+    real: np.ndarray,
+    answer: np.ndarray,
+    first: np.ndarray,
+    packing: Packing | None,
+    prompt_loss: float,
+) -> Batch:
+    prompt = real & ~answer & ~first if prompt_loss else np.zeros_like(real)
+    scored = answer | prompt
+    scored[:, 0] = False  # nothing stands before it
+    weights = np.zeros(ids.shape, dtype=np.float32)
+    for part, weight in ((answer, 1.0), (prompt, prompt_loss)):
+        part = part & scored
+        weights[part] = weight / max(1, part.sum())
+    flat = np.flatnonzero(scored)
+    return Batch(
+        ids=torch.from_numpy(ids),
+        packing=packing,
+        places=torch.from_numpy(flat - 1),
+        targets=torch.from_numpy(ids.ravel()[flat]),
+        weights=torch.from_numpy(weights.ravel()[flat]),
+        tokens=int(real.sum()),
+    )
+
+
+def pack(lengths: np.ndarray, width: int) -> list[list[int]]:
+    """Rows -> bins of at most `width` tokens: longest first, each where the least room is left (best fit).
+
+    `InputError` for a row longer than `width`.
+    """
+    if len(lengths) and lengths.max() > width:
+        raise InputError(f"a row has {lengths.max()} tokens and packed rows hold {width}", hint="raise pack")
+    bins: list[list[int]] = []
+    open_bins: list[list[int]] = [[] for _ in range(width + 1)]  # by room left
+    for row in np.argsort(-lengths, kind="stable").tolist():
+        need = int(lengths[row])
+        room = next((r for r in range(need, width) if open_bins[r]), None)
+        if room is None:
+            bins.append([])
+            index, room = len(bins) - 1, width
+        else:
+            index = open_bins[room].pop()
+        bins[index].append(row)
+        open_bins[room - need].append(index)
+    return bins
 
 
 class BatchOrder:
@@ -110,3 +265,15 @@ class BatchOrder:
         ]
         in_batches = np.concatenate(sorted_buckets).reshape(self.per_epoch, self.batch_size)
         return in_batches[rng.permutation(self.per_epoch)]
+
+
+def packed_batches(
+    rows: TrainingRows, *, width: int, batch_size: int, seed: Sequence[int], prompt_loss: float
+) -> Iterator[Batch]:
+    """Batches of `batch_size` packed rows, in random order; less than one batch is left over."""
+    rng = np.random.default_rng(list(seed))
+    order = rng.permutation(len(rows))
+    bins = [[int(order[i]) for i in some] for some in pack(rows.lengths[order], width)]
+    shuffled = [bins[i] for i in rng.permutation(len(bins))]
+    for start in range(0, len(bins) - batch_size + 1, batch_size):
+        yield rows.packed(shuffled[start : start + batch_size], width, prompt_loss=prompt_loss)

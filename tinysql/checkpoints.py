@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,12 @@ from torch import Tensor
 
 from data_gen.errors import InputError
 from data_gen.files import atomic_directory, read_json, write_atomic
+from tinysql.distributed import World
 from tinysql.models.hybrid import HybridLM
+
+KEPT = 2
+"""Checkpoints kept, so that a damaged one leaves another."""
+PARTS = ("model", "optimizer", "average")
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -38,8 +44,13 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 def load_weights(model: HybridLM, path: Path) -> None:
     """Put the weights of a file into `model`; `InputError` when names or shapes do not fit."""
-    tensors = load_tensors(path)
-    expected = {name: tuple(t.shape) for name, t in model.state_dict().items()}
+    fit_weights(model, load_tensors(path), path, World())
+
+
+def fit_weights(model: HybridLM, tensors: Mapping[str, Tensor], path: Path, world: World) -> None:
+    """Put whole weights, read from `path`, into a model; `InputError` when names or shapes do not fit."""
+    now = model.state_dict()
+    expected = {name: tuple(t.shape) for name, t in now.items()}
     found = {name: tuple(t.shape) for name, t in tensors.items()}
     wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
     if wrong:
@@ -48,44 +59,71 @@ def load_weights(model: HybridLM, path: Path) -> None:
             f"{path}: weight `{name}` is {found.get(name)}, the configuration expects {expected.get(name)}",
             hint="config.json and the weights must come from the same run",
         )
-    model.load_state_dict(tensors)
+    model.load_state_dict({name: world.shared(tensor, now[name]) for name, tensor in tensors.items()})
 
 
 def save_training(
-    directory: Path, model: HybridLM, optimizer: torch.optim.AdamW, state: Mapping[str, Any]
+    directory: Path,
+    model: HybridLM,
+    optimizer: torch.optim.AdamW,
+    state: Mapping[str, Any],
+    average: Mapping[str, Tensor],
+    world: World,
 ) -> None:
-    """Write everything that an exact resume needs to `directory/step-N`, then drop old ones."""
-    with atomic_directory(directory / f"step-{state['step']:08d}") as folder:
-        save_tensors(folder / "model.safetensors", model.state_dict())
-        save_tensors(folder / "optimizer.safetensors", _flatten(optimizer, model))
-        write_atomic(folder / "state.json", json.dumps(dict(state), indent=1))
-    for old in _steps(directory)[:-1]:
-        shutil.rmtree(old, ignore_errors=True)
+    """Write everything that an exact resume needs to `directory/step-N`; the one before is kept, older ones go.
+
+    The first process writes whole tensors, so any number of processes can go on from it.
+    """
+    weights = world.gathered(model.state_dict())
+    moments = {
+        f"{name}/{key}": world.whole(value)
+        for name, parameter in model.named_parameters()
+        for key, value in optimizer.state[parameter].items()
+    }
+    mean = world.gathered(average)
+    if world.rank == 0:
+        with atomic_directory(directory / f"step-{state['step']:08d}") as folder:
+            save_tensors(folder / "model.safetensors", weights)
+            save_tensors(folder / "optimizer.safetensors", moments)
+            save_tensors(folder / "average.safetensors", mean)
+            write_atomic(folder / "state.json", json.dumps(dict(state), indent=1))
+        for old in _steps(directory)[:-KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+    world.wait()
 
 
-def load_training(directory: Path, model: HybridLM, optimizer: torch.optim.AdamW) -> dict[str, Any] | None:
-    """Restore the newest whole checkpoint under `directory` and return its state, or None when there is none."""
+def load_training(
+    directory: Path, model: HybridLM, optimizer: torch.optim.AdamW, world: World
+) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    """Restore the newest whole checkpoint under `directory`; its state and average, or None when there is none.
+
+    A damaged one is passed over with a warning. Raises `InputError` when all are damaged.
+    """
     found = _steps(directory)
-    if not found:
-        return None
-    load_weights(model, found[-1] / "model.safetensors")
-    _unflatten(optimizer, model, load_tensors(found[-1] / "optimizer.safetensors"))
-    return read_json(found[-1] / "state.json")
+    for place in reversed(found):
+        try:
+            parts = {name: load_tensors(place / f"{name}.safetensors") for name in PARTS}
+            state = read_json(place / "state.json")
+            fit_weights(model, parts["model"], place / "model.safetensors", world)
+            _fit_moments(optimizer, model, parts["optimizer"], world)
+        except InputError as error:
+            if place == found[0]:
+                raise
+            warnings.warn(f"{place} is damaged ({error}); going on from the checkpoint before", stacklevel=2)
+            continue
+        model_now = model.state_dict()
+        return state, {name: world.shared(t, model_now[name]) for name, t in parts["average"].items()}
+    return None
 
 
 def _steps(directory: Path) -> list[Path]:
     return sorted(path for path in directory.glob("step-*") if path.name[5:].isdigit())
 
 
-def _flatten(optimizer: torch.optim.AdamW, model: HybridLM) -> dict[str, Tensor]:
-    return {
-        f"{name}/{key}": value
-        for name, parameter in model.named_parameters()
-        for key, value in optimizer.state[parameter].items()
-    }
-
-
-def _unflatten(optimizer: torch.optim.AdamW, model: HybridLM, tensors: Mapping[str, Tensor]) -> None:
+def _fit_moments(
+    optimizer: torch.optim.AdamW, model: HybridLM, tensors: Mapping[str, Tensor], world: World
+) -> None:
+    fresh: dict[Tensor, dict[str, Tensor]] = {}
     for name, parameter in model.named_parameters():
         moments = {
             key.rsplit("/", 1)[1]: value for key, value in tensors.items() if key.rsplit("/", 1)[0] == name
@@ -95,6 +133,8 @@ def _unflatten(optimizer: torch.optim.AdamW, model: HybridLM, tensors: Mapping[s
                 f"the optimizer of this checkpoint holds {sorted(moments)} for `{name}`, expected step and two moments",
                 hint="remove the checkpoint and train again",
             )
-        optimizer.state[parameter] = {
-            key: value if key == "step" else value.to(parameter.device) for key, value in moments.items()
+        fresh[parameter] = {
+            key: value.to(parameter.device) if key == "step" else world.shared(value, parameter)
+            for key, value in moments.items()
         }
+    optimizer.state.update(fresh)

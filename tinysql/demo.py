@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=Path("runs/demo"), help="run directory (default: runs/demo)"
     )
     parser.add_argument("--seed", type=read_seed, default=0, help="seed of everything (default: 0)")
-    parser.add_argument("--recipe", default="demo", help="what to train (default: demo)")
+    parser.add_argument("--recipe", default="nano", help="what to train (default: nano)")
     parser.add_argument("--resume", action="store_true", help="skip what is done and go on")
     parser.add_argument("--overwrite", action="store_true", help="replace what the run directory holds")
     parser.set_defaults(call=call)

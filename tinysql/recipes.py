@@ -7,8 +7,11 @@ from dataclasses import dataclass, field, replace
 
 from data_gen.config import DataConfig
 from data_gen.errors import InputError, nearest
-from tinysql.models.config import ModelConfig
-from tinysql.training import TrainConfig
+from data_gen.say.style import VARIANTS, Variant
+from tinysql.models.config import MambaConfig, ModelConfig, MoEConfig
+from tinysql.training_config import TrainConfig
+
+ALL_SETS = tuple(f"cs{number}" for number in range(1, 11))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,26 +19,43 @@ class Recipe:
     """Data, tokenizer, model and training of one run."""
 
     data: DataConfig
-    rows: int
-    """Training rows that are made."""
+    rows: int | None
+    """Training rows that are written to disk and read again every epoch; None takes fresh rows from the generator
+    for every step."""
+    variants: tuple[Variant, ...] = ()
+    """Variants that fresh rows are mixed of; none means that of `data` alone."""
     probe_rows: int = 256
-    """Rows behind the training rows that are never trained on; they decide when decay begins."""
+    """Rows that are never trained on; they decide when decay begins."""
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
         for name in ("rows", "probe_rows"):
-            if getattr(self, name) < 1:
-                raise InputError(
-                    f"{name} is {getattr(self, name)}, expected at least 1", hint="give a larger number"
-                )
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} is {value}, expected at least 1", hint="give a larger number")
+        if self.rows is not None and self.variants:
+            raise InputError(
+                f"rows is {self.rows} and variants {','.join(self.variants)}, but rows on disk are of one variant",
+                hint="set rows=None for fresh rows of several variants, or data.variant for one",
+            )
+        if self.rows is None and self.train.pack is None:
+            raise InputError(
+                "rows is None, so rows come fresh from the generator, and they are packed",
+                hint="set train.pack to the tokens of a packed row, such as 512",
+            )
+
+    @property
+    def sources(self) -> tuple[DataConfig, ...]:
+        """What training rows are mixed of, in equal parts."""
+        return tuple(replace(self.data, variant=v) for v in self.variants) or (self.data,)
 
     def with_seed(self, seed: int) -> Recipe:
         """The same recipe with data, weights and batch order drawn from another seed."""
         return replace(self, data=replace(self.data, seed=seed), train=replace(self.train, seed=seed))
 
 
-def demo() -> Recipe:
-    """CS1 and CS2 on the small lexicon, a transformer of 0.77 M weights: minutes on two CPU cores."""
+def nano() -> Recipe:
+    """CS1 and CS2 on the small lexicon, a transformer of 0.8 M weights: minutes on two CPU cores."""
     return Recipe(
         data=DataConfig(
             command_sets=("cs1", "cs2"),
@@ -59,6 +79,148 @@ def demo() -> Recipe:
     )
 
 
+def micro() -> Recipe:
+    """CS1 to CS3 on the full lexicon, a transformer of 4 M weights: an hour on a few CPU cores."""
+    return Recipe(
+        data=DataConfig(command_sets=("cs1", "cs2", "cs3"), max_columns=6, max_keys=2, random_names=0.3),
+        rows=200_000,
+        train=TrainConfig(
+            model=ModelConfig(pattern="*-*-*-*-", d_model=256, n_heads=8, n_ctx=320),
+            vocab_size=2048,
+            batch_size=32,
+            lr=1e-3,
+            prompt_loss=0.3,
+            hold_steps=4000,
+            max_hold_steps=8000,
+            decay_steps=1500,
+        ),
+    )
+
+
+def _on_gpu(model: ModelConfig, *, lr: float, batch_size: int, steps: int) -> Recipe:
+    """All command sets in every variant, fresh rows packed to 512 tokens, on one GPU."""
+    return Recipe(
+        data=DataConfig(command_sets=ALL_SETS, random_names=0.3),
+        rows=None,
+        variants=VARIANTS,
+        probe_rows=1024,
+        train=TrainConfig(
+            model=model,
+            vocab_size=4096,
+            batch_size=batch_size,
+            pack=512,
+            lr=lr,
+            betas=(0.9, 0.95),
+            weight_decay=0.1,
+            warmup_steps=200,
+            hold_steps=steps * 3 // 4,
+            decay_steps=steps // 4,
+            probe_every=500,
+            checkpoint_every=2000,
+        ),
+    )
+
+
+def bm1() -> Recipe:
+    """Two layers of width 1024, the 33M shape of TinySQL's first model."""
+    model = ModelConfig(pattern="*-*-", d_model=1024, n_heads=16, n_ctx=512, activation="relu2")
+    return _on_gpu(model, lr=1e-3, batch_size=64, steps=8000)
+
+
+def bm2() -> Recipe:
+    """The shape of Qwen2.5-0.5B."""
+    model = ModelConfig(
+        pattern="*-" * 24,
+        d_model=896,
+        n_heads=14,
+        n_kv_heads=2,
+        d_mlp=4864,
+        n_ctx=512,
+        rotary_base=1e6,
+        activation="silu",
+        gated=True,
+        biases=("qkv",),
+        eps=1e-6,
+    )
+    return _on_gpu(model, lr=4e-4, batch_size=64, steps=4000)
+
+
+def bm3() -> Recipe:
+    """The shape of Llama-3.2-1B."""
+    model = ModelConfig(
+        pattern="*-" * 16,
+        d_model=2048,
+        n_heads=32,
+        n_kv_heads=8,
+        d_mlp=8192,
+        n_ctx=512,
+        rotary_base=5e5,
+        activation="silu",
+        gated=True,
+    )
+    return _on_gpu(model, lr=3e-4, batch_size=64, steps=4000)
+
+
+def _hybrid(
+    pattern: str,
+    d_model: int,
+    n_heads: int,
+    groups: int,
+    moe: MoEConfig | None = None,
+    d_mlp: int | None = None,
+) -> ModelConfig:
+    """Nemotron 3's manner: no positions, heads of 64, a pair of key-value heads, squared ReLU."""
+    return ModelConfig(
+        pattern=pattern,
+        d_model=d_model,
+        n_heads=n_heads,
+        n_kv_heads=2,
+        d_head=64,
+        d_mlp=d_mlp,
+        n_ctx=512,
+        positions="none",
+        activation="relu2",
+        mamba=MambaConfig(n_groups=groups),
+        moe=moe if moe is not None else MoEConfig(),
+    )
+
+
+def t33() -> Recipe:
+    """A hybrid with latent experts in the 33M class: 32 of which 8 work, in a quarter of the width."""
+    moe = MoEConfig(n_experts=32, n_active=8, d_expert=256, d_shared=512, d_latent=128)
+    return _on_gpu(_hybrid("MEM*EME", 512, 8, 4, moe), lr=1e-3, batch_size=64, steps=8000)
+
+
+def t33_plain() -> Recipe:
+    """The twin of `t33` without a latent: 8 experts of which 2 work, at the same cost."""
+    moe = MoEConfig(n_experts=8, n_active=2, d_expert=256, d_shared=512)
+    return _on_gpu(_hybrid("MEM*EME", 512, 8, 4, moe), lr=1e-3, batch_size=64, steps=8000)
+
+
+def t33_dense() -> Recipe:
+    """The twin of `t33` with one MLP in place of experts, as wide as what a token goes through there."""
+    return _on_gpu(_hybrid("M-M*-M-", 512, 8, 4, d_mlp=1024), lr=1e-3, batch_size=64, steps=8000)
+
+
+def t200() -> Recipe:
+    """A hybrid of 0.2 B weights."""
+    moe = MoEConfig(n_experts=64, n_active=8, d_expert=512, d_shared=1024, d_latent=192)
+    return _on_gpu(_hybrid("MEMEM*EMEMEM*EMEME", 768, 12, 8, moe), lr=6e-4, batch_size=64, steps=6000)
+
+
+def t600() -> Recipe:
+    """A hybrid of 0.6 B weights."""
+    moe = MoEConfig(n_experts=128, n_active=16, d_expert=512, d_shared=1536, d_latent=256)
+    return _on_gpu(_hybrid("MEMEM*EMEMEM*EMEMEM*EMEME", 1024, 16, 8, moe), lr=4e-4, batch_size=64, steps=4000)
+
+
+def t1b() -> Recipe:
+    """A hybrid of 1 B weights."""
+    moe = MoEConfig(n_experts=128, n_active=16, d_expert=512, d_shared=2048, d_latent=320)
+    pattern = "MEMEM*EMEMEM*EMEMEM*EMEMEM*EMEME"
+    return _on_gpu(_hybrid(pattern, 1280, 20, 8, moe), lr=3e-4, batch_size=64, steps=4000)
+
+
 def tiny() -> Recipe:
     """A model too small to be right: for tests and for trying commands, seconds on one core."""
     return Recipe(
@@ -77,7 +239,20 @@ def tiny() -> Recipe:
     )
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"demo": demo, "tiny": tiny}
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "nano": nano,
+    "micro": micro,
+    "bm1": bm1,
+    "bm2": bm2,
+    "bm3": bm3,
+    "t33": t33,
+    "t33-plain": t33_plain,
+    "t33-dense": t33_dense,
+    "t200": t200,
+    "t600": t600,
+    "t1b": t1b,
+    "tiny": tiny,
+}
 
 
 def find_recipe(name: str) -> Recipe:

@@ -1,223 +1,212 @@
-"""Training rows -> trained weights: AdamW, warm-up, hold, decay, exact resume."""
+"""Batches -> trained weights: one step, the loop around it, and exact resume."""
 
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor
 
 from data_gen.errors import InputError
 from data_gen.files import write_atomic
-from tinysql.batches import Batch, BatchOrder, TrainingRows
-from tinysql.checkpoints import load_training, save_training
-from tinysql.models.config import ModelConfig
+from tinysql.batches import Batch, TrainingRows
+from tinysql.checkpoints import load_training, save_tensors, save_training
+from tinysql.distributed import World
+from tinysql.feed import Feed, Place
+from tinysql.flops import step_flops, utilisation
+from tinysql.loss import Losses, losses, rows_right
 from tinysql.models.hybrid import HybridLM
-from tinysql.progress import progress
+from tinysql.models.moe import balance, experts_of
+from tinysql.optimizer import Average, make_optimizer
+from tinysql.progress import Bar
+from tinysql.training_config import TrainConfig, TrainState, learning_rate, maybe_decay
 
-
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """How one model is trained; with the data and the seed it determines the weights."""
-
-    model: ModelConfig = field(default_factory=ModelConfig)
-    vocab_size: int = 512
-    """Tokens the tokenizer learns; the model's d_vocab follows it."""
-    batch_size: int = 16
-    """Rows per step."""
-    lr: float = 3e-3
-    """Peak learning rate."""
-    warmup_steps: int = 100
-    hold_steps: int = 1000
-    """Fewest steps at the peak learning rate, warm-up included."""
-    max_hold_steps: int | None = None
-    """Most steps at the peak while the probe stays below `probe_target`; None means hold_steps, no waiting."""
-    decay_steps: int = 500
-    """Steps of linear decay to zero after the hold."""
-    betas: tuple[float, ...] = (0.9, 0.98)
-    weight_decay: float = 0.01
-    """On matrices alone; norms and embeddings are not decayed."""
-    clip: float = 1.0
-    """Largest gradient norm."""
-    prompt_loss: float = 0.0
-    """Weight of prompt tokens in the loss; answer tokens weigh 1."""
-    probe_every: int = 100
-    """Steps between probes: the share of held-back rows whose whole SQL would be greedily right."""
-    probe_target: float = 0.97
-    """The probe accuracy at which decay may begin."""
-    checkpoint_every: int = 500
-    """Steps between checkpoints that --resume can go on from."""
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in (
-            "batch_size",
-            "hold_steps",
-            "decay_steps",
-            "probe_every",
-            "checkpoint_every",
-            "vocab_size",
-        ):
-            if getattr(self, name) < 1:
-                raise InputError(
-                    f"{name} is {getattr(self, name)}, expected at least 1", hint="give a larger number"
-                )
-        for name in ("warmup_steps", "weight_decay", "prompt_loss", "seed"):
-            if getattr(self, name) < 0:
-                raise InputError(
-                    f"{name} is {getattr(self, name)}, expected 0 or more", hint="give a larger number"
-                )
-        for name in ("lr", "clip"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise InputError(
-                    f"{name} is {getattr(self, name)}, expected above 0", hint="give a positive number"
-                )
-        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise InputError(
-                f"betas is {self.betas}, expected two numbers from 0 to below 1", hint="as in 0.9,0.98"
-            )
-        if self.longest_hold < self.hold_steps:
-            raise InputError(
-                f"max_hold_steps is {self.max_hold_steps}, expected at least hold_steps, {self.hold_steps}",
-                hint="raise it, or leave it at None",
-            )
-
-    @property
-    def longest_hold(self) -> int:
-        """Most steps at the peak learning rate."""
-        return self.max_hold_steps if self.max_hold_steps is not None else self.hold_steps
-
-
-@dataclass
-class TrainState:
-    """What, besides weights and moments, an exact resume needs."""
-
-    step: int = 0
-    decay_start: int | None = None
-    """The step at which decay began, once it has."""
-    tokens: int = 0
-    """Tokens trained on, padding not counted."""
-    seconds: float = 0.0
-
-    def ends_at(self, config: TrainConfig) -> int:
-        """The last step, as far as it is known now."""
-        start = self.decay_start if self.decay_start is not None else config.longest_hold
-        return start + config.decay_steps
+LOG_EVERY = 10
+"""Steps between lines of `metrics.jsonl`; on a GPU the only moments at which the host waits for it."""
 
 
 def train(
     config: TrainConfig,
-    rows: TrainingRows,
+    feed: Feed,
     probe: TrainingRows,
     run: Path,
     *,
     device: torch.device | str = "cpu",
     resume: bool = False,
+    world: World | None = None,
 ) -> HybridLM:
-    """Train a model from scratch on `rows`; log to `run/metrics.jsonl`, checkpoint under `run/checkpoints`.
+    """Train a model from scratch on the batches of `feed`; log to `run/metrics.jsonl`, checkpoint under
+    `run/checkpoints`.
 
-    `probe` rows are never trained on; they decide when decay begins. With `resume`, training goes on
-    from the newest checkpoint and, on the same machine, ends with the same weights as without the interruption.
+    `probe` rows are never trained on; they decide when decay begins. With `resume`, training goes on from the
+    newest whole checkpoint and, on the same machine, ends with the same weights as without the interruption.
+    Raises `InputError` when a loss or gradient is not finite; the batch is then in `run/bad_batch.safetensors`.
     """
-    model = HybridLM(config.model, seed=config.seed).to(device)
-    optimizer = make_optimizer(model, config)
-    state = TrainState()
-    if resume and (saved := load_training(run / "checkpoints", model, optimizer)):
-        state = TrainState(**saved)
-    order = BatchOrder(rows.starts[1:] - rows.starts[:-1], batch_size=config.batch_size, seed=config.seed)
-    log = run / "metrics.jsonl"
-    _trim_log(log, state.step)
-    total = state.ends_at(config) - state.step
-    for _ in progress(_steps(config, state), total=total, title="training"):
-        begun = time.perf_counter()
-        batch = rows.batch(order.rows(state.step), device)
-        record = {
-            "step": state.step,
-            "lr": learning_rate(config, state),
-            **step(model, optimizer, batch, config, state),
-        }
-        state.step += 1
-        state.tokens += int(batch.real.sum())
-        if state.step % config.probe_every == 0:
-            record["probe"] = greedy_accuracy(model, probe, config.batch_size * 8)
-        _maybe_decay(config, state, record.get("probe"))
-        state.seconds += time.perf_counter() - begun
-        if state.step % 10 == 0 or "probe" in record:
-            _append(log, {**record, "tokens": state.tokens, "seconds": round(state.seconds, 2)})
-        if state.step % config.checkpoint_every == 0:
-            save_training(run / "checkpoints", model, optimizer, vars(state))
+    world = world if world is not None else World()
+    model = world.shard(HybridLM(config.model, seed=config.seed).to(device))
+    trainer = Trainer(model, config, world)
+    if resume:
+        trainer.restore(run / "checkpoints")
+    log = Log(run / "metrics.jsonl", trainer.state, active=world.rank == 0)
+    batches = feed.batches(Place(trainer.state.block, trainer.state.taken))
+    bar = Bar("training", active=world.rank == 0)
+    with bar:
+        while trainer.state.step < trainer.state.ends_at(config):
+            begun = time.perf_counter()
+            batch, place = next(batches)
+            record = trainer.step(batch)
+            trainer.state.block, trainer.state.taken = place.block, place.taken
+            if trainer.state.step % config.probe_every == 0:
+                record["probe"] = greedy_accuracy(model, probe, min(256, config.batch_size * 8))
+            maybe_decay(config, trainer.state, record.get("probe"))
+            logged = trainer.state.step % LOG_EVERY == 0 or "probe" in record
+            if logged:
+                record = {name: _number(value) for name, value in record.items()}
+                trainer.check(run)
+            trainer.state.seconds += time.perf_counter() - begun
+            if logged:
+                log.write(record, trainer.state)
+                bar.show(trainer.state.step, trainer.state.ends_at(config), log.shown)
+            if trainer.state.step % config.checkpoint_every == 0:
+                trainer.check(run)
+                trainer.save(run / "checkpoints")
+    trainer.check(run)
+    batches.close()
+    trainer.finish()
     return model.eval()
 
 
-def _steps(config: TrainConfig, state: TrainState) -> Iterator[int]:
-    while state.step < state.ends_at(config):
-        yield state.step
+class Trainer:
+    """Model, optimizer and state of one run, and what one step does to them."""
 
-
-def _maybe_decay(config: TrainConfig, state: TrainState, accuracy: float | None) -> None:
-    if state.decay_start is not None or state.step < config.hold_steps:
-        return
-    reached = accuracy is not None and accuracy >= config.probe_target
-    if reached or state.step >= config.longest_hold:
-        state.decay_start = state.step
-
-
-def learning_rate(config: TrainConfig, state: TrainState) -> float:
-    """Linear warm-up, flat, then linear decay to zero from `state.decay_start`."""
-    rate = config.lr * min(1.0, (state.step + 1) / max(1, config.warmup_steps))
-    if state.decay_start is None:
-        return rate
-    return rate * (1 - (state.step - state.decay_start) / config.decay_steps)
-
-
-def make_optimizer(model: HybridLM, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW that decays matrices and leaves norms and embeddings alone."""
-    plain = {"w", "W_E", "W_pos"}
-    decayed = [p for name, p in model.named_parameters() if name.rsplit(".", 1)[-1] not in plain]
-    others = [p for name, p in model.named_parameters() if name.rsplit(".", 1)[-1] in plain]
-    groups = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.lr, betas=(config.betas[0], config.betas[1]), fused=True)
-
-
-def step(
-    model: HybridLM, optimizer: torch.optim.AdamW, batch: Batch, config: TrainConfig, state: TrainState
-) -> dict[str, Any]:
-    """One update; returns the loss on answer tokens and the gradient norm."""
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(config, state)
-    losses = token_losses(model(batch.ids[:, :-1]), batch)
-    answer, prompt = batch.answer[:, 1:], (batch.real & ~batch.answer)[:, 1:]
-    answer_loss = losses[answer].mean()
-    loss = answer_loss + config.prompt_loss * losses[prompt].mean() if config.prompt_loss else answer_loss
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-    if not torch.isfinite(norm):
-        raise InputError(
-            f"the gradient is not finite at step {state.step}",
-            hint="lower lr, or resume from the last checkpoint",
+    def __init__(self, model: HybridLM, config: TrainConfig, world: World) -> None:
+        self.model, self.config, self.world = model, config, world
+        self.state = TrainState()
+        self.optimizer = make_optimizer(
+            model, lr=config.lr, betas=(config.betas[0], config.betas[1]), weight_decay=config.weight_decay
         )
-    optimizer.step()
-    return {"loss": float(answer_loss.detach()), "grad_norm": float(norm)}
+        self.average = Average(model) if config.average_last else None
+        on_gpu = model.device.type == "cuda"
+        precision = config.precision or ("bfloat16" if on_gpu else "float32")
+        self.autocast = torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bfloat16")
+        compiled = config.compile if config.compile is not None else on_gpu
+        self.losses = torch.compile(losses) if compiled else losses
+        self._unchecked: list[tuple[int, Batch, Tensor]] = []
+
+    def step(self, batch: Batch) -> dict[str, Any]:
+        """One update; what it measured, as tensors that nobody has waited for yet."""
+        rate = learning_rate(self.config, self.state)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        found = [self._backward(piece) for piece in self._pieces(batch)]
+        loss = self.world.total(torch.stack([one.cross_entropy for one in found]).sum())
+        norm = self.world.whole(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip))
+        self._unchecked.append((self.state.step, batch, norm + loss))
+        if self.model.device.type == "cpu":
+            self._require_finite()
+        self.optimizer.step()
+        self._balance(found)
+        step = self.state.step
+        self.state.step += 1
+        self.state.tokens += batch.tokens
+        if (
+            self.average is not None
+            and self.state.ends_at(self.config) - self.state.step < self.config.average_last
+        ):
+            self.average.add(self.model)
+        flops = step_flops(self.config.model, batch)
+        return {"step": step, "lr": rate, "loss": loss, "grad_norm": norm, "flops": flops}
+
+    def _pieces(self, batch: Batch) -> list[Batch]:
+        parts = (
+            batch.split(self.world.size * self.config.accumulate)
+            if self.world.size > 1 or (self.config.accumulate > 1)
+            else [batch]
+        )
+        mine = parts[self.world.rank :: self.world.size]
+        return [_with_free_sizes(part.to(self.model.device)) for part in mine]
+
+    def _backward(self, piece: Batch) -> Losses:
+        with self.autocast:
+            found = self.losses(
+                self.model,
+                piece,
+                balance_loss=self.config.balance_loss,
+                share=1 / (self.config.accumulate * self.world.size),
+                recompute=self.config.recompute,
+            )
+        # Sharded gradients are averaged over the processes; the pieces' losses add up.
+        (found.total * self.world.size).backward()
+        return found
+
+    def _balance(self, found: list[Losses]) -> None:
+        for i, moe in enumerate(experts_of(self.model)):
+            counts = self.world.total(torch.stack([one.loads[i] for one in found]).sum(0))
+            balance(moe, counts, self.config.balance_rate)
+
+    def check(self, run: Path) -> None:
+        """Wait for the steps since the last check.
+
+        Raises `InputError` when a loss or gradient of theirs is not finite, and saves the first such batch.
+        """
+        try:
+            self._require_finite()
+        except InputError:
+            _, batch, _ = self._bad
+            if self.world.rank == 0:
+                tensors = {name: getattr(batch, name) for name in ("ids", "places", "targets", "weights")}
+                save_tensors(run / "bad_batch.safetensors", tensors)
+            raise
+
+    def _require_finite(self) -> None:
+        pending, self._unchecked = self._unchecked, []
+        if not pending:
+            return
+        finite = torch.stack([value for _, _, value in pending]).isfinite().tolist()
+        for entry, fine in zip(pending, finite, strict=True):
+            if not fine:
+                self._bad = entry
+                raise InputError(
+                    f"the loss or the gradient is not finite at step {entry[0]}",
+                    hint="look at bad_batch.safetensors, lower lr, and go on from the last checkpoint with --resume",
+                )
+
+    def save(self, directory: Path) -> None:
+        """Everything that an exact resume needs."""
+        average = self.average.mean if self.average is not None and self.average.count else {}
+        self.state.averaged = self.average.count if self.average is not None else 0
+        save_training(directory, self.model, self.optimizer, vars(self.state), average, self.world)
+
+    def restore(self, directory: Path) -> None:
+        """Go on from the newest whole checkpoint, when there is one."""
+        saved = load_training(directory, self.model, self.optimizer, self.world)
+        if saved is None:
+            return
+        state, average = saved
+        self.state = TrainState(**state)
+        if self.average is not None:
+            self.average.restore(self.state.averaged, average)
+
+    def finish(self) -> None:
+        """Put the mean of the last weights into the model, where one was asked for."""
+        if self.average is not None and self.average.count:
+            self.average.put_into(self.model)
 
 
-def token_losses(logits: Float[Tensor, "batch seq d_vocab"], batch: Batch) -> Float[Tensor, "batch seq"]:
-    """Cross-entropy in nats of each token given those before it; position 0 is never predicted."""
-    targets = batch.ids[:, 1:]
-    return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)
+def _with_free_sizes(batch: Batch) -> Batch:
+    """Tell the compiler which sizes vary from batch to batch."""
+    for tensor in (batch.places, batch.targets, batch.weights):
+        torch._dynamo.maybe_mark_dynamic(tensor, 0)
+    if batch.packing is None:
+        torch._dynamo.maybe_mark_dynamic(batch.ids, 1)
+    return batch
 
 
-@torch.no_grad()
 def greedy_accuracy(model: HybridLM, rows: TrainingRows, batch_size: int) -> float:
     """Share of rows whose whole SQL greedy decoding would produce.
 
@@ -225,16 +214,43 @@ def greedy_accuracy(model: HybridLM, rows: TrainingRows, batch_size: int) -> flo
     arg-max is right.
     """
     right = 0
+    order = rows.lengths.argsort(kind="stable")
     for start in range(0, len(rows), batch_size):
-        batch = rows.batch(range(start, min(start + batch_size, len(rows))), model.device)
-        hits = model(batch.ids[:, :-1]).argmax(-1) == batch.ids[:, 1:]
-        right += int((hits | ~batch.answer[:, 1:]).all(-1).sum())
+        right += rows_right(model, rows.batch(order[start : start + batch_size]).to(model.device))
     return right / len(rows)
 
 
-def _append(log: Path, record: dict[str, Any]) -> None:
-    with log.open("a") as file:
-        file.write(json.dumps(record) + "\n")
+class Log:
+    """`metrics.jsonl`: one line every `LOG_EVERY` steps and at every probe."""
+
+    def __init__(self, path: Path, state: TrainState, *, active: bool) -> None:
+        self.path, self.active = path, active
+        self.before = (state.tokens, state.seconds, state.step)
+        self.shown: dict[str, float] = {}
+        if active:
+            _trim_log(path, state.step)
+
+    def write(self, record: dict[str, Any], state: TrainState) -> None:
+        """Add what a step measured, and the speed since the last line."""
+        tokens, seconds, step = self.before
+        elapsed = max(state.seconds - seconds, 1e-9)
+        flops = record.pop("flops") * (state.step - step)
+        speed: dict[str, float] = {"tokens_per_second": round((state.tokens - tokens) / elapsed)}
+        used = utilisation(flops / elapsed)
+        if used is not None:
+            speed["mfu"] = round(used, 4)
+        self.shown = {name: record[name] for name in ("loss", "probe") if name in record} | speed
+        self.before = (state.tokens, state.seconds, state.step)
+        if self.active:
+            line = {**record, "tokens": state.tokens, "seconds": round(state.seconds, 2), **speed}
+            with self.path.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        value = value.item()
+    return value if not isinstance(value, float) or math.isfinite(value) else None
 
 
 def read_log(log: Path) -> list[dict[str, Any]]:

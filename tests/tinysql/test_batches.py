@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from data_gen.errors import InputError
 from data_gen.example import DataConfig, make_example
@@ -42,11 +43,16 @@ def test_rows_come_back_as_they_were_encoded() -> None:
     )
     tokens, batch = tokenizer.encode(examples), rows.batch(range(40))
     assert batch.ids.tolist() == tokens.ids.tolist()
-    assert batch.real.tolist() == tokens.mask.tolist()
-    for row, start in enumerate(tokens.answer_start.tolist()):
-        assert batch.answer[row].nonzero().flatten().tolist() == list(
-            range(start, int(tokens.mask[row].sum()))
-        )
+    assert batch.tokens == tokens.mask.sum()
+    width = batch.ids.shape[1]
+    scored = [
+        row * width + place - 1
+        for row, start in enumerate(tokens.answer_start.tolist())
+        for place in range(start, int(tokens.mask[row].sum()))
+    ]
+    assert batch.places.tolist() == scored
+    assert batch.targets.tolist() == tokens.ids.flatten()[torch.tensor(scored) + 1].tolist()
+    assert batch.weights.sum().item() == pytest.approx(1)
 
 
 def test_a_row_beyond_the_context_is_refused_by_number() -> None:

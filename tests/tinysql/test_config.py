@@ -57,8 +57,8 @@ def test_settings_that_do_not_fit_are_refused(setting: str, sentence: str) -> No
 
 
 def test_an_unknown_recipe_names_the_nearest() -> None:
-    with pytest.raises(InputError, match="unknown recipe `dmeo`.*`demo`"):
-        find_recipe("dmeo")
+    with pytest.raises(InputError, match="unknown recipe `nanno`.*`nano`"):
+        find_recipe("nanno")
 
 
 def test_an_unknown_key_in_a_file_is_refused() -> None:

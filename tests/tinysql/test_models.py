@@ -210,10 +210,15 @@ def test_recomputed_blocks_give_the_same_gradients(model: HybridLM) -> None:
     found = []
     for recompute in (False, True):
         model.zero_grad()
-        model.unembed(model.final_stream(ids(), recompute=recompute)).square().mean().backward()
+        model(ids(), recompute=recompute).square().mean().backward()
         found.append([p.grad.clone() for p in model.parameters()])
     for kept, again in zip(*found, strict=True):
         torch.testing.assert_close(kept, again)
+
+
+def test_logits_at_chosen_places_are_those_of_all(model: HybridLM) -> None:
+    places = torch.tensor([0, 5, 12, 35])
+    torch.testing.assert_close(model(ids(), places=places), model(ids()).flatten(0, 1)[places])
 
 
 def test_a_window_hides_what_lies_behind_it() -> None:

@@ -10,14 +10,17 @@ import torch
 
 import tinysql.training as training
 from data_gen.errors import InputError
-from tinysql.batches import Batch, TrainingRows
+from tinysql.batches import TrainingRows
 from tinysql.checkpoints import load_tensors, load_training, load_weights, save_tensors, save_training
 from tinysql.config import override
+from tinysql.distributed import World
 from tinysql.fit import fit
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
+from tinysql.optimizer import make_optimizer
 from tinysql.recipes import Recipe, find_recipe
-from tinysql.training import TrainConfig, TrainState, greedy_accuracy, learning_rate
+from tinysql.training import Trainer, greedy_accuracy
+from tinysql.training_config import TrainConfig, TrainState, learning_rate, maybe_decay
 
 CONFIG = TrainConfig(warmup_steps=10, hold_steps=50, max_hold_steps=200, decay_steps=20, lr=1.0)
 
@@ -40,20 +43,20 @@ class Killed(Exception):
 def test_a_resumed_run_ends_with_the_same_bits(
     recipe: Recipe, whole: Path, tmp_path: Path, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real_step = training.step
+    real_step = Trainer.step
 
-    def die(model, optimizer, batch, config, state):
-        if state.step == at:
+    def die(self, batch):
+        if self.state.step == at:
             raise Killed
-        return real_step(model, optimizer, batch, config, state)
+        return real_step(self, batch)
 
-    monkeypatch.setattr(training, "step", die)
+    monkeypatch.setattr(Trainer, "step", die)
     with pytest.raises(Killed):
         fit(recipe, tmp_path / "run")
     # As a kill does, leave a line half written.
     with (tmp_path / "run" / "metrics.jsonl").open("a") as log:
         log.write('{"step": 2')
-    monkeypatch.setattr(training, "step", real_step)
+    monkeypatch.setattr(Trainer, "step", real_step)
     run = fit(recipe, tmp_path / "run", resume=True).path
     expected, found = load_tensors(whole / "model.safetensors"), load_tensors(run / "model.safetensors")
     assert all(torch.equal(expected[name], found[name]) for name in expected)
@@ -79,16 +82,13 @@ def test_training_follows_the_seed(recipe: Recipe, whole: Path, tmp_path: Path) 
 
 def test_only_answer_tokens_carry_loss() -> None:
     model = HybridLM(ModelConfig(pattern="-", d_model=8, n_heads=2, d_vocab=11, n_ctx=8))
-    ids = torch.tensor([[1, 2, 3, 4, 5]])
-    answer = torch.tensor([[False, False, False, True, True]])
-    batch = Batch(ids, torch.ones_like(answer), answer)
+    rows = TrainingRows(np.array([1, 2, 3, 4, 5], dtype=np.int32), np.array([0, 5]), np.array([3]), 0)
     config = TrainConfig(model=model.cfg, clip=1e9)
-    training.step(model, training.make_optimizer(model, config), batch, config, TrainState())
+    Trainer(model, config, World()).step(rows.batch([0]))
     # Without attention, token 1 at position 0 only predicts prompt tokens, tokens 3 and 4 the answer.
     touched = model.embed.W_E.grad.abs().sum(-1).nonzero().flatten().tolist()
     assert touched == [3, 4]
-    with_prompt = replace(config, prompt_loss=0.5)
-    training.step(model, training.make_optimizer(model, with_prompt), batch, with_prompt, TrainState())
+    Trainer(model, config, World()).step(rows.batch([0], prompt_loss=0.5))
     assert model.embed.W_E.grad.abs().sum(-1).nonzero().flatten().tolist() == [1, 2, 3, 4]
 
 
@@ -124,7 +124,7 @@ def test_decay_waits_for_the_probe_between_its_bounds(
     step: int, accuracy: float | None, decays: bool
 ) -> None:
     state = TrainState(step=step)
-    training._maybe_decay(CONFIG, state, accuracy)
+    maybe_decay(CONFIG, state, accuracy)
     assert (state.decay_start == step) is decays
 
 
@@ -180,12 +180,12 @@ def test_an_occupied_directory_is_kept(recipe: Recipe, whole: Path) -> None:
 
 def test_a_checkpoint_that_lacks_moments_is_refused(recipe: Recipe, tmp_path: Path) -> None:
     model = HybridLM(recipe.train.model)
-    optimizer = training.make_optimizer(model, recipe.train)
+    optimizer = make_optimizer(model, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.01)
     model(torch.zeros(1, 3, dtype=torch.long)).sum().backward()
     optimizer.step()
-    save_training(tmp_path, model, optimizer, {"step": 10})
+    save_training(tmp_path, model, optimizer, {"step": 10}, {}, World())
     [file] = tmp_path.glob("step-*/optimizer.safetensors")
     tensors = load_tensors(file)
     save_tensors(file, {name: t for name, t in tensors.items() if name != "blocks.0.attn.W_Q/exp_avg"})
     with pytest.raises(InputError, match="the optimizer of this checkpoint holds .* for `blocks.0.attn.W_Q`"):
-        load_training(tmp_path, model, optimizer)
+        load_training(tmp_path, model, optimizer, World())

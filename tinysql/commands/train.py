@@ -9,7 +9,10 @@ from data_gen.seeding import read_seed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", help="a recipe: `demo` or `tiny`")
+    parser.add_argument(
+        "recipe",
+        help="a recipe: nano, micro, bm1, bm2, bm3, t33, t33-plain, t33-dense, t200, t600, t1b or tiny",
+    )
     parser.add_argument("--out", type=Path, help="run directory (default: runs/RECIPE)")
     parser.add_argument(
         "--seed", type=read_seed, default=0, help="seed of data, weights and batch order (default: 0)"

@@ -161,21 +161,11 @@ class HybridLM(HookedRootModule):
         *,
         cache: Cache | None = None,
         packing: Packing | None = None,
-        routing: list[Routing] | None = None,
-    ) -> Float[Tensor, "batch seq d_vocab"]:
-        """Logits after each token; arguments as of `final_stream`."""
-        return self.unembed(self.final_stream(ids, cache=cache, packing=packing, routing=routing))
-
-    def final_stream(
-        self,
-        ids: Int[Tensor, "batch seq"],
-        *,
-        cache: Cache | None = None,
-        packing: Packing | None = None,
+        places: Int[Tensor, " place"] | None = None,
         routing: list[Routing] | None = None,
         recompute: bool = False,
-    ) -> Float[Tensor, "batch seq d_model"]:
-        """The normed stream that the unembedding reads.
+    ) -> Float[Tensor, "batch seq d_vocab"] | Float[Tensor, "place d_vocab"]:
+        """Logits after each token, or after those at the flat `places` alone.
 
         With a `cache` (from `start_cache`), `ids` continue the positions it has seen and it is extended. With a
         `packing`, rows hold several documents that do not see each other. What the routers of `E` blocks decide is
@@ -192,8 +182,8 @@ class HybridLM(HookedRootModule):
         resid = self.hook_embed(self.embed(ids))
         if self.cfg.positions == "learned":
             own = self.pos_embed.W_pos[start:length].expand(len(ids), -1, -1)
-            places = own if packing is None else F.embedding(packing.positions, self.pos_embed.W_pos)
-            resid = resid + self.hook_pos_embed(places)
+            where = own if packing is None else F.embedding(packing.positions, self.pos_embed.W_pos)
+            resid = resid + self.hook_pos_embed(where)
         for i, block in enumerate(self.blocks):
             past = cache.blocks[i] if cache is not None else None
             if recompute:
@@ -202,7 +192,8 @@ class HybridLM(HookedRootModule):
                 resid = block(resid, past, packing, routing)
         if cache is not None:
             cache.seen = length
-        return self.ln_final(resid)
+        stream = self.ln_final(resid)
+        return self.unembed(stream if places is None else stream.flatten(0, 1)[places])
 
     def start_cache(self) -> Cache:
         """An empty cache for step-by-step generation."""

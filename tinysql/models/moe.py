@@ -108,6 +108,11 @@ class MoE(nn.Module):
         return F.grouped_mm(F.relu(hidden).square(), self.W_out.bfloat16(), offs=ends).to(x.dtype)
 
 
+def experts_of(model: nn.Module) -> list[MoE]:
+    """The mixers of all `E` blocks, in order."""
+    return [module for module in model.modules() if isinstance(module, MoE)]
+
+
 def load(routing: Routing) -> Int[Tensor, " expert"]:
     """How many tokens chose each expert."""
     return F.one_hot(routing.chosen.flatten(), routing.scores.shape[-1]).sum(0)

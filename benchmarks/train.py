@@ -1,0 +1,283 @@
+"""Tokens per second of training: our trainer, hooks in place, beside a bare GPT step of the same shape.
+
+    python benchmarks/train.py --json train.json
+    python benchmarks/train.py --shapes 33m hybrids --seconds 8
+
+Needs a GPU. The bare step is written here: linear layers, F.scaled_dot_product_attention, a tied head,
+torch.compile, bfloat16 autocast, fused AdamW. `ours` is the product's own `Trainer.step` on batches of the same
+size, every token scored; `response` is what training does: documents packed, next tokens scored in the answer alone.
+All rows of one shape are measured in turns in one run; a row is the median over its turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tinysql.batches import Batch
+from tinysql.distributed import World
+from tinysql.flops import step_flops, utilisation
+from tinysql.models.config import ModelConfig
+from tinysql.models.hybrid import HybridLM
+from tinysql.models.packing import Packing
+from tinysql.recipes import find_recipe
+from tinysql.training import Trainer
+from tinysql.training_config import TrainConfig
+
+VOCABULARY = 4096
+TURNS = 3
+
+
+class Shape(NamedTuple):
+    """One GPT."""
+
+    layers: int
+    d_model: int
+    heads: int
+    d_mlp: int
+    rows: int
+    """Sequences per step, of 256 tokens."""
+
+
+SHAPES = {
+    "33m": Shape(2, 1024, 16, 4096, 128),
+    "124m": Shape(12, 768, 12, 3072, 128),
+    "0.5b": Shape(24, 896, 14, 4864, 64),
+    "1.2b": Shape(22, 2048, 32, 8192, 32),
+}
+SEQUENCE = 256
+HYBRIDS = ("bm1", "t33", "t33-plain", "t33-dense")
+
+
+class BareGPT(nn.Module):
+    """Nothing but the arithmetic."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        width = shape.d_model
+        self.heads = shape.heads
+        self.embed = nn.Embedding(VOCABULARY, width)
+        self.places = nn.Embedding(SEQUENCE, width)
+        self.layers = nn.ModuleList(
+            nn.ModuleDict(
+                {
+                    "n1": nn.RMSNorm(width),
+                    "qkv": nn.Linear(width, 3 * width, bias=False),
+                    "out": nn.Linear(width, width, bias=False),
+                    "n2": nn.RMSNorm(width),
+                    "up": nn.Linear(width, shape.d_mlp, bias=False),
+                    "down": nn.Linear(shape.d_mlp, width, bias=False),
+                }
+            )
+            for _ in range(shape.layers)
+        )
+        self.norm = nn.RMSNorm(width)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.embed(ids) + self.places.weight
+        for layer in self.layers:
+            q, k, v = layer["qkv"](layer["n1"](x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+            z = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+            x = x + layer["out"](z.transpose(1, 2).flatten(2))
+            x = x + layer["down"](F.gelu(layer["up"](layer["n2"](x))))
+        return self.norm(x) @ self.embed.weight.T
+
+
+def bare_step(shape: Shape) -> Callable[[], int]:
+    """A step of the bare model on random tokens, which returns its tokens."""
+    model = BareGPT(shape).cuda()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    ids = torch.randint(0, VOCABULARY, (shape.rows, SEQUENCE + 1), device="cuda")
+
+    def loss(ids: Tensor) -> Tensor:
+        logits = model(ids[:, :-1])
+        return F.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten())
+
+    compiled = torch.compile(loss)
+
+    def step() -> int:
+        with torch.autocast("cuda", torch.bfloat16):
+            value = compiled(ids)
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return shape.rows * SEQUENCE
+
+    return step
+
+
+def full_batch(rows: int) -> Batch:
+    """Random tokens, one document per row, every next token scored."""
+    ids = torch.randint(0, VOCABULARY, (rows, SEQUENCE))
+    scored = rows * SEQUENCE
+    return Batch(
+        ids=ids,
+        packing=None,
+        places=torch.arange(scored),
+        targets=torch.randint(0, VOCABULARY, (scored,)),
+        weights=torch.full((scored,), 1 / scored),
+        tokens=scored,
+    )
+
+
+def packed_batches(rows: int, width: int) -> list[Batch]:
+    """Random tokens in documents of 40 to 250, the last 30 of each scored."""
+    found = []
+    for seed in range(8):
+        g = torch.Generator().manual_seed(seed)
+        segments = torch.zeros(rows, width, dtype=torch.int32)
+        bounds, places = [], []
+        for row in range(rows):
+            at = number = 0
+            while at < width:
+                end = min(width, at + int(torch.randint(40, 250, (), generator=g)))
+                segments[row, at:end] = number
+                bounds.append(row * width + at)
+                places += range(row * width + max(at, end - 31), row * width + end - 1)
+                at, number = end, number + 1
+        bounds += [rows * width] * (rows * width // 16 + 1 - len(bounds))
+        base = Packing.of(segments)
+        found.append(
+            Batch(
+                ids=torch.randint(0, VOCABULARY, (rows, width), generator=g),
+                packing=Packing(segments, base.positions, torch.tensor(bounds, dtype=torch.int32), width),
+                places=torch.tensor(places),
+                targets=torch.randint(0, VOCABULARY, (len(places),), generator=g),
+                weights=torch.full((len(places),), 1 / len(places)),
+                tokens=rows * width,
+            )
+        )
+    return found
+
+
+def our_step(model: ModelConfig, batches: list[Batch]) -> tuple[Callable[[], int], float]:
+    """A step of the product, and the operations of one."""
+    trainer = Trainer(HybridLM(model).cuda(), TrainConfig(model=model, lr=1e-4, batch_size=len(batches[0].ids)), World())
+    turn = iter(range(10**9))
+
+    def step() -> int:
+        batch = batches[next(turn) % len(batches)]
+        trainer.step(batch)
+        trainer._unchecked.clear()
+        return batch.tokens
+
+    return step, sum(step_flops(model, batch) for batch in batches) / len(batches)
+
+
+def measure(step: Callable[[], int], seconds: float) -> float:
+    """Tokens per second."""
+    torch.cuda.synchronize()
+    begun, tokens = time.perf_counter(), 0
+    while time.perf_counter() - begun < seconds:
+        for _ in range(5):
+            tokens += step()
+        torch.cuda.synchronize()
+    return tokens / (time.perf_counter() - begun)
+
+
+def gpt_config(shape: Shape) -> ModelConfig:
+    return ModelConfig(
+        pattern="*-" * shape.layers,
+        d_model=shape.d_model,
+        n_heads=shape.heads,
+        d_mlp=shape.d_mlp,
+        d_vocab=VOCABULARY,
+        n_ctx=SEQUENCE,
+        positions="learned",
+        tied=True,
+    )
+
+
+def cases(name: str) -> Iterator[tuple[str, Callable[[], tuple[Callable[[], int], float]]]]:
+    """What is measured for a shape: label, and how to make its step."""
+    if name == "hybrids":
+        for recipe in HYBRIDS:
+            model = replace(find_recipe(recipe).train.model, d_vocab=VOCABULARY)
+            yield recipe, lambda model=model: our_step(model, packed_batches(64, 512))
+        return
+    shape = SHAPES[name]
+    config = gpt_config(shape)
+    dense = step_flops(config, full_batch(1)) * shape.rows
+    yield "bare", lambda: (bare_step(shape), dense)
+    yield "ours", lambda: our_step(config, [full_batch(shape.rows)])
+    wide = replace(config, n_ctx=512)
+    yield "ours, response only, packed", lambda: our_step(wide, packed_batches(shape.rows // 2, 512))
+
+
+def run(name: str, seconds: float) -> list[dict[str, Any]]:
+    """Measure one shape's cases in turns."""
+    made = {}
+    for label, make in cases(name):
+        begun = time.perf_counter()
+        step, flops = make()
+        for _ in range(6):
+            tokens = step()
+        torch.cuda.synchronize()
+        made[label] = (step, flops / tokens, time.perf_counter() - begun)
+    speeds: dict[str, list[float]] = {label: [] for label in made}
+    for _ in range(TURNS):
+        for label, (step, _, _) in made.items():
+            speeds[label].append(measure(step, seconds))
+    rows = []
+    for label, (_, flops, warm) in made.items():
+        speed = median(speeds[label])
+        rows.append(
+            {
+                "shape": name,
+                "what": label,
+                "tokens_per_second": round(speed),
+                "mfu": utilisation(speed * flops),
+                "all": [round(s) for s in speeds[label]],
+                "first_steps_s": round(warm, 1),
+            }
+        )
+        print(f"{name:8} {label:32} {speed:12,.0f} tokens/s  MFU {rows[-1]['mfu']:.3f}  start {warm:.0f} s", flush=True)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shapes", nargs="*", default=[*SHAPES, "hybrids"], choices=[*SHAPES, "hybrids"])
+    parser.add_argument("--seconds", type=float, default=4.0, help="per turn")
+    parser.add_argument("--json", help="write the table there")
+    arguments = parser.parse_args()
+    if not torch.cuda.is_available():
+        sys.exit("benchmarks/train.py needs a GPU")
+    rows = []
+    for name in arguments.shapes:
+        try:
+            rows += run(name, arguments.seconds)
+        except torch.cuda.OutOfMemoryError:
+            print(f"{name}: out of memory")
+        torch._dynamo.reset()
+        torch.cuda.empty_cache()
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    made_by = {
+        "command": " ".join(["python", *sys.argv]),
+        "commit": commit,
+        "device": torch.cuda.get_device_name(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    if arguments.json:
+        with open(arguments.json, "w") as file:
+            json.dump({"made_by": made_by, "rows": rows}, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""One process or many: what a step has to ask the others, and how weights are shared out (torchrun, FSDP2).
+
+With one process everything here does nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from tinysql.models.hybrid import HybridLM
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes that train one model; every one runs the same program."""
+
+    rank: int = 0
+    size: int = 1
+
+    def shard(self, model: HybridLM) -> HybridLM:
+        """Share the weights out: each process keeps a part of every block and gathers the rest when it is needed."""
+        if self.size == 1:
+            return model
+        from torch.distributed.fsdp import fully_shard
+
+        for block in model.blocks:
+            fully_shard(block)
+        fully_shard(model)
+        return model
+
+    def total(self, value: Tensor) -> Tensor:
+        """The sum over all processes."""
+        if self.size > 1:
+            dist.all_reduce(value)
+        return value
+
+    def whole(self, value: Tensor) -> Tensor:
+        """A number that was computed over shares, in full."""
+        return value.full_tensor() if hasattr(value, "full_tensor") else value
+
+    def gathered(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The same tensors, whole; every process must call it."""
+        return {name: self.whole(tensor) for name, tensor in tensors.items()}
+
+    def shared(self, whole: Tensor, like: Tensor) -> Tensor:
+        """A whole tensor, put where `like` is and shared out as it is."""
+        whole = whole.to(like.device)
+        if self.size == 1:
+            return whole
+        from torch.distributed.tensor import DTensor, distribute_tensor
+
+        if not isinstance(like, DTensor):
+            return whole
+        return distribute_tensor(whole, like.device_mesh, like.placements)
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+@contextmanager
+def join_world(device: torch.device) -> Iterator[World]:
+    """The processes that `torchrun` started, or this one alone."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield World()
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield World(dist.get_rank(), dist.get_world_size())
+    finally:
+        dist.destroy_process_group()

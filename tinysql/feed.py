@@ -1,0 +1,181 @@
+"""Recipe -> an endless, exactly repeatable stream of training batches.
+
+Rows come in blocks: block *j* is a pure function of (recipe, *j*), made and tokenised by worker processes ahead of
+need, or in this process when there are none. A stream can begin at any batch of any block, which is all that an
+exact resume has to remember.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from data_gen.config import DataConfig
+from data_gen.store.tables import rows_table
+from tinysql.batches import Batch, BatchOrder, TrainingRows, packed_batches
+from tinysql.tokens import Tokenizer
+
+BLOCK = 4096
+"""Rows per block: enough to pack well and to hide what starting a block costs."""
+AHEAD = 2
+"""Blocks per worker that are made before they are needed."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a stream stands: the next batch is number `taken` of block `block`."""
+
+    block: int = 0
+    taken: int = 0
+
+
+@runtime_checkable
+class Feed(Protocol):
+    """A stream of batches from any place, each with the place behind it."""
+
+    def batches(self, place: Place) -> Generator[tuple[Batch, Place]]:
+        """Batches from `place` on, without end."""
+        ...
+
+
+@dataclass(frozen=True)
+class Bucketed:
+    """Rows in memory, shuffled every epoch; one document per row, rows of like length together."""
+
+    rows: TrainingRows
+    batch_size: int
+    seed: int
+    prompt_loss: float
+
+    def batches(self, place: Place) -> Generator[tuple[Batch, Place]]:
+        order = BatchOrder(self.rows.lengths, batch_size=self.batch_size, seed=self.seed)
+        taken = place.taken
+        while True:
+            batch = self.rows.batch(order.rows(taken), prompt_loss=self.prompt_loss)
+            taken += 1
+            yield batch, Place(0, taken)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Rows in memory, packed anew every epoch; an epoch is a block."""
+
+    rows: TrainingRows
+    width: int
+    batch_size: int
+    seed: int
+    prompt_loss: float
+
+    def batches(self, place: Place) -> Generator[tuple[Batch, Place]]:
+        block = place.block
+        while True:
+            yield from _behind(place, block, self._block(block))
+            block += 1
+
+    def _block(self, block: int) -> Iterator[Batch]:
+        return packed_batches(
+            self.rows,
+            width=self.width,
+            batch_size=self.batch_size,
+            seed=[self.seed, block],
+            prompt_loss=self.prompt_loss,
+        )
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Fresh rows straight from the generator, each seen once."""
+
+    sources: Sequence[DataConfig]
+    tokenizer: Path
+    """File of the tokenizer."""
+    n_ctx: int
+    width: int
+    batch_size: int
+    seed: int
+    prompt_loss: float
+    workers: int | None = None
+    """Processes that make rows; None means one less than this machine's cores, 0 means this process."""
+
+    def batches(self, place: Place) -> Generator[tuple[Batch, Place]]:
+        block = place.block
+        for rows in self._blocks(block):
+            batches = packed_batches(
+                rows,
+                width=self.width,
+                batch_size=self.batch_size,
+                seed=[self.seed, block],
+                prompt_loss=self.prompt_loss,
+            )
+            yield from _behind(place, block, batches)
+            block += 1
+
+    def _blocks(self, first: int) -> Iterator[TrainingRows]:
+        workers = self.workers if self.workers is not None else max(0, (os.cpu_count() or 1) - 1)
+        if not workers:
+            tokenizer = Tokenizer.load(self.tokenizer)
+            while True:
+                yield make_block(self.sources, tokenizer, self.n_ctx, first)
+                first += 1
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(
+            workers, context, initializer=_start, initargs=(self.sources, self.tokenizer, self.n_ctx)
+        ) as pool:
+            waiting: list[Future[TrainingRows]] = []
+            try:
+                while True:
+                    while len(waiting) < AHEAD * workers:
+                        waiting.append(pool.submit(_make, first + len(waiting)))
+                    yield waiting.pop(0).result()
+                    first += 1
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+
+def _behind(place: Place, block: int, batches: Iterator[Batch]) -> Iterator[tuple[Batch, Place]]:
+    """The batches of a block that lie behind `place`."""
+    skip = place.taken if block == place.block else 0
+    for number, batch in enumerate(batches):
+        if number >= skip:
+            yield batch, Place(block, number + 1)
+
+
+def mixed_texts(sources: Sequence[DataConfig], rows: range) -> list[tuple[str, str]]:
+    """Rows of a mixture as (prompt, SQL): row i is row `i // n` of source `i % n`."""
+    found: list[tuple[str, str]] = [("", "")] * len(rows)
+    for number, source in enumerate(sources):
+        mine = [i for i in rows if i % len(sources) == number]
+        if mine:
+            some = range(mine[0] // len(sources), mine[-1] // len(sources) + 1)
+            table = rows_table(source, some, ("prompt", "sql_statement"))
+            texts = zip(table["prompt"].to_pylist(), table["sql_statement"].to_pylist(), strict=True)
+            for i, text in zip(mine, texts, strict=True):
+                found[i - rows.start] = text
+    return found
+
+
+def make_block(sources: Sequence[DataConfig], tokenizer: Tokenizer, n_ctx: int, block: int) -> TrainingRows:
+    """Tokenised rows of one block of the mixture."""
+    texts = mixed_texts(sources, range(block * BLOCK, (block + 1) * BLOCK))
+    return TrainingRows.encode(texts, tokenizer, n_ctx=n_ctx)
+
+
+_worker: tuple[Sequence[DataConfig], Tokenizer, int] | None = None
+
+
+def _start(sources: Sequence[DataConfig], tokenizer: Path, n_ctx: int) -> None:
+    """Runs once in each worker."""
+    global _worker
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    _worker = (sources, Tokenizer.load(tokenizer), n_ctx)
+
+
+def _make(block: int) -> TrainingRows:
+    assert _worker is not None
+    return make_block(*_worker, block)
