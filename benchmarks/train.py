@@ -166,7 +166,9 @@ def packed_batches(rows: int, width: int) -> list[Batch]:
 
 def our_step(model: ModelConfig, batches: list[Batch]) -> tuple[Callable[[], int], float]:
     """A step of the product, and the operations of one."""
-    trainer = Trainer(HybridLM(model).cuda(), TrainConfig(model=model, lr=1e-4, batch_size=len(batches[0].ids)), World())
+    trainer = Trainer(
+        HybridLM(model).cuda(), TrainConfig(model=model, lr=1e-4, batch_size=len(batches[0].ids)), World()
+    )
     turn = iter(range(10**9))
 
     def step() -> int:
@@ -245,7 +247,10 @@ def run(name: str, seconds: float) -> list[dict[str, Any]]:
                 "first_steps_s": round(warm, 1),
             }
         )
-        print(f"{name:8} {label:32} {speed:12,.0f} tokens/s  MFU {rows[-1]['mfu']:.3f}  start {warm:.0f} s", flush=True)
+        print(
+            f"{name:8} {label:32} {speed:12,.0f} tokens/s  MFU {rows[-1]['mfu']:.3f}  start {warm:.0f} s",
+            flush=True,
+        )
     return rows
 
 
@@ -265,7 +270,9 @@ def main() -> None:
             print(f"{name}: out of memory")
         torch._dynamo.reset()
         torch.cuda.empty_cache()
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
     made_by = {
         "command": " ".join(["python", *sys.argv]),
         "commit": commit,

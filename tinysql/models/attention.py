@@ -88,7 +88,7 @@ class Attention(nn.Module):
             k, v = past.extend(k, v)
         if self._watched():
             return self.hook_z(self._attend_in_the_open(q, k, v, start, packing))
-        if packing is not None and packing.fused and self.window is None:
+        if packing is not None and packing.is_fused(q) and self.window is None:
             return self.hook_z(packing.attend(q, k, v, self.scale))
         return self.hook_z(self._attend_fused(q, k, v, start, packing))
 

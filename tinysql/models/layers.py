@@ -16,12 +16,19 @@ from transformer_lens.hook_points import HookPoint
 
 from tinysql.models.config import ModelConfig, RotaryScaling
 
+
+def relu2(x: Tensor) -> Tensor:
+    """Squared ReLU, as a product: autocast would compute a power in float32."""
+    positive = F.relu(x)
+    return positive * positive
+
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "gelu": F.gelu,
     "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
     "silu": F.silu,
-    "relu2": lambda x: F.relu(x).square(),
+    "relu2": relu2,
 }
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
 from tinysql.models.config import ModelConfig
+from tinysql.models.layers import relu2
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class MoE(nn.Module):
         out = self.hook_expert_out(self.experts(inner, chosen))
         routed = einsum(out, weights.to(out.dtype), "batch seq active d, batch seq active -> batch seq d")
         routed = self.hook_routed_out(routed if self.W_up is None else routed @ self.W_up)
-        shared = self.hook_shared_out(F.relu(x @ self.W_in_shared).square() @ self.W_out_shared)
+        shared = self.hook_shared_out(relu2(x @ self.W_in_shared) @ self.W_out_shared)
         return routed + shared
 
     def route(
@@ -99,13 +100,13 @@ class MoE(nn.Module):
     ) -> Float[Tensor, "slot d"]:
         counts = chosen.bincount(minlength=len(self.W_in)).tolist()
         parts = zip(x.split(counts), self.W_in, self.W_out, strict=True)
-        return torch.cat([F.relu(part @ w_in).square() @ w_out for part, w_in, w_out in parts])
+        return torch.cat([relu2(part @ w_in) @ w_out for part, w_in, w_out in parts])
 
     def _grouped(self, x: Float[Tensor, "slot d"], chosen: Int[Tensor, " slot"]) -> Float[Tensor, "slot d"]:
         """One grouped matrix product per layer of all experts, in bfloat16, with no wait for the counts."""
         ends = F.one_hot(chosen, len(self.W_in)).sum(0).cumsum(0).to(torch.int32)
         hidden = F.grouped_mm(x.bfloat16(), self.W_in.bfloat16(), offs=ends)
-        return F.grouped_mm(F.relu(hidden).square(), self.W_out.bfloat16(), offs=ends).to(x.dtype)
+        return F.grouped_mm(relu2(hidden), self.W_out.bfloat16(), offs=ends).to(x.dtype)
 
 
 def experts_of(model: nn.Module) -> list[MoE]:

@@ -41,10 +41,9 @@ class Packing:
         """Which pairs of positions are of one document."""
         return self.segments[:, :, None] == self.segments[:, None, :]
 
-    @property
-    def fused(self) -> bool:
+    def is_fused(self, q: Tensor) -> bool:
         """Whether attention can run within bounds, without a mask."""
-        return self.bounds is not None and self.segments.is_cuda
+        return self.bounds is not None and q.is_cuda and q.dtype in (torch.bfloat16, torch.float16)
 
     def attend(
         self,

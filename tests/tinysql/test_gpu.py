@@ -1,0 +1,87 @@
+"""On a GPU: the same logits as on a CPU, packed attention, grouped experts, one compiled graph."""
+
+import numpy as np
+import pytest
+import torch
+
+from tinysql.batches import Batch, TrainingRows, packed_batches
+from tinysql.distributed import World
+from tinysql.loss import losses
+from tinysql.models.config import MambaConfig, ModelConfig, MoEConfig
+from tinysql.models.hybrid import HybridLM
+from tinysql.training import Trainer
+from tinysql.training_config import TrainConfig
+
+pytestmark = pytest.mark.gpu
+
+VOCABULARY = 64
+
+
+def shape(pattern: str) -> ModelConfig:
+    return ModelConfig(
+        pattern=pattern,
+        d_model=128,
+        n_heads=4,
+        n_kv_heads=2,
+        d_head=32,
+        d_vocab=VOCABULARY,
+        n_ctx=128,
+        mamba=MambaConfig(n_heads=4, d_head=32, d_state=32, n_groups=2, chunk=32),
+        moe=MoEConfig(n_experts=8, n_active=2, d_expert=64, d_shared=64),
+    )
+
+
+def batch(seed: int, packed: bool = True) -> Batch:
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(20, 60, 60)
+    rows = TrainingRows(
+        rng.integers(0, VOCABULARY, lengths.sum()).astype(np.int32),
+        np.concatenate([[0], lengths.cumsum()]),
+        lengths // 2,
+        0,
+    )
+    if packed:
+        return next(packed_batches(rows, width=128, batch_size=8, seed=[seed], prompt_loss=0))
+    return rows.batch(range(8))
+
+
+@pytest.mark.parametrize("pattern", ["*-*-", "MM", "M*-M"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_gpu_gives_the_losses_of_a_cpu(pattern: str, packed: bool) -> None:
+    model, one = HybridLM(shape(pattern)), batch(0, packed)
+    expected = losses(model, one).total
+    found = losses(model.cuda(), one.to("cuda"))
+    torch.testing.assert_close(found.total.cpu(), expected, rtol=1e-5, atol=1e-5)
+    with torch.autocast("cuda", torch.bfloat16):
+        rounded = losses(model.cuda(), one.to("cuda"))
+    torch.testing.assert_close(rounded.total.float().cpu(), expected, rtol=1e-2, atol=1e-2)
+
+
+def test_grouped_experts_give_the_losses_of_the_loop() -> None:
+    model, one = HybridLM(shape("E*E")), batch(0, packed=False)
+    expected = losses(model, one)
+    with torch.autocast("cuda", torch.bfloat16):
+        found = losses(model.cuda(), one.to("cuda"))
+    torch.testing.assert_close(found.total.float().cpu(), expected.total, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("pattern", ["*-*-", "MEM*EME"])
+def test_the_step_is_one_graph_that_serves_every_batch(pattern: str) -> None:
+    model = HybridLM(shape(pattern)).cuda()
+    trainer = Trainer(model, TrainConfig(model=model.cfg, lr=1e-3, batch_size=8), World())
+    torch._dynamo.reset()
+    trainer.losses = torch.compile(losses, fullgraph=True)
+    values = []
+    with torch._dynamo.config.patch(error_on_recompile=False):
+        torch._dynamo.utils.counters.clear()
+        for seed in range(6):
+            values.append(float(trainer.step(batch(seed))["loss"]))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 2
+    assert values[-1] < values[0] + 1
+
+
+def test_training_on_a_gpu_lowers_the_loss() -> None:
+    model = HybridLM(shape("MEM*E")).cuda()
+    trainer = Trainer(model, TrainConfig(model=model.cfg, lr=3e-3, batch_size=8, compile=False), World())
+    values = [float(trainer.step(batch(0))["loss"]) for _ in range(60)]
+    assert values[-1] < 0.5 * values[0]
