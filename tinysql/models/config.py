@@ -227,7 +227,8 @@ class ModelConfig:
 
     def _mlp(self) -> int:
         d, width = self.d_model, self.mlp_width
-        return (3 if self.gated else 2) * d * width + (width + d if "mlp" in self.biases else 0)
+        into = 2 if self.gated else 1
+        return (into + 1) * d * width + (into * width + d if "mlp" in self.biases else 0)
 
     def _mamba(self) -> int:
         inner = self.mamba_heads * self.mamba.d_head

@@ -97,6 +97,7 @@ class MLP(nn.Module):
         self.W_gate = nn.Parameter(torch.empty(config.d_model, width)) if config.gated else None
         self.W_out = nn.Parameter(torch.empty(width, config.d_model))
         self.b_in = nn.Parameter(torch.zeros(width)) if biased else None
+        self.b_gate = nn.Parameter(torch.zeros(width)) if biased and config.gated else None
         self.b_out = nn.Parameter(torch.zeros(config.d_model)) if biased else None
         self.activate: Callable[[Tensor], Tensor] = ACTIVATIONS[config.activation]
         self.hook_pre, self.hook_post = HookPoint(), HookPoint()  # [batch seq d_mlp]
@@ -108,7 +109,9 @@ class MLP(nn.Module):
         if self.W_gate is None:
             post = self.activate(self.hook_pre(inner))
         else:
-            post = self.activate(self.hook_pre(x @ self.W_gate)) * self.hook_pre_linear(inner)
+            post = self.activate(self.hook_pre(added(x @ self.W_gate, self.b_gate))) * self.hook_pre_linear(
+                inner
+            )
         return added(self.hook_post(post) @ self.W_out, self.b_out)
 
 

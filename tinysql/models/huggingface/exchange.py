@@ -1,0 +1,116 @@
+"""Checkpoint -> `HybridLM`, and `HybridLM` -> a directory that `AutoModelForCausalLM.from_pretrained` loads."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from data_gen.errors import InputError
+from data_gen.files import atomic_directory, claim_directory, write_atomic
+from tinysql.models.config import ModelConfig
+from tinysql.models.huggingface.folder import find, read_settings, read_tensors
+from tinysql.models.huggingface.reading import read_config
+from tinysql.models.huggingface.settings import Settings
+from tinysql.models.huggingface.tokenizer import write_tokenizer
+from tinysql.models.huggingface.weights import read_weights, write_weights
+from tinysql.models.huggingface.writing import family_of, write_config
+from tinysql.models.hybrid import HybridLM
+from tinysql.tokens import Tokenizer
+
+EMBEDDINGS = ("model.embed_tokens.weight", "transformer.wte.weight", "backbone.embeddings.weight")
+
+
+def from_hf(source: str | Path, *, n_ctx: int | None = None, dtype: torch.dtype = torch.float32) -> HybridLM:
+    """The model of a GPT-Neo, Llama, Qwen2 or NemotronH checkpoint, in evaluation mode.
+
+    `source` is a directory with `config.json` and safetensors, or an id of the Hugging Face hub. `n_ctx` shortens the
+    context. Weights come in `dtype` whatever the files have; selection biases of routers stay in float32. Code in the
+    checkpoint is never run, and heads that predict later tokens (`mtp.*`) are left out with a warning.
+
+    Raises:
+        InputError: the checkpoint is of another family, incomplete, inconsistent, or not in safetensors.
+
+    Example: `from_hf("Qwen/Qwen2-0.5B", n_ctx=1024)`.
+    """
+    folder = find(source)
+    family, config = read_config(Settings(read_settings(folder), f"`{folder / 'config.json'}`"))
+    tensors = read_tensors(folder)
+    if any(name.startswith("mtp.") for name in tensors):
+        warnings.warn(f"`{folder}`: the heads for later tokens (mtp.*) are left out", stacklevel=2)
+    config = _shortened(_as_tied(config, tensors), n_ctx, tensors)
+    model = HybridLM(config)
+    read_weights(model, family, tensors, where=f"`{folder}`")
+    # Parameters alone: rotary tables and selection biases would lose what they are for.
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return model.eval()
+
+
+def to_hf(model: HybridLM, directory: str | Path, tokenizer: Tokenizer | None = None) -> None:
+    """Write `config.json` and `model.safetensors`, and the tokenizer's files, to a new or empty directory.
+
+    `AutoModelForCausalLM.from_pretrained(directory)` gives the model and `AutoTokenizer` the tokenizer, with no code
+    of ours. The family follows from the model's shape. transformers up to 5.23 knows no upper limit of dt
+    (`mamba.dt_max`): such a model is written with a warning.
+
+    Raises:
+        InputError: no family fits the model, the tokenizer has more tokens than the model, or the directory is not
+            empty.
+    """
+    family, values = family_of(model.cfg), write_config(model.cfg)
+    if tokenizer is not None and tokenizer.vocab_size > model.cfg.d_vocab:
+        raise InputError(
+            f"the tokenizer has {tokenizer.vocab_size} tokens, more than the {model.cfg.d_vocab} of the model",
+            hint="give the tokenizer that the model was trained with",
+        )
+    if "M" in model.cfg.pattern and model.cfg.mamba.dt_max is not None:
+        warnings.warn("transformers up to 5.23 ignores mamba.dt_max and computes other logits", stacklevel=2)
+    values |= {
+        "bos_token_id": None,
+        "eos_token_id": tokenizer.end_id if tokenizer is not None else None,
+        "pad_token_id": tokenizer.pad_id if tokenizer is not None else None,
+        "dtype": str(model.embed.W_E.dtype).removeprefix("torch."),
+    }
+    with atomic_directory(claim_directory(directory)) as folder:
+        write_atomic(folder / "config.json", json.dumps(values, indent=1))
+        tensors = safetensors.torch.save(write_weights(model, family), metadata={"format": "pt"})
+        write_atomic(folder / "model.safetensors", tensors)
+        if tokenizer is not None:
+            write_tokenizer(folder, tokenizer, model.cfg.n_ctx)
+
+
+def _as_tied(config: ModelConfig, tensors: dict[str, Tensor]) -> ModelConfig:
+    """Two different embeddings are not tied, whatever the configuration says: as transformers has it."""
+    head = tensors.get("lm_head.weight")
+    if not config.tied or head is None:
+        return config
+    embedding = next((tensors[name] for name in _embeddings(tensors)), head)
+    if not torch.equal(head, embedding):
+        return replace(config, tied=False)
+    del tensors["lm_head.weight"]
+    return config
+
+
+def _embeddings(tensors: Mapping[str, Tensor]) -> list[str]:
+    return [name for name in (*EMBEDDINGS, "model.embeddings.weight") if name in tensors]
+
+
+def _shortened(config: ModelConfig, n_ctx: int | None, tensors: dict[str, Tensor]) -> ModelConfig:
+    if n_ctx is None or n_ctx == config.n_ctx:
+        return config
+    if n_ctx > config.n_ctx:
+        raise InputError(
+            f"n_ctx is {n_ctx}, more than the {config.n_ctx} positions of the checkpoint",
+            hint="ask for fewer, or leave it at None",
+        )
+    positions = tensors.get("transformer.wpe.weight")
+    if positions is not None and len(positions) == config.n_ctx:
+        tensors["transformer.wpe.weight"] = positions[:n_ctx]
+    return replace(config, n_ctx=n_ctx)
