@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from data_gen.errors import InputError
-from tinysql.models.config import ModelConfig
+from tinysql.models.config import ModelConfig, MoEConfig
 
 ACTIVATIONS = {"relu": "relu", "gelu": "gelu", "gelu_tanh": "gelu_new", "silu": "silu", "relu2": "relu2"}
 """Our names of activations, and transformers'."""
@@ -198,23 +198,36 @@ def _write_gpt_neo(config: ModelConfig) -> dict[str, Any]:
 
 
 def _write_nemotron_h(config: ModelConfig) -> dict[str, Any]:
-    mamba, moe = config.mamba, config.moe
-    highest = mamba.dt_max if mamba.dt_max is not None else {"__float__": "Infinity"}
-    return {
+    values: dict[str, Any] = {
         "vocab_size": config.d_vocab,
         "hidden_size": config.d_model,
         # The older spelling, which every version of transformers reads.
         "hybrid_override_pattern": config.pattern,
         "num_hidden_layers": len(config.pattern),
-        "intermediate_size": config.mlp_width,
-        "mlp_hidden_act": ACTIVATIONS[config.activation] if "-" in config.pattern else "relu2",
         "num_attention_heads": config.n_heads,
         "num_key_value_heads": config.kv_heads,
         "head_dim": config.head_width,
         "max_position_embeddings": config.n_ctx,
         "layer_norm_epsilon": config.eps,
         "tie_word_embeddings": False,
-        "mamba_num_heads": config.mamba_heads if "M" in config.pattern else 1,
+        # A cache of transformers counts positions in attention blocks alone, and fails where there are none.
+        "use_cache": "*" in config.pattern,
+    }
+    if "-" in config.pattern:
+        activation = ACTIVATIONS[config.activation]
+        values |= {"intermediate_size": config.mlp_width, "mlp_hidden_act": activation}
+    if "M" in config.pattern:
+        values |= _mamba(config)
+    if "E" in config.pattern:
+        values |= _moe(config.moe)
+    return values
+
+
+def _mamba(config: ModelConfig) -> dict[str, Any]:
+    mamba = config.mamba
+    highest = mamba.dt_max if mamba.dt_max is not None else {"__float__": "Infinity"}
+    return {
+        "mamba_num_heads": config.mamba_heads,
         "mamba_head_dim": mamba.d_head,
         "ssm_state_size": mamba.d_state,
         "n_groups": mamba.n_groups,
@@ -222,6 +235,11 @@ def _write_nemotron_h(config: ModelConfig) -> dict[str, Any]:
         "chunk_size": mamba.chunk,
         "time_step_limit": [mamba.dt_min, highest],
         "time_step_min": max(mamba.dt_min, SMALLEST_STEP),
+    }
+
+
+def _moe(moe: MoEConfig) -> dict[str, Any]:
+    return {
         "n_routed_experts": moe.n_experts,
         "num_experts_per_tok": moe.n_active,
         "moe_intermediate_size": moe.d_expert,
