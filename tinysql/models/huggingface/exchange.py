@@ -18,7 +18,7 @@ from tinysql.models.config import ModelConfig
 from tinysql.models.huggingface.folder import find, read_settings, read_tensors
 from tinysql.models.huggingface.reading import read_config
 from tinysql.models.huggingface.settings import Settings
-from tinysql.models.huggingface.tokenizer import write_tokenizer
+from tinysql.models.huggingface.tokenizer import is_recut, write_tokenizer
 from tinysql.models.huggingface.weights import read_weights, write_weights
 from tinysql.models.huggingface.writing import family_of, write_config
 from tinysql.models.hybrid import HybridLM
@@ -57,8 +57,8 @@ def to_hf(model: HybridLM, directory: str | Path, tokenizer: Tokenizer | None = 
     """Write `config.json` and `model.safetensors`, and the tokenizer's files, to a new or empty directory.
 
     `AutoModelForCausalLM.from_pretrained(directory)` gives the model and `AutoTokenizer` the tokenizer, with no code
-    of ours. The family follows from the model's shape. transformers up to 5.23 knows no upper limit of dt
-    (`mamba.dt_max`): such a model is written with a warning.
+    of ours. The family follows from the model's shape. transformers 5.23 knows no upper limit of dt (`mamba.dt_max`),
+    and its `AutoTokenizer` no tokenizer beside qwen2 but Qwen2's own: both are written with a warning.
 
     Raises:
         InputError: no family fits the model, the tokenizer has more tokens than the model, or the directory is not
@@ -72,6 +72,12 @@ def to_hf(model: HybridLM, directory: str | Path, tokenizer: Tokenizer | None = 
         )
     if "M" in model.cfg.pattern and model.cfg.mamba.dt_max is not None:
         warnings.warn("transformers up to 5.23 ignores mamba.dt_max and computes other logits", stacklevel=2)
+    if tokenizer is not None and is_recut(family, tokenizer):
+        warnings.warn(
+            "AutoTokenizer replaces the pre-tokenization of tokenizers beside qwen2 models: load this one with "
+            "PreTrainedTokenizerFast.from_pretrained",
+            stacklevel=2,
+        )
     values |= {
         "bos_token_id": None,
         "eos_token_id": tokenizer.end_id if tokenizer is not None else None,

@@ -13,6 +13,9 @@ from data_gen.files import read_json, write_atomic
 from tinysql.models.huggingface.folder import find
 from tinysql.tokens import Tokenizer
 
+QWEN2_SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+"""How Qwen2's own tokenizer cuts strings before its merges."""
+
 
 def tokenizer_from_hf(source: str | Path) -> Tokenizer:
     """The tokenizer of a checkpoint (a directory or a hub id); where it has no token for padding, the end pads.
@@ -46,7 +49,7 @@ def tokenizer_from_hf(source: str | Path) -> Tokenizer:
 
 
 def write_tokenizer(folder: Path, tokenizer: Tokenizer, n_ctx: int) -> None:
-    """The files from which `AutoTokenizer` gives the same ids."""
+    """The files from which `AutoTokenizer` gives the same ids, unless `is_recut`."""
     named = {
         "eos_token": tokenizer.backend.id_to_token(tokenizer.end_id),
         "pad_token": tokenizer.backend.id_to_token(tokenizer.pad_id),
@@ -60,6 +63,14 @@ def write_tokenizer(folder: Path, tokenizer: Tokenizer, n_ctx: int) -> None:
     tokenizer.save(folder / "tokenizer.json")
     write_atomic(folder / "tokenizer_config.json", json.dumps(settings, indent=1))
     write_atomic(folder / "special_tokens_map.json", json.dumps(named, indent=1))
+
+
+def is_recut(family: str, tokenizer: Tokenizer) -> bool:
+    """Whether `AutoTokenizer` (transformers 5.23) cuts strings in another way than the `tokenizer.json` says.
+
+    Beside a qwen2 model it always builds Qwen2's tokenizer, whatever class the files name.
+    """
+    return family == "qwen2" and json.dumps(QWEN2_SPLIT) not in tokenizer.backend.to_str()
 
 
 def _token(folder: Path, backend: tokenizers.Tokenizer, name: str) -> str | None:
