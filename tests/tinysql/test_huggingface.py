@@ -22,6 +22,8 @@ from transformers import (
 from data_gen.errors import InputError
 from tinysql.models.config import MambaConfig, ModelConfig, MoEConfig, RotaryScaling
 from tinysql.models.huggingface import from_hf, to_hf, tokenizer_from_hf
+from tinysql.models.huggingface.reading import read_config
+from tinysql.models.huggingface.settings import Settings
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import Tokenizer
 
@@ -141,6 +143,12 @@ def test_imported_models_compute_the_logits_of_transformers(name, tmp_path):
     model = from_hf(tmp_path)
     with torch.no_grad():
         torch.testing.assert_close(model(ids()), expected(ids()).logits, **CLOSE)
+
+
+def test_rotary_angles_are_those_of_transformers_to_the_last_bit(tmp_path):
+    config = LlamaConfig(**(ROTARY | {"max_position_embeddings": 5000}))
+    expected = theirs(config, tmp_path).model.rotary_emb(torch.zeros(1), torch.arange(5000)[None])[0]
+    assert torch.equal(from_hf(tmp_path).blocks[0].attn.rotary.cos[:, 0], expected[0, :, :5])
 
 
 SMALL = {"d_vocab": 97, "n_ctx": 50, "d_mlp": 13, "eps": 3e-3}
@@ -418,6 +426,34 @@ class TestSpellings:
         assert from_hf(hybrid).cfg.pattern == "MEM*E-"
 
 
+def test_the_published_shape_of_nemotron_3_nano_is_read():
+    values = {
+        "model_type": "nemotron_h",
+        "hidden_size": 2688,
+        "hybrid_override_pattern": "MEMEM*EMEMEM*EMEMEM*EMEMEM*EMEMEM*EMEMEMEM*EMEMEMEME",
+        "num_attention_heads": 32,
+        "num_key_value_heads": 2,
+        "head_dim": 128,
+        "intermediate_size": 1856,
+        "vocab_size": 131072,
+        "max_position_embeddings": 262144,
+        "mamba_num_heads": 64,
+        "mamba_head_dim": 64,
+        "ssm_state_size": 128,
+        "n_groups": 8,
+        "n_routed_experts": 128,
+        "num_experts_per_tok": 6,
+        "moe_intermediate_size": 1856,
+        "moe_shared_expert_intermediate_size": 3712,
+        "routed_scaling_factor": 2.5,
+        "time_step_limit": [0.0, math.inf],
+    }
+    _, config = read_config(Settings(values, "config.json"))
+    # 31.6B parameters, 3.2B of them active, embeddings left out of the latter (arXiv 2512.20848).
+    assert round(config.num_parameters() / 1e6) == 31_578
+    assert round((config.num_active_parameters() - 2688 * 131072) / 1e8) == 32
+
+
 class TestPrecisionAndLength:
     def test_bfloat16_files_become_float32(self, hybrid):
         rewrite(hybrid, lambda tensors: {n: t.bfloat16() for n, t in tensors.items()})
@@ -568,6 +604,15 @@ class TestFiles:
             InputError, match="`nobody/nothing-here` is no directory here and cannot be fetched"
         ):
             from_hf("nobody/nothing-here")
+
+    def test_an_id_of_the_hub_is_found_among_what_was_fetched_before(self, llama, tmp_path, monkeypatch):
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+        kept = tmp_path / "hub" / "models--some--llama"
+        (kept / "refs").mkdir(parents=True)
+        (kept / "refs" / "main").write_text("0" * 40)
+        (kept / "snapshots").mkdir()
+        llama.rename(kept / "snapshots" / ("0" * 40))
+        assert from_hf("some/llama").cfg.pattern == "*-*-"
 
     def test_a_path_is_not_asked_of_the_hub(self, tmp_path):
         for path in (tmp_path / "nowhere", "./nowhere", "a/b/c"):

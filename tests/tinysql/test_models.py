@@ -77,7 +77,17 @@ def model(request: pytest.FixtureRequest) -> HybridLM:
         for name, parameter in model.named_parameters():
             if name.endswith((".w", "norm_weight", ".D")):
                 parameter.uniform_(0.5, 1.5)
-            if name.rsplit(".", 1)[-1] in ("b", "b_Q", "b_K", "b_V", "b_O", "b_in", "b_out", "conv_bias"):
+            if name.rsplit(".", 1)[-1] in (
+                "b",
+                "b_Q",
+                "b_K",
+                "b_V",
+                "b_O",
+                "b_in",
+                "b_gate",
+                "b_out",
+                "conv_bias",
+            ):
                 parameter.uniform_(-0.5, 0.5)
         for block in model.blocks:
             if block.kind == "E":

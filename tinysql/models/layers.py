@@ -65,7 +65,7 @@ class Rotary(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         half = config.head_width // 2
-        frequency = config.rotary_base ** (-torch.arange(half, dtype=torch.float32) / half)
+        frequency = 1 / config.rotary_base ** (torch.arange(half, dtype=torch.float32) / half)
         if config.rotary_scaling is not None:
             frequency = stretched(frequency, config.rotary_scaling)
         angle = torch.outer(torch.arange(config.n_ctx, dtype=torch.float32), frequency)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,11 +19,17 @@ from tinysql.models.huggingface.reading import read_config
 from tinysql.models.huggingface.settings import Settings
 from tinysql.models.huggingface.tokenizer import is_recut, write_tokenizer
 from tinysql.models.huggingface.weights import read_weights, write_weights
-from tinysql.models.huggingface.writing import family_of, write_config
+from tinysql.models.huggingface.writing import write_config
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import Tokenizer
 
-EMBEDDINGS = ("model.embed_tokens.weight", "transformer.wte.weight", "backbone.embeddings.weight")
+EMBEDDINGS = (
+    "transformer.wte.weight",
+    "model.embed_tokens.weight",
+    "backbone.embeddings.weight",
+    "model.embeddings.weight",
+)
+"""What the families call the token embedding, NemotronH in two ways."""
 
 
 def from_hf(source: str | Path, *, n_ctx: int | None = None, dtype: torch.dtype = torch.float32) -> HybridLM:
@@ -64,7 +69,8 @@ def to_hf(model: HybridLM, directory: str | Path, tokenizer: Tokenizer | None = 
         InputError: no family fits the model, the tokenizer has more tokens than the model, or the directory is not
             empty.
     """
-    family, values = family_of(model.cfg), write_config(model.cfg)
+    values = write_config(model.cfg)
+    family = values["model_type"]
     if tokenizer is not None and tokenizer.vocab_size > model.cfg.d_vocab:
         raise InputError(
             f"the tokenizer has {tokenizer.vocab_size} tokens, more than the {model.cfg.d_vocab} of the model",
@@ -97,15 +103,11 @@ def _as_tied(config: ModelConfig, tensors: dict[str, Tensor]) -> ModelConfig:
     head = tensors.get("lm_head.weight")
     if not config.tied or head is None:
         return config
-    embedding = next((tensors[name] for name in _embeddings(tensors)), head)
+    embedding = next((tensors[name] for name in EMBEDDINGS if name in tensors), head)
     if not torch.equal(head, embedding):
         return replace(config, tied=False)
     del tensors["lm_head.weight"]
     return config
-
-
-def _embeddings(tensors: Mapping[str, Tensor]) -> list[str]:
-    return [name for name in (*EMBEDDINGS, "model.embeddings.weight") if name in tensors]
 
 
 def _shortened(config: ModelConfig, n_ctx: int | None, tensors: dict[str, Tensor]) -> ModelConfig:

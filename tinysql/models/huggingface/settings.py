@@ -47,9 +47,9 @@ class Settings:
             raise self.wrong(name, f"one of {', '.join(known)}")
         return known[value]
 
-    def only(self, name: str, expected: object, *, default: object = None) -> None:
+    def only(self, name: str, expected: object) -> None:
         """Refuse any value but `expected`, which is all that a `HybridLM` can do."""
-        _, value = self._find((name,), expected if default is None else default)
+        _, value = self._find((name,), expected)
         if value != expected:
             raise self.wrong(name, f"{expected!r}, as tinysql's models have it")
 
