@@ -1,18 +1,55 @@
-"""Prompts -> answers: batched greedy decoding with a KV cache."""
+"""Prompts -> answers: batched decoding, greedy or sampled, with a cache of keys, values and states.
+
+Prompts of unequal length share a batch without padding. All rows first read as many tokens as the shortest
+prompt has; from there on one token goes in per row and step, the next one of the prompt where it has not ended
+and the model's own where it has. So every row stands at the same position, and any mixer can be in the model.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
+import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from data_gen.errors import InputError
-from tinysql.models.hybrid import HybridLM
+from data_gen.schema import Schema
+from tinysql.constrained import Constraint, Vocabulary
+from tinysql.models.attention import KeyValues
+from tinysql.models.hybrid import Cache, HybridLM
+from tinysql.models.mamba import MambaState
 from tinysql.progress import progress
 from tinysql.tokens import Tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How a token is chosen from the logits; raises `InputError` where the numbers name no distribution."""
+
+    temperature: float = 0.0
+    """What logits are divided by; 0 takes the likeliest token."""
+    top_p: float = 1.0
+    """The likeliest tokens that together have this probability are drawn from, the others never."""
+    seed: int = 0
+    """Each prompt draws from numbers of its own, which depend on the seed and its place in the list."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < math.inf:
+            raise InputError(
+                f"temperature is {self.temperature}, expected a number of at least 0",
+                hint="0 answers greedily, 1 draws from the model's own distribution",
+            )
+        if not 0 < self.top_p <= 1:
+            raise InputError(
+                f"top_p is {self.top_p}, expected more than 0 and at most 1",
+                hint="1 leaves every token in, 0.9 leaves out what is unlikely",
+            )
+
+
+GREEDY = Sampling()
 
 
 def answer(
@@ -22,45 +59,188 @@ def answer(
     *,
     batch_size: int = 128,
     title: str = "answering",
+    sampling: Sampling = GREEDY,
+    schemas: Sequence[Schema] | None = None,
 ) -> list[str]:
-    """The greedy SQL for each prompt, without the leading space.
+    """The SQL for each prompt, without the leading space.
 
-    Prompts of equally many tokens go through the model together, so that no padding enters; each answer
-    ends at the end token or where the context is full. Raises `InputError` for a prompt that fills the
-    context by itself.
+    Prompts of about the same length go through the model together; each answer ends at the end token or where
+    the context is full. With `schemas`, one per prompt, an answer's names are those of its schema alone (see
+    `Constraint`). Raises `InputError` for a prompt that fills the context by itself.
     """
     encoded = [tokenizer.encode_text(prompt) for prompt in prompts]
-    by_length: dict[int, list[int]] = defaultdict(list)
-    for number, ids in enumerate(encoded):
+    for ids in encoded:
         _check_length(len(ids), model.cfg.n_ctx)
-        by_length[len(ids)].append(number)
-    groups = [
-        numbers[start : start + batch_size]
-        for _, numbers in sorted(by_length.items())
-        for start in range(0, len(numbers), batch_size)
-    ]
-    answers = [""] * len(prompts)
+    by_length = sorted(range(len(prompts)), key=lambda number: len(encoded[number]))
+    groups = [by_length[start : start + batch_size] for start in range(0, len(prompts), batch_size)]
+    noise = _Noise(sampling.seed, len(prompts), model.cfg.n_ctx)
+    vocabulary = Vocabulary(tokenizer, model.cfg.d_vocab) if schemas is not None else None
+    answers: list[list[int]] = [[] for _ in prompts]
     for group in progress(groups, total=len(groups), title=title):
-        prompt = torch.tensor([encoded[number] for number in group], device=model.device)
-        columns = list(greedy(model, prompt, end_id=tokenizer.end_id))
-        for number, row in zip(group, torch.stack(columns, dim=1).tolist(), strict=True):
-            length = row.index(tokenizer.end_id) if tokenizer.end_id in row else len(row)
-            answers[number] = tokenizer.decode(row[:length]).strip()
-    return answers
+        constraints = None
+        if schemas is not None and vocabulary is not None:
+            shared = {schema: Constraint(vocabulary, schema) for schema in {schemas[n] for n in group}}
+            constraints = [shared[schemas[number]] for number in group]
+        steps = generate(
+            model,
+            [encoded[number] for number in group],
+            end_id=tokenizer.end_id,
+            sampling=sampling,
+            noise=noise.of(group) if sampling.temperature else None,
+            constraints=constraints,
+        )
+        for rows, tokens in steps:
+            for row, token in zip(rows, tokens, strict=True):
+                answers[group[row]].append(token)
+    return [_text(tokenizer, ids) for ids in answers]
+
+
+def stream(
+    model: HybridLM,
+    tokenizer: Tokenizer,
+    prompt: str,
+    *,
+    sampling: Sampling = GREEDY,
+    schema: Schema | None = None,
+) -> Iterator[str]:
+    """The same answer, piece by piece as it is made; a character comes once its last byte is there."""
+    encoded = tokenizer.encode_text(prompt)
+    _check_length(len(encoded), model.cfg.n_ctx)
+    noise = _Noise(sampling.seed, 1, model.cfg.n_ctx).of([0]) if sampling.temperature else None
+    constraints = (
+        [Constraint(Vocabulary(tokenizer, model.cfg.d_vocab), schema)] if schema is not None else None
+    )
+    ids: list[int] = []
+    said = ""
+    for _, tokens in generate(
+        model,
+        [encoded],
+        end_id=tokenizer.end_id,
+        sampling=sampling,
+        noise=noise,
+        constraints=constraints,
+    ):
+        ids += tokens
+        text = (
+            _text(tokenizer, ids).rstrip("\ufffd").rstrip()
+        )  # the replacement of bytes that are no character yet
+        if len(text) > len(said):
+            yield text[len(said) :]
+            said = text
+    rest = _text(tokenizer, ids)[len(said) :]
+    if rest:
+        yield rest
 
 
 @torch.no_grad()
-def greedy(model: HybridLM, ids: Int[Tensor, "batch seq"], *, end_id: int) -> Iterator[Int[Tensor, " batch"]]:
-    """The arg-max token of every row, one position at a time, until each row has ended or the context is full."""
+def generate(
+    model: HybridLM,
+    prompts: Sequence[Sequence[int]],
+    *,
+    end_id: int,
+    sampling: Sampling = GREEDY,
+    noise: Float[Tensor, "batch n_ctx"] | None = None,
+    constraints: Sequence[Constraint] | None = None,
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Step by step, the rows that got a token and the token of each, until every row has ended.
+
+    A row ends with `end_id`, which is given too, or where the context is full; then it leaves the batch. `noise`
+    holds the uniform numbers that tokens are drawn by, needed above temperature 0.
+    """
+    device = model.device
+    length = torch.tensor([len(prompt) for prompt in prompts], device=device)
+    given = torch.nn.utils.rnn.pad_sequence(
+        [torch.tensor(p, device=device) for p in prompts], batch_first=True
+    )
+    rows = torch.arange(len(prompts), device=device)
+    drawn = noise.to(device) if noise is not None else None
+    states = [constraint.start for constraint in constraints] if constraints is not None else []
     cache = model.start_cache()
-    ended = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+    ids = given[:, : int(length.min())]
     while cache.seen + ids.shape[1] <= model.cfg.n_ctx:
-        token = model(ids, cache=cache)[:, -1].argmax(-1)
-        yield token
-        ended |= token == end_id
-        if ended.all():
-            return
+        # Only the last position is unembedded: behind a long prompt that is most of a small model's work.
+        logits = model.unembed(model.final_stream(ids, cache=cache)[:, -1])
+        at = cache.seen
+        numbers = rows.tolist()
+        if constraints is not None:
+            masks = [constraints[row].allowed(states[row]) for row in numbers]
+            logits = logits.masked_fill(~torch.stack(masks).to(device), float("-inf"))
+        uniform = drawn[rows, (at - length[rows]).clamp(min=0)] if drawn is not None else None
+        token = choose(logits, sampling, uniform)
+        own = at >= length[rows]
+        if at < given.shape[1]:
+            token = torch.where(own, token, given[rows, at])
+        chosen = [
+            (row, one)
+            for row, one, is_own in zip(numbers, token.tolist(), own.tolist(), strict=True)
+            if is_own
+        ]
+        if constraints is not None:
+            for row, one in chosen:
+                states[row] = constraints[row].after(states[row], one)
+        if chosen:
+            yield [row for row, _ in chosen], [one for _, one in chosen]
+        if any(one == end_id for _, one in chosen):
+            going = ~(own & (token == end_id))
+            rows, token = rows[going], token[going]
+            if not len(rows):
+                return
+            _keep(cache, going)
         ids = token[:, None]
+
+
+def choose(
+    logits: Float[Tensor, "batch d_vocab"], sampling: Sampling, uniform: Float[Tensor, " batch"] | None
+) -> Int[Tensor, " batch"]:
+    """One token per row: the likeliest at temperature 0, otherwise where `uniform` falls among the probabilities.
+
+    Tokens are laid on [0, 1) by falling probability, those behind `top_p` left out, so a token depends on
+    its row's logits and number alone.
+    """
+    if sampling.temperature == 0:
+        return logits.argmax(-1)
+    if uniform is None:
+        raise ValueError(f"temperature is {sampling.temperature} and there is no noise to draw by")
+    # From the largest logit down, so that a small temperature overflows to -inf and not to inf.
+    wide = logits.double()
+    wide = (wide - wide.amax(-1, keepdim=True)) / sampling.temperature
+    likely, order = wide.softmax(-1).sort(dim=-1, descending=True, stable=True)
+    before = likely.cumsum(-1) - likely
+    likely = likely.masked_fill(before >= sampling.top_p, 0.0)
+    reached = likely.cumsum(-1)
+    place = torch.searchsorted(reached, uniform.double()[:, None] * reached[:, -1:], right=True)
+    last = (likely > 0).sum(-1, keepdim=True) - 1  # where rounding carried the product past the last sum
+    return order.gather(-1, place.minimum(last))[:, 0]
+
+
+class _Noise:
+    """Uniform numbers for each prompt, whoever shares its batch."""
+
+    def __init__(self, seed: int, prompts: int, n_ctx: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self._seeds = torch.randint(2**62, (prompts,), generator=generator).tolist()
+        self._n_ctx = n_ctx
+
+    def of(self, numbers: Sequence[int]) -> Float[Tensor, "batch n_ctx"]:
+        streams = [torch.Generator().manual_seed(self._seeds[number]) for number in numbers]
+        return torch.stack(
+            [torch.rand(self._n_ctx, dtype=torch.float64, generator=stream) for stream in streams]
+        )
+
+
+def _keep(cache: Cache, rows: Tensor) -> None:
+    """Let the cache go on with these rows alone."""
+    for block in cache.blocks:
+        if isinstance(block, KeyValues) and block.k is not None and block.v is not None:
+            block.k, block.v = block.k[rows], block.v[rows]
+        elif isinstance(block, MambaState) and block.conv is not None and block.ssm is not None:
+            block.conv, block.ssm = block.conv[rows], block.ssm[rows]
+
+
+def _text(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
+    """The SQL up to the end token."""
+    ended = ids.index(tokenizer.end_id) if tokenizer.end_id in ids else len(ids)
+    return tokenizer.decode(ids[:ended]).strip()
 
 
 def _check_length(length: int, n_ctx: int) -> None:

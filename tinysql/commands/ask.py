@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from data_gen.errors import InputError
+from data_gen.seeding import read_seed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +18,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help='a CREATE TABLE statement, or a file with one: "CREATE TABLE t ( a TEXT )"',
     )
+    parser.add_argument(
+        "--constrain", action="store_true", help="let the answer use only the schema's tables and columns"
+    )
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        default=0.0,
+        help="0 gives the likeliest answer (the default), 1 draws from the model's own distribution",
+    )
+    parser.add_argument(
+        "--seed", type=read_seed, default=0, help="another seed draws another answer (default: 0)"
+    )
     parser.set_defaults(call=call)
 
 
@@ -24,19 +37,25 @@ def call(arguments: argparse.Namespace) -> None:
     from data_gen.example import prompt_string
     from data_gen.read.parse import parse_sql
     from data_gen.schema import parse_schema, write_schema
-    from tinysql.generation import answer
+    from tinysql.generation import Sampling, stream
     from tinysql.runs import open_run
 
     try:
         arguments.question.encode()
     except UnicodeEncodeError as error:
         raise InputError("the question is no text", hint="write it in UTF-8") from error
+    sampling = Sampling(temperature=arguments.temperature, seed=arguments.seed)
     schema = parse_schema(read_schema(arguments.schema))
     prompt = prompt_string(" ".join(arguments.question.split()), write_schema(schema).string)
     run = open_run(arguments.run)
     model, tokenizer = run.load()
-    sql = answer(model, tokenizer, [prompt])[0]
-    print(sql)
+    sql = ""
+    for piece in stream(
+        model, tokenizer, prompt, sampling=sampling, schema=schema if arguments.constrain else None
+    ):
+        print(piece, end="", flush=True)
+        sql += piece
+    print(flush=True)
     try:
         parse_sql(sql, schema, run.data.command_sets[-1])
     except InputError as error:

@@ -1,0 +1,60 @@
+"""`tinysql ask`: the answer comes piece by piece, repeats, keeps to the schema, and a closed pipe is no fault."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tinysql.cli import main
+from tinysql.fit import fit
+from tinysql.recipes import find_recipe
+
+SCHEMA = "CREATE TABLE cars ( wheels INTEGER )"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fit(find_recipe("tiny"), tmp_path_factory.mktemp("ask") / "run").path
+
+
+def ask(run: Path, *options: str) -> int:
+    return main(["ask", str(run), "show me the wheels of cars", "--schema", SCHEMA, *options])
+
+
+def test_a_seed_draws_an_answer_again(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = []
+    for seed in ("1", "1", "2"):
+        assert ask(run, "--temperature", "2", "--seed", seed) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1] != said[2]
+
+
+def test_a_constrained_answer_has_names_of_the_schema_alone(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ask(run) == 0
+    assert "wheels" not in capsys.readouterr().out
+    assert ask(run, "--constrain") == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("SELECT ")
+    assert " FROM cars" in printed.out
+
+
+@pytest.mark.parametrize("given", ["--temperature=-1", "--temperature=nan", "--temperature=hot", "--seed=x"])
+def test_numbers_that_are_none_are_refused(given: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask(run, given) == 2
+    printed = capsys.readouterr()
+    assert given[2:].split("=")[0] in printed.err
+    assert "Traceback" not in printed.err
+    assert printed.out == ""
+
+
+def test_a_reader_that_goes_away_is_no_fault(run: Path) -> None:
+    command = [sys.executable, "-m", "tinysql.cli", "ask", str(run), "show me the wheels", "--schema", SCHEMA]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
