@@ -134,8 +134,9 @@ def test_names_that_a_query_makes_itself_are_names(
     assert blocked(tokenizer, Constraint(vocabulary, schema), sql) is None
 
 
-def test_an_allowed_token_is_one_whose_every_byte_may_follow(vocabulary: Vocabulary) -> None:
+def test_an_allowed_token_is_one_whose_every_byte_may_follow(words_with_spaces: Tokenizer) -> None:
     """The walk through the trie against each token tried by itself."""
+    vocabulary = Vocabulary(words_with_spaces, words_with_spaces.vocab_size)
     constraint = Constraint(vocabulary, SCHEMA)
     states = [constraint.start]
     states += [State(kind, "any") for kind in ("between", "string", "number", "minus")]
