@@ -40,6 +40,8 @@ class DataConfig:
     """Most ORDER BY keys; by default as many as the table has columns."""
     random_names: float = 0.0
     """Share of training rows in which every name is a random `word_word` of lexicon pieces."""
+    invented_names: float = 0.0
+    """Share of training rows in which every name is of invented words, so that a model has to copy them."""
     test_fraction: float = 0.1
     """Share of all schemas that belong to `test`; keep it the same for train and test."""
 
@@ -75,10 +77,15 @@ class DataConfig:
                     f"{field.name} is {value!r}, expected {_wanted(kinds[field.name])}",
                     hint=_usual(field.name),
                 )
-        if not 0 <= self.random_names <= 1:
+        for name in ("random_names", "invented_names"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(
+                    f"{name} is {getattr(self, name)}, expected a share from 0 to 1", hint=_usual(name)
+                )
+        if self.random_names + self.invented_names > 1:
             raise InputError(
-                f"random_names is {self.random_names}, expected a share from 0 to 1",
-                hint=_usual("random_names"),
+                f"random_names {self.random_names} and invented_names {self.invented_names} add up to more than 1",
+                hint="they are shares of the same rows; lower one",
             )
         if not 0 < self.test_fraction < 1:
             raise InputError(

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from data_gen.errors import InputError
 
 
 def find_device(name: str) -> torch.device:
-    """The torch device of that name; `InputError` when it does not exist on this machine."""
+    """The torch device of that name; `InputError` when it does not exist on this machine.
+
+    Of several processes that `torchrun` starts, each takes its own `cuda`.
+    """
+    if name == "cuda" and "LOCAL_RANK" in os.environ:
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
@@ -17,4 +24,6 @@ def find_device(name: str) -> torch.device:
         raise InputError(
             f"device `{name}` cannot be used ({reason})", hint="use `cpu`, or `cuda` with a GPU"
         ) from error
+    if device.index is not None and device.type == "cuda":
+        torch.cuda.set_device(device)
     return device

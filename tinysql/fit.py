@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from data_gen.config import DataConfig
 from data_gen.errors import InputError
-from data_gen.files import claim_directory
+from data_gen.files import claim_directory, read_json
 from data_gen.store.dataset import read_dataset, write_dataset
 from tinysql.batches import TrainingRows
 from tinysql.checkpoints import save_tensors
+from tinysql.distributed import World, join_world
 from tinysql.feed import Bucketed, Feed, Generated, Packed, mixed_texts
+from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe
 from tinysql.runs import Run, open_run, record_model, resume_run, start_run
 from tinysql.tokens import Tokenizer
+from tinysql.tracking import Tracker
 from tinysql.training import train
 
 FIRST_PROBE_ROW = 1 << 40
@@ -33,30 +37,117 @@ def fit(
     device: torch.device | str = "cpu",
     resume: bool = False,
     overwrite: bool = False,
+    dataset: Path | None = None,
+    init: str | None = None,
+    trackers: Sequence[Tracker] = (),
 ) -> Run:
     """Make the rows, learn the tokenizer and train the model of `recipe` in the directory `path`.
 
-    Every step leaves a whole artefact or none; with `resume`, steps that are done are not repeated, and
-    training goes on from its newest checkpoint. `InputError` when `path` holds something else.
+    Every step leaves a whole artefact or none; with `resume`, steps that are done are not repeated, and training
+    goes on from its newest checkpoint. `dataset` is a directory that `tinysql data make` wrote, whose rows are
+    trained on in place of new ones; `init` is a checkpoint of transformers, a directory or a hub id, whose model
+    and tokenizer training begins with. Started by `torchrun`, all processes train one model.
+    `InputError` when `path` holds something else, or the recipe needs a GPU and there is none.
     """
+    device = torch.device(device)
+    if recipe.needs_gpu and device.type == "cpu":
+        raise InputError(
+            f"this recipe trains {recipe.train.model.num_parameters() / 1e6:.0f} M weights, which is too slow on a CPU",
+            hint="pass --device cuda, or take the recipe nano or micro (--set needs_gpu=False trains it all the same)",
+        )
+    recipe = on_dataset(recipe, dataset) if dataset is not None else recipe
+    with join_world(device) as world:
+        if world.rank == 0:
+            _prepare(recipe, path, dataset, init, resume, overwrite)
+        world.wait()
+        run = open_run(path)
+        if not finished(run):
+            _train(recipe, run, world, device, resume or world.size > 1, init, trackers)
+        world.wait()
+    return open_run(path)
+
+
+def on_dataset(recipe: Recipe, dataset: Path) -> Recipe:
+    """The recipe with the rows of a dataset directory in place of its own."""
+    header = read_json(dataset / "config.json") if (dataset / "config.json").is_file() else {}
+    if not isinstance(header.get("config"), dict) or not isinstance(header.get("rows"), int):
+        raise InputError(
+            f"`{dataset}` is no dataset: it has no config.json that says how its rows were made",
+            hint="name a directory that `tinysql data make` wrote",
+        )
+    return replace(recipe, data=DataConfig.from_dict(header["config"]), rows=header["rows"], variants=())
+
+
+def _prepare(
+    recipe: Recipe, path: Path, dataset: Path | None, init: str | None, resume: bool, overwrite: bool
+) -> None:
+    """Everything that one process does for all: the directory, the rows, the tokenizer, the model's shape."""
     if resume and (path / "config.json").exists():
-        run = resume_run(path, recipe)
+        run = resume_run(path, recipe, init)
     else:
         claim_directory(path, overwrite, kind="training run")
-        run = start_run(path, recipe)
+        run = start_run(path, recipe, init)
     if finished(run):
-        return run
-    if recipe.rows is not None:
+        return
+    if dataset is not None:
+        link = path / "data" / "train"
+        link.parent.mkdir(exist_ok=True)
+        if not link.exists():
+            link.symlink_to(dataset.resolve(), target_is_directory=True)
+    elif recipe.rows is not None:
         write_dataset(recipe.data, recipe.rows, path / "data" / "train", resume=True)
-    tokenizer = _tokenizer(recipe, path)
-    config = replace(recipe.train, model=replace(recipe.train.model, d_vocab=tokenizer.vocab_size))
-    record_model(run, config.model)
+    tokenizer = _tokenizer(recipe, path, init)
+    shape = replace(recipe.train.model, d_vocab=tokenizer.vocab_size)
+    record_model(run, _start(init, recipe).cfg if init is not None else shape)
+
+
+def _train(
+    recipe: Recipe,
+    run: Run,
+    world: World,
+    device: torch.device,
+    resume: bool,
+    init: str | None,
+    trackers: Sequence[Tracker],
+) -> None:
+    path, tokenizer = run.path, Tokenizer.load(run.path / "tokenizer.json")
+    config = replace(recipe.train, model=run.shape)
     probe = TrainingRows.encode(_probe_rows(recipe), tokenizer, n_ctx=config.model.n_ctx)
-    feed = make_feed(recipe, path, tokenizer)
-    model = train(config, feed, probe, path, device=device, resume=resume)
-    save_tensors(path / "model.safetensors", model.state_dict())
-    shutil.rmtree(path / "checkpoints", ignore_errors=True)
-    return open_run(path)
+    model = train(
+        config,
+        make_feed(recipe, path, tokenizer),
+        probe,
+        path,
+        device=device,
+        resume=resume,
+        world=world,
+        start=_start(init, recipe) if init is not None else None,
+        grade=_grader(recipe, tokenizer) if recipe.train.grade_every else None,
+        trackers=trackers,
+    )
+    weights = world.gathered(model.state_dict())
+    if world.rank == 0:
+        save_tensors(path / "model.safetensors", weights)
+        shutil.rmtree(path / "checkpoints", ignore_errors=True)
+
+
+def _start(init: str, recipe: Recipe) -> HybridLM:
+    from tinysql.models.huggingface import from_hf
+
+    return from_hf(init, n_ctx=recipe.train.model.n_ctx)
+
+
+def _grader(recipe: Recipe, tokenizer: Tokenizer) -> Callable[[HybridLM], float]:
+    """Share of held-out rows that a model answers right by execution."""
+    from tinysql.grading import grade_model
+
+    config = replace(recipe.data, split="test")
+
+    def grade(model: HybridLM) -> float:
+        grades = grade_model(model, tokenizer, config, rows=recipe.grade_rows).grades
+        return sum(one.execution for one in grades) / len(grades)
+
+    return grade
 
 
 def make_feed(recipe: Recipe, path: Path, tokenizer: Tokenizer) -> Feed:
@@ -92,10 +183,16 @@ def finished(run: Run) -> bool:
     return True
 
 
-def _tokenizer(recipe: Recipe, path: Path) -> Tokenizer:
+def _tokenizer(recipe: Recipe, path: Path, init: str | None) -> Tokenizer:
     file = path / "tokenizer.json"
     if file.exists():
         return Tokenizer.load(file)
+    if init is not None:
+        from tinysql.models.huggingface import tokenizer_from_hf
+
+        tokenizer = tokenizer_from_hf(init)
+        tokenizer.save(file)
+        return tokenizer
     rows = (
         _rows(path) if recipe.rows is not None else iter(mixed_texts(recipe.sources, range(TOKENIZER_ROWS)))
     )

@@ -26,10 +26,14 @@ class Recipe:
     """Variants that fresh rows are mixed of; none means that of `data` alone."""
     probe_rows: int = 256
     """Rows that are never trained on; they decide when decay begins."""
+    grade_rows: int = 200
+    """Held-out rows that are graded by execution every `train.grade_every` steps."""
+    needs_gpu: bool = False
+    """Whether training on a CPU is refused."""
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        for name in ("rows", "probe_rows"):
+        for name in ("rows", "probe_rows", "grade_rows"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} is {value}, expected at least 1", hint="give a larger number")
@@ -100,10 +104,11 @@ def micro() -> Recipe:
 def _on_gpu(model: ModelConfig, *, lr: float, batch_size: int, steps: int) -> Recipe:
     """All command sets in every variant, fresh rows packed to 512 tokens, on one GPU."""
     return Recipe(
-        data=DataConfig(command_sets=ALL_SETS, random_names=0.3),
+        data=DataConfig(command_sets=ALL_SETS, random_names=0.2, invented_names=0.2),
         rows=None,
         variants=VARIANTS,
         probe_rows=1024,
+        needs_gpu=True,
         train=TrainConfig(
             model=model,
             vocab_size=4096,

@@ -41,6 +41,15 @@ class Run:
         return from_json(Recipe, self.config["recipe"], where=f"{self.path / 'config.json'}: recipe")
 
     @property
+    def shape(self) -> ModelConfig:
+        """The model as it was built, its vocabulary included."""
+        if "model" not in self.config:
+            raise InputError(
+                f"{self.path / 'config.json'} has no `model`", hint="restore the file, or train again"
+            )
+        return from_json(ModelConfig, self.config["model"], where=f"{self.path / 'config.json'}: model")
+
+    @property
     def data(self) -> DataConfig:
         """How the training rows were made; its other splits share no schema with them."""
         return self.recipe.data
@@ -58,12 +67,7 @@ class Run:
             raise InputError(
                 f"{self.path} holds no finished model", hint="finish it with: tinysql train --resume"
             )
-        if "model" not in self.config:
-            raise InputError(
-                f"{self.path / 'config.json'} has no `model`", hint="restore the file, or train again"
-            )
-        shape = from_json(ModelConfig, self.config["model"], where=f"{self.path / 'config.json'}: model")
-        model = HybridLM(shape)
+        model = HybridLM(self.shape)
         load_weights(model, weights)
         return model.to(device).eval(), Tokenizer.load(self.path / "tokenizer.json")
 
@@ -85,10 +89,11 @@ def open_run(path: str | Path) -> Run:
     return Run(path, config)
 
 
-def start_run(path: Path, recipe: Recipe) -> Run:
-    """Write `config.json` of a new run: the recipe and what made it."""
+def start_run(path: Path, recipe: Recipe, init: str | None = None) -> Run:
+    """Write `config.json` of a new run: the recipe, the checkpoint it begins with if any, and what made it."""
     path.mkdir(parents=True, exist_ok=True)
-    return _write(path, {"recipe": to_json(recipe), "made_by": provenance()})
+    begins = {"init": init} if init is not None else {}
+    return _write(path, {"recipe": to_json(recipe), **begins, "made_by": provenance()})
 
 
 def record_model(run: Run, shape: ModelConfig) -> Run:
@@ -101,9 +106,14 @@ def _write(path: Path, config: dict[str, Any]) -> Run:
     return Run(path, config)
 
 
-def resume_run(path: Path, recipe: Recipe) -> Run:
-    """The run to go on with; `InputError` when it was started from another recipe."""
+def resume_run(path: Path, recipe: Recipe, init: str | None = None) -> Run:
+    """The run to go on with; `InputError` when it was started from another recipe or checkpoint."""
     run = open_run(path)
+    if run.config.get("init") != init:
+        raise InputError(
+            f"{path} was started with --init {run.config.get('init')}, not {init}",
+            hint="repeat what it was started with, or choose another directory",
+        )
     if run.recipe != recipe:
         changed = [
             key

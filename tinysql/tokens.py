@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from tokenizers.models import BPE
 from torch import Tensor
 
 from data_gen.errors import InputError
-from data_gen.files import write_atomic
+from data_gen.files import read_json, write_atomic
 
 if TYPE_CHECKING:
     from data_gen.example import Example
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 PAD, END = "<pad>", "<end>"
 END_ROLE = "sql.end"
+SPECIAL = "special_tokens_map.json"
+"""Beside a tokenizer: which of its tokens pads and which ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,14 +142,19 @@ class Tokenizer:
         return int(self.backend.get_vocab_size())
 
     def save(self, path: Path) -> None:
-        """Write `tokenizer.json`."""
+        """Write `tokenizer.json`, and `special_tokens_map.json` beside it, where transformers looks too."""
+        names = {"pad_token": self.pad_id, "eos_token": self.end_id}
+        special = {name: self.backend.id_to_token(number) for name, number in names.items()}
+        write_atomic(path.with_name(SPECIAL), json.dumps(special, indent=1))
         write_atomic(path, self.backend.to_str(pretty=True))
 
     @classmethod
     def load(cls, path: Path) -> Tokenizer:
         """Read a `tokenizer.json`; `InputError` when it is missing or cut short."""
+        special = read_json(path.with_name(SPECIAL)) if path.with_name(SPECIAL).exists() else {}
+        pad, end = (str(special.get(name, usual)) for name, usual in (("pad_token", PAD), ("eos_token", END)))
         try:
-            return cls(tokenizers.Tokenizer.from_file(str(path)))
+            return cls(tokenizers.Tokenizer.from_file(str(path)), pad=pad, end=end)
         except Exception as error:  # the library raises bare Exception
             raise InputError(
                 f"{path} is not a whole tokenizer file ({error})",

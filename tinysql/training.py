@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tinysql.models.hybrid import HybridLM
 from tinysql.models.moe import balance, experts_of
 from tinysql.optimizer import Average, make_optimizer
 from tinysql.progress import Bar
+from tinysql.tracking import Tracker
 from tinysql.training_config import TrainConfig, TrainState, learning_rate, maybe_decay
 
 LOG_EVERY = 10
@@ -38,20 +40,26 @@ def train(
     device: torch.device | str = "cpu",
     resume: bool = False,
     world: World | None = None,
+    start: HybridLM | None = None,
+    grade: Callable[[HybridLM], float] | None = None,
+    trackers: Sequence[Tracker] = (),
 ) -> HybridLM:
     """Train a model from scratch on the batches of `feed`; log to `run/metrics.jsonl`, checkpoint under
     `run/checkpoints`.
 
     `probe` rows are never trained on; they decide when decay begins. With `resume`, training goes on from the
     newest whole checkpoint and, on the same machine, ends with the same weights as without the interruption.
+    Training begins with `start`, or with weights drawn from the seed; `grade` measures a model every
+    `config.grade_every` steps, and the best one's weights are in `run/best.safetensors`.
     Raises `InputError` when a loss or gradient is not finite; the batch is then in `run/bad_batch.safetensors`.
     """
     world = world if world is not None else World()
-    model = world.shard(HybridLM(config.model, seed=config.seed).to(device))
+    fresh = start if start is not None else HybridLM(config.model, seed=config.seed)
+    model = world.shard(fresh.to(device))
     trainer = Trainer(model, config, world)
     if resume:
         trainer.restore(run / "checkpoints")
-    log = Log(run / "metrics.jsonl", trainer.state, active=world.rank == 0)
+    log = Log(run / "metrics.jsonl", trainer.state, trackers, active=world.rank == 0)
     batches = feed.batches(Place(trainer.state.block, trainer.state.taken))
     bar = Bar("training", active=world.rank == 0)
     with bar:
@@ -63,7 +71,11 @@ def train(
             if trainer.state.step % config.probe_every == 0:
                 record["probe"] = greedy_accuracy(model, probe, min(256, config.batch_size * 8))
             maybe_decay(config, trainer.state, record.get("probe"))
-            logged = trainer.state.step % LOG_EVERY == 0 or "probe" in record
+            if grade is not None and trainer.state.step % config.grade_every == 0:
+                record["grade"] = grade(model.eval())
+                model.train()
+                trainer.keep_best(record["grade"], run / "best.safetensors")
+            logged = trainer.state.step % LOG_EVERY == 0 or "probe" in record or "grade" in record
             if logged:
                 record = {name: _number(value) for name, value in record.items()}
                 trainer.check(run)
@@ -103,7 +115,10 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        found = [self._backward(piece) for piece in self._pieces(batch)]
+        try:
+            found = [self._backward(piece) for piece in self._pieces(batch)]
+        except torch.OutOfMemoryError:
+            raise self._too_large(batch) from None
         loss = self.world.total(torch.stack([one.cross_entropy for one in found]).sum())
         norm = self.world.whole(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip))
         self._unchecked.append((self.state.step, batch, norm + loss))
@@ -144,6 +159,27 @@ class Trainer:
         (found.total * self.world.size).backward()
         return found
 
+    def _too_large(self, batch: Batch) -> InputError:
+        """What to say of a batch for which there is not enough memory: into how many pieces it would fit."""
+        parts = self.config.accumulate
+        while len(batch.ids) % (2 * parts * self.world.size) == 0:
+            parts *= 2
+            self.optimizer.zero_grad(set_to_none=True)
+            torch.cuda.empty_cache()
+            try:
+                piece = batch.split(parts * self.world.size)[0]
+                self._backward(_with_free_sizes(piece.to(self.model.device)))
+            except torch.OutOfMemoryError:
+                continue
+            hint = f"set train.accumulate={parts}, which fits, or train.batch_size={len(batch.ids) // parts}"
+            break
+        else:
+            hint = "set train.recompute=True, or train a smaller model"
+        rows = len(batch.ids) // (self.config.accumulate * self.world.size)
+        return InputError(
+            f"{rows} rows of {batch.ids.shape[1]} tokens do not fit into the GPU's memory", hint=hint
+        )
+
     def _balance(self, found: list[Losses]) -> None:
         for i, moe in enumerate(experts_of(self.model)):
             counts = self.world.total(torch.stack([one.loads[i] for one in found]).sum(0))
@@ -181,6 +217,14 @@ class Trainer:
         average = self.average.mean if self.average is not None and self.average.count else {}
         self.state.averaged = self.average.count if self.average is not None else 0
         save_training(directory, self.model, self.optimizer, vars(self.state), average, self.world)
+
+    def keep_best(self, grade: float, file: Path) -> None:
+        """Write the weights when no earlier ones had a better grade."""
+        if grade > self.state.best:
+            self.state.best = grade
+            weights = self.world.gathered(self.model.state_dict())
+            if self.world.rank == 0:
+                save_tensors(file, weights)
 
     def restore(self, directory: Path) -> None:
         """Go on from the newest whole checkpoint, when there is one."""
@@ -221,10 +265,10 @@ def greedy_accuracy(model: HybridLM, rows: TrainingRows, batch_size: int) -> flo
 
 
 class Log:
-    """`metrics.jsonl`: one line every `LOG_EVERY` steps and at every probe."""
+    """`metrics.jsonl`: one line every `LOG_EVERY` steps and at every probe; `trackers` hear the same."""
 
-    def __init__(self, path: Path, state: TrainState, *, active: bool) -> None:
-        self.path, self.active = path, active
+    def __init__(self, path: Path, state: TrainState, trackers: Sequence[Tracker], *, active: bool) -> None:
+        self.path, self.trackers, self.active = path, trackers, active
         self.before = (state.tokens, state.seconds, state.step)
         self.shown: dict[str, float] = {}
         if active:
@@ -239,12 +283,15 @@ class Log:
         used = utilisation(flops / elapsed)
         if used is not None:
             speed["mfu"] = round(used, 4)
-        self.shown = {name: record[name] for name in ("loss", "probe") if name in record} | speed
+        self.shown = {name: record[name] for name in ("loss", "probe", "grade") if name in record} | speed
         self.before = (state.tokens, state.seconds, state.step)
         if self.active:
             line = {**record, "tokens": state.tokens, "seconds": round(state.seconds, 2), **speed}
             with self.path.open("a") as file:
                 file.write(json.dumps(line) + "\n")
+            numbers = {name: value for name, value in line.items() if name != "step" and value is not None}
+            for track in self.trackers:
+                track(int(line["step"]), numbers)
 
 
 def _number(value: Any) -> Any:

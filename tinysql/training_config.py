@@ -50,6 +50,8 @@ class TrainConfig:
     """The probe accuracy at which decay may begin."""
     checkpoint_every: int = 500
     """Steps between checkpoints that --resume can go on from."""
+    grade_every: int = 0
+    """Steps between gradings by execution on held-out rows, of which the best weights are kept; 0 means never."""
     precision: Literal["float32", "bfloat16"] | None = None
     """Of matrix products (weights, moments and losses are float32); derived: bfloat16 on a GPU."""
     compile: bool | None = None
@@ -72,7 +74,7 @@ class TrainConfig:
                 raise InputError(
                     f"{name} is {getattr(self, name)}, expected at least 1", hint="give a larger number"
                 )
-        not_negative = ("warmup_steps", "weight_decay", "prompt_loss", "seed", "average_last")
+        not_negative = ("warmup_steps", "weight_decay", "prompt_loss", "seed", "average_last", "grade_every")
         for name in (*not_negative, "balance_loss", "balance_rate"):
             if getattr(self, name) < 0:
                 raise InputError(
@@ -124,6 +126,8 @@ class TrainState:
     """Where the stream of batches stands (`tinysql.feed.Place`)."""
     averaged: int = 0
     """Weights in the running mean."""
+    best: float = -1.0
+    """The best grade so far; -1 before the first."""
 
     def ends_at(self, config: TrainConfig) -> int:
         """The last step, as far as it is known now."""

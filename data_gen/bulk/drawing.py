@@ -31,7 +31,10 @@ class TooRare(Exception):
 def suits(config: DataConfig, name: str) -> bool:
     """Whether rows of this command set can be drawn here; others are drawn one by one."""
     return (
-        command_set(name).skills <= SKILLS and config.variant in ("base", "syn") and config.random_names == 0
+        command_set(name).skills <= SKILLS
+        and config.variant in ("base", "syn")
+        and not config.random_names
+        and not config.invented_names
     )
 
 

@@ -12,11 +12,13 @@ from msgspec.structs import replace
 
 from data_gen.config import DataConfig
 from data_gen.draw.at_hand import At, at_hand
+from data_gen.draw.invented import invented_word
 from data_gen.draw.splits import UNSEEN, is_test_sum, schema_sum
 from data_gen.errors import InputError
 from data_gen.schema import Column, Schema, Table
 from data_gen.seeding import Draws, name_hash
 from data_gen.vocabulary.lexicon import LEXICONS, Lexicon
+from data_gen.vocabulary.words import ColumnType
 
 ATTEMPTS = 1000
 """Draws after which a split is taken to be empty."""
@@ -79,14 +81,12 @@ def sample_schema(rng: Draws, config: DataConfig, tables: int = 1, *, itself: bo
     """
     words = LEXICONS[config.lexicon]
     unseen = UNSEEN[config.split]
-    randomly = config.random_names > 0 and config.split == "train" and rng.random() < config.random_names
+    namer = _namer(rng, words, config)
     wants_test = "schemas" in unseen
     for _ in range(ATTEMPTS):
-        hands = [
-            _columns(rng, words, config, index, "columns" in unseen, randomly) for index in range(tables)
-        ]
+        hands = [_columns(rng, words, config, index, "columns" in unseen, namer) for index in range(tables)]
         for _ in range(TABLE_ATTEMPTS):
-            names = _tables(rng, words, tables, "tables" in unseen, randomly, itself)
+            names = _tables(rng, words, tables, "tables" in unseen, namer, itself)
             drawn = _link(rng, words, config, names, hands, itself)
             if "tables" in unseen or "columns" in unseen:
                 return drawn
@@ -106,12 +106,12 @@ def sample_schema(rng: Draws, config: DataConfig, tables: int = 1, *, itself: bo
 
 
 def _columns(
-    rng: Draws, words: Lexicon, config: DataConfig, index: int, unseen: bool, randomly: bool
+    rng: Draws, words: Lexicon, config: DataConfig, index: int, unseen: bool, namer: Namer | None
 ) -> list[At]:
     most = config.max_columns if index == 0 else min(OTHER_COLUMNS, config.max_columns)
     count = between(rng, min(config.min_columns, most), most)
-    if randomly:
-        return _random_columns(rng, words, count)
+    if namer is not None:
+        return _named_columns(words, count, namer)
     pool, random = column_pool(config.lexicon, unseen), rng.random
     size = len(pool)
     chosen: dict[str, At] = {}
@@ -147,23 +147,59 @@ def column_pool(lexicon: str, unseen: bool) -> tuple[At, ...]:
     )
 
 
-def _random_columns(rng: Draws, words: Lexicon, count: int) -> list[At]:
+class Namer:
+    """Names for one schema that are not the lexicon's own: pieces put together anew."""
+
+    def __init__(self, rng: Draws, words: Lexicon) -> None:
+        self.rng, self.words = rng, words
+
+    def column(self) -> tuple[str, ColumnType]:
+        last, kind = pick(self.rng, self.words.last_column_pieces)
+        return f"{pick(self.rng, self.words.first_pieces)}_{last}", kind
+
+    def table(self) -> str:
+        return f"{pick(self.rng, self.words.first_pieces)}_{pick(self.rng, self.words.last_table_pieces)}"
+
+
+class Inventor(Namer):
+    """Names of one or two invented words, of any type."""
+
+    def column(self) -> tuple[str, ColumnType]:
+        return self.table(), pick(self.rng, tuple(self.words.types))
+
+    def table(self) -> str:
+        first = invented_word(self.rng)
+        return f"{first}_{invented_word(self.rng)}" if self.rng.random() < 0.5 else first
+
+
+def _namer(rng: Draws, words: Lexicon, config: DataConfig) -> Namer | None:
+    """Who names the tables and columns of a training row; None stands for the lexicon."""
+    if config.split != "train" or not config.random_names + config.invented_names:
+        return None
+    drawn = rng.random()
+    if drawn < config.random_names:
+        return Namer(rng, words)
+    return Inventor(rng, words) if drawn < config.random_names + config.invented_names else None
+
+
+def _named_columns(words: Lexicon, count: int, namer: Namer) -> list[At]:
     columns: dict[str, At] = {}
     while len(columns) < count:
-        last, kind = pick(rng, words.last_column_pieces)
-        name = f"{pick(rng, words.first_pieces)}_{last}"
+        name, kind = namer.column()
         if name not in words.unseen_names:
-            columns[name] = At(Column(name, pick(rng, words.types[kind])))
+            columns[name] = At(Column(name, pick(namer.rng, words.types[kind])))
     return list(columns.values())
 
 
 def _tables(
-    rng: Draws, words: Lexicon, count: int, unseen: bool, randomly: bool, itself: bool
+    rng: Draws, words: Lexicon, count: int, unseen: bool, namer: Namer | None, itself: bool
 ) -> tuple[str, ...]:
-    if randomly:
+    if namer is not None:
         names: dict[str, None] = {}
         while len(names) < count:
-            names[_random_table(rng, words)] = None
+            name = namer.table()
+            if name not in words.unseen_names:
+                names[name] = None
         return tuple(names)
     if itself:
         return (pick(rng, words.self_linked_tables[unseen]),)
@@ -177,13 +213,6 @@ def _tables(
         child = pick(rng, words.linked_tables[unseen])
         return (child, pick(rng, relations[child]))
     return pick(rng, words.chains[unseen])
-
-
-def _random_table(rng: Draws, words: Lexicon) -> str:
-    while True:
-        name = f"{pick(rng, words.first_pieces)}_{pick(rng, words.last_table_pieces)}"
-        if name not in words.unseen_names:
-            return name
 
 
 def _link(

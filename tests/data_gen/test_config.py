@@ -86,3 +86,8 @@ def test_a_bad_setting_is_one_sentence(setting, reason):
     with pytest.raises(InputError) as caught:
         DataConfig().with_settings([setting])
     assert reason in caught.value.message
+
+
+def test_shares_of_new_names_that_exceed_the_rows_are_refused():
+    with pytest.raises(InputError, match="random_names 0.6 and invented_names 0.5 add up to more than 1"):
+        DataConfig(random_names=0.6, invented_names=0.5)

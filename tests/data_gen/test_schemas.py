@@ -7,6 +7,7 @@ import pytest
 
 from data_gen.config import DataConfig
 from data_gen.draw.schemas import OTHER_COLUMNS, between, pick, sample, sample_schema, with_constraints
+from data_gen.example import make_example
 from data_gen.schema import Schema
 from data_gen.seeding import draws, stable_hash
 from data_gen.vocabulary.lexicon import LEXICONS
@@ -207,3 +208,40 @@ def test_a_sample_of_all_is_an_arrangement_of_all():
     assert items == tuple("abcdef")
     assert len(seen) > 150
     assert isinstance(drawn("one")[0].schema, Schema)
+
+
+def test_invented_names_are_in_no_lexicon_and_never_the_same_twice():
+    config = DataConfig(command_sets=("cs1",), invented_names=1.0)
+    schemas = [make_example(config, index).query.schema for index in range(200)]
+    names = [
+        name for schema in schemas for t in schema.tables for name in (t.name, *[c.name for c in t.columns])
+    ]
+    pieces = {piece for name in names for piece in name.split("_")}
+    known = {
+        piece
+        for words in LEXICONS.values()
+        for name in (*words.tables, *words.columns, *words.held_out_tables, *words.held_out_columns)
+        for piece in name.split("_")
+    }
+    assert not pieces & known
+    assert len(set(names)) > 0.99 * len(names)
+
+
+@pytest.mark.parametrize(("random", "invented"), [(0.3, 0.0), (0.0, 0.3), (0.3, 0.3)])
+def test_new_names_have_the_share_that_was_asked_for(random, invented):
+    config = DataConfig(command_sets=("cs1",), random_names=random, invented_names=invented)
+    words = LEXICONS["full"]
+    pieces = set(words.first_pieces)
+    tables = [make_example(config, index).query.schema.tables[0].name for index in range(1000)]
+    own = sum(name in words.tables for name in tables)
+    made_up = sum(not {piece for name in [table] for piece in name.split("_")} & pieces for table in tables)
+    # Five deviations of a share of 1,000 rows are at most 0.08.
+    assert own / 1000 == pytest.approx(1 - random - invented, abs=0.08)
+    assert made_up / 1000 >= invented - 0.08
+
+
+def test_new_names_are_for_training_alone():
+    config = DataConfig(command_sets=("cs1",), invented_names=1.0, split="test")
+    assert {make_example(config, i).query.schema.tables[0].name for i in range(50)} <= set(
+        LEXICONS["full"].tables
+    )

@@ -1,0 +1,102 @@
+"""Two processes train what one would: the same losses, and checkpoints that either can go on from."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tinysql.checkpoints import load_tensors
+from tinysql.config import to_json
+from tinysql.models.config import MambaConfig, MoEConfig
+from tinysql.recipes import Recipe, find_recipe
+
+SHAPES = {
+    "transformer": {"pattern": "*-*-"},
+    "hybrid": {
+        "pattern": "ME*",
+        "mamba": MambaConfig(d_head=16, d_state=8),
+        "moe": MoEConfig(n_experts=4, n_active=2, d_expert=16, d_shared=16),
+    },
+}
+
+
+@pytest.fixture(params=SHAPES.values(), ids=SHAPES.keys())
+def recipe(request: pytest.FixtureRequest) -> Recipe:
+    tiny = find_recipe("tiny")
+    shape = replace(tiny.train.model, **request.param)
+    train = replace(tiny.train, model=shape, hold_steps=20, decay_steps=20, average_last=5, balance_loss=0.01)
+    return replace(tiny, rows=300, train=replace(train, checkpoint_every=10))
+
+
+def run(
+    recipe: Recipe, out: Path, processes: int, *, stop: int | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Train as the command line does; with `stop`, die without a word at that step."""
+    settings = [
+        f"--set={name}={value}" for name, value in flat(to_json(recipe), to_json(find_recipe("tiny"))).items()
+    ]
+    program = "import sys; from tinysql.cli import main; sys.exit(main(sys.argv[1:]))"
+    if stop is not None:
+        program = f"""
+import os, sys
+from tinysql.training import Trainer
+real = Trainer.step
+Trainer.step = lambda self, batch: os._exit(9) if self.state.step == {stop} else real(self, batch)
+{program}"""
+    file = out.parent / "program.py"
+    file.write_text(program)
+    launcher = (
+        []
+        if processes == 1
+        else ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--standalone"]
+    )
+    command = [
+        sys.executable,
+        *launcher,
+        str(file),
+        "train",
+        "tiny",
+        "--out",
+        str(out),
+        "--resume",
+        *settings,
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=120)
+
+
+def flat(values: dict, base: dict, prefix: str = "") -> dict[str, object]:
+    """The settings that make `values` of `base`."""
+    found: dict[str, object] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            found |= flat(value, base[key], f"{prefix}{key}.")
+        elif value != base.get(key):
+            found[prefix + key] = value
+    return found
+
+
+def losses(path: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (path / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_two_processes_have_the_losses_of_one_and_either_goes_on_from_the_other(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    alone = run(recipe, tmp_path / "alone", 1)
+    assert alone.returncode == 0, alone.stderr
+    # Two processes die behind their first checkpoint; one process goes on from it.
+    killed = run(recipe, tmp_path / "two", 2, stop=15)
+    assert killed.returncode != 0
+    assert (tmp_path / "two" / "checkpoints" / "step-00000010").exists()
+    finished = run(recipe, tmp_path / "two", 1)
+    assert finished.returncode == 0, finished.stderr
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "alone"), rel=1e-4)
+    expected, found = (load_tensors(tmp_path / name / "model.safetensors") for name in ("alone", "two"))
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-4)
