@@ -15,20 +15,16 @@ from tinysql.config import to_json
 from tinysql.models.config import MambaConfig, MoEConfig
 from tinysql.recipes import Recipe, find_recipe
 
-SHAPES = {
-    "transformer": {"pattern": "*-*-"},
-    "hybrid": {
-        "pattern": "ME*",
-        "mamba": MambaConfig(d_head=16, d_state=8),
-        "moe": MoEConfig(n_experts=4, n_active=2, d_expert=16, d_shared=16),
-    },
-}
 
-
-@pytest.fixture(params=SHAPES.values(), ids=SHAPES.keys())
-def recipe(request: pytest.FixtureRequest) -> Recipe:
+@pytest.fixture
+def recipe() -> Recipe:
     tiny = find_recipe("tiny")
-    shape = replace(tiny.train.model, **request.param)
+    shape = replace(
+        tiny.train.model,
+        pattern="ME*",
+        mamba=MambaConfig(d_head=16, d_state=8),
+        moe=MoEConfig(n_experts=4, n_active=2, d_expert=16, d_shared=16),
+    )
     train = replace(tiny.train, model=shape, hold_steps=20, decay_steps=20, average_last=5, balance_loss=0.01)
     return replace(tiny, rows=300, train=replace(train, checkpoint_every=10))
 
