@@ -171,7 +171,7 @@ class TrainingRows:
             real[i, :at] = True
             if at < width:  # the padding is a document of its own
                 bounds.append(i * width + at)
-                segments[i, at:], positions[i, at:] = len(documents), np.arange(width - at)
+                segments[i, at:] = len(documents)
         capacity = len(bins) * width // SHORTEST + 1
         bounds += [len(bins) * width] * max(1, capacity - len(bounds))
         packing = Packing(

@@ -97,7 +97,7 @@ def load_training(
 ) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
     """Restore the newest whole checkpoint under `directory`; its state and average, or None when there is none.
 
-    A damaged one is passed over with a warning. Raises `InputError` when all are damaged.
+    A damaged one is removed, with a warning. Raises `InputError` when all are damaged.
     """
     found = _steps(directory)
     for place in reversed(found):
@@ -109,7 +109,11 @@ def load_training(
         except InputError as error:
             if place == found[0]:
                 raise
-            warnings.warn(f"{place} is damaged ({error}); going on from the checkpoint before", stacklevel=2)
+            reason = str(error).splitlines()[0]
+            warnings.warn(f"{place} is damaged ({reason}); going on from the checkpoint before", stacklevel=2)
+            world.wait()
+            if world.rank == 0:
+                shutil.rmtree(place)
             continue
         model_now = model.state_dict()
         return state, {name: world.shared(t, model_now[name]) for name, t in parts["average"].items()}

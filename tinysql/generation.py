@@ -159,7 +159,8 @@ def generate(
     ids = given[:, : int(length.min())]
     while cache.seen + ids.shape[1] <= model.cfg.n_ctx:
         # Only the last position is unembedded: behind a long prompt that is most of a small model's work.
-        logits = model.unembed(model.final_stream(ids, cache=cache)[:, -1])
+        last = torch.arange(1, len(ids) + 1, device=ids.device) * ids.shape[1] - 1
+        logits = model(ids, cache=cache, places=last)
         at = cache.seen
         numbers = rows.tolist()
         if constraints is not None:

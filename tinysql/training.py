@@ -62,34 +62,55 @@ def train(
     log = Log(run / "metrics.jsonl", trainer.state, trackers, active=world.rank == 0)
     batches = feed.batches(Place(trainer.state.block, trainer.state.taken))
     bar = Bar("training", active=world.rank == 0)
-    with bar:
-        while trainer.state.step < trainer.state.ends_at(config):
-            begun = time.perf_counter()
-            batch, place = next(batches)
-            record = trainer.step(batch)
-            trainer.state.block, trainer.state.taken = place.block, place.taken
-            if trainer.state.step % config.probe_every == 0:
-                record["probe"] = greedy_accuracy(model, probe, min(256, config.batch_size * 8))
-            maybe_decay(config, trainer.state, record.get("probe"))
-            if grade is not None and trainer.state.step % config.grade_every == 0:
-                record["grade"] = grade(model.eval())
-                model.train()
-                trainer.keep_best(record["grade"], run / "best.safetensors")
-            logged = trainer.state.step % LOG_EVERY == 0 or "probe" in record or "grade" in record
-            if logged:
-                record = {name: _number(value) for name, value in record.items()}
-                trainer.check(run)
-            trainer.state.seconds += time.perf_counter() - begun
-            if logged:
-                log.write(record, trainer.state)
-                bar.show(trainer.state.step, trainer.state.ends_at(config), log.shown)
-            if trainer.state.step % config.checkpoint_every == 0:
-                trainer.check(run)
-                trainer.save(run / "checkpoints")
-    trainer.check(run)
+    try:
+        with bar:
+            while trainer.state.step < trainer.state.ends_at(config):
+                begun = time.perf_counter()
+                batch, place = next(batches)
+                record = trainer.step(batch)
+                trainer.state.block, trainer.state.taken = place.block, place.taken
+                if trainer.state.step % config.probe_every == 0:
+                    record["probe"] = greedy_accuracy(model, probe, min(256, config.batch_size * 8))
+                maybe_decay(config, trainer.state, record.get("probe"))
+                if grade is not None and trainer.state.step % config.grade_every == 0:
+                    record["grade"] = grade(model.eval())
+                    model.train()
+                    trainer.keep_best(record["grade"], run / "best.safetensors")
+                logged = trainer.state.step % LOG_EVERY == 0 or "probe" in record or "grade" in record
+                if logged:
+                    record = {name: _number(value) for name, value in record.items()}
+                    trainer.check()
+                trainer.state.seconds += time.perf_counter() - begun
+                if logged:
+                    log.write(record, trainer.state)
+                    bar.show(trainer.state.step, trainer.state.ends_at(config), log.shown)
+                if trainer.state.step % config.checkpoint_every == 0:
+                    trainer.check()
+                    trainer.save(run / "checkpoints")
+        trainer.check()
+    except NotFinite as error:
+        if world.rank == 0:
+            error.save(run / "bad_batch.safetensors")
+        raise
     batches.close()
     trainer.finish()
     return model.eval()
+
+
+class NotFinite(InputError):
+    """A loss or a gradient that is infinite or no number, and the batch that gave it."""
+
+    def __init__(self, step: int, batch: Batch) -> None:
+        super().__init__(
+            f"the loss or the gradient is not finite at step {step}",
+            hint="look at bad_batch.safetensors, lower lr, and go on from the last checkpoint with --resume",
+        )
+        self.batch = batch
+
+    def save(self, file: Path) -> None:
+        """Write the batch, so that somebody can look at it."""
+        names = ("ids", "places", "targets", "weights")
+        save_tensors(file, {name: getattr(self.batch, name) for name in names})
 
 
 class Trainer:
@@ -123,7 +144,7 @@ class Trainer:
         norm = self.world.whole(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip))
         self._unchecked.append((self.state.step, batch, norm + loss))
         if self.model.device.type == "cpu":
-            self._require_finite()
+            self.check()
         self.optimizer.step()
         self._balance(found)
         step = self.state.step
@@ -185,32 +206,15 @@ class Trainer:
             counts = self.world.total(torch.stack([one.loads[i] for one in found]).sum(0))
             balance(moe, counts, self.config.balance_rate)
 
-    def check(self, run: Path) -> None:
-        """Wait for the steps since the last check.
-
-        Raises `InputError` when a loss or gradient of theirs is not finite, and saves the first such batch.
-        """
-        try:
-            self._require_finite()
-        except InputError:
-            _, batch, _ = self._bad
-            if self.world.rank == 0:
-                tensors = {name: getattr(batch, name) for name in ("ids", "places", "targets", "weights")}
-                save_tensors(run / "bad_batch.safetensors", tensors)
-            raise
-
-    def _require_finite(self) -> None:
+    def check(self) -> None:
+        """Wait for the steps since the last check; `NotFinite` when a loss or gradient of theirs is not finite."""
         pending, self._unchecked = self._unchecked, []
         if not pending:
             return
         finite = torch.stack([value for _, _, value in pending]).isfinite().tolist()
-        for entry, fine in zip(pending, finite, strict=True):
+        for (step, batch, _), fine in zip(pending, finite, strict=True):
             if not fine:
-                self._bad = entry
-                raise InputError(
-                    f"the loss or the gradient is not finite at step {entry[0]}",
-                    hint="look at bad_batch.safetensors, lower lr, and go on from the last checkpoint with --resume",
-                )
+                raise NotFinite(step, batch)
 
     def save(self, directory: Path) -> None:
         """Everything that an exact resume needs."""

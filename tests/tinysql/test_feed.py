@@ -1,0 +1,147 @@
+"""Streams of batches: the same from any place on, fresh rows once each, documents packed with little padding."""
+
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from data_gen.config import DataConfig
+from data_gen.errors import InputError
+from data_gen.example import make_example
+from tinysql import feed as feeds
+from tinysql.batches import Batch, TrainingRows, pack, packed_batches
+from tinysql.feed import Bucketed, Feed, Generated, Packed, Place, mixed_texts
+from tinysql.tokens import Tokenizer
+
+SOURCES = tuple(
+    DataConfig(command_sets=("cs1", "cs3"), lexicon="demo", max_columns=4, variant=v) for v in ("base", "nat")
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    texts = (f"{prompt} {sql}" for prompt, sql in mixed_texts(SOURCES, range(300)))
+    file = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    Tokenizer.train(texts, vocab_size=600).save(file)
+    return file
+
+
+@pytest.fixture
+def rows(tokenizer: Path) -> TrainingRows:
+    return TrainingRows.encode(mixed_texts(SOURCES, range(200)), Tokenizer.load(tokenizer), n_ctx=400)
+
+
+def feed_of(kind: str, rows: TrainingRows, tokenizer: Path, workers: int = 0) -> Feed:
+    if kind == "bucketed":
+        return Bucketed(rows, 16, 3, 0.0)
+    if kind == "packed":
+        return Packed(rows, 400, 4, 3, 0.0)
+    return Generated(SOURCES, tokenizer, 400, 400, 8, 3, 0.0, workers=workers)
+
+
+def same(a: Batch, b: Batch) -> bool:
+    tensors = ("ids", "places", "targets", "weights")
+    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in tensors)
+
+
+@pytest.mark.parametrize("kind", ["bucketed", "packed", "generated"])
+@pytest.mark.parametrize("stop", [1, 5, 14])
+def test_a_stream_goes_on_from_any_place(
+    kind: str, stop: int, rows: TrainingRows, tokenizer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeds, "BLOCK", 200)
+    feed = feed_of(kind, rows, tokenizer)
+    whole = [batch for batch, _ in islice(feed.batches(Place()), 20)]
+    [*_, (_, place)] = islice(feed.batches(Place()), stop)
+    rest = [batch for batch, _ in islice(feed.batches(place), 20 - stop)]
+    assert all(same(a, b) for a, b in zip(whole[stop:], rest, strict=True))
+    assert not any(same(a, b) for i, a in enumerate(whole) for b in whole[:i])
+
+
+def test_worker_processes_give_the_stream_of_one_process(rows: TrainingRows, tokenizer: Path) -> None:
+    one, two = (
+        [batch for batch, _ in islice(feed_of("generated", rows, tokenizer, workers).batches(Place(1, 2)), 3)]
+        for workers in (0, 2)
+    )
+    assert all(same(a, b) for a, b in zip(one, two, strict=True))
+
+
+def test_a_mixture_takes_its_sources_in_turn() -> None:
+    texts = mixed_texts(SOURCES, range(7, 40))
+    for number, text in enumerate(texts, start=7):
+        example = make_example(SOURCES[number % 2], number // 2)
+        assert text == (example.prompt.string, example.sql.string)
+
+
+def test_a_packed_batch_holds_whole_rows_once_each(rows: TrainingRows) -> None:
+    wanted = {tuple(rows.ids[a:b]) for a, b in zip(rows.starts[:-1], rows.starts[1:], strict=True)}
+    found = []
+    for batch in packed_batches(rows, width=300, batch_size=4, seed=[0], prompt_loss=0.0):
+        for row in range(4):
+            segments = batch.packing.segments[row]
+            for document in segments.unique().tolist():
+                ids = batch.ids[row][segments == document].tolist()
+                if set(ids) != {rows.pad_id}:
+                    found.append(tuple(ids))
+                    assert batch.packing.positions[row][segments == document].tolist() == list(
+                        range(len(ids))
+                    )
+    assert len(set(found)) == len(found)
+    assert set(found) <= wanted
+    assert len(found) > 0.85 * len(wanted)
+
+
+def test_packed_answers_are_scored_and_nothing_else(rows: TrainingRows) -> None:
+    batch = next(packed_batches(rows, width=300, batch_size=4, seed=[0], prompt_loss=0.0))
+    answers = {
+        tuple(rows.ids[a + skip : b])
+        for a, b, skip in zip(rows.starts[:-1], rows.starts[1:], rows.answers, strict=True)
+    }
+    flat, segments = batch.ids.flatten(), batch.packing.segments.flatten()
+    runs = np.split(batch.places.numpy(), np.flatnonzero(np.diff(batch.places.numpy()) > 1) + 1)
+    assert {tuple(flat[run + 1].tolist()) for run in map(torch.from_numpy, runs)} <= answers
+    assert torch.equal(flat[batch.places + 1], batch.targets)
+    assert torch.equal(segments[batch.places], segments[batch.places + 1])
+    assert batch.weights.sum().item() == pytest.approx(1)
+
+
+def test_packing_wastes_less_than_a_tenth() -> None:
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(30, 250, 3000)
+    bins = pack(lengths, 512)
+    assert sorted(row for some in bins for row in some) == list(range(3000))
+    assert all(lengths[some].sum() <= 512 for some in bins)
+    assert lengths.sum() > 0.97 * 512 * len(bins)
+
+
+def test_a_row_longer_than_a_packed_row_is_refused() -> None:
+    with pytest.raises(InputError, match="a row has 40 tokens and packed rows hold 30"):
+        pack(np.array([10, 40]), 30)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_pieces_of_a_batch_add_up_to_it(rows: TrainingRows, packed: bool) -> None:
+    batch = (
+        next(packed_batches(rows, width=300, batch_size=4, seed=[0], prompt_loss=0.3))
+        if packed
+        else rows.batch(range(8), prompt_loss=0.3)
+    )
+    pieces = batch.split(2)
+    assert torch.equal(torch.cat([piece.ids for piece in pieces]), batch.ids)
+    assert torch.equal(torch.cat([piece.targets for piece in pieces]), batch.targets)
+    assert sum(piece.weights.sum() for piece in pieces).item() == pytest.approx(1.3)
+    for piece in pieces:
+        assert torch.equal(piece.ids.flatten()[piece.places + 1], piece.targets)
+        if packed:
+            starts = piece.packing.bounds[:-1][piece.packing.bounds.diff() > 0]
+            segments = piece.packing.segments
+            begins = torch.ones_like(segments, dtype=torch.bool)
+            begins[:, 1:] = segments.diff(dim=1) > 0
+            assert starts.tolist() == begins.flatten().nonzero().flatten().tolist()
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused(rows: TrainingRows) -> None:
+    with pytest.raises(InputError, match="a batch of 9 rows cannot be split into 2 equal parts"):
+        rows.batch(range(9)).split(2)

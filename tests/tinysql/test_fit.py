@@ -1,0 +1,187 @@
+"""Whole runs: fresh rows, dataset directories, checkpoints to begin with, grades on the way."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from data_gen.config import DataConfig
+from data_gen.errors import InputError
+from data_gen.store.dataset import read_dataset, write_dataset
+from tinysql.checkpoints import load_tensors
+from tinysql.cli import main
+from tinysql.config import override
+from tinysql.fit import fit, on_dataset
+from tinysql.models.config import ModelConfig
+from tinysql.models.huggingface import to_hf
+from tinysql.models.hybrid import HybridLM
+from tinysql.recipes import Recipe, find_recipe
+from tinysql.runs import load
+from tinysql.tokens import Tokenizer
+from tinysql.training import Trainer, read_log
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    return override(find_recipe("tiny"), ["train.hold_steps=15", "train.decay_steps=5", "rows=200"])
+
+
+def fresh(recipe: Recipe) -> Recipe:
+    train = replace(recipe.train, pack=300, batch_size=4)
+    return replace(recipe, rows=None, variants=("base", "syn"), train=train)
+
+
+def test_fresh_rows_resume_to_the_same_bits(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tinysql.feed.BLOCK", 150)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    recipe = fresh(recipe)
+    whole = fit(recipe, tmp_path / "whole").path
+    real = Trainer.step
+
+    def die(self: Trainer, batch: object) -> object:
+        if self.state.step == 13:
+            raise KeyboardInterrupt
+        return real(self, batch)
+
+    monkeypatch.setattr(Trainer, "step", die)
+    with pytest.raises(KeyboardInterrupt):
+        fit(recipe, tmp_path / "run")
+    monkeypatch.setattr(Trainer, "step", real)
+    run = fit(recipe, tmp_path / "run", resume=True).path
+    expected, found = (load_tensors(path / "model.safetensors") for path in (whole, run))
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert not (run / "data").exists()
+
+
+def test_the_rows_of_a_dataset_are_trained_on(recipe: Recipe, tmp_path: Path) -> None:
+    config = DataConfig(command_sets=("cs3",), lexicon="demo", max_columns=3, seed=5)
+    write_dataset(config, 120, tmp_path / "rows")
+    run = fit(recipe, tmp_path / "run", dataset=tmp_path / "rows")
+    assert run.data == config
+    rows = list(read_dataset(run.path / "data" / "train", columns=("sql_statement",)))
+    assert rows == list(read_dataset(tmp_path / "rows", columns=("sql_statement",)))
+
+
+def test_a_directory_that_is_no_dataset_is_refused(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is no dataset: it has no config.json"):
+        on_dataset(recipe, tmp_path)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> tuple[Path, HybridLM]:
+    """A small Llama of another width than the recipe's, as transformers would save it."""
+    texts = ["SELECT a FROM b", "show the a of b", "CREATE TABLE b ( a TEXT )"] * 20
+    tokenizer = Tokenizer.train(texts, vocab_size=300)
+    shape = ModelConfig(
+        pattern="*-",
+        d_model=24,
+        n_heads=2,
+        d_vocab=tokenizer.vocab_size + 5,
+        n_ctx=512,
+        activation="silu",
+        gated=True,
+    )
+    model = HybridLM(shape, seed=4)
+    to_hf(model, tmp_path / "llama", tokenizer)
+    return tmp_path / "llama", model
+
+
+def test_training_begins_with_a_checkpoint_and_keeps_its_tokenizer(
+    recipe: Recipe, checkpoint: tuple[Path, HybridLM], tmp_path: Path
+) -> None:
+    folder, model = checkpoint
+    long = override(recipe, ["train.model.n_ctx=500", "train.lr=1e-9"])
+    run = fit(long, tmp_path / "run", init=str(folder))
+    tuned, tokenizer = load(run.path)
+    assert tuned.cfg.d_model == 24
+    assert tokenizer.encode_text("SELECT a") == Tokenizer.load(folder / "tokenizer.json").encode_text(
+        "SELECT a"
+    )
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(tuned.state_dict()[name], tensor, atol=1e-6, rtol=0)
+    with pytest.raises(InputError, match="was started with --init .*llama, not None"):
+        fit(long, run.path, resume=True)
+
+
+def test_the_command_line_fine_tunes(checkpoint: tuple[Path, HybridLM], tmp_path: Path) -> None:
+    settings = [
+        "train.model.n_ctx=500",
+        "train.hold_steps=4",
+        "train.decay_steps=2",
+        "rows=100",
+        "probe_rows=4",
+    ]
+    arguments = [part for setting in settings for part in ("--set", setting)]
+    out = tmp_path / "run"
+    assert main(["train", "tiny", "--out", str(out), "--init", str(checkpoint[0]), *arguments]) == 0
+    assert json.loads((out / "config.json").read_text())["init"] == str(checkpoint[0])
+
+
+def test_a_checkpoint_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    assert main(["train", "tiny", "--out", str(tmp_path / "run"), "--init", str(tmp_path / "empty")]) == 2
+    assert "has no tokenizer.json" in capsys.readouterr().err
+
+
+def test_grades_on_the_way_are_logged_and_the_best_weights_kept(recipe: Recipe, tmp_path: Path) -> None:
+    graded = override(recipe, ["train.grade_every=10", "grade_rows=3"])
+    run = fit(graded, tmp_path / "run")
+    grades = {
+        record["step"]: record["grade"]
+        for record in read_log(run.path / "metrics.jsonl")
+        if "grade" in record
+    }
+    assert list(grades) == [9, 19]
+    best = load_tensors(run.path / "best.safetensors")
+    last = load_tensors(run.path / "model.safetensors")
+    # A model this young is never right, so the first grade stays the best.
+    assert set(grades.values()) == {0.0}
+    assert not torch.equal(best["embed.W_E"], last["embed.W_E"])
+
+
+def test_a_recipe_that_needs_a_gpu_says_what_to_do_without_one(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["train", "bm1", "--out", str(tmp_path / "run")]) == 2
+    message = capsys.readouterr().err
+    assert "26 M weights" in message
+    assert "nano or micro" in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_fresh_rows_have_to_be_packed(recipe: Recipe) -> None:
+    with pytest.raises(InputError, match="rows is None.*packed"):
+        replace(recipe, rows=None)
+
+
+def test_rows_on_disk_are_of_one_variant(recipe: Recipe) -> None:
+    with pytest.raises(InputError, match="rows is 200 and variants base,syn"):
+        replace(recipe, variants=("base", "syn"))
+
+
+def test_a_tracker_hears_what_the_log_holds(recipe: Recipe, tmp_path: Path) -> None:
+    heard = []
+    run = fit(recipe, tmp_path / "run", trackers=[lambda step, values: heard.append((step, dict(values)))])
+    logged = read_log(run.path / "metrics.jsonl")
+    assert [step for step, _ in heard] == [record["step"] for record in logged]
+    assert [values["loss"] for _, values in heard] == [record["loss"] for record in logged]
+
+
+@pytest.mark.parametrize(("option", "package"), [("--tensorboard", "tensorboard"), ("--wandb=x", "wandb")])
+def test_a_tracker_that_is_not_installed_is_named(option: str, package: str, tmp_path: Path) -> None:
+    program = f"""
+import sys
+sys.modules[{package!r}] = None
+from tinysql.cli import main
+sys.exit(main(["train", "tiny", "--out", {str(tmp_path / "run")!r}, {option!r}]))"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 2
+    assert f"pip install {package}" in done.stderr
