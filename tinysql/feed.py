@@ -100,7 +100,7 @@ class Generated:
     seed: int
     prompt_loss: float
     workers: int | None = None
-    """Processes that make rows; None means one less than this machine's cores, 0 means this process."""
+    """Processes that make rows; None means one less than this process may use cores, 0 means this process."""
 
     def batches(self, place: Place) -> Generator[tuple[Batch, Place]]:
         block = place.block
@@ -116,7 +116,7 @@ class Generated:
             block += 1
 
     def _blocks(self, first: int) -> Iterator[TrainingRows]:
-        workers = self.workers if self.workers is not None else max(0, (os.cpu_count() or 1) - 1)
+        workers = self.workers if self.workers is not None else spare_cores()
         if not workers:
             tokenizer = Tokenizer.load(self.tokenizer)
             while True:
@@ -136,6 +136,12 @@ class Generated:
             finally:
                 for future in waiting:
                     future.cancel()
+
+
+def spare_cores() -> int:
+    """The cores that this process may use, but for one."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    return len(allowed) - 1
 
 
 def _behind(place: Place, block: int, batches: Iterator[Batch]) -> Iterator[tuple[Batch, Place]]:

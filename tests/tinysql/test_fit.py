@@ -39,7 +39,7 @@ def test_fresh_rows_resume_to_the_same_bits(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tinysql.feed.BLOCK", 150)
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr("tinysql.feed.spare_cores", lambda: 0)
     recipe = fresh(recipe)
     whole = fit(recipe, tmp_path / "whole").path
     real = Trainer.step

@@ -293,7 +293,7 @@ ONE_GRAPH = """
 import numpy, torch
 from tinysql.batches import TrainingRows, packed_batches
 from tinysql.loss import losses
-from tinysql.models.config import ModelConfig
+from tinysql.models.config import MambaConfig, ModelConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.training import _with_free_sizes
 
