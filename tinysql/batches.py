@@ -107,9 +107,18 @@ class TrainingRows:
 
     @classmethod
     def encode(
-        cls, rows: Iterable[tuple[str, str]], tokenizer: Tokenizer, *, n_ctx: int, chunk: int = 2000
+        cls,
+        rows: Iterable[tuple[str, str]],
+        tokenizer: Tokenizer,
+        *,
+        n_ctx: int,
+        drop_long: bool = False,
+        chunk: int = 2000,
     ) -> TrainingRows:
-        """Tokenise (prompt, SQL) rows; `InputError` names a row longer than the context of `n_ctx` tokens."""
+        """Tokenise (prompt, SQL) rows.
+
+        Rows longer than the context of `n_ctx` tokens are left out with `drop_long`; else `InputError` names one.
+        """
         ids: list[list[int]] = []
         answers: list[int] = []
         rows = list(rows)
@@ -120,6 +129,9 @@ class TrainingRows:
             sqls = tokenizer.backend.encode_batch_fast([f" {s}" for _, s in part], add_special_tokens=False)
             ids += [[*p.ids, *s.ids, tokenizer.end_id] for p, s in zip(prompts, sqls, strict=True)]
             answers += [len(encoding.ids) for encoding in prompts]
+        if drop_long:
+            kept = [number for number, row in enumerate(ids) if len(row) <= n_ctx]
+            ids, answers = [ids[number] for number in kept], [answers[number] for number in kept]
         lengths = np.array([len(row) for row in ids])
         if len(ids) and lengths.max() > n_ctx:
             raise InputError(

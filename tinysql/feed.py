@@ -167,9 +167,9 @@ def mixed_texts(sources: Sequence[DataConfig], rows: range) -> list[tuple[str, s
 
 
 def make_block(sources: Sequence[DataConfig], tokenizer: Tokenizer, n_ctx: int, block: int) -> TrainingRows:
-    """Tokenised rows of one block of the mixture."""
+    """Tokenised rows of one block of the mixture, but for those longer than the context."""
     texts = mixed_texts(sources, range(block * BLOCK, (block + 1) * BLOCK))
-    return TrainingRows.encode(texts, tokenizer, n_ctx=n_ctx)
+    return TrainingRows.encode(texts, tokenizer, n_ctx=n_ctx, drop_long=True)
 
 
 _worker: tuple[Sequence[DataConfig], Tokenizer, int] | None = None

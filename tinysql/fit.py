@@ -112,7 +112,8 @@ def _train(
 ) -> None:
     path, tokenizer = run.path, Tokenizer.load(run.path / "tokenizer.json")
     config = replace(recipe.train, model=run.shape)
-    probe = TrainingRows.encode(_probe_rows(recipe), tokenizer, n_ctx=config.model.n_ctx)
+    fresh = recipe.rows is None
+    probe = TrainingRows.encode(_probe_rows(recipe), tokenizer, n_ctx=config.model.n_ctx, drop_long=fresh)
     model = train(
         config,
         make_feed(recipe, path, tokenizer),

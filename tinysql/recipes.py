@@ -102,7 +102,7 @@ def micro() -> Recipe:
 
 
 def _on_gpu(model: ModelConfig, *, lr: float, batch_size: int, steps: int) -> Recipe:
-    """All command sets in every variant, fresh rows packed to 512 tokens, on one GPU."""
+    """All command sets in every variant, fresh rows packed to 1,024 tokens, on one GPU."""
     return Recipe(
         data=DataConfig(command_sets=ALL_SETS, random_names=0.2, invented_names=0.2),
         rows=None,
@@ -113,7 +113,7 @@ def _on_gpu(model: ModelConfig, *, lr: float, batch_size: int, steps: int) -> Re
             model=model,
             vocab_size=4096,
             batch_size=batch_size,
-            pack=512,
+            pack=1024,
             lr=lr,
             betas=(0.9, 0.95),
             weight_decay=0.1,
@@ -128,8 +128,8 @@ def _on_gpu(model: ModelConfig, *, lr: float, batch_size: int, steps: int) -> Re
 
 def bm1() -> Recipe:
     """Two layers of width 1024, the 33M shape of TinySQL's first model."""
-    model = ModelConfig(pattern="*-*-", d_model=1024, n_heads=16, n_ctx=512, activation="relu2")
-    return _on_gpu(model, lr=1e-3, batch_size=64, steps=8000)
+    model = ModelConfig(pattern="*-*-", d_model=1024, n_heads=16, n_ctx=1024, activation="relu2")
+    return _on_gpu(model, lr=1e-3, batch_size=32, steps=8000)
 
 
 def bm2() -> Recipe:
@@ -140,14 +140,14 @@ def bm2() -> Recipe:
         n_heads=14,
         n_kv_heads=2,
         d_mlp=4864,
-        n_ctx=512,
+        n_ctx=1024,
         rotary_base=1e6,
         activation="silu",
         gated=True,
         biases=("qkv",),
         eps=1e-6,
     )
-    return _on_gpu(model, lr=4e-4, batch_size=64, steps=4000)
+    return _on_gpu(model, lr=4e-4, batch_size=32, steps=4000)
 
 
 def bm3() -> Recipe:
@@ -158,12 +158,12 @@ def bm3() -> Recipe:
         n_heads=32,
         n_kv_heads=8,
         d_mlp=8192,
-        n_ctx=512,
+        n_ctx=1024,
         rotary_base=5e5,
         activation="silu",
         gated=True,
     )
-    return _on_gpu(model, lr=3e-4, batch_size=64, steps=4000)
+    return _on_gpu(model, lr=3e-4, batch_size=32, steps=4000)
 
 
 def _hybrid(
@@ -182,7 +182,7 @@ def _hybrid(
         n_kv_heads=2,
         d_head=64,
         d_mlp=d_mlp,
-        n_ctx=512,
+        n_ctx=1024,
         positions="none",
         activation="relu2",
         mamba=MambaConfig(n_groups=groups),
@@ -193,37 +193,37 @@ def _hybrid(
 def t33() -> Recipe:
     """A hybrid with latent experts in the 33M class: 32 of which 8 work, in a quarter of the width."""
     moe = MoEConfig(n_experts=32, n_active=8, d_expert=256, d_shared=512, d_latent=128)
-    return _on_gpu(_hybrid("MEM*EME", 512, 8, 4, moe), lr=1e-3, batch_size=64, steps=8000)
+    return _on_gpu(_hybrid("MEM*EME", 512, 8, 4, moe), lr=1e-3, batch_size=32, steps=8000)
 
 
 def t33_plain() -> Recipe:
     """The twin of `t33` without a latent: 8 experts of which 2 work, at the same cost."""
     moe = MoEConfig(n_experts=8, n_active=2, d_expert=256, d_shared=512)
-    return _on_gpu(_hybrid("MEM*EME", 512, 8, 4, moe), lr=1e-3, batch_size=64, steps=8000)
+    return _on_gpu(_hybrid("MEM*EME", 512, 8, 4, moe), lr=1e-3, batch_size=32, steps=8000)
 
 
 def t33_dense() -> Recipe:
     """The twin of `t33` with one MLP in place of experts, as wide as what a token goes through there."""
-    return _on_gpu(_hybrid("M-M*-M-", 512, 8, 4, d_mlp=1024), lr=1e-3, batch_size=64, steps=8000)
+    return _on_gpu(_hybrid("M-M*-M-", 512, 8, 4, d_mlp=1024), lr=1e-3, batch_size=32, steps=8000)
 
 
 def t200() -> Recipe:
     """A hybrid of 0.2 B weights."""
     moe = MoEConfig(n_experts=64, n_active=8, d_expert=512, d_shared=1024, d_latent=192)
-    return _on_gpu(_hybrid("MEMEM*EMEMEM*EMEME", 768, 12, 8, moe), lr=6e-4, batch_size=64, steps=6000)
+    return _on_gpu(_hybrid("MEMEM*EMEMEM*EMEME", 768, 12, 8, moe), lr=6e-4, batch_size=32, steps=6000)
 
 
 def t600() -> Recipe:
     """A hybrid of 0.6 B weights."""
     moe = MoEConfig(n_experts=128, n_active=16, d_expert=512, d_shared=1536, d_latent=256)
-    return _on_gpu(_hybrid("MEMEM*EMEMEM*EMEMEM*EMEME", 1024, 16, 8, moe), lr=4e-4, batch_size=64, steps=4000)
+    return _on_gpu(_hybrid("MEMEM*EMEMEM*EMEMEM*EMEME", 1024, 16, 8, moe), lr=4e-4, batch_size=32, steps=4000)
 
 
 def t1b() -> Recipe:
     """A hybrid of 1 B weights."""
     moe = MoEConfig(n_experts=128, n_active=16, d_expert=512, d_shared=2048, d_latent=320)
     pattern = "MEMEM*EMEMEM*EMEMEM*EMEMEM*EMEME"
-    return _on_gpu(_hybrid(pattern, 1280, 20, 8, moe), lr=3e-4, batch_size=64, steps=4000)
+    return _on_gpu(_hybrid(pattern, 1280, 20, 8, moe), lr=3e-4, batch_size=32, steps=4000)
 
 
 def tiny() -> Recipe:
