@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import torch
+
 from data_gen.config import DataConfig
 from data_gen.store.tables import rows_table
 from tinysql.batches import Batch, BatchOrder, TrainingRows, packed_batches
@@ -104,29 +106,34 @@ class Generated:
 
     def batches(self, place: Place) -> Generator[tuple[Batch, Place]]:
         block = place.block
-        for rows in self._blocks(block):
-            batches = packed_batches(
+        for batches in self._blocks(block):
+            yield from _behind(place, block, iter(batches))
+            block += 1
+
+    def block(self, tokenizer: Tokenizer, number: int) -> list[Batch]:
+        """Batches of one block; rows longer than the context are left out."""
+        texts = mixed_texts(self.sources, range(number * BLOCK, (number + 1) * BLOCK))
+        rows = TrainingRows.encode(texts, tokenizer, n_ctx=self.n_ctx, drop_long=True)
+        return list(
+            packed_batches(
                 rows,
                 width=self.width,
                 batch_size=self.batch_size,
-                seed=[self.seed, block],
+                seed=[self.seed, number],
                 prompt_loss=self.prompt_loss,
             )
-            yield from _behind(place, block, batches)
-            block += 1
+        )
 
-    def _blocks(self, first: int) -> Iterator[TrainingRows]:
+    def _blocks(self, first: int) -> Iterator[list[Batch]]:
         workers = self.workers if self.workers is not None else spare_cores()
         if not workers:
             tokenizer = Tokenizer.load(self.tokenizer)
             while True:
-                yield make_block(self.sources, tokenizer, self.n_ctx, first)
+                yield self.block(tokenizer, first)
                 first += 1
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(
-            workers, context, initializer=_start, initargs=(self.sources, self.tokenizer, self.n_ctx)
-        ) as pool:
-            waiting: list[Future[TrainingRows]] = []
+        with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(self,)) as pool:
+            waiting: list[Future[list[Batch]]] = []
             try:
                 while True:
                     while len(waiting) < AHEAD * workers:
@@ -166,22 +173,18 @@ def mixed_texts(sources: Sequence[DataConfig], rows: range) -> list[tuple[str, s
     return found
 
 
-def make_block(sources: Sequence[DataConfig], tokenizer: Tokenizer, n_ctx: int, block: int) -> TrainingRows:
-    """Tokenised rows of one block of the mixture, but for those longer than the context."""
-    texts = mixed_texts(sources, range(block * BLOCK, (block + 1) * BLOCK))
-    return TrainingRows.encode(texts, tokenizer, n_ctx=n_ctx, drop_long=True)
+_worker: tuple[Generated, Tokenizer] | None = None
 
 
-_worker: tuple[Sequence[DataConfig], Tokenizer, int] | None = None
-
-
-def _start(sources: Sequence[DataConfig], tokenizer: Path, n_ctx: int) -> None:
+def _start(feed: Generated) -> None:
     """Runs once in each worker."""
     global _worker
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    _worker = (sources, Tokenizer.load(tokenizer), n_ctx)
+    torch.set_num_threads(1)
+    _worker = (feed, Tokenizer.load(feed.tokenizer))
 
 
-def _make(block: int) -> TrainingRows:
+def _make(number: int) -> list[Batch]:
     assert _worker is not None
-    return make_block(*_worker, block)
+    feed, tokenizer = _worker
+    return feed.block(tokenizer, number)

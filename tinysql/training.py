@@ -70,10 +70,12 @@ def train(
                 record = trainer.step(batch)
                 trainer.state.block, trainer.state.taken = place.block, place.taken
                 if trainer.state.step % config.probe_every == 0:
-                    record["probe"] = greedy_accuracy(model, probe, min(256, config.batch_size * 8))
+                    with trainer.autocast:
+                        record["probe"] = greedy_accuracy(model, probe, min(256, config.batch_size * 8))
                 maybe_decay(config, trainer.state, record.get("probe"))
                 if grade is not None and trainer.state.step % config.grade_every == 0:
-                    record["grade"] = grade(model.eval())
+                    with trainer.autocast:
+                        record["grade"] = grade(model.eval())
                     model.train()
                     trainer.keep_best(record["grade"], run / "best.safetensors")
                 logged = trainer.state.step % LOG_EVERY == 0 or "probe" in record or "grade" in record
