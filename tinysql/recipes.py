@@ -192,19 +192,19 @@ def _hybrid(
 
 def t33() -> Recipe:
     """A hybrid with latent experts in the 33M class: 32 of which 8 work, in a quarter of the width."""
-    moe = MoEConfig(n_experts=32, n_active=8, d_expert=256, d_shared=512, d_latent=128)
-    return _on_gpu(_hybrid("MEM*EME", 512, 8, 4, moe), lr=1e-3, batch_size=32, steps=8000)
+    moe = MoEConfig(n_experts=32, n_active=8, d_expert=256, d_shared=768, d_latent=192)
+    return _on_gpu(_hybrid("MEM*EME", 768, 12, 4, moe), lr=1e-3, batch_size=32, steps=8000)
 
 
 def t33_plain() -> Recipe:
     """The twin of `t33` without a latent: 8 experts of which 2 work, at the same cost."""
-    moe = MoEConfig(n_experts=8, n_active=2, d_expert=256, d_shared=512)
-    return _on_gpu(_hybrid("MEM*EME", 512, 8, 4, moe), lr=1e-3, batch_size=32, steps=8000)
+    moe = MoEConfig(n_experts=8, n_active=2, d_expert=256, d_shared=768)
+    return _on_gpu(_hybrid("MEM*EME", 768, 12, 4, moe), lr=1e-3, batch_size=32, steps=8000)
 
 
 def t33_dense() -> Recipe:
     """The twin of `t33` with one MLP in place of experts, as wide as what a token goes through there."""
-    return _on_gpu(_hybrid("M-M*-M-", 512, 8, 4, d_mlp=1024), lr=1e-3, batch_size=32, steps=8000)
+    return _on_gpu(_hybrid("M-M*-M-", 768, 12, 4, d_mlp=1280), lr=1e-3, batch_size=32, steps=8000)
 
 
 def t200() -> Recipe:
