@@ -8,9 +8,16 @@ from data_gen.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from tinysql.fit import fit as fit
+    from tinysql.generation import Sampling as Sampling
     from tinysql.generation import answer as answer
+    from tinysql.generation import stream as stream
     from tinysql.grading import grade_model as grade_model
+    from tinysql.models.config import MambaConfig as MambaConfig
     from tinysql.models.config import ModelConfig as ModelConfig
+    from tinysql.models.config import MoEConfig as MoEConfig
+    from tinysql.models.huggingface import from_hf as from_hf
+    from tinysql.models.huggingface import to_hf as to_hf
+    from tinysql.models.huggingface import tokenizer_from_hf as tokenizer_from_hf
     from tinysql.models.hybrid import HybridLM as HybridLM
     from tinysql.recipes import Recipe as Recipe
     from tinysql.runs import Run as Run
@@ -25,9 +32,10 @@ __all__ = lazy_exports(
     __name__,
     {
         "fit": ["fit"],
-        "generation": ["answer"],
+        "generation": ["Sampling", "answer", "stream"],
         "grading": ["grade_model"],
-        "models.config": ["ModelConfig"],
+        "models.config": ["MambaConfig", "MoEConfig", "ModelConfig"],
+        "models.huggingface": ["from_hf", "to_hf", "tokenizer_from_hf"],
         "models.hybrid": ["HybridLM"],
         "recipes": ["Recipe"],
         "runs": ["Run", "load", "open_run"],
