@@ -12,7 +12,10 @@ from tinysql.models.hybrid import HybridLM
 from tinysql.training import Trainer
 from tinysql.training_config import TrainConfig
 
-pytestmark = pytest.mark.gpu
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
+]
 
 VOCABULARY = 64
 
@@ -41,7 +44,7 @@ def batch(seed: int, packed: bool = True) -> Batch:
         0,
     )
     if packed:
-        return next(packed_batches(rows, width=128, batch_size=8, seed=[seed], prompt_loss=0))
+        return next(packed_batches(rows, width=128, batch_size=8, seed=[seed], prompt_loss=0.0))
     return rows.batch(range(8))
 
 
