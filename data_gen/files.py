@@ -179,6 +179,8 @@ def check_apart(path: Path, sources: Iterable[Path | str]) -> None:
     place = _real(path)
     for source in map(Path, sources):
         root = _real(source)
+        if root.is_file() and any((root.parent / marker).is_file() for marker in MARKERS):
+            root = root.parent  # one shard stands for its dataset
         # Files of the source may be links, whose names or targets would be replaced.
         linked = {_real(entry) for entry in root.rglob("*") if entry.is_symlink()} if root.is_dir() else set()
         if place in linked or root in (place, *place.parents) or place in root.parents:

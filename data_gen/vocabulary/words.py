@@ -407,7 +407,7 @@ FULL_TABLES = """
     trophies | trophy | cups, victory cups
     trucks | truck | lorries, freight lorries
     tunnels | tunnel | underground passages, subterranean passages
-    turbines | turbine | wind rotors, spinning rotors
+    turbines | turbine | bladed rotors, spinning rotors
     tutors | tutor | private instructors, homework helpers
     uniforms | uniform | duty outfits, work outfits
     universities | university | doctoral campuses, graduate institutes
@@ -597,7 +597,7 @@ FULL_COLUMNS: dict[ColumnType, str] = {
         wavelength | wave length, crest spacing
         amplitude | wave swing, oscillation strength
         impedance | ohm reading, ohm level
-        conductivity | conducting ability, charge flow rate
+        conductivity | conducting ability, conduction strength
         capacitance | farad reading, charge storage
         acceleration | rate of speedup, velocity gain
         momentum | moving impulse, motion impulse
@@ -813,7 +813,7 @@ FULL_COLUMNS: dict[ColumnType, str] = {
         tested | test date, testing date
     """,
     "BOOLEAN": """
-        active | activity flag, in use flag
+        active | activity flag, usage flag
         verified | verification flag, confirmation flag
         approved | approval flag, consent flag
         archived | archive flag, archival flag

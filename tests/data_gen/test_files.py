@@ -16,6 +16,7 @@ from data_gen.errors import InputError, nearest
 from data_gen.files import (
     append_line,
     atomic_directory,
+    check_apart,
     check_output,
     claim_directory,
     find_json,
@@ -377,3 +378,16 @@ def test_json_that_is_no_object_is_one_sentence_with_a_remedy(tmp_path):
     (tmp_path / "a.json").write_text("[]")
     with pytest.raises(InputError, match=r"holds a JSON list, expected an object\nhint: "):
         read_json(tmp_path / "a.json")
+
+
+def test_an_output_never_stands_in_the_dataset_of_a_shard_that_is_read(tmp_path):
+    data, alone = tmp_path / "data", tmp_path / "alone"
+    for folder in (data, alone):
+        folder.mkdir()
+        (folder / "train.parquet").write_text("rows")
+    (data / "config.json").write_text("{}")
+    for name in ("config.json", "other.parquet", "new.json"):
+        with pytest.raises(InputError, match="would replace what is read from"):
+            check_apart(data / name, [data / "train.parquet"])
+    check_apart(alone / "new.json", [alone / "train.parquet"])
+    check_apart(tmp_path / "new.json", [data / "train.parquet"])
