@@ -39,30 +39,36 @@ def from_json(kind: type[Config], values: Mapping[str, Any], *, where: str) -> C
 
 
 def override(config: Config, settings: Sequence[str]) -> Config:
-    """Apply `a.b=value` settings to a frozen configuration.
+    """Apply `a.b=value` settings to a frozen configuration; their order is free, the last of two for one field holds.
 
     Example:
         >>> override(TrainConfig(), ["lr=1e-3", "model.d_model=256"]).model.d_model
         256
     """
-    for setting in settings:
-        path, equals, text = setting.partition("=")
+    pairs = [setting.partition("=") for setting in settings]
+    for setting, (_, equals, _) in zip(settings, pairs, strict=True):
         if not equals:
             raise InputError(f"setting {setting!r} has no `=`", hint="write it as --set name=value")
-        config = _replace(config, path.split("."), text, path)
-    return config
+    return _replace(config, [(path.split("."), text, path) for path, _, text in pairs])
 
 
-def _replace(config: Any, path: list[str], text: str, whole: str) -> Any:
+def _replace(config: Any, settings: Sequence[tuple[list[str], str, str]]) -> Any:
+    """All settings at once, since two that fit each other need not fit the old values one by one."""
     hints = typing.get_type_hints(type(config))
-    head, *rest = path
-    _check_field(hints, head, f"--set {whole}")
-    if rest:
-        inner = getattr(config, head)
-        if not is_dataclass(inner):
+    changed: dict[str, Any] = {}
+    inner: dict[str, list[tuple[list[str], str, str]]] = {}
+    for (head, *rest), text, whole in settings:
+        _check_field(hints, head, f"--set {whole}")
+        if not rest:
+            changed[head] = _typed(hints[head], _literal(text), f"--set {whole}")
+            inner.pop(head, None)
+            continue
+        if not is_dataclass(changed.get(head, getattr(config, head))):
             raise InputError(f"--set {whole}: `{head}` has no fields", hint=f"set `{head}` itself")
-        return replace(config, **{head: _replace(inner, rest, text, whole)})
-    return replace(config, **{head: _typed(hints[head], _literal(text), f"--set {whole}")})
+        inner.setdefault(head, []).append((rest, text, whole))
+    for head, some in inner.items():
+        changed[head] = _replace(changed.get(head, getattr(config, head)), some)
+    return replace(config, **changed)
 
 
 def _literal(text: str) -> Any:

@@ -56,6 +56,23 @@ def test_settings_that_do_not_fit_are_refused(setting: str, sentence: str) -> No
         override(find_recipe("tiny"), [setting])
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["rows=None", "variants=base,syn", "train.pack=300"],
+        ["train.hold_steps=70", "train.max_hold_steps=90"],
+        ["train.model.d_model=48", "train.model.n_heads=3"],
+    ],
+)
+def test_settings_that_fit_together_may_come_in_any_order(settings: list[str]) -> None:
+    base = override(find_recipe("tiny"), ["train.max_hold_steps=65"])
+    assert override(base, settings) == override(base, settings[::-1])
+
+
+def test_the_last_of_two_settings_of_a_field_holds() -> None:
+    assert override(find_recipe("tiny"), ["train.lr=1", "rows=50", "train.lr=2"]).train.lr == 2.0
+
+
 def test_an_unknown_recipe_names_the_nearest() -> None:
     with pytest.raises(InputError, match="unknown recipe `nanno`.*`nano`"):
         find_recipe("nanno")
