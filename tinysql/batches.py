@@ -118,6 +118,7 @@ class TrainingRows:
         """Tokenise (prompt, SQL) rows.
 
         Rows longer than the context of `n_ctx` tokens are left out with `drop_long`; else `InputError` names one.
+        `InputError`, too, when none is left.
         """
         ids: list[list[int]] = []
         answers: list[int] = []
@@ -131,6 +132,11 @@ class TrainingRows:
             answers += [len(encoding.ids) for encoding in prompts]
         if drop_long:
             kept = [number for number, row in enumerate(ids) if len(row) <= n_ctx]
+            if not kept:
+                raise InputError(
+                    f"all {len(ids)} rows have more than {n_ctx} tokens, the most that fit",
+                    hint="raise model.n_ctx and pack, lower max_columns, or use a larger vocabulary",
+                )
             ids, answers = [ids[number] for number in kept], [answers[number] for number in kept]
         lengths = np.array([len(row) for row in ids])
         if len(ids) and lengths.max() > n_ctx:
@@ -282,10 +288,18 @@ class BatchOrder:
 def packed_batches(
     rows: TrainingRows, *, width: int, batch_size: int, seed: Sequence[int], prompt_loss: float
 ) -> Iterator[Batch]:
-    """Batches of `batch_size` packed rows, in random order; less than one batch is left over."""
+    """Batches of `batch_size` packed rows, in random order; less than one batch is left over.
+
+    `InputError` when all rows together do not fill one batch.
+    """
     rng = np.random.default_rng(list(seed))
     order = rng.permutation(len(rows))
     bins = [[int(order[i]) for i in some] for some in pack(rows.lengths[order], width)]
+    if len(bins) < batch_size:
+        raise InputError(
+            f"{len(rows)} documents fill {len(bins)} packed rows of {width} tokens, fewer than a batch of {batch_size}",
+            hint="lower batch_size or pack, or make more rows",
+        )
     shuffled = [bins[i] for i in rng.permutation(len(bins))]
     for start in range(0, len(bins) - batch_size + 1, batch_size):
         yield rows.packed(shuffled[start : start + batch_size], width, prompt_loss=prompt_loss)

@@ -111,9 +111,10 @@ class Generated:
             block += 1
 
     def block(self, tokenizer: Tokenizer, number: int) -> list[Batch]:
-        """Batches of one block; rows longer than the context are left out."""
+        """Batches of one block; rows longer than the context or a packed row are left out."""
         texts = mixed_texts(self.sources, range(number * BLOCK, (number + 1) * BLOCK))
-        rows = TrainingRows.encode(texts, tokenizer, n_ctx=self.n_ctx, drop_long=True)
+        longest = min(self.n_ctx, self.width)
+        rows = TrainingRows.encode(texts, tokenizer, n_ctx=longest, drop_long=True)
         return list(
             packed_batches(
                 rows,

@@ -121,6 +121,27 @@ def test_a_row_longer_than_a_packed_row_is_refused() -> None:
         pack(np.array([10, 40]), 30)
 
 
+def test_rows_that_do_not_fill_one_packed_batch_are_refused(rows: TrainingRows) -> None:
+    # Without that, the stream would look for a batch for ever.
+    with pytest.raises(InputError, match="200 documents fill .* rows of 400 tokens, fewer than a batch of 256"):
+        next(packed_batches(rows, width=400, batch_size=256, seed=[0], prompt_loss=0.0))
+
+
+def test_fresh_rows_that_fit_no_packed_row_are_left_out(
+    tokenizer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeds, "BLOCK", 200)
+    feed = Generated(SOURCES, tokenizer, 400, 120, 2, 3, 0.0, workers=0)
+    batch, _ = next(feed.batches(Place()))
+    assert batch.ids.shape == (2, 120)
+
+
+def test_rows_that_are_all_too_long_are_refused(tokenizer: Path) -> None:
+    texts = mixed_texts(SOURCES, range(5))
+    with pytest.raises(InputError, match="all 5 rows have more than 20 tokens"):
+        TrainingRows.encode(texts, Tokenizer.load(tokenizer), n_ctx=20, drop_long=True)
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_pieces_of_a_batch_add_up_to_it(rows: TrainingRows, packed: bool) -> None:
     batch = (
