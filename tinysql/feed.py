@@ -11,6 +11,7 @@ import multiprocessing
 import os
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -18,6 +19,8 @@ from typing import Protocol, runtime_checkable
 import torch
 
 from data_gen.config import DataConfig
+from data_gen.errors import InputError
+from data_gen.store.cluster import end_with_parent
 from data_gen.store.tables import rows_table
 from tinysql.batches import Batch, BatchOrder, TrainingRows, packed_batches
 from tinysql.tokens import Tokenizer
@@ -141,6 +144,11 @@ class Generated:
                         waiting.append(pool.submit(_make, first + len(waiting)))
                     yield waiting.pop(0).result()
                     first += 1
+            except BrokenProcessPool as error:
+                raise InputError(
+                    "a process that makes training rows was killed, perhaps for lack of memory",
+                    hint="go on from the last checkpoint with --resume",
+                ) from error
             finally:
                 for future in waiting:
                     future.cancel()
@@ -180,6 +188,7 @@ _worker: tuple[Generated, Tokenizer] | None = None
 def _start(feed: Generated) -> None:
     """Runs once in each worker."""
     global _worker
+    end_with_parent()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     torch.set_num_threads(1)
     _worker = (feed, Tokenizer.load(feed.tokenizer))

@@ -30,7 +30,7 @@ def on_processes(job: Job, out: Path, shards: Sequence[int], *, workers: int) ->
         InputError: a process was killed, or as `write_shard`.
     """
     # Spawned processes share nothing with this one, so its threads and locks cannot hang them.
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=end_with_parent)
     remaining, running = iter(shards), dict[Future[str], int]()
     try:
         while True:
@@ -49,8 +49,8 @@ def on_processes(job: Job, out: Path, shards: Sequence[int], *, workers: int) ->
         pool.shutdown(cancel_futures=True)
 
 
-def _end_with_parent() -> None:
-    """Without this, workers whose parent was killed would wait for work for ever."""
+def end_with_parent() -> None:
+    """Let this worker end when its parent was killed; without it, it would wait for work for ever."""
     parent = parent_process()
     assert parent is not None
 

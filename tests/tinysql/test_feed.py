@@ -1,5 +1,9 @@
 """Streams of batches: the same from any place on, fresh rows once each, documents packed with little padding."""
 
+import multiprocessing
+import signal
+import subprocess
+import sys
 from itertools import islice
 from pathlib import Path
 
@@ -68,6 +72,44 @@ def test_worker_processes_give_the_stream_of_one_process(rows: TrainingRows, tok
     assert all(same(a, b) for a, b in zip(one, two, strict=True))
 
 
+def test_worker_processes_end_when_training_is_killed(tokenizer: Path) -> None:
+    program = f"""
+import multiprocessing, os, signal
+from pathlib import Path
+from data_gen.config import DataConfig
+from tinysql import feed
+if __name__ == "__main__":
+    feed.BLOCK = 200
+    sources = (DataConfig(command_sets=("cs1",), lexicon="demo", max_columns=3),)
+    stream = feed.Generated(sources, Path({str(tokenizer)!r}), 400, 400, 2, 3, 0.0, workers=1)
+    batches = stream.batches(feed.Place())
+    next(batches)
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    file = tokenizer.with_name("killed.py")
+    file.write_text(program)
+    # The worker holds the standard output too: the call returns when it has ended, or by the time limit.
+    done = subprocess.run(
+        [sys.executable, str(file)], capture_output=True, text=True, check=False, timeout=40
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert done.stdout.split()
+
+
+def test_a_worker_process_that_is_killed_is_told_in_a_sentence(
+    rows: TrainingRows, tokenizer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeds, "AHEAD", 1)
+    stream = feed_of("generated", rows, tokenizer, 1).batches(Place())
+    next(stream)
+    for worker in multiprocessing.active_children():
+        worker.kill()
+    with pytest.raises(InputError, match="a process that makes training rows was killed"):
+        for _ in islice(stream, 1000):
+            pass
+
+
 def test_a_mixture_takes_its_sources_in_turn() -> None:
     texts = mixed_texts(SOURCES, range(7, 40))
     for number, text in enumerate(texts, start=7):
@@ -123,7 +165,9 @@ def test_a_row_longer_than_a_packed_row_is_refused() -> None:
 
 def test_rows_that_do_not_fill_one_packed_batch_are_refused(rows: TrainingRows) -> None:
     # Without that, the stream would look for a batch for ever.
-    with pytest.raises(InputError, match="200 documents fill .* rows of 400 tokens, fewer than a batch of 256"):
+    with pytest.raises(
+        InputError, match="200 documents fill .* rows of 400 tokens, fewer than a batch of 256"
+    ):
         next(packed_batches(rows, width=400, batch_size=256, seed=[0], prompt_loss=0.0))
 
 
