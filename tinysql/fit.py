@@ -17,6 +17,7 @@ from tinysql.batches import TrainingRows
 from tinysql.checkpoints import save_tensors
 from tinysql.distributed import World, join_world
 from tinysql.feed import Bucketed, Feed, Generated, Packed, mixed_texts
+from tinysql.models.huggingface import from_hf, tokenizer_from_hf
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe
 from tinysql.runs import Run, open_run, record_model, resume_run, start_run
@@ -85,6 +86,7 @@ def _prepare(
     if resume and (path / "config.json").exists():
         run = resume_run(path, recipe, init)
     else:
+        _check_sources(path, dataset, init, recipe)
         claim_directory(path, overwrite, kind="training run")
         run = start_run(path, recipe, init)
     if finished(run):
@@ -93,12 +95,26 @@ def _prepare(
         link = path / "data" / "train"
         link.parent.mkdir(exist_ok=True)
         if not link.exists():
+            link.unlink(missing_ok=True)  # the dataset was moved
             link.symlink_to(dataset.resolve(), target_is_directory=True)
     elif recipe.rows is not None:
         write_dataset(recipe.data, recipe.rows, path / "data" / "train", resume=True)
     tokenizer = _tokenizer(recipe, path, init)
     shape = replace(recipe.train.model, d_vocab=tokenizer.vocab_size)
     record_model(run, _start(init, recipe).cfg if init is not None else shape)
+
+
+def _check_sources(path: Path, dataset: Path | None, init: str | None, recipe: Recipe) -> None:
+    """Refuse what cannot be begun with before `path`, which may hold an older run, is emptied."""
+    for kind, place in (("dataset", dataset), ("checkpoint", Path(init) if init is not None else None)):
+        if place is not None and place.resolve().is_relative_to(path.resolve()):
+            raise InputError(
+                f"the {kind} `{place}` lies in the run directory `{path}`, which a new run empties",
+                hint="choose another --out",
+            )
+    if init is not None:
+        tokenizer_from_hf(init)
+        _start(init, recipe)
 
 
 def _train(
@@ -133,8 +149,6 @@ def _train(
 
 
 def _start(init: str, recipe: Recipe) -> HybridLM:
-    from tinysql.models.huggingface import from_hf
-
     return from_hf(init, n_ctx=recipe.train.model.n_ctx)
 
 
@@ -189,8 +203,6 @@ def _tokenizer(recipe: Recipe, path: Path, init: str | None) -> Tokenizer:
     if file.exists():
         return Tokenizer.load(file)
     if init is not None:
-        from tinysql.models.huggingface import tokenizer_from_hf
-
         tokenizer = tokenizer_from_hf(init)
         tokenizer.save(file)
         return tokenizer

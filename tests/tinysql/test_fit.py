@@ -1,6 +1,7 @@
 """Whole runs: fresh rows, dataset directories, checkpoints to begin with, grades on the way."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -127,6 +128,43 @@ def test_a_checkpoint_that_is_none_is_refused(tmp_path: Path, capsys: pytest.Cap
     (tmp_path / "empty").mkdir()
     assert main(["train", "tiny", "--out", str(tmp_path / "run"), "--init", str(tmp_path / "empty")]) == 2
     assert "has no tokenizer.json" in capsys.readouterr().err
+
+
+def test_what_cannot_be_begun_with_costs_no_older_run(
+    recipe: Recipe, checkpoint: tuple[Path, HybridLM], tmp_path: Path
+) -> None:
+    path = fit(recipe, tmp_path / "run").path
+    rows, weights = path / "data" / "train", (path / "model.safetensors").read_bytes()
+    shutil.copytree(checkpoint[0], path / "llama")
+    with pytest.raises(InputError, match="there is no directory"):
+        fit(recipe, path, overwrite=True, init=str(tmp_path / "none"))
+    (checkpoint[0] / "model.safetensors").unlink()
+    with pytest.raises(InputError, match="model.safetensors"):
+        fit(recipe, path, overwrite=True, init=str(checkpoint[0]))
+    with pytest.raises(InputError, match="the checkpoint .*llama` lies in the run directory"):
+        fit(recipe, path, overwrite=True, init=str(path / "llama"))
+    with pytest.raises(InputError, match="the dataset .*train` lies in the run directory"):
+        fit(recipe, path, overwrite=True, dataset=rows)
+    assert len(list(read_dataset(rows, columns=("prompt",)))) == 200
+    assert (path / "model.safetensors").read_bytes() == weights
+
+
+def test_a_run_goes_on_with_a_dataset_that_was_moved(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_dataset(DataConfig(command_sets=("cs1",), lexicon="demo", max_columns=3), 60, tmp_path / "rows")
+
+    def die(self: Trainer, batch: object) -> object:
+        raise KeyboardInterrupt
+
+    real = Trainer.step
+    monkeypatch.setattr(Trainer, "step", die)
+    with pytest.raises(KeyboardInterrupt):
+        fit(recipe, tmp_path / "run", dataset=tmp_path / "rows")
+    monkeypatch.setattr(Trainer, "step", real)
+    (tmp_path / "rows").rename(tmp_path / "moved")
+    fit(recipe, tmp_path / "run", resume=True, dataset=tmp_path / "moved")
+    assert (tmp_path / "run" / "data" / "train").resolve() == tmp_path / "moved"
 
 
 def test_grades_on_the_way_are_logged_and_the_best_weights_kept(recipe: Recipe, tmp_path: Path) -> None:
