@@ -76,7 +76,7 @@ def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
-        return text.split(",") if "," in text else text
+        return [_literal(part) for part in text.split(",")] if "," in text else text
 
 
 def _check_field(hints: Mapping[str, Any], key: str, where: str) -> None:

@@ -8,6 +8,9 @@ import torch
 
 from data_gen.errors import InputError
 
+KINDS = ("cpu", "cuda", "mps")
+"""Devices that hold numbers and that torch trains on."""
+
 
 def find_device(name: str) -> torch.device:
     """The torch device of that name; `InputError` when it does not exist on this machine.
@@ -18,6 +21,8 @@ def find_device(name: str) -> torch.device:
         name = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         device = torch.device(name)
+        if device.type not in KINDS:
+            raise RuntimeError(f"tinysql computes on {', '.join(KINDS)}")
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]

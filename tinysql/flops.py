@@ -28,7 +28,9 @@ def step_flops(config: ModelConfig, batch: Batch) -> float:
 
 def body_flops(config: ModelConfig, length: float) -> float:
     """Operations of all blocks per token, forward, in documents of `length` tokens."""
-    blocks = config.num_active_parameters() - config.d_vocab * config.d_model * (1 if config.tied else 2)
+    looked_up = config.d_vocab * (1 if config.tied else 2)
+    looked_up += config.n_ctx if config.positions == "learned" else 0
+    blocks = config.num_active_parameters() - config.d_model * looked_up
     attention = 2 * 2 * config.n_heads * config.head_width * length / 2
     mamba, chunk = config.mamba, config.mamba.chunk
     inner = config.mamba_heads * mamba.d_head

@@ -74,6 +74,7 @@ def train(
                         record["probe"] = greedy_accuracy(model, probe, min(256, config.batch_size * 8))
                 maybe_decay(config, trainer.state, record.get("probe"))
                 if grade is not None and trainer.state.step % config.grade_every == 0:
+                    trainer.check()  # weights that are no numbers are never the best
                     with trainer.autocast:
                         record["grade"] = grade(model.eval())
                     model.train()
@@ -157,7 +158,7 @@ class Trainer:
             and self.state.ends_at(self.config) - self.state.step < self.config.average_last
         ):
             self.average.add(self.model)
-        flops = step_flops(self.config.model, batch)
+        flops = step_flops(self.config.model, batch) / self.world.size  # of this process, as the peak is
         return {"step": step, "lr": rate, "loss": loss, "grad_norm": norm, "flops": flops}
 
     def _pieces(self, batch: Batch) -> list[Batch]:

@@ -80,6 +80,8 @@ class TrainConfig:
                 raise InputError(
                     f"{name} is {getattr(self, name)}, expected 0 or more", hint="give a larger number"
                 )
+        if self.seed >= 2**63:
+            raise InputError(f"seed is {self.seed}, expected less than 2^63", hint="give a smaller number")
         for name in ("lr", "clip"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise InputError(

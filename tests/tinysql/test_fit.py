@@ -193,6 +193,15 @@ def test_a_recipe_that_needs_a_gpu_says_what_to_do_without_one(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("device", ["meta", "toaster", "cuda:99"])
+def test_a_device_that_cannot_train_is_refused(
+    device: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["train", "tiny", "--device", device, "--out", str(tmp_path / "run")]) == 2
+    assert f"device `{device}` cannot be used" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_fresh_rows_have_to_be_packed(recipe: Recipe) -> None:
     with pytest.raises(InputError, match="rows is None.*packed"):
         replace(recipe, rows=None)
