@@ -77,17 +77,22 @@ def test_a_patched_state_changes_everything_after_it(model: HybridLM, few: bool)
     assert moved[:, 2].tolist() == [False] * 7 + [True] * 4
 
 
-def test_a_state_that_is_set_twice_is_what_was_said_last(model: HybridLM) -> None:
-    def zero(states: Tensor, hook: object) -> Tensor:
+@pytest.mark.parametrize("few", [False, True])
+@pytest.mark.parametrize("positions", [[3, 4, 5], [3, 7], [0, SEQ - 1]])
+def test_a_state_that_is_set_twice_is_what_was_said_last(
+    model: HybridLM, positions: list[int], few: bool
+) -> None:
+    def ones(states: Tensor, hook: object) -> Tensor:
         states = states.clone()
-        states[:, 3:6] = 1.0
+        states[:, range(len(positions)) if few else positions] = 1.0
         return states
 
-    expected, _ = walked(model, lambda t, state: torch.ones_like(state) if 3 <= t < 6 else state)
+    expected, _ = walked(model, lambda t, state: torch.ones_like(state) if t in positions else state)
     kept: dict[str, Tensor] = {}
-    model.run_with_hooks(
-        ids(), fwd_hooks=[(STATE, zero), ("blocks.0.mamba.hook_y", lambda y, hook: kept.update(y=y))]
-    )
+    with model.states_at(positions) if few else nullcontext():
+        model.run_with_hooks(
+            ids(), fwd_hooks=[(STATE, ones), ("blocks.0.mamba.hook_y", lambda y, hook: kept.update(y=y))]
+        )
     torch.testing.assert_close(kept["y"], expected)
 
 
