@@ -184,14 +184,17 @@ class Trainer:
         return found
 
     def _too_large(self, batch: Batch) -> InputError:
-        """What to say of a batch for which there is not enough memory: into how many pieces it would fit."""
+        """What to say of a batch for which there is not enough memory: into how many pieces it would fit.
+
+        One of several processes does not try it: the others would not join the exchanges of a smaller pass.
+        """
         parts = self.config.accumulate
-        while len(batch.ids) % (2 * parts * self.world.size) == 0:
+        while self.world.size == 1 and len(batch.ids) % (2 * parts) == 0:
             parts *= 2
             self.optimizer.zero_grad(set_to_none=True)
             torch.cuda.empty_cache()
             try:
-                piece = batch.split(parts * self.world.size)[0]
+                piece = batch.split(parts)[0]
                 self._backward(_with_free_sizes(piece.to(self.model.device)))
             except torch.OutOfMemoryError:
                 continue
@@ -199,6 +202,7 @@ class Trainer:
             break
         else:
             hint = "set train.recompute=True, or train a smaller model"
+            hint = hint if self.world.size == 1 else f"raise train.accumulate, {hint}"
         rows = len(batch.ids) // (self.config.accumulate * self.world.size)
         return InputError(
             f"{rows} rows of {batch.ids.shape[1]} tokens do not fit into the GPU's memory", hint=hint

@@ -12,12 +12,12 @@ import torch
 
 import tinysql.training as training
 from data_gen.errors import InputError
-from tinysql.batches import TrainingRows
+from tinysql.batches import Batch, TrainingRows
 from tinysql.checkpoints import load_tensors, load_training, load_weights, save_tensors, save_training
 from tinysql.config import override
 from tinysql.distributed import World
 from tinysql.fit import fit
-from tinysql.models.config import ModelConfig
+from tinysql.models.config import ModelConfig, MoEConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.optimizer import make_optimizer
 from tinysql.recipes import Recipe, find_recipe
@@ -248,6 +248,45 @@ def test_pieces_of_a_batch_give_the_step_of_the_whole(recipe: Recipe, whole: Pat
     assert found == pytest.approx(expected, rel=1e-3)
 
 
+def test_pieces_of_a_batch_balance_experts_as_the_whole_does() -> None:
+    moe = MoEConfig(n_experts=4, n_active=2, d_expert=16, d_shared=16)
+    shape = ModelConfig(pattern="*E", d_model=16, n_heads=2, d_vocab=50, n_ctx=16, moe=moe)
+    rows = TrainingRows(np.arange(64, dtype=np.int32) % 50, np.arange(0, 65, 16), np.full(4, 8), 0)
+    found = []
+    for pieces in (1, 2, 4):
+        model = HybridLM(shape)
+        config = TrainConfig(model=shape, clip=1e9, balance_loss=10.0, accumulate=pieces, batch_size=4)
+        Trainer(model, config, World()).step(rows.batch(range(4)))
+        assert model.blocks[1].moe.selection_bias.abs().max() > 0
+        found.append([model.blocks[1].moe.W_R.grad, model.blocks[1].moe.selection_bias])
+    for some in found[1:]:
+        torch.testing.assert_close(some, found[0])
+
+
+def test_one_of_several_processes_tries_no_smaller_batch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def too_large(self: Trainer, piece: Batch) -> object:
+        tried.append(len(piece.ids))
+        if len(piece.ids) > 1:
+            raise torch.OutOfMemoryError
+        return real(self, piece)
+
+    real = Trainer._backward
+    monkeypatch.setattr(Trainer, "_backward", too_large)
+    shape = ModelConfig(pattern="-", d_model=8, n_heads=2, d_vocab=50, n_ctx=16)
+    rows = TrainingRows(np.arange(64, dtype=np.int32) % 50, np.arange(0, 65, 8), np.full(8, 4), 0)
+    config = TrainConfig(model=shape, batch_size=8)
+    with pytest.raises(InputError, match="8 rows of 8 tokens do not fit[^$]*train.accumulate=8, which fits"):
+        Trainer(HybridLM(shape), config, World()).step(rows.batch(range(8)))
+    assert tried == [8, 4, 2, 1]
+    tried.clear()
+    # The others would wait for ever in the exchange that a pass begins.
+    with pytest.raises(InputError, match="4 rows of 8 tokens do not fit[^$]*raise train.accumulate"):
+        Trainer(HybridLM(shape), config, World(0, 2)).step(rows.batch(range(8)))
+    assert tried == [4]
+
+
 def test_the_last_weights_are_averaged(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,7 +330,7 @@ def test_an_average_goes_on_behind_a_kill(
 
 ONE_GRAPH = """
 import numpy, torch
-from tinysql.batches import TrainingRows, packed_batches
+from tinysql.batches import Batch, TrainingRows, packed_batches
 from tinysql.loss import losses
 from tinysql.models.config import MambaConfig, ModelConfig
 from tinysql.models.hybrid import HybridLM
