@@ -113,8 +113,12 @@ def _check_sources(path: Path, dataset: Path | None, init: str | None, recipe: R
                 hint="choose another --out",
             )
     if init is not None:
-        tokenizer_from_hf(init)
-        _start(init, recipe)
+        tokens, known = tokenizer_from_hf(init).vocab_size, _start(init, recipe).cfg.d_vocab
+        if tokens > known:
+            raise InputError(
+                f"the tokenizer of `{init}` has {tokens} tokens and its model knows {known}",
+                hint="name a checkpoint whose tokenizer is its own",
+            )
 
 
 def _train(

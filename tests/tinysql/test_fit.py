@@ -130,6 +130,18 @@ def test_a_checkpoint_that_is_none_is_refused(tmp_path: Path, capsys: pytest.Cap
     assert "has no tokenizer.json" in capsys.readouterr().err
 
 
+def test_a_tokenizer_that_is_not_the_model_s_is_refused(
+    recipe: Recipe, checkpoint: tuple[Path, HybridLM], tmp_path: Path
+) -> None:
+    folder, model = checkpoint
+    to_hf(HybridLM(replace(model.cfg, d_vocab=200)), tmp_path / "other")
+    shutil.copy(tmp_path / "other" / "model.safetensors", folder)
+    shutil.copy(tmp_path / "other" / "config.json", folder)
+    with pytest.raises(InputError, match="has .* tokens and its model knows 200"):
+        fit(override(recipe, ["train.model.n_ctx=500"]), tmp_path / "run", init=str(folder))
+    assert not (tmp_path / "run").exists()
+
+
 def test_what_cannot_be_begun_with_costs_no_older_run(
     recipe: Recipe, checkpoint: tuple[Path, HybridLM], tmp_path: Path
 ) -> None:
