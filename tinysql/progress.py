@@ -14,20 +14,11 @@ SECONDS_BETWEEN_LINES = 20
 
 def progress(items: Iterable[Item], *, total: int, title: str) -> Iterator[Item]:
     """Pass `items` through and show how many of `total` are done: a bar, or now and then a line in a log."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    told = time.monotonic()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(title, total=total)
+    with Bar(title) as bar:
+        bar.show(0, total)
         for done, item in enumerate(items, start=1):
             yield item
-            bar.advance(task)
-            if not console.is_terminal and time.monotonic() - told > SECONDS_BETWEEN_LINES:
-                told = time.monotonic()
-                console.print(f"      {title}: {done} of {total}")
+            bar.show(done, total)
 
 
 class Bar:
@@ -54,11 +45,11 @@ class Bar:
     def __exit__(self, *error: object) -> None:
         self.progress.stop()
 
-    def show(self, done: int, total: int, values: Mapping[str, float]) -> None:
+    def show(self, done: int, total: int, values: Mapping[str, float] | None = None) -> None:
         """`done` of `total`, and some numbers."""
-        text = "  ".join(f"{name} {value:,.4g}" for name, value in values.items())
+        text = "  ".join(f"{name} {value:,.4g}" for name, value in (values or {}).items())
         self.progress.update(self.task, completed=done, total=total, shown=text)
         quiet = time.monotonic() - self.told < SECONDS_BETWEEN_LINES
         if self.active and not self.console.is_terminal and not quiet:
             self.told = time.monotonic()
-            self.console.print(f"      {self.title}: {done} of {total}  {text}")
+            self.console.print(f"      {self.title}: {done} of {total}  {text}".rstrip())

@@ -69,16 +69,8 @@ def train(
                 batch, place = next(batches)
                 record = trainer.step(batch)
                 trainer.state.block, trainer.state.taken = place.block, place.taken
-                if trainer.state.step % config.probe_every == 0:
-                    with trainer.autocast:
-                        record["probe"] = greedy_accuracy(model, probe, min(256, config.batch_size * 8))
+                record |= trainer.measure(probe, grade, run / "best.safetensors")
                 maybe_decay(config, trainer.state, record.get("probe"))
-                if grade is not None and trainer.state.step % config.grade_every == 0:
-                    trainer.check()  # weights that are no numbers are never the best
-                    with trainer.autocast:
-                        record["grade"] = grade(model.eval())
-                    model.train()
-                    trainer.keep_best(record["grade"], run / "best.safetensors")
                 logged = trainer.state.step % LOG_EVERY == 0 or "probe" in record or "grade" in record
                 if logged:
                     record = {name: _number(value) for name, value in record.items()}
@@ -212,6 +204,22 @@ class Trainer:
         for i, moe in enumerate(experts_of(self.model)):
             counts = self.world.total(torch.stack([one.loads[i] for one in found]).sum(0))
             balance(moe, counts, self.config.balance_rate)
+
+    def measure(
+        self, probe: TrainingRows, grade: Callable[[HybridLM], float] | None, best: Path
+    ) -> dict[str, float]:
+        """The probe's accuracy and the grade, at the steps where they are due; a best grade's weights go to `best`."""
+        found = {}
+        if self.state.step % self.config.probe_every == 0:
+            with self.autocast:
+                found["probe"] = greedy_accuracy(self.model, probe, min(256, self.config.batch_size * 8))
+        if grade is not None and self.state.step % self.config.grade_every == 0:
+            self.check()  # weights that are no numbers are never the best
+            with self.autocast:
+                found["grade"] = grade(self.model.eval())
+            self.model.train()
+            self.keep_best(found["grade"], best)
+        return found
 
     def check(self) -> None:
         """Wait for the steps since the last check; `NotFinite` when a loss or gradient of theirs is not finite."""

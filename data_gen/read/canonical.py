@@ -302,7 +302,7 @@ def _atom(atom: Atom, scope: _Scope) -> tuple[str, str, object]:
         right = scope.column(atom.other.column, atom.other.table)
         if left <= right:
             return (left, operator, right)
-        return (right, FLIPPED[atom.operator], left)  # type: ignore[index]
+        return (right, FLIPPED[atom.operator], left)
     if atom.negated:
         operator = f"NOT {operator}"
     if atom.subquery is not None:

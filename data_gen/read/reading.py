@@ -27,7 +27,7 @@ NEGATED: dict[Comparison, Comparison] = {
     ">=": "<",
 }
 """`NOT a > b` is `a <= b`, with NULL too."""
-FLIPPED: dict[Comparison, Comparison] = {"=": "=", "<>": "<>", ">": "<", "<": ">", ">=": "<=", "<=": ">="}
+FLIPPED: dict[Operator, Comparison] = {"=": "=", "<>": "<>", ">": "<", "<": ">", ">=": "<=", "<=": ">="}
 """`a > b` is `b < a`."""
 
 

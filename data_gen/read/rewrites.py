@@ -51,6 +51,7 @@ def _everywhere(query: Query, edit: Callable[[Select], Select]) -> Query:
 
     def within(select: _Select) -> _Select:
         where = tuple([tuple([inside(condition) for condition in group]) for group in select.where])
+        # An edit gives back the kind it was given, a query for a query.
         return edit(replace(select, where=where))  # type: ignore[return-value]
 
     def inside(condition: Condition) -> Condition:
@@ -86,7 +87,7 @@ def _turned(condition: Condition) -> Condition:
         return replace(condition, values=(*condition.values[::-1], condition.values[0]))
     if condition.other is not None and condition.aggregate is None:
         own = ColumnRef(condition.column, condition.table)
-        other, operator = condition.other, FLIPPED[condition.operator]  # type: ignore[index]
+        other, operator = condition.other, FLIPPED[condition.operator]
         return replace(condition, column=other.column, table=other.table, other=own, operator=operator)
     return condition
 

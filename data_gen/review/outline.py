@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from data_gen.query import Condition, Query, Select
+from data_gen.query import selects as every_select
 
 CLAUSES = (
     "WHERE",
@@ -41,24 +42,6 @@ def skeleton(sql: str) -> str:
     return _TOKEN.sub(lambda match: match[0] if match[0] in _KEPT else "_", sql)
 
 
-def selects(query: Query) -> list[Select]:
-    """The outermost SELECT, that of the CTE and that of the set operation; no subquery of WHERE."""
-    found: list[Select] = [query]
-    if query.cte is not None:
-        found.append(query.cte.select)
-    if query.compound is not None:
-        found.append(query.compound.select)
-    return found
-
-
-def nested(select: Select) -> Iterator[Select]:
-    """A SELECT and the subqueries of its WHERE."""
-    yield select
-    for condition in conditions(select):
-        if condition.subquery is not None:
-            yield from nested(condition.subquery)
-
-
 def conditions(select: Select) -> Iterator[Condition]:
     """The conditions of WHERE, those within OR groups too."""
     return (condition for group in select.where for condition in group)
@@ -78,7 +61,8 @@ def clauses(query: Query) -> list[str]:
         found.add("WITH")
     if query.compound is not None:
         found.add("set operation")
-    for select in selects(query):
+    outer = (query, *(part.select for part in (query.cte, query.compound) if part is not None))
+    for select in outer:
         found.update(name for name, part in _clauses_of(select) if part)
     return [clause for clause in CLAUSES if clause in found]
 
@@ -103,7 +87,7 @@ def features(query: Query) -> frozenset[str]:
     Those of subqueries are among them.
     """
     found = set(clauses(query))
-    for select in [one for outer in selects(query) for one in nested(outer)]:
+    for select, _ in every_select(query):
         found.update(item.aggregate for item in select.select if item.aggregate)
         found.update(item.window.function for item in select.select if item.window)
         found.update(condition.operator for condition in conditions(select))

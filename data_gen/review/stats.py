@@ -10,8 +10,9 @@ from functools import lru_cache
 from typing import Any
 
 from data_gen.query import COMMAND_SETS, Query, Select
+from data_gen.query import selects as every_select
 from data_gen.review.hashes import HashSet
-from data_gen.review.outline import clauses, conditions, nested, operator, selects, skeleton
+from data_gen.review.outline import clauses, conditions, operator, skeleton
 from data_gen.review.sides import unusable
 
 _FUNCTION_WORDS = """
@@ -145,9 +146,8 @@ class _Counter:
         ways = [key.direction for key in query.order_by]
         found.directions.update(ways)
         found.directions["mixed"] += len(set(ways)) > 1
-        for outer in selects(query):
-            for select in nested(outer):
-                self._add_select(select)
+        for select, _ in every_select(query):
+            self._add_select(select)
 
     def _add_select(self, select: Select) -> None:
         for item in select.select:

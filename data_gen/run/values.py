@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from functools import lru_cache
+from operator import eq, ge, gt, le, lt, ne
 from random import Random
 from typing import NamedTuple
 
@@ -22,12 +23,12 @@ _STEPS = Random(0).sample(range(-STEPS // 2, STEPS // 2), STEPS) * 2
 _MIDDLE, _MIDDLE_DAY = 50, date(2012, 1, 1)
 
 _COMPARE: dict[str, Callable[[Value, Value], bool]] = {
-    "=": lambda a, b: a == b,
-    "<>": lambda a, b: a != b,
-    ">": lambda a, b: a > b,  # type: ignore[operator]
-    "<": lambda a, b: a < b,  # type: ignore[operator]
-    ">=": lambda a, b: a >= b,  # type: ignore[operator]
-    "<=": lambda a, b: a <= b,  # type: ignore[operator]
+    "=": eq,
+    "<>": ne,
+    ">": gt,
+    "<": lt,
+    ">=": ge,
+    "<=": le,
 }
 
 
@@ -42,7 +43,7 @@ def meets(condition: Condition, value: Cell) -> bool:
         return (value in condition.values) != condition.negated
     if operator == "BETWEEN":
         low, high = condition.values
-        return (low <= value <= high) != condition.negated  # type: ignore[operator]
+        return (ge(value, low) and le(value, high)) != condition.negated
     if operator == "LIKE":
         return _like(str(condition.values[0]), str(value)) != condition.negated
     return _COMPARE[operator](value, condition.values[0])

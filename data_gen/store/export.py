@@ -136,8 +136,7 @@ def push_dataset(directory: Path | str, name: str, *, columns: str = "all", api:
             api.upload_folder(
                 repo_id=repository.repo_id, repo_type="dataset", folder_path=str(folder), allow_patterns=files
             )
-        except Exception as error:
-            # The hub's library, the HTTP library below it and the disk have errors of their own.
+        except Exception as error:  # of the hub's library, the HTTP library below it and the disk
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise InputError(
                 f"cannot push to `{name}`: {reason}", hint="log in with `hf auth login`, and check the name"

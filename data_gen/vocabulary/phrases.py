@@ -20,6 +20,7 @@ from data_gen.vocabulary import wording
 
 ALL_KINDS: tuple[Kind, ...] = ("number", "text", "date", "boolean")
 
+K = TypeVar("K")
 P = TypeVar("P")
 
 
@@ -151,7 +152,7 @@ def full_wording() -> Wording:
     def mapped(sections: Mapping[str, str]) -> dict[str, Mapping[Kind, Patterns]]:
         return {name: by_kind(lines, Pattern.parse) for name, lines in sections.items()}
 
-    def every(sections: Mapping[str, str]) -> dict[str, Patterns]:
+    def every(sections: Mapping[K, str]) -> dict[K, Patterns]:
         return {name: patterns(lines) for name, lines in sections.items()}
 
     return Wording(
@@ -186,8 +187,8 @@ def full_wording() -> Wording:
         not_exists=patterns(w.NOT_EXISTS),
         cte=patterns(w.CTE),
         cte_then=patterns(w.CTE_THEN),
-        set_operations=every(w.SET_OPERATIONS),  # type: ignore[arg-type]
-        windows=every(w.WINDOWS),  # type: ignore[arg-type]
+        set_operations=every(w.SET_OPERATIONS),
+        windows=every(w.WINDOWS),
         partition_by=patterns(w.PARTITION_BY),
         window_order=patterns(w.WINDOW_ORDER),
         closers=patterns(w.NAT_CLOSERS),

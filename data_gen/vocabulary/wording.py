@@ -7,6 +7,8 @@ Brackets mark the words that carry the direction of a sort. `NAT_` is how a pers
 
 from __future__ import annotations
 
+from data_gen.query import SetOperator, WindowFunction
+
 TEMPLATES: str = """
     show the {columns} of {table}
     show me the {columns} from the {table} table
@@ -686,7 +688,7 @@ CTE_THEN: str = """
 """
 """Said between `CTE` and the template, with no space before it. No slot."""
 
-SET_OPERATIONS: dict[str, str] = {
+SET_OPERATIONS: dict[SetOperator, str] = {
     "UNION": """
         merged without repeats with the {columns} of {table}
         united, each result only once, with the {columns} of {table}
@@ -708,7 +710,7 @@ SET_OPERATIONS: dict[str, str] = {
 }
 """A second query, whose conditions may follow. Slots: `{columns}` and `{table}`. Each result comes once."""
 
-WINDOWS: dict[str, str] = {
+WINDOWS: dict[WindowFunction, str] = {
     "ROW_NUMBER": """
         row number with no ties
         running number without any ties

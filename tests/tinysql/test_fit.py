@@ -4,6 +4,8 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +25,9 @@ from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe, find_recipe
 from tinysql.runs import load
 from tinysql.tokens import Tokenizer
-from tinysql.training import Trainer, read_log
+from tinysql.training import read_log
+
+Killer = Callable[[int], AbstractContextManager[None]]
 
 
 @pytest.fixture
@@ -37,23 +41,14 @@ def fresh(recipe: Recipe) -> Recipe:
 
 
 def test_fresh_rows_resume_to_the_same_bits(
-    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: Recipe, tmp_path: Path, killed_at: Killer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tinysql.feed.BLOCK", 150)
     monkeypatch.setattr("tinysql.feed.spare_cores", lambda: 0)
     recipe = fresh(recipe)
     whole = fit(recipe, tmp_path / "whole").path
-    real = Trainer.step
-
-    def die(self: Trainer, batch: object) -> object:
-        if self.state.step == 13:
-            raise KeyboardInterrupt
-        return real(self, batch)
-
-    monkeypatch.setattr(Trainer, "step", die)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_at(13):
         fit(recipe, tmp_path / "run")
-    monkeypatch.setattr(Trainer, "step", real)
     run = fit(recipe, tmp_path / "run", resume=True).path
     expected, found = (load_tensors(path / "model.safetensors") for path in (whole, run))
     assert all(torch.equal(expected[name], found[name]) for name in expected)
@@ -162,18 +157,12 @@ def test_what_cannot_be_begun_with_costs_no_older_run(
 
 
 def test_a_run_goes_on_with_a_dataset_that_was_moved(
-    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: Recipe, tmp_path: Path, killed_at: Killer
 ) -> None:
     write_dataset(DataConfig(command_sets=("cs1",), lexicon="demo", max_columns=3), 60, tmp_path / "rows")
 
-    def die(self: Trainer, batch: object) -> object:
-        raise KeyboardInterrupt
-
-    real = Trainer.step
-    monkeypatch.setattr(Trainer, "step", die)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_at(0):
         fit(recipe, tmp_path / "run", dataset=tmp_path / "rows")
-    monkeypatch.setattr(Trainer, "step", real)
     (tmp_path / "rows").rename(tmp_path / "moved")
     fit(recipe, tmp_path / "run", resume=True, dataset=tmp_path / "moved")
     assert (tmp_path / "run" / "data" / "train").resolve() == tmp_path / "moved"

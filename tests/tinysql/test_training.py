@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from tinysql.recipes import Recipe, find_recipe
 from tinysql.training import Trainer, greedy_accuracy
 from tinysql.training_config import TrainConfig, TrainState, learning_rate, maybe_decay
 
+Killer = Callable[[int], AbstractContextManager[None]]
 CONFIG = TrainConfig(warmup_steps=10, hold_steps=50, max_hold_steps=200, decay_steps=20, lr=1.0)
 
 
@@ -37,28 +40,15 @@ def whole(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return fit(recipe, tmp_path_factory.mktemp("whole") / "run").path
 
 
-class Killed(Exception):
-    pass
-
-
 @pytest.mark.parametrize("at", [3, 10, 17, 25])
 def test_a_resumed_run_ends_with_the_same_bits(
-    recipe: Recipe, whole: Path, tmp_path: Path, at: int, monkeypatch: pytest.MonkeyPatch
+    recipe: Recipe, whole: Path, tmp_path: Path, at: int, killed_at: Killer
 ) -> None:
-    real_step = Trainer.step
-
-    def die(self, batch):
-        if self.state.step == at:
-            raise Killed
-        return real_step(self, batch)
-
-    monkeypatch.setattr(Trainer, "step", die)
-    with pytest.raises(Killed):
+    with killed_at(at):
         fit(recipe, tmp_path / "run")
     # As a kill does, leave a line half written.
     with (tmp_path / "run" / "metrics.jsonl").open("a") as log:
         log.write('{"step": 2')
-    monkeypatch.setattr(Trainer, "step", real_step)
     run = fit(recipe, tmp_path / "run", resume=True).path
     expected, found = load_tensors(whole / "model.safetensors"), load_tensors(run / "model.safetensors")
     assert all(torch.equal(expected[name], found[name]) for name in expected)
@@ -194,19 +184,10 @@ def test_a_checkpoint_that_lacks_moments_is_refused(recipe: Recipe, tmp_path: Pa
 
 
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
-    recipe: Recipe, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: Recipe, whole: Path, tmp_path: Path, killed_at: Killer
 ) -> None:
-    real_step = Trainer.step
-
-    def die(self, batch):
-        if self.state.step == 35:
-            raise Killed
-        return real_step(self, batch)
-
-    monkeypatch.setattr(Trainer, "step", die)
-    with pytest.raises(Killed):
+    with killed_at(35):
         fit(recipe, tmp_path / "run")
-    monkeypatch.setattr(Trainer, "step", real_step)
     folders = sorted((tmp_path / "run" / "checkpoints").iterdir())
     assert [folder.name for folder in folders] == ["step-00000020", "step-00000030"]
     file = folders[1] / "optimizer.safetensors"
@@ -307,22 +288,11 @@ def test_the_last_weights_are_averaged(
     torch.testing.assert_close(load_tensors(run / "model.safetensors")["unembed.W_U"], mean)
 
 
-def test_an_average_goes_on_behind_a_kill(
-    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_average_goes_on_behind_a_kill(recipe: Recipe, tmp_path: Path, killed_at: Killer) -> None:
     settings = ["train.average_last=15", "train.hold_steps=10", "train.decay_steps=20"]
     whole = fit(override(recipe, settings), tmp_path / "whole").path
-    real_step = Trainer.step
-
-    def die(self, batch):
-        if self.state.step == 25:
-            raise Killed
-        return real_step(self, batch)
-
-    monkeypatch.setattr(Trainer, "step", die)
-    with pytest.raises(Killed):
+    with killed_at(25):
         fit(override(recipe, settings), tmp_path / "run")
-    monkeypatch.setattr(Trainer, "step", real_step)
     run = fit(override(recipe, settings), tmp_path / "run", resume=True).path
     expected, found = load_tensors(whole / "model.safetensors"), load_tensors(run / "model.safetensors")
     assert all(torch.equal(expected[name], found[name]) for name in expected)

@@ -73,4 +73,4 @@ def as_real(value: object) -> float | None:
     """A JSON number, or transformers' `{"__float__": "Infinity"}`; None for anything else."""
     if isinstance(value, Mapping) and set(value) == {"__float__"} and value["__float__"] == "Infinity":
         return float("inf")
-    return float(value) if type(value) in (int, float) else None  # type: ignore[arg-type]
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
