@@ -3,9 +3,9 @@
 The score of an edge is `Σ_t ⟨Δ_writer[t], ∂metric/∂input_reader[t]⟩` with `Δ = corrupt - clean`: the first-order
 estimate of what `exact` measures. Three things keep it near the cost of the passes alone:
 
-- only port outputs are differentiated, parameters never are;
+- only port outputs are differentiated, and the stream where one reader reads all of it; parameters never are;
 - a port's gradient is carried through the norm in closed form. With `x̂ = centred(x) / σ`, a port
-  `q = (x̂ * w) @ W` and its gradient `g`, the gradient at the port's own input is
+  `q = (x̂ * w) @ W` (biases apart) and its gradient `g`, the gradient at the port's own input is
   `centred((g / σ) @ Wᵀ * w - x̂ (q·g) / (σ d_model))`, exact with eps because `σ` is the model's own;
 - what several passes (IG steps) have in common is summed in head space, so the projection by `W` and the
   product with `Δ` are paid once per batch, not once per step.
@@ -14,18 +14,19 @@ estimate of what `exact` measures. Three things keep it near the cost of the pas
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
-from einops import einsum
+from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor
 
 from circuits.graph import Graph
 from circuits.metrics import Metric
-from circuits.ports import Slots, batched, blocks_of, frozen, ports_of, tail_of
-from circuits.recording import Changes, Recording, changes, embedding_stream, prompts, record
+from circuits.mixers import Through, scattered
+from circuits.ports import ReaderPort, Slots, batched, frozen
+from circuits.recording import Changes, Machine, Recording, changes, prompts
+from circuits.rules import LIVE, Rules
 from circuits.scores import EdgeScores
 from tinysql.models.hybrid import HybridLM
 from tinysql.models.layers import Norm
@@ -48,6 +49,7 @@ def attribute(
     method: str,
     mixes: Sequence[float],
     batch_size: int,
+    rules: Rules = LIVE,
 ) -> EdgeScores:
     """Scores with gradients averaged over runs whose embedding stream is `corrupt + mix * (clean - corrupt)`.
 
@@ -56,7 +58,15 @@ def attribute(
     Raises `InputError` for no pairs, prompts of unlike shape, or hooks on the model.
     """
     with frozen(model):
-        found = [_score(model, batch, metric, mixes) for batch in batched(model, pairs, batch_size)]
+        machine = Machine(model, rules)
+        found = [_score(machine, batch, metric, mixes) for batch in batched(model, pairs, batch_size)]
+    return gathered(model, pairs, metric, found, method=method)
+
+
+def gathered(
+    model: HybridLM, pairs: TokenPairs, metric: Metric, found: Sequence[BatchScores], *, method: str
+) -> EdgeScores:
+    """The scores of all batches, with the completeness gap."""
     edges, clean, corrupt = (torch.cat(part).float().cpu() for part in zip(*found, strict=True))
     change = corrupt - clean
     gap = edges[:, 0].sum(-1) - change
@@ -75,90 +85,117 @@ def attribute(
     )
 
 
-def _score(model: HybridLM, batch: TokenPairs, metric: Metric, mixes: Sequence[float]) -> BatchScores:
+def _score(machine: Machine, batch: TokenPairs, metric: Metric, mixes: Sequence[float]) -> BatchScores:
     with torch.no_grad():
-        clean_stream, corrupt_stream = (embedding_stream(model, ids) for ids in prompts(batch))
-        corrupt = record(model, corrupt_stream, batch.position)
+        clean_stream, corrupt_stream = (machine.embedding(ids) for ids in prompts(batch))
+        corrupt = machine.record(corrupt_stream, batch.position)
         # A mix of 1 is the clean run, which need not be run twice.
-        clean = None if 1.0 in mixes else record(model, clean_stream, batch.position)
-    gradients = [Gradient(norm) for norm in (*(block.ln1 for block in blocks_of(model)), model.ln_final)]
+        clean = None if 1.0 in mixes else machine.record(clean_stream, batch.position)
+    gradients = gradients_of(machine)
     for mix in mixes:
         stream = torch.lerp(corrupt_stream, clean_stream, mix).requires_grad_()
         with torch.enable_grad():
-            run = record(model, stream, batch.position)
+            run = machine.record(stream, batch.position)
             value = metric(run.logits, batch).sum()
-        _collect(run, value, gradients)
+        collect(run, value, gradients)
         clean = run if mix == 1.0 else clean
     assert clean is not None
     with torch.no_grad():
+        change = changes(machine, corrupt, clean, batch.position)
         return BatchScores(
-            _contract(model, changes(model, corrupt, clean, batch.position), gradients) / len(mixes),
+            contract(machine, change, gradients) / len(mixes),
             metric(clean.logits.detach(), batch),
             metric(corrupt.logits, batch),
         )
 
 
-@dataclass
 class Gradient:
-    """Gradients at the ports behind one norm, summed over runs in head space."""
+    """The gradient at every reader behind one norm, summed over runs."""
 
-    norm: Norm
-    direct: Slots | None = None
-    """`Σ g / σ`, one slot per reader."""
-    radial: list[tuple[Float[Tensor, "batch seq d_model"], Float[Tensor, "batch seq reader"]]] = field(
-        default_factory=list
-    )
-    """Per run `x̂` and `(q·g) / (σ d_model)`."""
+    def __init__(self, norm: Norm, ports: tuple[ReaderPort, ...], rules: Rules) -> None:
+        self.norm, self.ports, self.rules = norm, ports, rules
+        self.alone = sum(port.slots for port in ports) == 1
+        """A single reader's gradient is that at the stream it reads, and needs no closed form."""
+        self.stream: Float[Tensor, "batch seq d_model"] | None = None
+        self.direct: list[Slots] = []
+        """Per port `Σ g / σ`."""
+        self.radial: list[tuple[Float[Tensor, "batch seq d_model"], Float[Tensor, "batch seq reader"]]] = []
+        """Per run `x̂` and `(q·g) / (σ d_model)`."""
 
-    def add(self, resid: Tensor, scale: Tensor, reads: Slots, grads: Slots) -> None:
-        """Take in one run: what the norm read, its divisor, what its ports gave out, and the gradient there."""
-        direct = grads / scale[..., None]
-        directions = (resid - resid.mean(-1, keepdim=True) if self.norm.centred else resid) / scale
-        self.radial.append((directions, (reads * direct).sum(-1) / resid.shape[-1]))
-        self.direct = direct if self.direct is None else self.direct + direct
+    def add(
+        self, resid: Float[Tensor, "batch seq d_model"], through: Through, grads: Sequence[Tensor]
+    ) -> None:
+        """Take in one run: what the norm read, what its ports read, and the gradient at those."""
+        if self.alone:
+            self.stream = grads[0] if self.stream is None else self.stream + grads[0]
+            return
+        reads, grads = list(through.reads), list(grads)
+        if through.chosen is not None:  # the experts' port, token by token
+            reads[1], grads[1] = (
+                scattered(x, through.chosen, self.ports[1].slots) for x in (reads[1], grads[1])
+            )
+        wide, scale = self.norm.divided(resid.detach())
+        direct = [(grad / scale[..., None]).to(grad.dtype) for grad in grads]
+        if not self.rules.frozen_norms:
+            parts = zip(self.ports, reads, direct, strict=True)
+            along = [((read.detach() - port.offset(self.norm)) * each).sum(-1) for port, read, each in parts]
+            self.radial.append((wide / scale, torch.cat(along, dim=2) / wide.shape[-1]))
+        self.direct = [a + b for a, b in zip(self.direct, direct, strict=True)] if self.direct else direct
 
-    def scores(
-        self,
-        change: Float[Tensor, "writer batch seq d_model"],
-        weight: Float[Tensor, "reader d_model width"],
-    ) -> Float[Tensor, "batch writer reader"]:
-        """`Σ_t ⟨change_writer[t], gradient at the reader's input[t]⟩`, with the gradient never written out."""
-        assert self.direct is not None
-        weight = weight * self.norm.w[:, None]
-        if self.norm.centred:
-            weight = weight - weight.mean(1, keepdim=True)
-        stream = einsum(self.direct, weight, "batch seq reader width, reader d width -> reader batch seq d")
-        direct = einsum(change, stream, "writer batch seq d, reader batch seq d -> batch writer reader")
-        directions, along = (torch.stack(part, dim=2) for part in zip(*self.radial, strict=True))
-        overlap = einsum(change, directions, "writer batch seq d, batch seq run d -> batch writer seq run")
-        return direct - einsum(
-            overlap, along, "batch writer seq run, batch seq run reader -> batch writer reader"
+    def at_readers(self) -> Float[Tensor, "reader batch seq d_model"]:
+        """Gradient at the stream that each reader reads."""
+        if self.stream is not None:
+            return self.stream[None]
+        parts = zip(self.ports, self.direct, strict=True)
+        found = torch.cat([port.pulled_back(direct, self.norm) for port, direct in parts])
+        for directions, along in self.radial:
+            found.addcmul_(rearrange(along, "batch seq reader -> reader batch seq 1"), directions, value=-1)
+        return found
+
+
+def gradients_of(machine: Machine) -> list[Gradient]:
+    """Empty gradients for every norm of a model; behind the last one only the logits read."""
+    last = machine.mixers[-1].readers.stop
+    logits = ReaderPort(readers=slice(last, last + 1), weight=None)
+    return [
+        Gradient(norm, ports, machine.rules)
+        for norm, ports in zip(
+            machine.norms, [*(mixer.reads for mixer in machine.mixers), (logits,)], strict=True
         )
+    ]
 
 
-def _collect(run: Recording, value: Tensor, gradients: Sequence[Gradient]) -> None:
-    """Differentiate one run and add it to every norm's gradient."""
-    wanted = [read for block in run.reads for read in block] + [run.normalized]
-    grads = list(torch.autograd.grad(value, wanted))
-    for gradient, resid, scale, reads in zip(gradients, run.resid, run.scales, run.reads, strict=False):
-        here = [grads.pop(0) for _ in reads]
-        gradient.add(resid.detach(), scale.detach(), torch.cat(reads, dim=2).detach(), torch.cat(here, dim=2))
-    final, normalized = run.resid[-1].detach(), run.normalized.detach()[:, :, None]
-    gradients[-1].add(final, run.scales[-1].detach(), normalized, grads.pop()[:, :, None])
+def collect(run: Recording, value: Tensor, gradients: Sequence[Gradient]) -> None:
+    """Differentiate one run, from its first block on, and add it to every norm's gradient."""
+    here = gradients[run.start :]
+    empty = Through(reads=(), latents=())
+    parts = list(zip(here, run.resid, (*run.through, empty), strict=True))
+    wanted = [(resid,) if gradient.alone else through.reads for gradient, resid, through in parts]
+    # What rules have frozen has no gradient at all.
+    grads = iter(
+        torch.autograd.grad(
+            value, [x for some in wanted for x in some], allow_unused=True, materialize_grads=True
+        )
+    )
+    for (gradient, resid, through), some in zip(parts, wanted, strict=True):
+        gradient.add(resid, through, [next(grads) for _ in some])
 
 
-def _contract(
-    model: HybridLM, change: Changes, gradients: Sequence[Gradient]
+def contract(
+    machine: Machine, change: Changes, gradients: Sequence[Gradient]
 ) -> Float[Tensor, "batch writer reader"]:
-    """The score of every edge on every example."""
-    graph, tail, last = Graph.of(model), tail_of(model), change.last
+    """`Σ_t ⟨change_writer[t], gradient at the reader's input[t]⟩` of every edge on every example."""
+    graph, last = Graph.of(machine.model), change.last
     scores = last.new_zeros(last.shape[1], len(graph.writers), len(graph.readers))
-    for index, (gradient, block) in enumerate(zip(gradients, ports_of(model), strict=False)):
-        before = block.write.writers.start
-        weight = torch.cat([port.weight for port in block.reads])
-        here = last if index >= tail else change.whole
-        scores[:, :before, block.readers] = gradient.scores(here[:before], weight)
-    # The logits read the normed stream as it is.
-    identity = torch.eye(last.shape[-1], dtype=last.dtype, device=last.device)[None]
-    scores[:, :, -1:] = gradients[-1].scores(last, identity)
+    for index, (gradient, mixer) in enumerate(zip(gradients, machine.mixers, strict=False)):
+        before = mixer.writers.start
+        here = last if index >= machine.tail else change.whole
+        scores[:, :before, mixer.readers] = _products(here[:before], gradient.at_readers())
+    scores[:, :, -1:] = _products(last, gradients[-1].at_readers())
     return scores
+
+
+def _products(
+    change: Float[Tensor, "writer batch seq d_model"], gradient: Float[Tensor, "reader batch seq d_model"]
+) -> Float[Tensor, "batch writer reader"]:
+    return einsum(change, gradient, "writer batch seq d, reader batch seq d -> batch writer reader")

@@ -2,22 +2,25 @@
 
 Nothing is approximated. It is fast because a patched edge changes nothing before its reader: each patch
 starts at the reader's block from the clean residual stream, all edges into a block ride on the batch axis,
-a patched q, k or v recomputes its own head only, and behind the last attention block one position is run.
+what lies between a reader and its writers is recomputed for all slots that do not see each other at once, and behind
+the last block that mixes positions one position is run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
-from einops import einsum, rearrange, repeat
+from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor
 
 from circuits.graph import Graph
 from circuits.metrics import Metric, logit_diff
-from circuits.ports import BlockPorts, batched, blocks_of, frozen, latent, ports_of, tail_of, written
-from circuits.recording import at, both_sides, changes
+from circuits.mixers import Mixer
+from circuits.ports import batched, blocks_of, frozen
+from circuits.recording import Machine, both_sides, changes, normed
 from circuits.scores import EdgeScores
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import TokenPairs
@@ -42,8 +45,9 @@ def exact(
     """
     found, clean, corrupt = [], [], []
     with frozen(model), torch.no_grad():
+        machine = Machine(model)
         for batch in track(batched(model, pairs, batch_size)):
-            oracle = _Oracle(model, batch, metric, rows)
+            oracle = _Oracle(machine, batch, metric, rows)
             found.append(oracle.effects())
             clean.append(oracle.baseline)
             corrupt.append(metric(oracle.corrupt.logits, batch))
@@ -63,40 +67,38 @@ def exact(
 class _Oracle:
     """Clean and corrupt run of one batch, and the model from any block on."""
 
-    def __init__(self, model: HybridLM, batch: TokenPairs, metric: Metric, rows: int) -> None:
-        self.model, self.batch, self.metric, self.rows = model, batch, metric, rows
-        self.tail = tail_of(model)
-        self.clean, self.corrupt = both_sides(model, batch)
-        self.change = changes(model, self.corrupt, self.clean, batch.position)
+    def __init__(self, machine: Machine, batch: TokenPairs, metric: Metric, rows: int) -> None:
+        self.machine, self.batch, self.metric, self.rows = machine, batch, metric, rows
+        self.clean, self.corrupt = both_sides(machine, batch)
+        self.change = changes(machine, self.corrupt, self.clean, batch.position)
         self.baseline = metric(self.clean.logits, batch)
 
     def effects(self) -> Float[Tensor, "batch writer reader"]:
         """The effect of every edge on every example."""
-        graph = Graph.of(self.model)
+        machine, graph = self.machine, Graph.of(self.machine.model)
         found = self.baseline.new_zeros(len(self.batch), len(graph.writers), len(graph.readers))
-        for index, ports in enumerate(ports_of(self.model)):
-            change = self.change.last if index >= self.tail else self.change.whole
-            for writer in range(ports.write.writers.start):
-                moved = self._moved(index, ports, change[writer])
-                found[:, writer, ports.readers] = self._measure(index + 1, moved)
+        for index, mixer in enumerate(machine.mixers):
+            change = self.change.last if index >= machine.tail else self.change.whole
+            for writer in range(mixer.writers.start):
+                moved = self._moved(index, mixer, change[writer])
+                found[:, writer, mixer.readers] = self._measure(index + 1, moved)
         for writer, one in enumerate(self.change.last):
-            found[:, writer, -1:] = self._measure(len(self.model.blocks), one[:, None])
+            found[:, writer, -1:] = self._measure(len(machine.mixers), one[:, None])
         return found
 
     def _moved(
-        self, index: int, ports: BlockPorts, change: Float[Tensor, "batch seq d_model"]
+        self, index: int, mixer: Mixer, change: Float[Tensor, "batch seq d_model"]
     ) -> Float[Tensor, "batch reader left d_model"]:
         """What a block writes more when one reader at a time hears `change`, at the positions still needed."""
-        block, clean = blocks_of(self.model)[index], self.clean.reads[index]
-        normalized = block.ln1(self.clean.resid[index] + change)
-        moved = []
-        for place, port in enumerate(ports.reads):
-            read = einsum(
-                normalized, port.weight, "batch seq d_model, slot d_model width -> batch seq slot width"
+        through, norm = self.clean.through[index], self.machine.norms[index]
+        reads = mixer.dense(through)
+        normalized = normed(norm, self.clean.resid[index] + change)
+        moved = [
+            mixer.moved(
+                place, port.read(normalized), reads, through.latents, partial(self._narrow, index + 1)
             )
-            # Heads do not see each other, so one pass serves the patch of every head's port.
-            patched = latent(block, (*clean[:place], read, *clean[place + 1 :])) - self.clean.latents[index]
-            moved.append(written(ports.write, self._narrow(index + 1, patched, self.batch.position)))
+            for place, port in enumerate(mixer.reads)
+        ]
         return rearrange(torch.cat(moved), "reader batch seq d_model -> batch reader seq d_model")
 
     def _measure(
@@ -120,11 +122,10 @@ class _Oracle:
         stream = rearrange(
             self.clean.resid[start][:, None] + moved, "batch edge seq d_model -> (batch edge) seq d_model"
         )
-        for index, block in enumerate(blocks_of(self.model)[start:], start=start):
-            stream = self._narrow(index + 1, block(stream), position)
-        logits = self.model.unembed(self.model.ln_final(stream))[:, 0]
+        for index, block in enumerate(blocks_of(self.machine.model)[start:], start=start):
+            stream = self.machine.narrow(index + 1, block(stream), position)
+        logits = self.machine.logits(stream)
         return rearrange(logits, "(batch edge) d_vocab -> batch edge d_vocab", edge=edges)
 
-    def _narrow(self, start: int, x: Tensor, position: Tensor) -> Tensor:
-        """Leave all but the metric's position behind where the tail begins."""
-        return at(x, position) if start == self.tail else x
+    def _narrow(self, start: int, x: Tensor) -> Tensor:
+        return self.machine.narrow(start, x, self.batch.position)

@@ -8,26 +8,22 @@ the clean run of the whole model, with none it is the corrupt run.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
 from circuits.circuit import Circuit
 from circuits.graph import Graph
 from circuits.metrics import Metric
-from circuits.ports import BlockPorts, Slots, batched, blocks_of, frozen, latent, ports_of, tail_of, written
-from circuits.recording import at, embedding_stream, prompts, record
+from circuits.mixers import Mixer
+from circuits.ports import at, batched, frozen
+from circuits.recording import Machine, normed, prompts
 from data_gen.errors import InputError
 from tinysql.models.hybrid import HybridLM
-from tinysql.models.layers import Norm
 from tinysql.tokens import TokenPairs
-
-ChangeByRow = dict[int, Tensor]
-"""By row of a score matrix: writer now - writer in the corrupt run, `[batch seq d_model]`; absent when zero."""
 
 
 def metric_of(
@@ -44,8 +40,9 @@ def metric_of(
     places = [list(distinct).index(mask.tobytes()) for mask in masks]
     found = []
     with frozen(model), torch.no_grad():
+        machine = Machine(model)
         for batch in batched(model, pairs, batch_size):
-            stage = Stage(model, batch)
+            stage = Stage(machine, batch)
             found.append(torch.stack([metric(stage.logits(mask), batch) for mask in distinct.values()]))
     return torch.cat(found, dim=1)[places].float().cpu()
 
@@ -57,16 +54,15 @@ def run_circuit(model: HybridLM, circuit: Circuit, pairs: TokenPairs) -> Float[T
     """
     mask = live_mask(model, circuit)
     with frozen(model), torch.no_grad():
-        batches = batched(model, pairs, batch_size=64)
-        return torch.cat([Stage(model, batch).logits(mask) for batch in batches])
+        machine, batches = Machine(model), batched(model, pairs, batch_size=64)
+        return torch.cat([Stage(machine, batch).logits(mask) for batch in batches])
 
 
 def live_mask(model: HybridLM, circuit: Circuit) -> np.ndarray:
     """The circuit's edges that can matter. Raises `InputError` for a circuit of another graph."""
     if circuit.graph != Graph.of(model):
         raise InputError(
-            f"the circuit belongs to a model of pattern {circuit.graph.pattern!r} with {circuit.graph.n_heads} heads,"
-            f" this one has {model.cfg.pattern!r} and {model.cfg.n_heads}",
+            f"the circuit belongs to a model of {circuit.graph}, this one has {Graph.of(model)}",
             hint="find the circuit again on this model",
         )
     return circuit.graph.live(circuit.mask)
@@ -75,62 +71,76 @@ def live_mask(model: HybridLM, circuit: Circuit) -> np.ndarray:
 class Stage:
     """The corrupt run of one batch, on which circuits of clean values are played."""
 
-    def __init__(self, model: HybridLM, batch: TokenPairs) -> None:
-        self.model = model
-        self.position = batch.position
-        self.tail = tail_of(model)
-        clean, corrupt = (embedding_stream(model, ids) for ids in prompts(batch))
-        self.corrupt = record(model, corrupt, batch.position)
+    def __init__(self, machine: Machine, batch: TokenPairs) -> None:
+        self.machine, self.position = machine, batch.position
+        clean, corrupt = (machine.embedding(ids) for ids in prompts(batch))
+        self.corrupt = machine.record(corrupt, batch.position)
+        self.reads = [
+            mixer.dense(through) for mixer, through in zip(machine.mixers, self.corrupt.through, strict=True)
+        ]
         self.embedding = clean - corrupt
 
     def logits(self, mask: np.ndarray) -> Float[Tensor, "batch d_vocab"]:
         """Logits with the edges of a live `mask` `[writer, reader]` carrying clean values."""
         if not mask[:, -1].any():
             return self.corrupt.logits
-        changes: ChangeByRow = {0: self.embedding if self.tail else at(self.embedding, self.position)}
-        for index, ports in enumerate(ports_of(self.model)):
-            played = self._play(index, ports, mask, changes) if mask[:, ports.readers].any() else {}
-            if index == self.tail - 1:
-                changes = {row: at(change, self.position) for row, change in changes.items()}
-            changes |= played
-        stream = self.corrupt.resid[-1] + sum(changes[row] for row in np.flatnonzero(mask[:, -1]).tolist())
-        logits: Tensor = self.model.unembed(self.model.ln_final(stream))
-        return logits[:, 0]
+        machine, embedding = self.machine, self.embedding
+        batch, seq, width = embedding.shape
+        # Writer now - writer in the corrupt run; what nobody plays stays zero.
+        change = embedding.new_zeros(len(mask), batch, seq if machine.tail else 1, width)
+        change[0] = embedding if machine.tail else at(embedding, self.position)
+        for index, mixer in enumerate(machine.mixers):
+            played = self._play(index, mixer, mask, change) if mask[:, mixer.readers].any() else None
+            if index == machine.tail - 1:
+                change = torch.stack([at(one, self.position) for one in change])
+            if played is not None:
+                change[played.rows] = played.written
+        stream = self.corrupt.resid[-1] + _heard(mask[:, -1:], change)[0]
+        return machine.logits(stream)
 
-    def _play(self, index: int, ports: BlockPorts, mask: np.ndarray, changes: ChangeByRow) -> ChangeByRow:
+    def _play(
+        self, index: int, mixer: Mixer, mask: np.ndarray, change: Float[Tensor, "writer batch seq d_model"]
+    ) -> Played:
         """Change of every writer of a block that has a live reader, at the positions still needed."""
-        block, resid = blocks_of(self.model)[index], self.corrupt.resid[index]
-        incoming = [mask[:, port.readers] for port in ports.reads]
-        active = np.flatnonzero(np.any([rows.any(0) for rows in incoming], axis=0)).tolist()
-        reads = tuple(
-            _reread(block.ln1, resid, read[:, :, active], port.weight[active], rows[:, active], changes)
-            for port, read, rows in zip(ports.reads, self.corrupt.reads[index], incoming, strict=True)
-        )
-        moved = latent(block, reads) - self.corrupt.latents[index][:, :, active]
-        moved = at(moved, self.position) if index == self.tail - 1 else moved
-        write = replace(ports.write, weight=ports.write.weight[active])
-        return dict(
-            zip((ports.write.writers.start + slot for slot in active), written(write, moved), strict=True)
-        )
+        norm, resid, before = self.machine.norms[index], self.corrupt.resid[index], mixer.writers.start
+        incoming = mask[:before, mixer.readers]
+        moved = np.flatnonzero(incoming.any(0)).tolist()
+        normalized = normed(norm, resid + _heard(incoming[:, moved], change[:before]))
+        lanes = mixer.lanes_of(moved)
+        reads, start, done = [], 0, 0
+        for port, corrupt in zip(mixer.reads, self.reads[index], strict=True):
+            slots = [slot - start for slot in moved if start <= slot < start + port.slots]
+            some = mixer.slots_of(lanes, port.slots)
+            read = corrupt[:, :, some]
+            if slots:
+                read = read.clone() if len(slots) < len(some) else torch.empty_like(read)
+                places = [some.index(slot) for slot in slots]
+                read[:, :, places] = port.read_each(normalized[done : done + len(slots)], slots)
+            reads.append(read)
+            start, done = start + port.slots, done + len(slots)
+        rows, written = [], []
+        corrupt_latents = self.corrupt.through[index].latents
+        for write, new, old in zip(mixer.writes, mixer.latents(tuple(reads)), corrupt_latents, strict=True):
+            some = mixer.slots_of(lanes, write.slots)
+            moved_latent = self.machine.narrow(index + 1, new - old[:, :, some], self.position)
+            rows += [write.writers.start + slot for slot in some]
+            written.append(write.written(moved_latent, some))
+        return Played(rows, torch.cat(written))
 
 
-def _reread(
-    norm: Norm,
-    resid: Float[Tensor, "batch seq d_model"],
-    corrupt: Slots,
-    weight: Float[Tensor, "slot d_model width"],
-    rows: np.ndarray,
-    changes: ChangeByRow,
-) -> Slots:
-    """Outputs of reader ports whose incoming edges are the columns of `rows` `[writer, slot]`."""
-    writers, moved = np.flatnonzero(rows.any(1)).tolist(), np.flatnonzero(rows.any(0)).tolist()
-    if not len(writers):
-        return corrupt
-    edges = torch.from_numpy(rows[np.ix_(writers, moved)]).to(resid)
-    change = torch.stack([changes[row] for row in writers])
-    stream = resid[:, :, None] + einsum(change, edges, "writer batch seq d, writer slot -> batch seq slot d")
-    reads = corrupt.clone()
-    reads[:, :, moved] = einsum(
-        norm(stream), weight[moved], "batch seq slot d, slot d width -> batch seq slot width"
-    )
-    return reads
+class Played(NamedTuple):
+    """What writers of one block write more than in the corrupt run."""
+
+    rows: list[int]
+    written: Float[Tensor, "row batch left d_model"]
+
+
+def _heard(
+    edges: np.ndarray, change: Float[Tensor, "writer batch seq d_model"]
+) -> Float[Tensor, "reader batch seq d_model"]:
+    """`Σ change of the writers with an edge into a reader`, for each column of `edges` `[writer, reader]`."""
+    chosen = torch.from_numpy(edges.T).to(change)
+    # Few edges are added row by row, many by one dense product: on a CPU that is what costs least.
+    if not change.is_cuda and edges.mean() < 0.3:
+        chosen = chosen.to_sparse()
+    return torch.mm(chosen, change.flatten(1)).unflatten(1, change.shape[1:])

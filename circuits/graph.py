@@ -8,7 +8,7 @@ EAP (Syed et al., arXiv 2310.10348) calls the same thing the edges of the residu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -38,8 +38,8 @@ class Reader:
     name: str
     block: int
     """Block it stands in; the logits stand in block `len(pattern)`, after all others."""
-    feeds: str | None
-    """The writer computed from it; `None` for the logits."""
+    feeds: tuple[str, ...]
+    """The writers computed from it; none for the logits."""
 
 
 @dataclass(frozen=True, order=True)
@@ -70,7 +70,14 @@ class Edge:
 class Graph:
     """All writers, readers and edges of a model; index order is that of score matrices `[writer, reader]`.
 
-    Within a block of attention the readers stand as all q, then all k, then all v.
+    What stands in a block, by its character in the pattern:
+
+    - `*` writers `attn.head.h`; readers `attn.q.h`, then `attn.k.g` and `attn.v.g` of each key-value head;
+    - `-` writer and reader `mlp` (a gated MLP reads once);
+    - `M` writers `mamba.head.h`; readers `mamba.z.h`, `mamba.x.h`, `mamba.B.g`, `mamba.C.g`, `mamba.dt.h`. The norm
+      behind the gate couples the heads of a group, so each reader feeds all of them;
+    - `E` writers `moe.expert.e` and `moe.shared`; readers `moe.router`, which feeds every expert,
+      `moe.expert.e` and `moe.shared`.
 
     Example:
         >>> [writer.name for writer in Graph(pattern="*-", n_heads=1).writers]
@@ -78,44 +85,54 @@ class Graph:
     """
 
     pattern: str
-    n_heads: int
+    n_heads: int = 0
+    n_kv_heads: int | None = None
+    """Key-value heads; `None` is as many as heads."""
+    mamba_heads: int = 0
+    mamba_groups: int = 1
+    n_experts: int = 0
 
     def __post_init__(self) -> None:
-        unknown = sorted(set(self.pattern) - set("*-"))
+        unknown = sorted(set(self.pattern) - set("*-ME"))
         if unknown:
             raise InputError(
                 f"the residual graph of pattern {self.pattern!r} is not known: blocks {' '.join(unknown)}",
-                hint="circuits read `*` (attention) and `-` (MLP) blocks",
+                hint="blocks are `M`, `*`, `E` and `-`",
             )
+        if self.n_kv_heads is None:
+            object.__setattr__(self, "n_kv_heads", self.n_heads)
+
+    def __str__(self) -> str:
+        counts = {
+            "heads": self.n_heads,
+            "key-value heads": self.n_kv_heads if self.n_kv_heads != self.n_heads else 0,
+            "Mamba heads": self.mamba_heads,
+            "groups of them": self.mamba_groups if self.mamba_heads else 0,
+            "experts": self.n_experts,
+        }
+        named = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+        return f"pattern {self.pattern!r}" + (f" ({named})" if named else "")
 
     @classmethod
     def of(cls, model: HybridLM) -> Graph:
-        """The graph of a model, read off its config.
-
-        Raises `InputError` for parts whose readers and writers are not known yet.
-        """
+        """The graph of a model, read off its config."""
         config = model.cfg
-        parts = {
-            "shared key-value heads": config.kv_heads != config.n_heads,
-            "a gated MLP": config.gated and "-" in config.pattern,
-            "biases": bool(config.biases),
-            "attention windows": bool(config.windowed_blocks),
-        }
-        unknown = [part for part, present in parts.items() if present]
-        if unknown:
-            raise InputError(
-                f"the residual graph of a model with {', '.join(unknown)} is not known",
-                hint="circuits read models of plain attention and MLP blocks",
-            )
-        return cls(pattern=model.cfg.pattern, n_heads=model.cfg.n_heads)
+        attention, mamba = "*" in config.pattern, "M" in config.pattern
+        return cls(
+            pattern=config.pattern,
+            n_heads=config.n_heads if attention else 0,
+            n_kv_heads=config.kv_heads if attention else 0,
+            mamba_heads=config.mamba_heads if mamba else 0,
+            mamba_groups=config.mamba.n_groups if mamba else 1,
+            n_experts=config.moe.n_experts if "E" in config.pattern else 0,
+        )
 
     @cached_property
     def writers(self) -> tuple[Writer, ...]:
         """`embed`, then block by block."""
         found = [Writer("embed", -1)]
         for block, kind in enumerate(self.pattern):
-            names = [f"attn.head.{head}" for head in range(self.n_heads)] if kind == "*" else ["mlp"]
-            found += [Writer(f"blocks.{block}.{name}", block) for name in names]
+            found += [Writer(f"blocks.{block}.{name}", block) for name in self._writes(kind)]
         return tuple(found)
 
     @cached_property
@@ -123,16 +140,40 @@ class Graph:
         """Block by block, then `logits`."""
         found = []
         for block, kind in enumerate(self.pattern):
-            here = f"blocks.{block}"
-            if kind == "*":
-                found += [
-                    Reader(f"{here}.attn.{port}.{head}", block, f"{here}.attn.head.{head}")
-                    for port in "qkv"
-                    for head in range(self.n_heads)
-                ]
-            else:
-                found.append(Reader(f"{here}.mlp", block, f"{here}.mlp"))
-        return (*found, Reader("logits", len(self.pattern), None))
+            here = f"blocks.{block}."
+            for name, feeds in self._reads(kind):
+                found.append(Reader(here + name, block, tuple(here + writer for writer in feeds)))
+        return (*found, Reader("logits", len(self.pattern), ()))
+
+    def _writes(self, kind: str) -> list[str]:
+        """Names of a block's writers."""
+        experts = [f"moe.expert.{expert}" for expert in range(self.n_experts)]
+        return {
+            "*": [f"attn.head.{head}" for head in range(self.n_heads)],
+            "M": [f"mamba.head.{head}" for head in range(self.mamba_heads)],
+            "E": [*experts, "moe.shared"],
+            "-": ["mlp"],
+        }[kind]
+
+    def _reads(self, kind: str) -> list[tuple[str, list[str]]]:
+        """Names of a block's readers, each with the writers it feeds."""
+        writers = self._writes(kind)
+        if kind == "*":
+            return [
+                (f"attn.{port}.{slot}", fed)
+                for port, slots in (("q", self.n_heads), ("k", self.n_kv_heads), ("v", self.n_kv_heads))
+                for slot, fed in enumerate(_shared(writers, slots or 0))
+            ]
+        if kind == "M":
+            groups = list(_shared(writers, self.mamba_groups))
+            of_head = [group for group in groups for _ in group]
+            each = {"z": of_head, "x": of_head, "B": groups, "C": groups, "dt": of_head}
+            return [
+                (f"mamba.{port}.{slot}", fed) for port, all_ in each.items() for slot, fed in enumerate(all_)
+            ]
+        if kind == "E":
+            return [("moe.router", writers[:-1]), *((writer, [writer]) for writer in writers)]
+        return [("mlp", writers)]
 
     @cached_property
     def mask(self) -> np.ndarray:
@@ -162,8 +203,7 @@ class Graph:
         for name, names in ((edge.writer, self._writer_index), (edge.reader, self._reader_index)):
             if name not in names:
                 raise InputError(
-                    f"edge `{edge}`: the model of pattern {self.pattern!r} with {self.n_heads} heads"
-                    f" has no `{name}`{nearest(name, list(names))}"
+                    f"edge `{edge}`: a model of {self} has no `{name}`{nearest(name, list(names))}"
                 )
         writer, reader = self._writer_index[edge.writer], self._reader_index[edge.reader]
         if not self.mask[writer, reader]:
@@ -179,7 +219,7 @@ class Graph:
 
     def named(self, chosen: np.ndarray) -> tuple[Edge, ...]:
         """The edges at the true entries of a bool `[writer, reader]`, in row-major order; inverse of `select`."""
-        return tuple(edge for edge in self.edges if chosen[self.index(edge)])
+        return tuple(edge for edge, kept in zip(self.edges, chosen[self.mask], strict=True) if kept)
 
     def live(self, chosen: np.ndarray) -> np.ndarray:
         """Of the chosen edges, those on a path of chosen edges from `embed` to `logits`.
@@ -189,23 +229,28 @@ class Graph:
         """
         reached, leading = np.zeros(len(self.writers), bool), np.zeros(len(self.readers), bool)
         reached[0], leading[-1] = True, True
-        feeds = [self._writer_index[reader.feeds] if reader.feeds else None for reader in self.readers]
+        feeds = [[self._writer_index[name] for name in reader.feeds] for reader in self.readers]
         # Readers stand in block order, so whatever feeds a reader is settled before the reader is.
-        for reader, writer in enumerate(feeds):
-            if writer is not None and (chosen[:, reader] & reached).any():
-                reached[writer] = True
-        for reader in reversed(range(len(self.readers))):
-            writer = feeds[reader]
-            if writer is not None:
-                leading[reader] = (chosen[writer] & leading).any()
+        for reader, writers in enumerate(feeds):
+            if (chosen[:, reader] & reached).any():
+                reached[writers] = True
+        for reader in reversed(range(len(self.readers) - 1)):
+            leading[reader] = (chosen[feeds[reader]] & leading).any()
         live: np.ndarray = chosen & reached[:, None] & leading[None, :]
         return live
 
     def to_json(self) -> dict[str, Any]:
-        """`{"pattern": ..., "n_heads": ...}`: everything else follows from these."""
+        """The fields: everything else follows from these."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, found: dict[str, Any]) -> Graph:
-        """Inverse of `to_json`."""
-        return cls(pattern=str(found["pattern"]), n_heads=int(found["n_heads"]))
+        """Inverse of `to_json`; counts that are missing are as in a model without such blocks."""
+        counts = {field.name: int(found[field.name]) for field in fields(cls)[1:] if field.name in found}
+        return cls(pattern=str(found["pattern"]), **counts)
+
+
+def _shared(writers: Sequence[str], slots: int) -> list[list[str]]:
+    """Writers dealt out evenly to the slots they share, in order."""
+    each = len(writers) // max(slots, 1)
+    return [list(writers[slot * each : (slot + 1) * each]) for slot in range(slots)]

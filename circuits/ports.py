@@ -1,61 +1,121 @@
-"""HybridLM -> its ports: where each reader reads and where each writer writes.
+"""HybridLM -> its ports: where each reader reads, where each writer writes, and what lies between the two.
 
 A reader port is one linear map from the normed residual stream (`W_Q` of a head, `W_in` of an MLP); a writer
-port is one linear map into the stream (`W_O` of a head, `W_out`) with the latent it is applied to (`z`,
-`mlp.hook_post`). So the model runs bare: no per-head copies of its inputs and outputs are ever made, heads
-are read before the output projection and scored through it by linearity.
+port is one linear map into the stream (`W_O` of a head, `W_out`) with the latent it is applied to (`z`, the MLP's
+activations, a Mamba head's gated output, an expert's weighted output). So the model runs bare: no per-head copies of
+its inputs and outputs are ever made, heads are read before the output projection and scored through it by linearity.
+What lies between a block's ports is in `mixers`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
 
-from einops import einsum
-from jaxtyping import Float
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from data_gen.errors import InputError
 from tinysql.models.hybrid import Block, HybridLM
+from tinysql.models.layers import Norm
 from tinysql.tokens import TokenPairs
 
 Slots = Float[Tensor, "batch _ _ _"]
 """What flows through a port, `[batch seq slot width]`: one slot per head, a single slot for an MLP."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ReaderPort:
-    """`normed stream @ weight`, one slot per reader."""
+    """`normed stream @ weight + bias`, one slot per reader."""
 
-    hook: str
-    weight: Float[Tensor, "slot d_model width"]
     readers: slice
     """Columns of a score matrix."""
+    weight: Float[Tensor, "slot d_model width"] | Float[Tensor, "1 d_model width"] | None
+    """One for all slots where they share it; `None` where they read the normed stream as it is."""
+    bias: Float[Tensor, "slot width"] | None = None
+    alone: bool = True
+    """Whether slots mix with no other slot of their port, so that one pass can patch each of them by itself."""
+
+    @property
+    def slots(self) -> int:
+        return self.readers.stop - self.readers.start
+
+    def read(self, normalized: Float[Tensor, "batch seq d_model"]) -> Slots:
+        """What every slot reads when all read the same."""
+        if self.weight is None:
+            return normalized[:, :, None].expand(-1, -1, self.slots, -1)
+        if len(self.weight) < self.slots:
+            return (normalized @ self.weight[0])[:, :, None].expand(-1, -1, self.slots, -1)
+        slots, width, each = self.weight.shape
+        weight = self.weight.transpose(0, 1).reshape(width, slots * each)
+        out = (normalized @ weight).unflatten(-1, (slots, each))
+        return out if self.bias is None else out + self.bias
+
+    def read_each(
+        self, normalized: Float[Tensor, "some batch seq d_model"], slots: Sequence[int]
+    ) -> Float[Tensor, "batch seq some width"]:
+        """What the given slots read when each has a stream of its own."""
+        out = normalized
+        if self.weight is not None:
+            weight = self.weight[list(slots)] if len(self.weight) == self.slots else self.weight[0]
+            out = (normalized.flatten(1, 2) @ weight).unflatten(1, normalized.shape[1:3])
+        out = rearrange(out, "some batch seq width -> batch seq some width")
+        return out if self.bias is None else out + self.bias[list(slots)]
+
+    def pulled_back(
+        self, gradient: Float[Tensor, "batch seq slot width"], norm: Norm
+    ) -> Float[Tensor, "slot batch seq d_model"]:
+        """Gradient at the port's outputs -> at `centred(x) / divisor`, its slots' inputs without the norm's scaling."""
+        by_slot = rearrange(gradient, "batch seq slot width -> slot batch seq width").contiguous()
+        if self.weight is None:
+            found = by_slot * norm.w
+            return found - found.mean(-1, keepdim=True) if norm.centred else found
+        weight = self.weight * norm.w[:, None]
+        weight = weight - weight.mean(1, keepdim=True) if norm.centred else weight
+        return (by_slot.flatten(1, 2) @ weight.mT).unflatten(1, by_slot.shape[1:3])
+
+    def offset(self, norm: Norm) -> Float[Tensor, "#slot width"] | float:
+        """What a slot reads of no stream at all: its own bias and the norm's through its weight."""
+        found: Tensor | float = 0.0 if self.bias is None else self.bias
+        if norm.b is not None:
+            found = found + (norm.b[None] if self.weight is None else norm.b @ self.weight)
+        return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WriterPort:
     """`latent @ weight` is added to the stream, one slot per writer."""
 
-    hook: str
-    weight: Float[Tensor, "slot width d_model"]
     writers: slice
     """Rows of a score matrix."""
-
-
-@dataclass(frozen=True)
-class BlockPorts:
-    """The ports of one block; readers q, k, v (or the MLP's one) and the writer computed from them."""
-
-    reads: tuple[ReaderPort, ...]
-    write: WriterPort
+    weight: Float[Tensor, "slot width d_model"] | Float[Tensor, "1 width d_model"] | None
+    """One for all slots where they share it; `None` where the latent itself is added."""
 
     @property
-    def readers(self) -> slice:
-        """Columns of all its readers."""
-        return slice(self.reads[0].readers.start, self.reads[-1].readers.stop)
+    def slots(self) -> int:
+        return self.writers.stop - self.writers.start
+
+    def written(
+        self, latent: Slots, slots: Sequence[int] | None = None
+    ) -> Float[Tensor, "slot batch seq d_model"]:
+        """What each writer of the port, or each of `slots`, adds to the stream."""
+        by_slot = rearrange(latent, "batch seq slot width -> slot batch seq width")
+        if self.weight is None:
+            return by_slot
+        weight = self.weight if slots is None or len(self.weight) < self.slots else self.weight[list(slots)]
+        return (by_slot.flatten(1, 2) @ weight).unflatten(1, by_slot.shape[1:3])
+
+    def total(self, latent: Slots) -> Float[Tensor, "batch seq d_model"]:
+        """What all its writers together add to the stream."""
+        if self.weight is None:
+            return latent.sum(2)
+        if len(self.weight) < self.slots:
+            return latent.sum(2) @ self.weight[0]
+        return latent.flatten(2) @ self.weight.flatten(0, 1)
 
 
 def blocks_of(model: HybridLM) -> tuple[Block, ...]:
@@ -63,49 +123,16 @@ def blocks_of(model: HybridLM) -> tuple[Block, ...]:
     return tuple(cast(Block, block) for block in model.blocks)
 
 
-def ports_of(model: HybridLM) -> tuple[BlockPorts, ...]:
-    """The ports of every block, in order, numbered as in `Graph.of(model)`."""
-    heads, found = model.cfg.n_heads, []
-    reader, writer = 0, 1  # row 0 is the embedding
-    for index, block in enumerate(blocks_of(model)):
-        if block.kind == "*":
-            name = f"blocks.{index}.attn"
-            weights = {"q": block.attn.W_Q, "k": block.attn.W_K, "v": block.attn.W_V}
-            reads = tuple(
-                ReaderPort(f"{name}.hook_{port}", weight, slice(reader + i * heads, reader + (i + 1) * heads))
-                for i, (port, weight) in enumerate(weights.items())
-            )
-            write = WriterPort(f"{name}.hook_z", block.attn.W_O, slice(writer, writer + heads))
-        else:
-            name = f"blocks.{index}.mlp"
-            reads = (ReaderPort(f"{name}.hook_pre", block.mlp.W_in[None], slice(reader, reader + 1)),)
-            write = WriterPort(f"{name}.hook_post", block.mlp.W_out[None], slice(writer, writer + 1))
-        found.append(BlockPorts(reads, write))
-        reader, writer = reads[-1].readers.stop, write.writers.stop
-    return tuple(found)
-
-
 def tail_of(model: HybridLM) -> int:
-    """The first block behind the last attention block: from there on only the metric's position matters."""
-    return model.cfg.pattern.rfind("*") + 1
+    """The first block behind the last one that mixes positions: from there on only the metric's position matters."""
+    return max(model.cfg.pattern.rfind("*"), model.cfg.pattern.rfind("M")) + 1
 
 
-def slots(activation: Tensor) -> Slots:
-    """`[batch seq head d_head]` as it is, `[batch seq d_mlp]` as a single slot."""
-    return activation if activation.ndim == 4 else activation.unsqueeze(2)
-
-
-def latent(block: Block, reads: tuple[Slots, ...]) -> Slots:
-    """What a block's writers are computed from, given what its readers read: attention's z, the MLP's post."""
-    if block.kind == "*":
-        q, k, v = reads
-        return block.attn.attend(q, k, v)
-    return block.mlp.activate(reads[0])
-
-
-def written(port: WriterPort, latents: Slots) -> Float[Tensor, "slot batch seq d_model"]:
-    """What each writer of a port adds to the stream."""
-    return einsum(latents, port.weight, "batch seq slot width, slot width d_model -> slot batch seq d_model")
+def at(
+    x: Float[Tensor, "batch seq *rest"], position: Int[Tensor, " batch"]
+) -> Float[Tensor, "batch 1 *rest"]:
+    """One position of each sequence, kept as a sequence of length one."""
+    return x[torch.arange(len(x), device=x.device), position][:, None]
 
 
 @contextmanager

@@ -1,115 +1,134 @@
 """Embedding stream -> a Recording: all that was read and written in one bare run of the model's blocks.
 
-A metric looks at one position per sequence. Behind the last attention block nothing else is computed:
+A metric looks at one position per sequence. Behind the last block that mixes positions nothing else is computed:
 recorded tensors of the blocks from `tail_of(model)` on have a single position.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformer_lens.hook_points import HookPoint
 
-from circuits.ports import Slots, blocks_of, ports_of, slots, tail_of, written
+from circuits.mixers import Mixer, Through, mixers_of
+from circuits.ports import at, blocks_of, tail_of
+from circuits.rules import LIVE, Rules
 from tinysql.models.hybrid import HybridLM
+from tinysql.models.layers import Norm
 from tinysql.tokens import TokenPairs
+
+
+class Machine:
+    """A model taken apart: its blocks' norms and mixers, and where only one position is still needed."""
+
+    def __init__(self, model: HybridLM, rules: Rules = LIVE) -> None:
+        self.model, self.rules = model, rules
+        self.mixers: tuple[Mixer, ...] = mixers_of(model)
+        self.norms: tuple[Norm, ...] = (*(block.ln1 for block in blocks_of(model)), model.ln_final)
+        self.tail = tail_of(model)
+
+    def embedding(self, ids: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq d_model"]:
+        """What enters `blocks.0.hook_resid_pre`: token and position embedding."""
+        stream: Tensor = self.model.embed(ids)
+        learned = self.model.cfg.positions == "learned"
+        return stream + self.model.pos_embed.W_pos[: ids.shape[1]] if learned else stream
+
+    def narrow(self, index: int, x: Tensor, position: Int[Tensor, " batch"]) -> Tensor:
+        """Leave all but the metric's position behind where the tail begins."""
+        return at(x, position) if index == self.tail else x
+
+    def logits(self, stream: Float[Tensor, "batch 1 d_model"]) -> Float[Tensor, "batch d_vocab"]:
+        """Logits of the last stream, at the one position that is left."""
+        logits: Tensor = self.model.unembed(normed(self.norms[-1], stream, self.rules))
+        return logits[:, 0]
+
+    def record(
+        self, stream: Float[Tensor, "batch seq d_model"], position: Int[Tensor, " batch"], *, start: int = 0
+    ) -> Recording:
+        """Run the blocks from `start` on, on what block `start` reads; gradients flow or not as the context says."""
+        resid, through, added = [], [], []
+        for index in range(start, len(self.mixers)):
+            mixer = self.mixers[index]
+            stream = self.narrow(index, stream, position)
+            # A tensor of the block's own: the gradient at it is of what the block reads, not of what passes it by.
+            resid.append(stream.view_as(stream))
+            through.append(mixer.run(normed(self.norms[index], resid[-1], self.rules), self.rules))
+            added.append(mixer.total(through[-1].latents))
+            stream = stream + added[-1]
+            stream = stream if mixer.bias is None else stream + mixer.bias
+        stream = self.narrow(len(self.mixers), stream, position)
+        return Recording(
+            start=start,
+            resid=(*resid, stream),
+            through=tuple(through),
+            added=tuple(added),
+            logits=self.logits(stream),
+        )
+
+
+def normed(
+    norm: Norm, x: Float[Tensor, "*batch d_model"], rules: Rules = LIVE
+) -> Float[Tensor, "*batch d_model"]:
+    """A norm's output, fused where rules leave it alone."""
+    if rules.frozen_norms:
+        wide, scale = norm.divided(x)
+        return norm.weighted(wide / scale.detach()).to(x.dtype)
+    width = (x.shape[-1],)
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    if norm.centred:
+        return F.layer_norm(wide, width, norm.w, norm.b, norm.eps).to(x.dtype)
+    out = F.rms_norm(wide, width, norm.w, norm.eps)
+    return (out if norm.b is None else out + norm.b).to(x.dtype)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
-    """One run; tuples hold one entry per block, `resid` and `scales` one more for the final norm."""
+    """One run from block `start` on; tuples hold one entry per block, `resid` one more for the final norm."""
 
+    start: int
     resid: tuple[Float[Tensor, "batch _ d_model"], ...]
     """What each block, and the final norm, reads."""
-    scales: tuple[Float[Tensor, "batch _ 1"], ...]
-    """The norms' divisors."""
-    reads: tuple[tuple[Slots, ...], ...]
-    """Outputs of each block's reader ports (q, k, v or the MLP's pre-activation)."""
-    latents: tuple[Slots, ...]
-    """Inputs of each block's writer port (z or the MLP's post-activation)."""
-    normalized: Float[Tensor, "batch 1 d_model"]
-    """What the unembedding reads."""
+    through: tuple[Through, ...]
+    added: tuple[Float[Tensor, "batch _ d_model"], ...]
+    """What each block adds, biases apart."""
     logits: Float[Tensor, "batch d_vocab"]
-
-
-def embedding_stream(model: HybridLM, ids: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq d_model"]:
-    """What enters `blocks.0.hook_resid_pre`: token and position embedding."""
-    stream: Tensor = model.embed(ids)
-    return stream + model.pos_embed.W_pos[: ids.shape[1]] if model.cfg.positions == "learned" else stream
-
-
-def record(
-    model: HybridLM, stream: Float[Tensor, "batch seq d_model"], position: Int[Tensor, " batch"]
-) -> Recording:
-    """Run all blocks on an embedding stream and keep what goes through their ports.
-
-    Gradients flow or not as the caller's context says.
-    """
-    kept: dict[str, Tensor] = {}
-    ports, tail = ports_of(model), tail_of(model)
-
-    def keep(activation: Tensor, hook: HookPoint) -> None:
-        kept[str(hook.name)] = activation
-
-    def keep_slots(activation: Tensor, hook: HookPoint) -> Tensor:
-        # The model goes on from the kept view, so that gradients at it exist.
-        kept[str(hook.name)] = slots(activation)
-        return kept[str(hook.name)].view_as(activation)
-
-    scales = [*(f"blocks.{index}.ln1.hook_scale" for index in range(len(ports))), "ln_final.hook_scale"]
-    through = [name for block in ports for name in (*(port.hook for port in block.reads), block.write.hook)]
-    resid = []
-    with model.hooks(
-        fwd_hooks=[*((name, keep) for name in scales), *((name, keep_slots) for name in through)]
-    ):
-        for index, block in enumerate(blocks_of(model)):
-            stream = at(stream, position) if index == tail else stream
-            resid.append(stream)
-            stream = block(stream)
-        stream = at(stream, position) if tail == len(ports) else stream
-        normalized = model.ln_final(stream)
-    return Recording(
-        resid=(*resid, stream),
-        scales=tuple(kept[name] for name in scales),
-        reads=tuple(tuple(kept[port.hook] for port in block.reads) for block in ports),
-        latents=tuple(kept[block.write.hook] for block in ports),
-        normalized=normalized,
-        logits=model.unembed(normalized)[:, 0],
-    )
 
 
 class Changes(NamedTuple):
     """What writers add to the stream in one run minus what they add in another; rows as in `Graph.writers`."""
 
     whole: Float[Tensor, "writer batch seq d_model"]
-    """All positions; only the writers that the last attention block can read."""
+    """All positions; only the writers that the last block that mixes positions can read."""
     last: Float[Tensor, "every batch 1 d_model"]
     """The metric's position, all writers."""
 
 
-def changes(model: HybridLM, run: Recording, base: Recording, position: Int[Tensor, " batch"]) -> Changes:
+def changes(machine: Machine, run: Recording, base: Recording, position: Int[Tensor, " batch"]) -> Changes:
     """Every writer in `run` minus the same in `base`."""
-    tail, embedding = tail_of(model), run.resid[0] - base.resid[0]
-    whole, last = [embedding[None]], [(at(embedding, position) if tail else embedding)[None]]
-    for index, ports in enumerate(ports_of(model)):
-        moved = run.latents[index] - base.latents[index]
-        if index < tail - 1:
-            whole.append(written(ports.write, moved))
-            last.append(torch.stack([at(one, position) for one in whole[-1]]))
+    tail, embedding = machine.tail, run.resid[0] - base.resid[0]
+    batch, seq, width = embedding.shape
+    rows = [mixer.writers for mixer in machine.mixers]
+    # Allocated once: at many writers these two are most of the memory there is.
+    whole = embedding.new_empty(rows[tail - 2].stop if tail > 1 else 1, batch, seq, width)
+    last = embedding.new_empty(rows[-1].stop, batch, 1, width)
+    whole[0], last[0] = embedding, at(embedding, position) if tail else embedding
+    for index, mixer in enumerate(machine.mixers):
+        keep = partial(machine.narrow, index + 1, position=position)
+        if mixer.writers.stop - mixer.writers.start == 1:
+            parts = [keep(run.added[index] - base.added[index])[None]]
         else:
-            last.append(written(ports.write, at(moved, position) if index == tail - 1 else moved))
-    return Changes(torch.cat(whole), torch.cat(last))
-
-
-def at(
-    x: Float[Tensor, "batch seq *rest"], position: Int[Tensor, " batch"]
-) -> Float[Tensor, "batch 1 *rest"]:
-    """One position of each sequence, kept as a sequence of length one."""
-    return x[torch.arange(len(x), device=x.device), position][:, None]
+            pairs = zip(mixer.writes, run.through[index].latents, base.through[index].latents, strict=True)
+            parts = [port.written(keep(new - old)) for port, new, old in pairs]
+        here = whole if index < tail - 1 else last
+        torch.cat(parts, out=here[mixer.writers])
+        if index < tail - 1:
+            last[mixer.writers] = torch.stack([at(one, position) for one in whole[mixer.writers]])
+    return Changes(whole, last)
 
 
 def prompts(pairs: TokenPairs) -> tuple[Int[Tensor, "batch seq"], Int[Tensor, "batch seq"]]:
@@ -118,7 +137,7 @@ def prompts(pairs: TokenPairs) -> tuple[Int[Tensor, "batch seq"], Int[Tensor, "b
     return pairs.clean.ids[:, :length], pairs.corrupt.ids[:, :length]
 
 
-def both_sides(model: HybridLM, pairs: TokenPairs) -> tuple[Recording, Recording]:
+def both_sides(machine: Machine, pairs: TokenPairs) -> tuple[Recording, Recording]:
     """The clean and the corrupt run."""
-    clean, corrupt = (record(model, embedding_stream(model, ids), pairs.position) for ids in prompts(pairs))
+    clean, corrupt = (machine.record(machine.embedding(ids), pairs.position) for ids in prompts(pairs))
     return clean, corrupt

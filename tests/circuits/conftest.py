@@ -11,7 +11,7 @@ from torch import Tensor
 
 from circuits.graph import Edge
 from circuits.metrics import logit_diff
-from tinysql.models.config import ModelConfig
+from tinysql.models.config import MambaConfig, ModelConfig, MoEConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import TokenPairs, Tokens
 
@@ -48,6 +48,53 @@ class Case:
     pairs: TokenPairs
 
 
+SHAPES: dict[str, dict[str, object]] = {
+    "attention and MLP": {"pattern": "*-*-"},
+    "attention alone": {"pattern": "**"},
+    "MLP before attention": {"pattern": "-*-"},
+    "MLP alone": {"pattern": "-"},
+    "one attention block": {"pattern": "*"},
+    "shared keys, gates and biases": {
+        "pattern": "*-*-",
+        "n_heads": 4,
+        "n_kv_heads": 2,
+        "gated": True,
+        "activation": "silu",
+        "norm": "layer",
+        "biases": ("norm", "qkv", "attention_out", "mlp"),
+    },
+    "windows and learned positions": {
+        "pattern": "*-*",
+        "positions": "learned",
+        "window": 4,
+        "windowed_blocks": (0,),
+        "norm": "layer",
+    },
+    "Mamba": {"pattern": "MM", "mamba": MambaConfig(n_heads=4, d_head=4, d_state=5, n_groups=2, chunk=4)},
+    "one Mamba group per head": {
+        "pattern": "M-",
+        "mamba": MambaConfig(n_heads=3, d_head=4, d_state=5, n_groups=3, chunk=4),
+    },
+    "experts": {
+        "pattern": "*E",
+        "moe": MoEConfig(n_experts=4, n_active=2, d_expert=8, d_shared=8),
+    },
+    "hybrid with latent experts": {
+        "pattern": "ME*E",
+        "n_kv_heads": 1,
+        "positions": "none",
+        "mamba": MambaConfig(n_heads=2, d_head=6, d_state=5, chunk=4),
+        "moe": MoEConfig(n_experts=3, n_active=2, d_expert=8, d_shared=8, d_latent=10),
+    },
+}
+"""Every kind of block and every option that the residual graph has to know."""
+
+
+@pytest.fixture(params=SHAPES)
+def shape(request: pytest.FixtureRequest) -> dict[str, object]:
+    return SHAPES[request.param]
+
+
 @pytest.fixture
 def random_case() -> Callable[..., Case]:
     """A random double-precision model, and pairs of unlike length with a few changed tokens each."""
@@ -66,15 +113,16 @@ def random_case() -> Callable[..., Case]:
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad():
             # As drawn, the heads look everywhere alike and hardly anything moves from one position to another.
-            gain = {"W_E": 50.0, "W_Q": 2.0, "W_K": 2.0, "W_O": 4.0, "W_out": 4.0}
+            gain = {"W_E": 50.0, "W_Q": 2.0, "W_K": 2.0, "W_O": 4.0, "W_out": 4.0, "W_up": 4.0, "W_R": 3.0}
             for name, weight in model.named_parameters():
                 kind = name.rsplit(".", 1)[-1]
-                # Norm weights that scale every coordinate differently.
-                weight.copy_(
-                    0.5 + torch.rand(weight.shape, generator=generator)
-                    if kind == "w"
-                    else weight * gain.get(kind, 1)
-                )
+                # Norm weights that scale every coordinate differently, biases that are not zero.
+                if kind in ("w", "norm_weight", "D"):
+                    weight.copy_(0.5 + torch.rand(weight.shape, generator=generator))
+                elif kind.startswith("b") or kind == "conv_bias":
+                    weight.copy_(torch.rand(weight.shape, generator=generator) - 0.5)
+                else:
+                    weight.mul_(gain.get(kind, 1))
         clean = torch.randint(1, 20, (n, 11), generator=generator)
         corrupt = clean.clone()
         corrupt[:, 2:4] = torch.randint(1, 20, (n, 2), generator=generator)

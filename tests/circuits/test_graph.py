@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
 
 import numpy as np
 import pytest
 
 from circuits.graph import Edge, Graph
 from data_gen.errors import InputError
-from tinysql.models.config import ModelConfig
+from tinysql.models.config import MambaConfig, ModelConfig, MoEConfig
 from tinysql.models.hybrid import HybridLM
 
 SMALL = Graph(pattern="*-", n_heads=2)
@@ -60,8 +60,61 @@ def test_an_edge_that_is_none_is_refused_with_the_reason(edge: str, reason: str)
 
 
 def test_an_unknown_kind_of_block_is_refused() -> None:
-    with pytest.raises(InputError, match="blocks M"):
-        Graph(pattern="*M-", n_heads=2)
+    with pytest.raises(InputError, match="blocks X"):
+        Graph(pattern="*X-", n_heads=2)
+
+
+def test_every_kind_of_block_names_its_writers_and_readers() -> None:
+    config = ModelConfig(
+        pattern="M*E",
+        d_model=8,
+        n_heads=4,
+        n_kv_heads=2,
+        d_vocab=5,
+        mamba=MambaConfig(n_heads=4, d_head=4, d_state=3, n_groups=2),
+        moe=MoEConfig(n_experts=2, n_active=1, d_expert=4, d_shared=4),
+    )
+    graph = Graph.of(HybridLM(config))
+    assert [writer.name for writer in graph.writers] == [
+        "embed",
+        *(f"blocks.0.mamba.head.{head}" for head in range(4)),
+        *(f"blocks.1.attn.head.{head}" for head in range(4)),
+        "blocks.2.moe.expert.0",
+        "blocks.2.moe.expert.1",
+        "blocks.2.moe.shared",
+    ]
+    assert [reader.name for reader in graph.readers] == [
+        *(
+            f"blocks.0.mamba.{port}.{slot}"
+            for port, n in zip(("z", "x", "B", "C", "dt"), (4, 4, 2, 2, 4), strict=True)
+            for slot in range(n)
+        ),
+        *(f"blocks.1.attn.{port}.{slot}" for port, n in (("q", 4), ("k", 2), ("v", 2)) for slot in range(n)),
+        "blocks.2.moe.router",
+        "blocks.2.moe.expert.0",
+        "blocks.2.moe.expert.1",
+        "blocks.2.moe.shared",
+        "logits",
+    ]
+    assert Graph.from_json(json.loads(json.dumps(graph.to_json()))) == graph
+
+
+@pytest.mark.parametrize(
+    ("reader", "feeds"),
+    [
+        ("blocks.0.mamba.x.1", ["blocks.0.mamba.head.0", "blocks.0.mamba.head.1"]),
+        ("blocks.0.mamba.B.1", ["blocks.0.mamba.head.2", "blocks.0.mamba.head.3"]),
+        ("blocks.1.attn.q.3", ["blocks.1.attn.head.3"]),
+        ("blocks.1.attn.k.1", ["blocks.1.attn.head.2", "blocks.1.attn.head.3"]),
+        ("blocks.2.moe.router", ["blocks.2.moe.expert.0", "blocks.2.moe.expert.1"]),
+        ("blocks.2.moe.expert.1", ["blocks.2.moe.expert.1"]),
+        ("blocks.2.moe.shared", ["blocks.2.moe.shared"]),
+        ("logits", []),
+    ],
+)
+def test_a_reader_feeds_the_writers_computed_from_it(reader: str, feeds: list[str]) -> None:
+    graph = Graph(pattern="M*E", n_heads=4, n_kv_heads=2, mamba_heads=4, mamba_groups=2, n_experts=2)
+    assert {found.name: list(found.feeds) for found in graph.readers}[reader] == feeds
 
 
 def test_live_edges_are_those_on_a_path_from_embed_to_logits() -> None:
@@ -71,18 +124,3 @@ def test_live_edges_are_those_on_a_path_from_embed_to_logits() -> None:
     assert SMALL.named(SMALL.live(SMALL.select((*path, no_start, no_end)))) == path
     assert not SMALL.live(SMALL.select((no_start, no_end))).any()
     assert np.array_equal(SMALL.live(SMALL.mask), SMALL.mask)
-
-
-@pytest.mark.parametrize(
-    ("options", "part"),
-    [
-        ({"n_kv_heads": 1}, "shared key-value heads"),
-        ({"gated": True}, "a gated MLP"),
-        ({"biases": ("norm",)}, "biases"),
-        ({"window": 2, "windowed_blocks": (0,)}, "attention windows"),
-    ],
-)
-def test_parts_whose_ports_are_not_known_are_refused(options: dict[str, Any], part: str) -> None:
-    model = HybridLM(ModelConfig(pattern="*-", d_model=8, n_heads=2, d_vocab=5, **options))
-    with pytest.raises(InputError, match=part):
-        Graph.of(model)

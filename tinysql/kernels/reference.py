@@ -156,9 +156,20 @@ def gated_norm(
     """`RMSNorm(y * silu(z)) * weight`, normalised over the heads of each group: gate before norm, as in Nemotron-H."""
     wide = torch.promote_types(y.dtype, torch.float32)
     gated = y.to(wide) * F.silu(z.to(wide))
-    grouped = rearrange(gated, "b s (g r) p -> b s g (r p)", g=groups)
+    return grouped_norm(gated, weight, groups=groups, eps=eps).to(y.dtype)
+
+
+def grouped_norm(
+    x: Float[Tensor, "batch seq head d_head"],
+    weight: Float[Tensor, "head d_head"],
+    *,
+    groups: int,
+    eps: float,
+) -> Float[Tensor, "batch seq head d_head"]:
+    """`RMSNorm(x) * weight`, normalised over the heads of each group."""
+    grouped = rearrange(x, "b s (g r) p -> b s g (r p)", g=groups)
     normalized = grouped * torch.rsqrt(grouped.square().mean(-1, keepdim=True) + eps)
-    return (rearrange(normalized, "b s g (r p) -> b s (g r) p", p=y.shape[3]) * weight).to(y.dtype)
+    return rearrange(normalized, "b s g (r p) -> b s (g r) p", p=x.shape[3]) * weight
 
 
 def _chunks(x: Tensor, chunk: int, *, repeat_last: bool = False) -> Tensor:

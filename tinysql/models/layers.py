@@ -45,12 +45,22 @@ class Norm(nn.Module):
         self.hook_normalized = HookPoint()  # [..., d_model]
 
     def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        wide, scale = self.divided(x)
+        return self.hook_normalized(self.weighted(wide / self.hook_scale(scale)).to(x.dtype))
+
+    def divided(
+        self, x: Float[Tensor, "*batch d_model"]
+    ) -> tuple[Float[Tensor, "*batch d_model"], Float[Tensor, "*batch 1"]]:
+        """What is divided, and by what."""
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         if self.centred:
             wide = wide - wide.mean(-1, keepdim=True)
-        scale = self.hook_scale((wide.square().mean(-1, keepdim=True) + self.eps).sqrt())
-        normalized = wide / scale * self.w
-        return self.hook_normalized((normalized if self.b is None else normalized + self.b).to(x.dtype))
+        return wide, (wide.square().mean(-1, keepdim=True) + self.eps).sqrt()
+
+    def weighted(self, directions: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        """`directions * w (+ b)`."""
+        weighted = directions * self.w
+        return weighted if self.b is None else weighted + self.b
 
 
 class Rotary(nn.Module):

@@ -74,22 +74,37 @@ class Mamba(nn.Module):
         past: MambaState | None = None,
         packing: Packing | None = None,
     ) -> Float[Tensor, "batch seq d_model"]:
-        segments = packing.segments if packing is not None else None
-        z = self.hook_z(project(u, self.W_z))
-        x, B, C = self._convolved(
+        gated = self.mix(
+            self.hook_z(project(u, self.W_z)),
             self.hook_x_in(project(u, self.W_x)),
             self.hook_B_in(project(u, self.W_B)),
             self.hook_C_in(project(u, self.W_C)),
+            u @ self.W_dt,
             past,
-            segments,
+            packing.segments if packing is not None else None,
         )
-        dt = self.hook_dt(self.step_sizes(u @ self.W_dt))
+        return gated.flatten(2) @ self.W_out.flatten(0, 1)
+
+    def mix(
+        self,
+        z: Float[Tensor, "batch seq head d_head"],
+        x: Float[Tensor, "batch seq head d_head"],
+        B: Float[Tensor, "batch seq group d_state"],
+        C: Float[Tensor, "batch seq group d_state"],
+        raw_dt: Float[Tensor, "batch seq head"],
+        past: MambaState | None = None,
+        segments: Int[Tensor, "batch seq"] | None = None,
+    ) -> Float[Tensor, "batch seq head d_head"]:
+        """All between the projections of the stream and the output projection."""
+        x, B, C = self.convolved(x, B, C, past, segments)
+        x, B, C = self.hook_x(x), self.hook_B(B), self.hook_C(C)
+        dt = self.hook_dt(self.step_sizes(raw_dt))
         scanned = self.scan(x, dt, B, C, past.ssm if past is not None else None, segments)
         if past is not None:
             past.ssm = scanned.state
         y = self.hook_y(scanned.y)
         gated = gated_norm(y, z, self.norm_weight, groups=self.shape.n_groups, eps=self.eps)
-        return self.hook_gated(gated).flatten(2) @ self.W_out.flatten(0, 1)
+        return self.hook_gated(gated)
 
     def step_sizes(self, raw: Float[Tensor, "batch seq head"]) -> Float[Tensor, "batch seq head"]:
         """`softplus(raw + dt_bias)` within the limits, in float32 at least."""
@@ -140,9 +155,15 @@ class Mamba(nn.Module):
             chunk=self.shape.chunk,
         )
 
-    def _convolved(
-        self, x: Tensor, B: Tensor, C: Tensor, past: MambaState | None, segments: Tensor | None
+    def convolved(
+        self,
+        x: Float[Tensor, "batch seq head d_head"],
+        B: Float[Tensor, "batch seq group d_state"],
+        C: Float[Tensor, "batch seq group d_state"],
+        past: MambaState | None = None,
+        segments: Int[Tensor, "batch seq"] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
+        """x, B and C behind convolution and SiLU."""
         joined = torch.cat([t.flatten(2) for t in (x, B, C)], dim=-1)
         before = past.conv if past is not None else None
         mixed, tail = causal_conv(
@@ -156,4 +177,4 @@ class Mamba(nn.Module):
             past.conv = tail
         parts = F.silu(mixed).split([t[0, 0].numel() for t in (x, B, C)], dim=-1)
         x, B, C = (part.unflatten(-1, t.shape[2:]) for part, t in zip(parts, (x, B, C), strict=True))
-        return self.hook_x(x), self.hook_B(B), self.hook_C(C)
+        return x, B, C

@@ -76,21 +76,32 @@ class MoE(nn.Module):
         """Weights and indices of the chosen experts, computed in float32 also under autocast."""
         with torch.autocast(x.device.type, enabled=False):
             wide = torch.promote_types(x.dtype, torch.float32)
-            scores = self.hook_router(x.to(wide) @ self.W_R.to(wide)).sigmoid()
-            chosen = self.hook_chosen((scores + self.selection_bias).topk(self.n_active, dim=-1).indices)
-            picked = scores.gather(-1, chosen)
-            weights = self.hook_weights(picked / (picked.sum(-1, keepdim=True) + 1e-20) * self.scale)
+            return self.decide(x.to(wide) @ self.W_R.to(wide), routing)
+
+    def decide(
+        self, logits: Float[Tensor, "batch seq expert"], routing: list[Routing] | None = None
+    ) -> tuple[Float[Tensor, "batch seq active"], Int[Tensor, "batch seq active"]]:
+        """Weights and indices of the chosen experts, from the router's logits."""
+        scores = self.hook_router(logits).sigmoid()
+        chosen = self.hook_chosen((scores + self.selection_bias).topk(self.n_active, dim=-1).indices)
+        picked = scores.gather(-1, chosen)
+        weights = self.hook_weights(picked / (picked.sum(-1, keepdim=True) + 1e-20) * self.scale)
         if routing is not None:
             routing.append(Routing(scores, chosen))
         return weights, chosen
 
     def experts(
-        self, x: Float[Tensor, "batch seq d"], chosen: Int[Tensor, "batch seq active"]
+        self,
+        x: Float[Tensor, "batch seq d"] | Float[Tensor, "batch seq active d"],
+        chosen: Int[Tensor, "batch seq active"],
     ) -> Float[Tensor, "batch seq active d"]:
-        """Each chosen expert applied to its tokens, which are sorted by expert first and put back after."""
+        """Each chosen expert applied to its tokens, which are sorted by expert first and put back after.
+
+        Every chosen expert may be given an input of its own.
+        """
         flat = chosen.flatten()
         order = flat.argsort(stable=True)
-        sorted_x = x.flatten(0, 1)[order // chosen.shape[-1]]
+        sorted_x = x.flatten(0, 1)[order // chosen.shape[-1]] if x.ndim == 3 else x.flatten(0, 2)[order]
         out = self._grouped(sorted_x, flat) if x.is_cuda else self._one_by_one(sorted_x, flat)
         back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
         return out[back].unflatten(0, chosen.shape)
