@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from einops import einsum, rearrange
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
@@ -31,6 +31,9 @@ from circuits.scores import EdgeScores
 from tinysql.models.hybrid import HybridLM
 from tinysql.models.layers import Norm
 from tinysql.tokens import TokenPairs
+
+CHANGE_BYTES = (24 * 2**20, 2 * 2**30)
+"""What all writers' changes may take, on a CPU and on a GPU: a CPU hands larger pieces back after every use."""
 
 
 class BatchScores(NamedTuple):
@@ -101,12 +104,24 @@ def _score(machine: Machine, batch: TokenPairs, metric: Metric, mixes: Sequence[
         clean = run if mix == 1.0 else clean
     assert clean is not None
     with torch.no_grad():
-        change = changes(machine, corrupt, clean, batch.position)
+        found = [
+            contract(
+                machine, changes(machine, corrupt[rows], clean[rows], batch.position[rows]), gradients, rows
+            )
+            for rows in parts_of(machine, clean_stream)
+        ]
         return BatchScores(
-            contract(machine, change, gradients) / len(mixes),
+            torch.cat(found) / len(mixes),
             metric(clean.logits.detach(), batch),
             metric(corrupt.logits, batch),
         )
+
+
+def parts_of(machine: Machine, stream: Float[Tensor, "batch seq d_model"]) -> list[slice]:
+    """The batch in parts whose writers' changes fit into `CHANGE_BYTES`; it costs no more than the batch as one."""
+    each = machine.mixers[-1].writers.stop * stream[0].numel() * stream.element_size()
+    size = max(1, CHANGE_BYTES[stream.device.type == "cuda"] // each)
+    return [slice(start, start + size) for start in range(0, len(stream), size)]
 
 
 class Gradient:
@@ -142,14 +157,19 @@ class Gradient:
             self.radial.append((wide / scale, torch.cat(along, dim=2) / wide.shape[-1]))
         self.direct = [a + b for a, b in zip(self.direct, direct, strict=True)] if self.direct else direct
 
-    def at_readers(self) -> Float[Tensor, "reader batch seq d_model"]:
-        """Gradient at the stream that each reader reads."""
+    def at_readers(self, rows: slice) -> Float[Tensor, "reader batch seq d_model"]:
+        """Gradient at the stream that each reader reads, of some examples."""
         if self.stream is not None:
-            return self.stream[None]
-        parts = zip(self.ports, self.direct, strict=True)
-        found = torch.cat([port.pulled_back(direct, self.norm) for port, direct in parts])
+            return self.stream[None, rows]
+        readers, start = sum(port.slots for port in self.ports), self.ports[0].readers.start
+        found = self.direct[0].new_empty(readers, *self.direct[0][rows].shape[:2], len(self.norm.w))
+        for port, direct in zip(self.ports, self.direct, strict=True):
+            port.pull_back(
+                direct[rows], self.norm, found[port.readers.start - start : port.readers.stop - start]
+            )
         for directions, along in self.radial:
-            found.addcmul_(rearrange(along, "batch seq reader -> reader batch seq 1"), directions, value=-1)
+            by_reader = rearrange(along[rows], "batch seq reader -> reader batch seq 1")
+            found.addcmul_(by_reader, directions[rows], value=-1)
         return found
 
 
@@ -182,20 +202,21 @@ def collect(run: Recording, value: Tensor, gradients: Sequence[Gradient]) -> Non
 
 
 def contract(
-    machine: Machine, change: Changes, gradients: Sequence[Gradient]
+    machine: Machine, change: Changes, gradients: Sequence[Gradient], rows: slice
 ) -> Float[Tensor, "batch writer reader"]:
-    """`Σ_t ⟨change_writer[t], gradient at the reader's input[t]⟩` of every edge on every example."""
+    """`Σ_t ⟨change_writer[t], gradient at the reader's input[t]⟩` of every edge on some examples."""
     graph, last = Graph.of(machine.model), change.last
     scores = last.new_zeros(last.shape[1], len(graph.writers), len(graph.readers))
     for index, (gradient, mixer) in enumerate(zip(gradients, machine.mixers, strict=False)):
         before = mixer.writers.start
         here = last if index >= machine.tail else change.whole
-        scores[:, :before, mixer.readers] = _products(here[:before], gradient.at_readers())
-    scores[:, :, -1:] = _products(last, gradients[-1].at_readers())
+        scores[:, :before, mixer.readers] = _products(here[:before], gradient.at_readers(rows))
+    scores[:, :, -1:] = _products(last, gradients[-1].at_readers(rows))
     return scores
 
 
 def _products(
     change: Float[Tensor, "writer batch seq d_model"], gradient: Float[Tensor, "reader batch seq d_model"]
 ) -> Float[Tensor, "batch writer reader"]:
-    return einsum(change, gradient, "writer batch seq d, reader batch seq d -> batch writer reader")
+    by_example = (rearrange(x, "node batch seq d -> batch node (seq d)") for x in (change, gradient))
+    return torch.bmm(next(by_example), next(by_example).mT)

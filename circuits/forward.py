@@ -8,7 +8,6 @@ the clean run of the whole model, with none it is the corrupt run.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from circuits.circuit import Circuit
 from circuits.graph import Graph
 from circuits.metrics import Metric
 from circuits.mixers import Mixer
-from circuits.ports import at, batched, frozen
+from circuits.ports import Slots, WriterPort, at, batched, frozen
 from circuits.recording import Machine, normed, prompts
 from data_gen.errors import InputError
 from tinysql.models.hybrid import HybridLM
@@ -86,61 +85,70 @@ class Stage:
             return self.corrupt.logits
         machine, embedding = self.machine, self.embedding
         batch, seq, width = embedding.shape
-        # Writer now - writer in the corrupt run; what nobody plays stays zero.
-        change = embedding.new_zeros(len(mask), batch, seq if machine.tail else 1, width)
+        # Writer now - writer in the corrupt run; rows that no live edge leaves are never read.
+        change = embedding.new_empty(len(mask), batch, seq if machine.tail else 1, width)
         change[0] = embedding if machine.tail else at(embedding, self.position)
         for index, mixer in enumerate(machine.mixers):
-            played = self._play(index, mixer, mask, change) if mask[:, mixer.readers].any() else None
+            played = self._play(index, mixer, mask, change) if mask[:, mixer.readers].any() else []
             if index == machine.tail - 1:
-                change = torch.stack([at(one, self.position) for one in change])
-            if played is not None:
-                change[played.rows] = played.written
+                change = change[:, torch.arange(batch), self.position][:, :, None]
+            for port, slots, moved in played:
+                if len(slots) == port.slots:
+                    port.written(moved, out=change[port.writers])
+                else:
+                    change[[port.writers.start + slot for slot in slots]] = port.written(moved, slots)
         stream = self.corrupt.resid[-1] + _heard(mask[:, -1:], change)[0]
         return machine.logits(stream)
 
     def _play(
         self, index: int, mixer: Mixer, mask: np.ndarray, change: Float[Tensor, "writer batch seq d_model"]
-    ) -> Played:
-        """Change of every writer of a block that has a live reader, at the positions still needed."""
+    ) -> list[tuple[WriterPort, list[int], Slots]]:
+        """How the latents move in lanes with a live reader: by writer port, its slots and their change."""
         norm, resid, before = self.machine.norms[index], self.corrupt.resid[index], mixer.writers.start
         incoming = mask[:before, mixer.readers]
         moved = np.flatnonzero(incoming.any(0)).tolist()
-        normalized = normed(norm, resid + _heard(incoming[:, moved], change[:before]))
-        lanes = mixer.lanes_of(moved)
-        reads, start, done = [], 0, 0
+        streams = normed(norm, _heard(incoming[:, moved], change[:before]).add_(resid))
+        lanes, reads, start, done = mixer.lanes_of(moved), [], 0, 0
         for port, corrupt in zip(mixer.reads, self.reads[index], strict=True):
-            slots = [slot - start for slot in moved if start <= slot < start + port.slots]
+            here = [slot - start for slot in moved if start <= slot < start + port.slots]
             some = mixer.slots_of(lanes, port.slots)
-            read = corrupt[:, :, some]
-            if slots:
-                read = read.clone() if len(slots) < len(some) else torch.empty_like(read)
-                places = [some.index(slot) for slot in slots]
-                read[:, :, places] = port.read_each(normalized[done : done + len(slots)], slots)
+            read = _some(corrupt, some)
+            if here:
+                own = port.read_each(streams[done : done + len(here)], here)
+                if here != some:
+                    read = read.clone()
+                    read[:, :, [some.index(slot) for slot in here]] = own
+                else:
+                    read = own
             reads.append(read)
-            start, done = start + port.slots, done + len(slots)
-        rows, written = [], []
-        corrupt_latents = self.corrupt.through[index].latents
-        for write, new, old in zip(mixer.writes, mixer.latents(tuple(reads)), corrupt_latents, strict=True):
-            some = mixer.slots_of(lanes, write.slots)
-            moved_latent = self.machine.narrow(index + 1, new - old[:, :, some], self.position)
-            rows += [write.writers.start + slot for slot in some]
-            written.append(write.written(moved_latent, some))
-        return Played(rows, torch.cat(written))
+            start, done = start + port.slots, done + len(here)
+        found = []
+        latents = zip(
+            mixer.writes, mixer.latents(tuple(reads)), self.corrupt.through[index].latents, strict=True
+        )
+        for write, new, old in latents:
+            slots = mixer.slots_of(lanes, write.slots)
+            found.append(
+                (write, slots, self.machine.narrow(index + 1, new - _some(old, slots), self.position))
+            )
+        return found
 
 
-class Played(NamedTuple):
-    """What writers of one block write more than in the corrupt run."""
-
-    rows: list[int]
-    written: Float[Tensor, "row batch left d_model"]
+def _some(x: Slots, slots: list[int]) -> Slots:
+    """Some slots; all of them without a copy."""
+    return x if len(slots) == x.shape[2] else x[:, :, slots]
 
 
 def _heard(
     edges: np.ndarray, change: Float[Tensor, "writer batch seq d_model"]
 ) -> Float[Tensor, "reader batch seq d_model"]:
     """`Σ change of the writers with an edge into a reader`, for each column of `edges` `[writer, reader]`."""
-    chosen = torch.from_numpy(edges.T).to(change)
     # Few edges are added row by row, many by one dense product: on a CPU that is what costs least.
     if not change.is_cuda and edges.mean() < 0.3:
-        chosen = chosen.to_sparse()
-    return torch.mm(chosen, change.flatten(1)).unflatten(1, change.shape[1:])
+        heard = change.new_zeros(edges.shape[1], *change.shape[1:])
+        for writer, reader in np.argwhere(edges).tolist():
+            heard[reader] += change[writer]
+        return heard
+    rows = np.flatnonzero(edges.any(1))
+    chosen = torch.from_numpy(edges[rows].T).to(change)
+    return torch.mm(chosen, change[rows].flatten(1)).unflatten(1, change.shape[1:])

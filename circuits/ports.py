@@ -66,17 +66,21 @@ class ReaderPort:
         out = rearrange(out, "some batch seq width -> batch seq some width")
         return out if self.bias is None else out + self.bias[list(slots)]
 
-    def pulled_back(
-        self, gradient: Float[Tensor, "batch seq slot width"], norm: Norm
-    ) -> Float[Tensor, "slot batch seq d_model"]:
-        """Gradient at the port's outputs -> at `centred(x) / divisor`, its slots' inputs without the norm's scaling."""
+    def pull_back(
+        self,
+        gradient: Float[Tensor, "batch seq slot width"],
+        norm: Norm,
+        out: Float[Tensor, "slot batch seq d_model"],
+    ) -> None:
+        """Gradient at the port's outputs -> at `centred(x) / divisor`, its slots' inputs before the norm's scaling."""
         by_slot = rearrange(gradient, "batch seq slot width -> slot batch seq width").contiguous()
         if self.weight is None:
-            found = by_slot * norm.w
-            return found - found.mean(-1, keepdim=True) if norm.centred else found
+            torch.mul(by_slot, norm.w, out=out)
+            out -= out.mean(-1, keepdim=True) if norm.centred else 0
+            return
         weight = self.weight * norm.w[:, None]
         weight = weight - weight.mean(1, keepdim=True) if norm.centred else weight
-        return (by_slot.flatten(1, 2) @ weight.mT).unflatten(1, by_slot.shape[1:3])
+        torch.matmul(by_slot.flatten(1, 2), weight.mT, out=out.flatten(1, 2))
 
     def offset(self, norm: Norm) -> Float[Tensor, "#slot width"] | float:
         """What a slot reads of no stream at all: its own bias and the norm's through its weight."""
@@ -100,14 +104,18 @@ class WriterPort:
         return self.writers.stop - self.writers.start
 
     def written(
-        self, latent: Slots, slots: Sequence[int] | None = None
+        self,
+        latent: Slots,
+        slots: Sequence[int] | None = None,
+        out: Float[Tensor, "slot batch seq d_model"] | None = None,
     ) -> Float[Tensor, "slot batch seq d_model"]:
-        """What each writer of the port, or each of `slots`, adds to the stream."""
+        """What each writer of the port, or each of `slots`, adds to the stream; into `out` where it is given."""
         by_slot = rearrange(latent, "batch seq slot width -> slot batch seq width")
         if self.weight is None:
-            return by_slot
+            return by_slot if out is None else out.copy_(by_slot)
         weight = self.weight if slots is None or len(self.weight) < self.slots else self.weight[list(slots)]
-        return (by_slot.flatten(1, 2) @ weight).unflatten(1, by_slot.shape[1:3])
+        flat = None if out is None else out.flatten(1, 2)
+        return torch.matmul(by_slot.flatten(1, 2), weight, out=flat).unflatten(1, by_slot.shape[1:3])
 
     def total(self, latent: Slots) -> Float[Tensor, "batch seq d_model"]:
         """What all its writers together add to the stream."""

@@ -98,6 +98,28 @@ class Recording:
     """What each block adds, biases apart."""
     logits: Float[Tensor, "batch d_vocab"]
 
+    def __getitem__(self, rows: slice) -> Recording:
+        """Some examples of the run."""
+
+        def some(parts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return tuple(part[rows] for part in parts)
+
+        through = tuple(
+            Through(
+                reads=some(one.reads),
+                latents=some(one.latents),
+                chosen=one.chosen[rows] if one.chosen is not None else None,
+            )
+            for one in self.through
+        )
+        return Recording(
+            start=self.start,
+            resid=some(self.resid),
+            through=through,
+            added=some(self.added),
+            logits=self.logits[rows],
+        )
+
 
 class Changes(NamedTuple):
     """What writers add to the stream in one run minus what they add in another; rows as in `Graph.writers`."""
@@ -119,13 +141,13 @@ def changes(machine: Machine, run: Recording, base: Recording, position: Int[Ten
     whole[0], last[0] = embedding, at(embedding, position) if tail else embedding
     for index, mixer in enumerate(machine.mixers):
         keep = partial(machine.narrow, index + 1, position=position)
+        here = whole if index < tail - 1 else last
         if mixer.writers.stop - mixer.writers.start == 1:
-            parts = [keep(run.added[index] - base.added[index])[None]]
+            here[mixer.writers] = keep(run.added[index] - base.added[index])
         else:
             pairs = zip(mixer.writes, run.through[index].latents, base.through[index].latents, strict=True)
-            parts = [port.written(keep(new - old)) for port, new, old in pairs]
-        here = whole if index < tail - 1 else last
-        torch.cat(parts, out=here[mixer.writers])
+            for port, new, old in pairs:
+                port.written(keep(new - old), out=here[port.writers])
         if index < tail - 1:
             last[mixer.writers] = torch.stack([at(one, position) for one in whole[mixer.writers]])
     return Changes(whole, last)
