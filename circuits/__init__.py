@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from circuits.agreement import Agreement as Agreement
     from circuits.agreement import agreement as agreement
     from circuits.circuit import Circuit as Circuit
+    from circuits.eap import clean_corrupt as clean_corrupt
     from circuits.eap import eap as eap
+    from circuits.eap import relp as relp
     from circuits.eap_ig import eap_ig as eap_ig
+    from circuits.eap_ig import integration_error as integration_error
     from circuits.exact import exact as exact
     from circuits.faithfulness import Curve as Curve
     from circuits.faithfulness import Report as Report
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
     from circuits.graph import Writer as Writer
     from circuits.metrics import answer_log_prob as answer_log_prob
     from circuits.metrics import logit_diff as logit_diff
+    from circuits.rules import FROZEN as FROZEN
+    from circuits.rules import RELP as RELP
+    from circuits.rules import Rules as Rules
     from circuits.scores import EdgeScores as EdgeScores
     from circuits.select import top_edges as top_edges
     from circuits.show import faithfulness_figure as faithfulness_figure
@@ -38,13 +44,14 @@ __all__ = lazy_exports(
     {
         "agreement": ["Agreement", "agreement"],
         "circuit": ["Circuit"],
-        "eap": ["eap"],
-        "eap_ig": ["eap_ig"],
+        "eap": ["clean_corrupt", "eap", "relp"],
+        "eap_ig": ["eap_ig", "integration_error"],
         "exact": ["exact"],
         "faithfulness": ["Curve", "Report", "evaluate", "faithfulness_curve"],
         "forward": ["run_circuit"],
         "graph": ["Edge", "Graph", "Reader", "Writer"],
         "metrics": ["answer_log_prob", "logit_diff"],
+        "rules": ["FROZEN", "RELP", "Rules"],
         "scores": ["EdgeScores"],
         "select": ["top_edges"],
         "show": ["faithfulness_figure", "show"],

@@ -202,15 +202,15 @@ def collect(run: Recording, value: Tensor, gradients: Sequence[Gradient]) -> Non
 
 
 def contract(
-    machine: Machine, change: Changes, gradients: Sequence[Gradient], rows: slice
+    machine: Machine, change: Changes, gradients: Sequence[Gradient], rows: slice, start: int = 0
 ) -> Float[Tensor, "batch writer reader"]:
-    """`Σ_t ⟨change_writer[t], gradient at the reader's input[t]⟩` of every edge on some examples."""
+    """`Σ_t ⟨change_writer[t], gradient at the reader's input[t]⟩` on some examples, from block `start` on."""
     graph, last = Graph.of(machine.model), change.last
     scores = last.new_zeros(last.shape[1], len(graph.writers), len(graph.readers))
-    for index, (gradient, mixer) in enumerate(zip(gradients, machine.mixers, strict=False)):
+    for index, mixer in enumerate(machine.mixers[start:], start=start):
         before = mixer.writers.start
         here = last if index >= machine.tail else change.whole
-        scores[:, :before, mixer.readers] = _products(here[:before], gradient.at_readers(rows))
+        scores[:, :before, mixer.readers] = _products(here[:before], gradients[index].at_readers(rows))
     scores[:, :, -1:] = _products(last, gradients[-1].at_readers(rows))
     return scores
 

@@ -39,8 +39,8 @@ class Machine:
         return stream + self.model.pos_embed.W_pos[: ids.shape[1]] if learned else stream
 
     def narrow(self, index: int, x: Tensor, position: Int[Tensor, " batch"]) -> Tensor:
-        """Leave all but the metric's position behind where the tail begins."""
-        return at(x, position) if index == self.tail else x
+        """Leave all but the metric's position behind where the tail begins, unless that was done before."""
+        return at(x, position) if index == self.tail and x.shape[1] > 1 else x
 
     def logits(self, stream: Float[Tensor, "batch 1 d_model"]) -> Float[Tensor, "batch d_vocab"]:
         """Logits of the last stream, at the one position that is left."""

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
+from transformer_lens.hook_points import HookPoint
 
-from circuits.eap import eap
-from circuits.eap_ig import eap_ig
+from circuits.eap import clean_corrupt, eap, relp
+from circuits.eap_ig import eap_ig, integration_error
 from circuits.exact import _Oracle, exact
 from circuits.graph import Graph
 from circuits.metrics import answer_log_prob, logit_diff
 from circuits.mixers import mixers_of
 from circuits.ports import ReaderPort
 from circuits.recording import Changes, Machine
+from circuits.rules import FROZEN, RELP, Rules
 from circuits.scores import EdgeScores
 from data_gen.errors import InputError
 from tinysql.models.hybrid import HybridLM
@@ -24,7 +27,10 @@ from tinysql.tokens import TokenPairs
 
 METHODS = {
     "eap": eap,
-    "eap_ig": lambda model, pairs, **options: eap_ig(model, pairs, steps=3, **options),
+    "eap_ig": partial(eap_ig, steps=3),
+    "eap_ig over activations": partial(eap_ig, steps=2, over="activations"),
+    "clean-corrupt": clean_corrupt,
+    "relp": relp,
     "exact": exact,
 }
 
@@ -69,8 +75,6 @@ def nudged_metric(
 
 def test_an_eap_score_is_the_derivative_along_the_writers_change(random_case, shape) -> None:
     """For the last reader of each port: central difference under `x_reader + ε Δ_writer`, made with hooks alone."""
-    if shape.get("gated"):
-        pytest.skip("a gated MLP reads through two hooks at once; the derivative of `exact` covers it")
     case = random_case(**shape)
     model, pairs, step = case.model, case.pairs, 1e-5
     scores, slopes = eap(model, pairs), []
@@ -80,7 +84,10 @@ def test_an_eap_score_is_the_derivative_along_the_writers_change(random_case, sh
         _, corrupt = model.run_with_cache(pairs.corrupt.ids)
         change = corrupt["blocks.0.hook_resid_pre"] - clean["blocks.0.hook_resid_pre"]
         for block, mixer in enumerate(mixers):
-            for hook, port in zip(HOOKS[model.blocks[block].kind], mixer.reads, strict=False):
+            # A gated MLP reads through two hooks at once: the derivative of `exact` covers it.
+            kind = model.blocks[block].kind
+            hooks = () if kind == "-" and model.cfg.gated else HOOKS[kind]
+            for hook, port in zip(hooks, mixer.reads, strict=False):
                 slot = port.slots - 1
                 ends = [
                     nudged_metric(model, pairs, block, hook, port, slot, sign * step * change)
@@ -273,7 +280,113 @@ def test_bad_arguments_are_refused_with_the_reason(random_case) -> None:
     case = random_case()
     with pytest.raises(InputError, match="steps is 0"):
         eap_ig(case.model, case.pairs, steps=0)
+    with pytest.raises(InputError, match="over is 'outputs'"):
+        eap_ig(case.model, case.pairs, over="outputs")
     with pytest.raises(InputError, match="batch_size is 0"):
         eap(case.model, case.pairs, batch_size=0)
     with pytest.raises(InputError, match="no pairs"):
         eap(case.model, case.pairs[0:0])
+
+
+def test_the_integration_error_falls_with_the_square_of_the_steps(random_case) -> None:
+    """The midpoint rule is of second order: twice the steps, a quarter of the error."""
+    case = random_case()
+    few, many = (integration_error(case.model, case.pairs, steps=steps) for steps in (20, 40))
+    assert 3 < few / many < 5
+
+
+def test_the_mean_of_both_ends_is_eap_with_the_sides_exchanged_and_turned(random_case, shape) -> None:
+    """`clean_corrupt = (eap(clean, corrupt) - eap(corrupt, clean)) / 2`, for a metric that does not change sides."""
+    case = random_case(**shape)
+    pairs = case.pairs
+    turned = dataclasses.replace(pairs, clean=pairs.corrupt, corrupt=pairs.clean)
+    expected = (eap(case.model, pairs).per_example - eap(case.model, turned).per_example) / 2
+    torch.testing.assert_close(clean_corrupt(case.model, pairs).per_example, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_integrating_over_one_blocks_writing_gives_the_effect_of_all_its_edges(random_case, shape) -> None:
+    """The way is that of one block alone, so its edges' scores sum to what patching everything it writes does."""
+    if "moe" in shape:
+        shape = {**shape, "moe": dataclasses.replace(shape["moe"], n_active=shape["moe"].n_experts)}
+    case = random_case(**shape, n=3)
+    model, pairs = case.model, case.pairs
+    scores = eap_ig(model, pairs, steps=30, over="activations")
+    with torch.no_grad():
+        clean = case.model.run_with_cache(pairs.clean.ids)[1]
+        corrupt = case.model.run_with_cache(pairs.corrupt.ids)[1]
+        rows = torch.arange(len(pairs))
+        for block, kind in enumerate(model.cfg.pattern):
+            name = f"blocks.{block}.hook_{ {'*': 'attn', '-': 'mlp', 'M': 'mamba', 'E': 'moe'}[kind] }_out"
+            patched = model.run_with_hooks(
+                pairs.clean.ids, fwd_hooks=[(name, lambda x, hook, name=name: corrupt[name])]
+            )
+            effect = logit_diff(patched[rows, pairs.position], pairs) - logit_diff(
+                model(pairs.clean.ids)[rows, pairs.position], pairs
+            )
+            mine = [i for i, writer in enumerate(scores.graph.writers) if writer.block == block]
+            found = scores.per_example[:, mine].sum((1, 2))
+            torch.testing.assert_close(found, effect.float(), rtol=2e-2, atol=2e-2)
+        assert clean.keys() == corrupt.keys()
+
+
+def test_frozen_norms_and_router_are_what_hooks_that_detach_them_give(random_case, shape) -> None:
+    """The gradient at the embedding, with divisors and expert weights held by hooks on the model itself."""
+    case = random_case(**shape)
+    model, pairs = case.model, case.pairs
+    stream = Machine(model).embedding(pairs.clean.ids).detach()
+
+    kept: dict[str, Tensor] = {}
+
+    def keep(x: Tensor, hook: HookPoint) -> None:
+        kept[hook.name.rsplit(".", 1)[-1]] = x
+
+    def held(x: Tensor, hook: HookPoint) -> Tensor:
+        return x.detach()
+
+    def divided_by_a_constant(x: Tensor, hook: HookPoint) -> Tensor:
+        gated = kept["hook_y"] * torch.nn.functional.silu(kept["hook_z"])
+        return gated * (x / gated).detach()
+
+    does = {
+        ("ln1.hook_scale", "ln_final.hook_scale", "moe.hook_weights"): held,
+        ("mamba.hook_y", "mamba.hook_z"): keep,
+        ("mamba.hook_gated",): divided_by_a_constant,
+    }
+    hooks = [(name, hook) for ends, hook in does.items() for name in model.hook_dict if name.endswith(ends)]
+    leaf = stream.clone().requires_grad_()
+    with model.hooks(fwd_hooks=[*hooks, ("blocks.0.hook_resid_pre", lambda x, hook: leaf)]):
+        logits = model(pairs.clean.ids)
+    metric = logit_diff(logits[torch.arange(len(pairs)), pairs.position], pairs)
+    (gradient,) = torch.autograd.grad(metric.sum(), leaf)
+    change = Machine(model).embedding(pairs.corrupt.ids).detach() - stream
+    expected = (change * gradient).sum((1, 2))
+    scores = eap(model, pairs, rules=FROZEN)
+    torch.testing.assert_close(scores.per_example[:, 0].sum(-1), expected.float(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("rules", [FROZEN, RELP, Rules(ratios=True)], ids=["frozen", "relp", "ratios"])
+def test_rules_change_no_value(random_case, shape, rules: Rules) -> None:
+    case = random_case(**shape)
+    pairs = case.pairs
+    with torch.no_grad():
+        logits = case.model(pairs.clean.ids)[torch.arange(len(pairs)), pairs.position]
+        machine = Machine(case.model, rules)
+        run = machine.record(machine.embedding(pairs.clean.ids), pairs.position)
+    torch.testing.assert_close(run.logits, logits)
+
+
+def test_relevance_of_a_relu_model_is_shared_out_whole(random_case) -> None:
+    """Under RelP every part is linear with its constants, so relevance is conserved where nothing has a bias:
+
+    the scores against a zero input sum to the metric itself.
+    """
+    case = random_case("*-*-", activation="relu2", positions="none")
+    model, pairs = case.model, case.pairs
+    with torch.no_grad():
+        model.embed.W_E[0] = 0
+    zero = torch.zeros_like(pairs.clean.ids)
+    pairs = dataclasses.replace(pairs, corrupt=dataclasses.replace(pairs.corrupt, ids=zero))
+    with torch.no_grad():
+        metric = logit_diff(model(pairs.clean.ids)[torch.arange(len(pairs)), pairs.position], pairs)
+    found = relp(model, pairs).per_example[:, 0].sum(-1)
+    torch.testing.assert_close(found, -metric.float(), rtol=1e-4, atol=1e-5)
