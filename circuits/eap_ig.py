@@ -9,9 +9,10 @@ from __future__ import annotations
 import torch
 
 from circuits.attribution import BatchScores, attribute, collect, contract, gathered, gradients_of, parts_of
+from circuits.graph import Graph
 from circuits.metrics import Metric, logit_diff
 from circuits.ports import batched, frozen
-from circuits.recording import Machine, both_sides, changes
+from circuits.recording import Machine, changes, prompts
 from circuits.rules import LIVE, Rules
 from circuits.scores import EdgeScores
 from data_gen.errors import InputError
@@ -77,38 +78,30 @@ def _over_activations(
     machine: Machine, batch: TokenPairs, metric: Metric, mixes: tuple[float, ...]
 ) -> BatchScores:
     """Rows of writers block by block, the embedding as block -1."""
+    position = batch.position
     with torch.no_grad():
-        clean, corrupt = both_sides(machine, batch)
-        parts = parts_of(machine, clean.resid[0])
-        change = [changes(machine, corrupt[rows], clean[rows], batch.position[rows]) for rows in parts]
-    found = None
+        clean_stream, corrupt_stream = (machine.embedding(ids) for ids in prompts(batch))
+        clean, corrupt = (machine.record(side, position) for side in (clean_stream, corrupt_stream))
+        parts = parts_of(machine, clean_stream)
+        change = [changes(machine, corrupt[rows], clean[rows], position[rows]) for rows in parts]
+        graph = Graph.of(machine.model)
+        found = clean.logits.new_zeros(len(batch), len(graph.writers), len(graph.readers))
     for block in range(-1, len(machine.mixers)):
+        if block < 0:
+            stream, moved, rows = clean_stream, corrupt_stream - clean_stream, slice(0, 1)
+        else:
+            stream, rows = clean.resid[block + 1], machine.mixers[block].writers
+            moved = machine.narrow(block + 1, corrupt.added[block] - clean.added[block], position)
         gradients = gradients_of(machine)
         for mix in mixes:
             with torch.enable_grad():
-                stream = clean.resid[block + 1]
-                moved = (
-                    corrupt.resid[0] - clean.resid[0]
-                    if block < 0
-                    else corrupt.added[block] - clean.added[block]
-                )
-                if block >= 0:
-                    moved = machine.narrow(block + 1, moved, batch.position)
-                run = machine.record(
-                    (stream + (1 - mix) * moved).requires_grad_(), batch.position, start=block + 1
-                )
+                heard = (stream + (1 - mix) * moved).requires_grad_()
+                run = machine.record(heard, position, start=block + 1)
                 value = metric(run.logits, batch).sum()
             collect(run, value, gradients)
         with torch.no_grad():
-            scores = torch.cat(
-                [
-                    contract(machine, part, gradients, rows, block + 1)
-                    for part, rows in zip(change, parts, strict=True)
-                ]
-            )
-        rows = slice(0, 1) if block < 0 else machine.mixers[block].writers
-        found = torch.zeros_like(scores) if found is None else found
-        found[:, rows] = scores[:, rows] / len(mixes)
-    assert found is not None
+            for part, some in zip(change, parts, strict=True):
+                scores = contract(machine, part, gradients, some, block + 1)
+                found[some, rows] = scores[:, rows] / len(mixes)
     with torch.no_grad():
         return BatchScores(found, metric(clean.logits, batch), metric(corrupt.logits, batch))

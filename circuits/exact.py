@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
@@ -115,17 +115,16 @@ class _Oracle:
 
     def _finish(
         self, start: int, moved: Float[Tensor, "batch edge left d_model"]
-    ) -> Float[Tensor, "batch edge d_vocab"]:
-        """Logits at the metric's position, from block `start` on."""
+    ) -> Float[Tensor, "batch edge *answer d_vocab"]:
+        """Logits at the metric's positions, from block `start` on."""
         edges = moved.shape[1]
-        position = repeat(self.batch.position, "batch -> (batch edge)", edge=edges)
+        position = self.batch.position.repeat_interleave(edges, dim=0)
         stream = rearrange(
             self.clean.resid[start][:, None] + moved, "batch edge seq d_model -> (batch edge) seq d_model"
         )
         for index, block in enumerate(blocks_of(self.machine.model)[start:], start=start):
             stream = self.machine.narrow(index + 1, block(stream), position)
-        logits = self.machine.logits(stream)
-        return rearrange(logits, "(batch edge) d_vocab -> batch edge d_vocab", edge=edges)
+        return self.machine.logits(stream, position).unflatten(0, (-1, edges))
 
     def _narrow(self, start: int, x: Tensor) -> Tensor:
         return self.machine.narrow(start, x, self.batch.position)

@@ -18,8 +18,8 @@ from circuits.circuit import Circuit
 from circuits.graph import Graph
 from circuits.metrics import Metric
 from circuits.mixers import Mixer
-from circuits.ports import Slots, WriterPort, at, batched, frozen
-from circuits.recording import Machine, normed, prompts
+from circuits.ports import Slots, WriterPort, at, at_each, batched, frozen
+from circuits.recording import Logits, Machine, normed, prompts
 from data_gen.errors import InputError
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import TokenPairs
@@ -46,7 +46,7 @@ def metric_of(
     return torch.cat(found, dim=1)[places].float().cpu()
 
 
-def run_circuit(model: HybridLM, circuit: Circuit, pairs: TokenPairs) -> Float[Tensor, "example d_vocab"]:
+def run_circuit(model: HybridLM, circuit: Circuit, pairs: TokenPairs) -> Logits:
     """Logits at each pair's position when only the circuit's edges carry clean values.
 
     Raises `InputError` for a circuit of another graph, no pairs, or hooks on the model.
@@ -79,26 +79,28 @@ class Stage:
         ]
         self.embedding = clean - corrupt
 
-    def logits(self, mask: np.ndarray) -> Float[Tensor, "batch d_vocab"]:
+    def logits(self, mask: np.ndarray) -> Logits:
         """Logits with the edges of a live `mask` `[writer, reader]` carrying clean values."""
         if not mask[:, -1].any():
             return self.corrupt.logits
         machine, embedding = self.machine, self.embedding
         batch, seq, width = embedding.shape
         # Writer now - writer in the corrupt run; rows that no live edge leaves are never read.
-        change = embedding.new_empty(len(mask), batch, seq if machine.tail else 1, width)
+        change = embedding.new_empty(
+            len(mask), batch, seq if machine.tail else self.position[0].numel(), width
+        )
         change[0] = embedding if machine.tail else at(embedding, self.position)
         for index, mixer in enumerate(machine.mixers):
             played = self._play(index, mixer, mask, change) if mask[:, mixer.readers].any() else []
             if index == machine.tail - 1:
-                change = change[:, torch.arange(batch), self.position][:, :, None]
+                change = at_each(change, self.position)
             for port, slots, moved in played:
                 if len(slots) == port.slots:
                     port.written(moved, out=change[port.writers])
                 else:
                     change[[port.writers.start + slot for slot in slots]] = port.written(moved, slots)
         stream = self.corrupt.resid[-1] + _heard(mask[:, -1:], change)[0]
-        return machine.logits(stream)
+        return machine.logits(stream, self.position)
 
     def _play(
         self, index: int, mixer: Mixer, mask: np.ndarray, change: Float[Tensor, "writer batch seq d_model"]

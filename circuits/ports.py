@@ -137,10 +137,21 @@ def tail_of(model: HybridLM) -> int:
 
 
 def at(
-    x: Float[Tensor, "batch seq *rest"], position: Int[Tensor, " batch"]
-) -> Float[Tensor, "batch 1 *rest"]:
-    """One position of each sequence, kept as a sequence of length one."""
-    return x[torch.arange(len(x), device=x.device), position][:, None]
+    x: Float[Tensor, "batch seq *rest"], position: Int[Tensor, " batch"] | Int[Tensor, "batch answer"]
+) -> Float[Tensor, "batch answer *rest"]:
+    """One position of each sequence, or several, kept as a sequence."""
+    return x[torch.arange(len(x), device=x.device)[:, None], _columns(position)]
+
+
+def at_each(
+    x: Float[Tensor, "node batch seq d_model"], position: Int[Tensor, " batch"] | Int[Tensor, "batch answer"]
+) -> Float[Tensor, "node batch answer d_model"]:
+    """`at`, of many nodes at once."""
+    return x[:, torch.arange(x.shape[1], device=x.device)[:, None], _columns(position)]
+
+
+def _columns(position: Tensor) -> Int[Tensor, "batch answer"]:
+    return position if position.ndim == 2 else position[:, None]
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Embedding stream -> a Recording: all that was read and written in one bare run of the model's blocks.
 
-A metric looks at one position per sequence. Behind the last block that mixes positions nothing else is computed:
-recorded tensors of the blocks from `tail_of(model)` on have a single position.
+A metric looks at one position per sequence, or at a few. Behind the last block that mixes positions nothing else is
+computed: recorded tensors of the blocks from `tail_of(model)` on have these positions alone.
 """
 
 from __future__ import annotations
@@ -16,11 +16,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuits.mixers import Mixer, Through, mixers_of
-from circuits.ports import at, blocks_of, tail_of
+from circuits.ports import at, at_each, blocks_of, tail_of
 from circuits.rules import LIVE, Rules
 from tinysql.models.hybrid import HybridLM
 from tinysql.models.layers import Norm
 from tinysql.tokens import TokenPairs
+
+Position = Int[Tensor, " batch"] | Int[Tensor, "batch answer"]
+"""Where the metric looks: at one position of a sequence, or at several."""
+Logits = Float[Tensor, "batch d_vocab"] | Float[Tensor, "batch answer d_vocab"]
+"""At those positions."""
 
 
 class Machine:
@@ -38,36 +43,39 @@ class Machine:
         learned = self.model.cfg.positions == "learned"
         return stream + self.model.pos_embed.W_pos[: ids.shape[1]] if learned else stream
 
-    def narrow(self, index: int, x: Tensor, position: Int[Tensor, " batch"]) -> Tensor:
-        """Leave all but the metric's position behind where the tail begins, unless that was done before."""
-        return at(x, position) if index == self.tail and x.shape[1] > 1 else x
+    def narrow(self, index: int, x: Tensor, position: Position) -> Tensor:
+        """Leave all but the metric's positions behind where the tail begins."""
+        return at(x, position) if index == self.tail else x
 
-    def logits(self, stream: Float[Tensor, "batch 1 d_model"]) -> Float[Tensor, "batch d_vocab"]:
-        """Logits of the last stream, at the one position that is left."""
+    def logits(self, stream: Float[Tensor, "batch answer d_model"], position: Position) -> Logits:
+        """Logits of the last stream, at the positions that are left."""
         logits: Tensor = self.model.unembed(normed(self.norms[-1], stream, self.rules))
-        return logits[:, 0]
+        return logits if position.ndim == 2 else logits[:, 0]
 
     def record(
-        self, stream: Float[Tensor, "batch seq d_model"], position: Int[Tensor, " batch"], *, start: int = 0
+        self, stream: Float[Tensor, "batch seq d_model"], position: Position, *, start: int = 0
     ) -> Recording:
-        """Run the blocks from `start` on, on what block `start` reads; gradients flow or not as the context says."""
+        """Run the blocks from `start` on; gradients flow or not as the context says.
+
+        `stream` is what block `start` reads: without the positions that are behind, unless it is the embedding.
+        """
         resid, through, added = [], [], []
+        stream = self.narrow(0, stream, position) if start == 0 else stream
         for index in range(start, len(self.mixers)):
             mixer = self.mixers[index]
-            stream = self.narrow(index, stream, position)
             # A tensor of the block's own: the gradient at it is of what the block reads, not of what passes it by.
             resid.append(stream.view_as(stream))
             through.append(mixer.run(normed(self.norms[index], resid[-1], self.rules), self.rules))
             added.append(mixer.total(through[-1].latents))
             stream = stream + added[-1]
             stream = stream if mixer.bias is None else stream + mixer.bias
-        stream = self.narrow(len(self.mixers), stream, position)
+            stream = self.narrow(index + 1, stream, position)
         return Recording(
             start=start,
             resid=(*resid, stream),
             through=tuple(through),
             added=tuple(added),
-            logits=self.logits(stream),
+            logits=self.logits(stream, position),
         )
 
 
@@ -96,7 +104,7 @@ class Recording:
     through: tuple[Through, ...]
     added: tuple[Float[Tensor, "batch _ d_model"], ...]
     """What each block adds, biases apart."""
-    logits: Float[Tensor, "batch d_vocab"]
+    logits: Logits
 
     def __getitem__(self, rows: slice) -> Recording:
         """Some examples of the run."""
@@ -126,18 +134,18 @@ class Changes(NamedTuple):
 
     whole: Float[Tensor, "writer batch seq d_model"]
     """All positions; only the writers that the last block that mixes positions can read."""
-    last: Float[Tensor, "every batch 1 d_model"]
-    """The metric's position, all writers."""
+    last: Float[Tensor, "every batch answer d_model"]
+    """The metric's positions, all writers."""
 
 
-def changes(machine: Machine, run: Recording, base: Recording, position: Int[Tensor, " batch"]) -> Changes:
+def changes(machine: Machine, run: Recording, base: Recording, position: Position) -> Changes:
     """Every writer in `run` minus the same in `base`."""
     tail, embedding = machine.tail, run.resid[0] - base.resid[0]
     batch, seq, width = embedding.shape
     rows = [mixer.writers for mixer in machine.mixers]
     # Allocated once: at many writers these two are most of the memory there is.
     whole = embedding.new_empty(rows[tail - 2].stop if tail > 1 else 1, batch, seq, width)
-    last = embedding.new_empty(rows[-1].stop, batch, 1, width)
+    last = embedding.new_empty(rows[-1].stop, batch, position[0].numel(), width)
     whole[0], last[0] = embedding, at(embedding, position) if tail else embedding
     for index, mixer in enumerate(machine.mixers):
         keep = partial(machine.narrow, index + 1, position=position)
@@ -149,7 +157,7 @@ def changes(machine: Machine, run: Recording, base: Recording, position: Int[Ten
             for port, new, old in pairs:
                 port.written(keep(new - old), out=here[port.writers])
         if index < tail - 1:
-            last[mixer.writers] = torch.stack([at(one, position) for one in whole[mixer.writers]])
+            last[mixer.writers] = at_each(whole[mixer.writers], position)
     return Changes(whole, last)
 
 

@@ -63,15 +63,17 @@ class Tokens:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenPairs:
-    """Clean and corrupt sides of equal length, cut after the position that predicts where the answers part."""
+    """Clean and corrupt sides of equal length, cut after the last position whose logits are asked for."""
 
     edit: str
     clean: Tokens
     corrupt: Tokens
-    position: Int[Tensor, " batch"]
-    """The position whose logits predict the first token in which the two answers differ."""
-    clean_answer: Int[Tensor, " batch"]
-    corrupt_answer: Int[Tensor, " batch"]
+    position: Int[Tensor, " batch"] | Int[Tensor, "batch answer"]
+    """The position whose logits predict the first token in which the two answers differ; for whole answers that of
+    every such token, the last repeated where a pair has fewer."""
+    clean_answer: Int[Tensor, " batch"] | Int[Tensor, "batch answer"]
+    corrupt_answer: Int[Tensor, " batch"] | Int[Tensor, "batch answer"]
+    """Equal to `clean_answer` where a position is a repetition."""
     refused: tuple[str, ...] = ()
     """Why each left-out pair was left out."""
 
@@ -178,18 +180,24 @@ class Tokenizer:
         return self._pad(rows)
 
     def encode_pairs(
-        self, pairs: Sequence[CounterfactualPair], *, drop_misaligned: bool = False
+        self,
+        pairs: Sequence[CounterfactualPair],
+        *,
+        drop_misaligned: bool = False,
+        whole_answers: bool = False,
     ) -> TokenPairs:
         """Align the two sides of each pair token for token.
 
         Aligned means: prompts of equally many tokens that differ only inside the edited span, and answers that
         agree up to one token and differ there. Any other pair raises `InputError` with the reason, or is left
         out and its reason kept in `refused` when `drop_misaligned`.
+        With `whole_answers` every token in which the answers differ is asked for, not the first alone; each side
+        then reads its own answer up to there, and the answers must have equally many tokens.
         """
         kept: list[_Aligned] = []
         refused: list[str] = []
         for number, pair in enumerate(pairs):
-            found = self._align(pair)
+            found = self._align(pair, whole_answers)
             if isinstance(found, _Aligned):
                 kept.append(found)
             else:
@@ -207,9 +215,7 @@ class Tokenizer:
             edit=pairs[0].edit,
             clean=self._pad([pair.clean for pair in kept]),
             corrupt=self._pad([pair.corrupt for pair in kept]),
-            position=torch.tensor([pair.position for pair in kept]),
-            clean_answer=torch.tensor([pair.clean_answer for pair in kept]),
-            corrupt_answer=torch.tensor([pair.corrupt_answer for pair in kept]),
+            **_asked(kept, whole_answers),
             refused=tuple(refused),
         )
 
@@ -233,7 +239,7 @@ class Tokenizer:
             answer_start=torch.tensor([row.answer_start for row in rows]),
         )
 
-    def _align(self, pair: CounterfactualPair) -> _Aligned | str:
+    def _align(self, pair: CounterfactualPair, whole_answers: bool) -> _Aligned | str:
         clean, corrupt = (
             self._label(side.text, len(side.prompt.string)) for side in (pair.clean, pair.corrupt)
         )
@@ -242,17 +248,19 @@ class Tokenizer:
         changed = [i for i in range(clean.answer_start) if clean.ids[i] != corrupt.ids[i]]
         if len({clean.roles[i] for i in changed}) != 1:
             return f"the prompts differ in the roles {sorted({clean.roles[i] for i in changed})}, not in one"
-        answers = zip(clean.ids[clean.answer_start :], corrupt.ids[clean.answer_start :], strict=False)
-        first = next((i for i, (a, b) in enumerate(answers) if a != b), None)
-        if first is None:
+        answers = [row.ids[row.answer_start :] for row in (clean, corrupt)]
+        differ = [i for i, (a, b) in enumerate(zip(*answers, strict=False)) if a != b]
+        if not differ:
             return "the answers do not differ"
-        position = clean.answer_start + first - 1
+        if whole_answers and len(answers[0]) != len(answers[1]):
+            return f"the answers have {len(answers[0])} and {len(answers[1])} tokens"
+        positions = [clean.answer_start + i - 1 for i in (differ if whole_answers else differ[:1])]
         return _Aligned(
-            clean=clean.cut(position + 1),
-            corrupt=corrupt.cut(position + 1),
-            position=position,
-            clean_answer=clean.ids[position + 1],
-            corrupt_answer=corrupt.ids[position + 1],
+            clean=clean.cut(positions[-1] + 1),
+            corrupt=corrupt.cut(positions[-1] + 1),
+            positions=positions,
+            clean_answer=[clean.ids[position + 1] for position in positions],
+            corrupt_answer=[corrupt.ids[position + 1] for position in positions],
         )
 
 
@@ -270,9 +278,31 @@ class _Row:
 class _Aligned:
     clean: _Row
     corrupt: _Row
-    position: int
-    clean_answer: int
-    corrupt_answer: int
+    positions: list[int]
+    clean_answer: list[int]
+    corrupt_answer: list[int]
+
+
+def _asked(kept: Sequence[_Aligned], whole_answers: bool) -> dict[str, Tensor]:
+    """Positions and answers as `TokenPairs` holds them."""
+    if not whole_answers:
+        return {
+            "position": torch.tensor([pair.positions[0] for pair in kept]),
+            "clean_answer": torch.tensor([pair.clean_answer[0] for pair in kept]),
+            "corrupt_answer": torch.tensor([pair.corrupt_answer[0] for pair in kept]),
+        }
+    most = max(len(pair.positions) for pair in kept)
+    rows = [(pair.positions, pair.clean_answer, pair.corrupt_answer) for pair in kept]
+    # A repeated position asks for the same token on both sides, which is no difference at all.
+    fillers = [(positions[-1:], clean[-1:], clean[-1:]) for positions, clean, _ in rows]
+    columns = zip(
+        *[
+            [found + filler * (most - len(found)) for found, filler in zip(row, fill, strict=True)]
+            for row, fill in zip(rows, fillers, strict=True)
+        ],
+        strict=True,
+    )
+    return dict(zip(("position", "clean_answer", "corrupt_answer"), map(torch.tensor, columns), strict=True))
 
 
 def _known(backend: tokenizers.Tokenizer, token: str) -> int:

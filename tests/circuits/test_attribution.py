@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 from transformer_lens.hook_points import HookPoint
 
+from circuits.circuit import Circuit
 from circuits.eap import clean_corrupt, eap, relp
 from circuits.eap_ig import eap_ig, integration_error
 from circuits.exact import _Oracle, exact
+from circuits.forward import run_circuit
 from circuits.graph import Graph
 from circuits.metrics import answer_log_prob, logit_diff
 from circuits.mixers import mixers_of
@@ -390,3 +392,40 @@ def test_relevance_of_a_relu_model_is_shared_out_whole(random_case) -> None:
         metric = logit_diff(model(pairs.clean.ids)[torch.arange(len(pairs)), pairs.position], pairs)
     found = relp(model, pairs).per_example[:, 0].sum(-1)
     torch.testing.assert_close(found, -metric.float(), rtol=1e-4, atol=1e-5)
+
+
+def whole_answers(pairs: TokenPairs) -> TokenPairs:
+    """The same prompts, asked at three positions each; the third repeats the second, as padding does."""
+    position = torch.stack([pairs.position - 3, pairs.position, pairs.position], dim=1)
+    clean = torch.stack([pairs.corrupt_answer, pairs.clean_answer, pairs.clean_answer], dim=1)
+    corrupt = torch.stack([pairs.clean_answer, pairs.corrupt_answer, pairs.clean_answer], dim=1)
+    return dataclasses.replace(pairs, position=position, clean_answer=clean, corrupt_answer=corrupt)
+
+
+def test_scores_of_whole_answers_sum_over_their_tokens(random_case, shape, method) -> None:
+    """For a metric that is linear in the logits: the sum of what each position gives by itself."""
+    case = random_case(**shape, n=3)
+    pairs = whole_answers(case.pairs)
+    alone = [
+        method(
+            case.model,
+            dataclasses.replace(
+                pairs,
+                position=pairs.position[:, column],
+                clean_answer=pairs.clean_answer[:, column],
+                corrupt_answer=pairs.corrupt_answer[:, column],
+            ),
+        ).per_example
+        for column in (0, 1)
+    ]
+    found = method(case.model, pairs).per_example
+    assert all(scores.abs().max() > 1e-3 for scores in alone[0 if set("*M") & set(shape["pattern"]) else 1 :])
+    torch.testing.assert_close(found, alone[0] + alone[1], rtol=1e-4, atol=1e-5)
+
+
+def test_a_circuit_of_all_edges_answers_every_position_as_the_model(random_case, shape) -> None:
+    case = random_case(**shape, n=3)
+    pairs, graph = whole_answers(case.pairs), Graph.of(case.model)
+    with torch.no_grad():
+        expected = case.model(pairs.clean.ids)[torch.arange(3)[:, None], pairs.position]
+    torch.testing.assert_close(run_circuit(case.model, Circuit(graph, graph.edges), pairs), expected)
