@@ -1,9 +1,10 @@
-"""EdgeScores: one number per example and edge, with what made it, as safetensors + JSON."""
+"""Example, edge -> EdgeScores: one number each, with what made it; their intervals and significance; their files."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from circuits.bootstrap import interval
+from circuits.circuit import edges_of
 from circuits.graph import Edge, Graph
+from circuits.significance import Significance, least_p, significance
 from data_gen.errors import InputError
 from data_gen.files import read_json, write_atomic
 
@@ -38,6 +41,24 @@ class EdgeScores:
     metadata: dict[str, Any] = field(default_factory=dict)
     """JSON values: steps, completeness gap, metric of both sides, and what a command adds (seed, versions)."""
 
+    def __post_init__(self) -> None:
+        """Raises `InputError` for scores of another shape than the graph's, of no example, or not finite."""
+        if tuple(self.per_example.shape[1:]) != self.graph.mask.shape or not len(self.per_example):
+            raise InputError(
+                f"scores have shape {tuple(self.per_example.shape)}, expected at least one example of"
+                f" {len(self.graph.writers)} writers and {len(self.graph.readers)} readers",
+                hint="score the model whose graph this is",
+            )
+        broken = ~torch.isfinite(self.per_example)
+        if broken.any():
+            example, writer, reader = broken.nonzero()[0].tolist()
+            edge = Edge(self.graph.writers[writer].name, self.graph.readers[reader].name)
+            raise InputError(
+                f"the {self.method} score of edge `{edge}` on pair {example} is"
+                f" {float(self.per_example[example, writer, reader])}, and {int(broken.sum()) - 1} more are not finite",
+                hint="look for NaN in the model's weights, or score in float32",
+            )
+
     @property
     def values(self) -> Float[Tensor, "writer reader"]:
         """Mean over the examples."""
@@ -56,20 +77,86 @@ class EdgeScores:
         order = self.of_edges().mean(0).abs().argsort(descending=True, stable=True)
         return [self.graph.edges[index] for index in order]
 
-    def table(self, n: int = 20, *, level: float = 0.95, seed: int = 0) -> list[dict[str, Any]]:
-        """The top `n` edges: edge, score, bootstrap interval over examples, share of examples of its sign."""
-        columns = {edge: index for index, edge in enumerate(self.graph.edges)}
-        scores, top = self.of_edges(), self.ranked()[:n]
-        chosen = scores[:, [columns[edge] for edge in top]].double().numpy()
-        mean = chosen.mean(0)
-        low, high = interval(chosen, level=level, seed=seed)
-        agreeing = (np.sign(chosen) == np.sign(mean)).mean(0)
-        return [
-            {"edge": str(edge), "score": score, "low": low_, "high": high_, "same_sign": share}
-            for edge, score, low_, high_, share in zip(
-                top, mean.tolist(), low.tolist(), high.tolist(), agreeing.tolist(), strict=True
+    def significance(self, *, seed: int = 0) -> Significance:
+        """p and q of every edge of `graph.edges`, by the sign-flip test over examples; `seed` draws the signs."""
+        return significance(self.of_edges().double().numpy(), seed=seed)
+
+    def significant(self, q: float = 0.05, *, seed: int = 0) -> list[Edge]:
+        """Edges whose mean is other than zero at false-discovery rate `q`, by falling |mean score|.
+
+        Of the edges found, at most a share `q` is expected to have a mean of zero. That an edge is found does not make
+        it large: with many pairs a small effect of constant sign is found too.
+        Raises `InputError` when `q` is not between 0 and 1, or so few pairs cannot give a p of `q`.
+        """
+        n = len(self.per_example)
+        if not 0 < q < 1:
+            raise InputError(f"q is {q}, expected a rate between 0 and 1", hint="0.05 is usual")
+        if least_p(n) > q:
+            raise InputError(
+                f"no edge can be significant at q = {q} on {n} pairs: the smallest p is {least_p(n):.3g}",
+                hint="score more pairs; 64 are usual",
             )
+        found = self.significance(seed=seed).q <= q
+        return [edge for edge in self.ranked() if found[self._column[edge]]]
+
+    def table(self, n: int = 20, *, level: float = 0.95, seed: int = 0) -> list[dict[str, Any]]:
+        """The top `n` edges: edge, score, bootstrap interval over examples, share of examples of its sign, p and q."""
+        scores, top = self.of_edges(), self.ranked()[:n]
+        columns = [self._column[edge] for edge in top]
+        chosen = scores[:, columns].double().numpy()
+        mean = chosen.mean(0)
+        tested = self.significance(seed=seed)
+        found = {
+            "score": mean,
+            **interval(chosen, level=level, seed=seed)._asdict(),
+            "same_sign": (np.sign(chosen) == np.sign(mean)).mean(0),
+            "p": tested.p[columns],
+            "q": tested.q[columns],
+        }
+        names, values = list(found), zip(*(column.tolist() for column in found.values()), strict=True)
+        return [
+            {"edge": str(edge), **dict(zip(names, row, strict=True))}
+            for edge, row in zip(top, values, strict=True)
         ]
+
+    @cached_property
+    def _column(self) -> dict[Edge, int]:
+        return {edge: column for column, edge in enumerate(self.graph.edges)}
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values: every example's score of every edge of `graph.edges`; larger than `save`'s files."""
+        return {
+            "graph": self.graph.to_json(),
+            "method": self.method,
+            "metric": self.metric,
+            "edit": self.edit,
+            "metadata": self.metadata,
+            "edges": [str(edge) for edge in self.graph.edges],
+            "per_example": self.of_edges().tolist(),
+        }
+
+    @classmethod
+    def from_json(cls, found: dict[str, Any]) -> EdgeScores:
+        """Inverse of `to_json`; edges may stand in any order. Raises `InputError` for anything else."""
+        hint = "write it with `EdgeScores.to_json`; docs/circuits.md has the schema"
+        try:
+            graph = Graph.from_json(found["graph"])
+            rows, columns = zip(*(graph.index(edge) for edge in edges_of(found["edges"])), strict=True)
+            values = torch.tensor(found["per_example"], dtype=torch.float32)
+            per_example = torch.zeros(len(values), *graph.mask.shape)
+            per_example[:, list(rows), list(columns)] = values
+            fields = {name: str(found[name]) for name in ("method", "metric", "edit")}
+            metadata = dict(found["metadata"])
+        except InputError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+            raise InputError(f"not edge scores: {error!r}", hint=hint) from error
+        if len(set(zip(rows, columns, strict=True))) != len(graph.edges):
+            raise InputError(
+                f"edge scores name {len(set(found['edges']))} of the graph's {len(graph.edges)} edges",
+                hint=hint,
+            )
+        return cls(graph=graph, per_example=per_example, metadata=metadata, **fields)
 
     def save(self, directory: str | Path) -> None:
         """Write `scores.safetensors` and `scores.json` into a directory, each whole or not at all."""

@@ -1,0 +1,72 @@
+"""The sign-flip test: exact by enumeration, calibrated on null scores, and able to find what is there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from circuits import significance as module
+from circuits.significance import q_values, sign_flip_p, significance
+
+
+def test_p_is_the_share_of_sign_choices_that_reach_the_observed_mean() -> None:
+    # Of the eight sums ±3 ±2 ±1 two have size 6, and four (6, 4, and their opposites) a size of at least 4.
+    assert sign_flip_p(np.array([[3.0], [2.0], [1.0]])) == pytest.approx([2 / 8])
+    assert sign_flip_p(np.array([[3.0], [2.0], [-1.0]])) == pytest.approx([4 / 8])
+
+
+def test_an_edge_that_never_acts_has_p_one() -> None:
+    assert sign_flip_p(np.zeros((5, 2))) == pytest.approx([1, 1])
+    assert sign_flip_p(np.zeros((40, 2))) == pytest.approx([1, 1])
+
+
+def test_over_all_sign_choices_p_is_uniform() -> None:
+    scores = np.random.default_rng(0).normal(size=8)
+    signs = 1.0 - 2.0 * (np.arange(256)[:, None] >> np.arange(8) & 1)
+    p = np.sort(sign_flip_p((signs * scores).T))
+    assert p == pytest.approx(np.repeat(np.arange(2, 257, 2), 2) / 256)
+
+
+def test_drawn_signs_agree_with_all_signs(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(1).normal(0.4, 1.0, size=(12, 60))
+    every = sign_flip_p(values)
+    monkeypatch.setattr(module, "EXHAUSTIVE_PAIRS", 0)
+    drawn = sign_flip_p(values)
+    assert (every < 0.05).sum() > 5
+    assert np.abs(drawn - every).max() < 4 * 0.5 / module.FIRST_FLIPS**0.5
+    small = every <= 0.02
+    assert np.abs(drawn - every)[small].max() < 4 * (0.02 / 10_000) ** 0.5
+
+
+def test_edges_that_share_their_pairs_do_not_disturb_each_other() -> None:
+    values = np.random.default_rng(2).normal(0.5, 1.0, size=(10, 3))
+    assert sign_flip_p(values)[1] == sign_flip_p(values[:, [1]])[0]
+
+
+def test_q_values_by_hand() -> None:
+    # Sorted .01, .03, .04, .5, times 4 / rank: .04, .06, .0533, .5, and from the right the smallest so far.
+    assert q_values(np.array([0.01, 0.04, 0.03, 0.5])) == pytest.approx([0.04, 0.16 / 3, 0.16 / 3, 0.5])
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.8])
+def test_where_nothing_is_there_something_is_found_in_at_most_q_of_the_tries(shared: float) -> None:
+    """Heavy tails, unlike scales, and edges whose scores go together from pair to pair."""
+    rng, tries, wrong = np.random.default_rng(3), 150, 0
+    for _ in range(tries):
+        common = rng.standard_t(3, size=(20, 1))
+        own = rng.standard_t(3, size=(20, 100))
+        scales = np.exp(rng.normal(size=100))
+        wrong += (significance((shared * common + own) * scales).q <= 0.1).any()
+    # Three standard errors above the promised rate.
+    assert wrong / tries <= 0.1 + 3 * (0.1 * 0.9 / tries) ** 0.5
+
+
+def test_what_is_planted_is_found_and_the_rest_hardly() -> None:
+    rng, false_shares = np.random.default_rng(4), []
+    for _ in range(20):
+        values = rng.normal(size=(40, 300))
+        values[:, :30] -= 1.5
+        found = significance(values).q <= 0.05
+        assert found[:30].all()
+        false_shares.append(found[30:].sum() / found.sum())
+    assert np.mean(false_shares) <= 0.05 + 3 * np.std(false_shares) / len(false_shares) ** 0.5
