@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from circuits.bootstrap import percentiles
-from circuits.faithfulness import Estimate
+from circuits.ratios import Estimate
 from circuits.scores import EdgeScores
 from data_gen.errors import InputError
 

@@ -1,53 +1,41 @@
 """Circuit and held-out pairs -> Report: how much of the behaviour the circuit carries, and how surely.
 
-`faithfulness = (m(C) - m(corrupt)) / (m(clean) - m(corrupt))`, a ratio of means over pairs, where `m(C)` runs
-the circuit's edges alone (`forward`). Beside it stands the same number for random circuits of equally many
-edges: a faithfulness that chance reaches too says nothing. The pairs must not be those the circuit was
-selected on; `tinysql circuit find` and `eval` see to that by drawing with different seeds.
+With `m(C)` the metric when the circuit's edges alone carry clean values (`forward`) and every other edge the corrupt
+ones, `f(C) = (m(C) - m(corrupt)) / (m(clean) - m(corrupt))` (`ratios`). Beside it stands the same number for random
+circuits of equally many edges (`controls`): a faithfulness that chance reaches too says nothing. The pairs must not be
+those the circuit was selected on; `tinysql circuit find` and `eval` see to that by drawing with different seeds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from circuits.bootstrap import percentiles, resampled_means
 from circuits.circuit import Circuit
+from circuits.controls import RandomCircuits
+from circuits.curves import Curve as Curve
+from circuits.curves import CurvePoint as CurvePoint
+from circuits.curves import faithfulness_curve as faithfulness_curve
 from circuits.forward import metric_of
-from circuits.graph import Graph
 from circuits.metrics import Metric, logit_diff
-from circuits.scores import EdgeScores
-from circuits.select import top_edges
-from data_gen.errors import InputError
+from circuits.minimality import LeaveOneOut, Minimality
+from circuits.ratios import Band as Band
+from circuits.ratios import Estimate as Estimate
+from circuits.ratios import Ratios
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import TokenPairs
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A ratio of means over pairs, with its 95 % bootstrap interval over pairs."""
+class Sufficiency:
+    """Is the circuit better than what its layers would give by chance (the sufficiency test of arXiv 2410.13032)?"""
 
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{_number(self.value)} (95 % interval {_number(self.low)} to {_number(self.high)})"
-
-
-@dataclass(frozen=True)
-class Band:
-    """Faithfulness of size-matched random circuits: mean and 5th to 95th percentile over circuits."""
-
-    mean: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{_number(self.mean)} (5-95 %: {_number(self.low)} to {_number(self.high)})"
+    share: float
+    """Share of the layer-matched random circuits that are less faithful: their |1 - f| is larger."""
+    p: float
+    """`(1 + number at least as faithful) / (1 + number of random circuits)`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,66 +60,37 @@ class Report:
     completeness: Estimate
     """Faithfulness of every edge outside the circuit; near 0 when nothing outside it carries the behaviour."""
     random: Band
+    """Faithfulness of uniformly random circuits of as many edges."""
+    matched: Band
+    """Faithfulness of random circuits with as many edges between every two blocks."""
+    sufficiency: Sufficiency
+    minimality: Minimality | None
+    """`None` where no edge is live, or no path can be added to the circuit."""
     random_circuits: int
+    """Of either kind."""
     seed: int
 
     def __str__(self) -> str:
-        return (
+        found = (
             f"{self.edit}: {self.n_edges} of {self.n_edges_model} edges ({self.n_live_edges} live, "
             f"{self.n_live_outside} live outside) on {self.n_pairs} pairs\n"
             f"  the circuit alone      {self.faithfulness}\n"
             f"  everything outside it  {self.completeness}\n"
-            f"  {self.random_circuits} random circuits     {self.random}"
+            f"  {self.random_circuits} random circuits     {self.random}\n"
+            f"  {self.random_circuits} layer-matched ones  {self.matched}; less faithful than the circuit:"
+            f" {self.sufficiency.share:.0%}, p = {self.sufficiency.p:.3f}"
+        )
+        if self.minimality is None:
+            return found
+        return (
+            f"{found}\n  needed edges           {self.minimality.share:.0%} of {self.minimality.tested} change more"
+            f" than the 90 % quantile of random edges ({self.minimality.quantile:.3f}); redundant:"
+            f" {len(self.minimality.redundant)}"
         )
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return asdict(self)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CurvePoint:
-    """Faithfulness of the top `n_edges` and of random circuits of that size."""
-
-    n_edges: int
-    faithfulness: Estimate
-    random: Band
-
-
-@dataclass(frozen=True, kw_only=True)
-class Curve:
-    """Faithfulness against the number of edges."""
-
-    edit: str
-    method: str
-    metric: str
-    n_pairs: int
-    n_edges_model: int
-    random_circuits: int
-    seed: int
-    points: tuple[CurvePoint, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, found: dict[str, Any]) -> Curve:
-        """Inverse of `to_json`. Raises `InputError` when a field is missing or unknown."""
-        try:
-            points = tuple(
-                CurvePoint(
-                    n_edges=point["n_edges"],
-                    faithfulness=Estimate(**point["faithfulness"]),
-                    random=Band(**point["random"]),
-                )
-                for point in found["points"]
-            )
-            return cls(**{**found, "points": points})
-        except (KeyError, TypeError) as error:
-            raise InputError(
-                f"not a faithfulness curve: {error!r}", hint="make it again: tinysql circuit eval"
-            ) from error
 
 
 def evaluate(
@@ -144,129 +103,52 @@ def evaluate(
     seed: int = 0,
     batch_size: int = 64,
 ) -> Report:
-    """Run the circuit, its complement and size-matched random circuits on held-out `pairs`.
+    """Run a circuit, its complement, random circuits of its size and itself without each edge, on held-out pairs.
 
-    A random circuit is a uniformly random subset of as many edges; most small ones hold no path from `embed`
-    to `logits` at all, so the band is a floor, not a strong rival. `seed` draws the circuits and the bootstrap.
+    `seed` draws the random circuits, the random edges and the bootstrap.
     Raises `InputError` when the model does not tell clean from corrupt on these pairs, so that no ratio
     exists, or when the circuit belongs to another model.
     """
-    graph, size = circuit.graph, len(circuit)
-    randoms = [Circuit(graph, order[:size]) for order in _shuffled(graph, random_circuits, seed)]
-    played = [_whole(graph), Circuit(graph, ()), circuit, circuit.complement(), *randoms]
+    draws = RandomCircuits.draw(circuit.graph, random_circuits, seed)
+    left_out = LeaveOneOut(circuit, seed)
+    complement = circuit.complement()
+    played = [
+        Circuit(circuit.graph, circuit.graph.edges),
+        Circuit(circuit.graph, ()),
+        circuit,
+        complement,
+        *draws.uniform(len(circuit)),
+        *draws.layer_matched(circuit),
+        *left_out.circuits,
+    ]
     values = metric_of(model, played, pairs, metric, batch_size=batch_size).double().numpy()
-    ratios = _Ratios(values[0], values[1], seed, pairs.edit)
-    means = values.mean(1)
+    ratios = Ratios(values[0], values[1], seed, pairs.edit)
+    uniform, matched, knocked = np.split(values[4:], [random_circuits, 2 * random_circuits])
+    means, alone = values.mean(1), ratios.estimate(values[2])
     return Report(
         edit=pairs.edit,
         metric=getattr(metric, "__name__", repr(metric)),
         n_pairs=len(pairs),
-        n_edges=size,
+        n_edges=len(circuit),
         n_live_edges=len(circuit.connected()),
-        n_live_outside=len(circuit.complement().connected()),
-        n_edges_model=len(graph.edges),
+        n_live_outside=len(complement.connected()),
+        n_edges_model=len(circuit.graph.edges),
         metric_clean=float(means[0]),
         metric_corrupt=float(means[1]),
         metric_circuit=float(means[2]),
         metric_complement=float(means[3]),
-        faithfulness=ratios.estimate(values[2]),
+        faithfulness=alone,
         completeness=ratios.estimate(values[3]),
-        random=ratios.band(values[4:]),
+        random=ratios.band(uniform),
+        matched=ratios.band(matched),
+        sufficiency=sufficiency(alone.value, ratios.of(matched)),
+        minimality=left_out.result(alone.value, ratios.of(knocked)),
         random_circuits=random_circuits,
         seed=seed,
     )
 
 
-def faithfulness_curve(
-    model: HybridLM,
-    scores: EdgeScores,
-    pairs: TokenPairs,
-    sizes: Sequence[int] | None = None,
-    *,
-    metric: Metric = logit_diff,
-    random_circuits: int = 20,
-    seed: int = 0,
-    batch_size: int = 64,
-) -> Curve:
-    """Faithfulness of the top edges at each of `sizes`, with the random band at each.
-
-    `None` takes 1, 2, 5, 10, 20, 50, ... and all edges. A random circuit of one size holds those of the smaller
-    sizes. Pairs must be held out from scoring. Raises `InputError` as `evaluate` does.
-    """
-    graph = scores.graph
-    sizes = default_sizes(len(graph.edges)) if sizes is None else tuple(sizes)
-    orders = _shuffled(graph, random_circuits, seed)
-    played = [_whole(graph), Circuit(graph, ())]
-    for size in sizes:
-        played += [top_edges(scores, size), *(Circuit(graph, order[:size]) for order in orders)]
-    values = metric_of(model, played, pairs, metric, batch_size=batch_size).double().numpy()
-    ratios = _Ratios(values[0], values[1], seed, pairs.edit)
-    each = values[2:].reshape(len(sizes), 1 + random_circuits, -1)
-    return Curve(
-        edit=pairs.edit,
-        method=scores.method,
-        metric=getattr(metric, "__name__", repr(metric)),
-        n_pairs=len(pairs),
-        n_edges_model=len(graph.edges),
-        random_circuits=random_circuits,
-        seed=seed,
-        points=tuple(
-            CurvePoint(n_edges=size, faithfulness=ratios.estimate(here[0]), random=ratios.band(here[1:]))
-            for size, here in zip(sizes, each, strict=True)
-        ),
-    )
-
-
-def default_sizes(n_edges: int) -> tuple[int, ...]:
-    """1, 2, 5, 10, 20, 50, ... below `n_edges`, then `n_edges`."""
-    steps = (digit * 10**power for power in range(9) for digit in (1, 2, 5))
-    return (*(size for size in steps if size < n_edges), n_edges)
-
-
-def _whole(graph: Graph) -> Circuit:
-    return Circuit(graph, graph.edges)
-
-
-def _shuffled(graph: Graph, count: int, seed: int) -> list[tuple[Any, ...]]:
-    """`count` random orders of all edges."""
-    if count < 1:
-        raise InputError(f"random_circuits is {count}, expected at least 1")
-    rng = np.random.default_rng(seed)
-    return [tuple(graph.edges[i] for i in rng.permutation(len(graph.edges))) for _ in range(count)]
-
-
-class _Ratios:
-    """`(m(C) - m(corrupt)) / (m(clean) - m(corrupt))` of means over pairs."""
-
-    def __init__(self, clean: np.ndarray, corrupt: np.ndarray, seed: int, edit: str) -> None:
-        self.corrupt, self.span, self.seed = corrupt, clean - corrupt, seed
-        mean = float(self.span.mean())
-        error = float(self.span.std(ddof=1) / len(self.span) ** 0.5) if len(self.span) > 1 else 0.0
-        if abs(mean) <= max(1e-6, 2 * error):
-            raise InputError(
-                f"the model does not tell clean from corrupt on edit `{edit}`: the metric differs by {mean:.2g}"
-                f" ± {error:.2g} (standard error over {len(self.span)} pairs), so faithfulness is not defined",
-                hint="train the model longer, take more pairs, or choose an edit it has learned",
-            )
-
-    def estimate(self, values: np.ndarray) -> Estimate:
-        both = np.stack([values - self.corrupt, self.span], axis=1)
-        means, draws = both.mean(0), _ratio_draws(both, self.seed)
-        low, high = percentiles(draws, 0.95)
-        return Estimate(float(means[0] / means[1]), float(low), float(high))
-
-    def band(self, values: np.ndarray) -> Band:
-        ratios = (values - self.corrupt).mean(1) / self.span.mean()
-        low, high = percentiles(ratios, 0.90)
-        return Band(float(ratios.mean()), float(low), float(high))
-
-
-def _ratio_draws(both: np.ndarray, seed: int) -> np.ndarray:
-    draws = resampled_means(both, seed=seed)
-    ratios: np.ndarray = draws[:, 0] / draws[:, 1]
-    return ratios
-
-
-def _number(value: float) -> str:
-    """Three digits, and no minus in front of a zero."""
-    return f"{round(value, 3) + 0.0:.3f}"
+def sufficiency(faithfulness: float, random: np.ndarray) -> Sufficiency:
+    """The circuit's faithfulness against that of random circuits, one number each."""
+    worse = np.abs(1 - random) > abs(1 - faithfulness)
+    return Sufficiency(float(worse.mean()), float((1 + (~worse).sum()) / (1 + len(random))))

@@ -11,11 +11,11 @@ import torch
 
 from circuits.bootstrap import interval
 from circuits.circuit import Circuit
-from circuits.eap import eap
-from circuits.faithfulness import Curve, _Ratios, default_sizes, evaluate, faithfulness_curve
+from circuits.faithfulness import evaluate
 from circuits.forward import metric_of
 from circuits.graph import Graph
 from circuits.metrics import answer_log_prob, logit_diff
+from circuits.ratios import Ratios
 from data_gen.errors import InputError
 
 
@@ -63,27 +63,6 @@ def test_reports_are_reproducible_and_depend_on_the_seed(random_case) -> None:
     json.dumps(first.to_json(), allow_nan=False)
 
 
-def test_the_curve_ends_at_one_and_agrees_with_evaluate(random_case) -> None:
-    case = random_case(n=12)
-    scores = eap(case.model, case.pairs)
-    curve = faithfulness_curve(case.model, scores, case.pairs, random_circuits=3)
-    assert [point.n_edges for point in curve.points] == [1, 2, 5, 10, 20, 50, len(scores.graph.edges)]
-    assert curve.points[-1].faithfulness.value == pytest.approx(1)
-    assert curve.points[-1].random.low == pytest.approx(1)
-    from circuits.select import top_edges
-
-    report = evaluate(case.model, top_edges(scores, 20), case.pairs, random_circuits=3)
-    here = next(point for point in curve.points if point.n_edges == 20)
-    assert here.faithfulness.value == pytest.approx(report.faithfulness.value)
-    assert here.random.mean == pytest.approx(report.random.mean)
-    assert Curve.from_json(json.loads(json.dumps(curve.to_json()))) == curve
-
-
-def test_default_sizes_end_with_all_edges() -> None:
-    assert default_sizes(50) == (1, 2, 5, 10, 20, 50)
-    assert default_sizes(60) == (1, 2, 5, 10, 20, 50, 60)
-
-
 def test_a_model_that_does_not_tell_the_sides_apart_is_refused(random_case) -> None:
     case = random_case()
     same = dataclasses.replace(case.pairs, corrupt=case.pairs.clean)
@@ -109,9 +88,7 @@ def test_a_bootstrap_interval_has_the_width_of_the_normal_one() -> None:
 def test_a_circuit_that_restores_half_of_every_pair_has_no_interval() -> None:
     # Numerator and denominator vary together, so resampling pairs moves neither the ratio nor its ends.
     clean, corrupt = np.array([3.0, 5.0, 9.0, 4.0]), np.array([1.0, -2.0, 0.0, 1.0])
-    estimate = _Ratios(clean, corrupt, seed=0, edit="schema.table").estimate(
-        corrupt + 0.5 * (clean - corrupt)
-    )
+    estimate = Ratios(clean, corrupt, seed=0, edit="schema.table").estimate(corrupt + 0.5 * (clean - corrupt))
     assert (estimate.value, estimate.low, estimate.high) == pytest.approx((0.5, 0.5, 0.5))
 
 
@@ -119,7 +96,7 @@ def test_the_interval_is_as_wide_as_the_standard_error_says() -> None:
     rng = np.random.default_rng(0)
     corrupt, clean = np.zeros(400), np.full(400, 2.0)
     restored = rng.normal(1.0, 0.5, 400)
-    estimate = _Ratios(clean, corrupt, seed=0, edit="schema.table").estimate(restored)
+    estimate = Ratios(clean, corrupt, seed=0, edit="schema.table").estimate(restored)
     # A constant denominator of 2: the ratio's standard error is that of the mean, halved.
     expected = 2 * 1.96 * restored.std(ddof=1) / 400**0.5 / 2
     assert estimate.high - estimate.low == pytest.approx(expected, rel=0.15)

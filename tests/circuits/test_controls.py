@@ -1,0 +1,69 @@
+"""Random circuits have the sizes they should have, in the layers they should have them."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from circuits.circuit import Circuit
+from circuits.controls import RandomCircuits
+from circuits.graph import Graph
+from data_gen.errors import InputError
+from tinysql.models.config import ModelConfig
+from tinysql.models.hybrid import HybridLM
+
+
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    config = ModelConfig(pattern="*-*-", d_model=8, n_heads=3, d_head=4, d_vocab=5, n_ctx=8)
+    return Graph.of(HybridLM(config))
+
+
+def by_blocks(circuit: Circuit) -> Counter[tuple[int, int]]:
+    blocks = {one.name: one.block for one in circuit.graph.writers}
+    into = {one.name: one.block for one in circuit.graph.readers}
+    return Counter((blocks[edge.writer], into[edge.reader]) for edge in circuit.edges)
+
+
+def test_layer_matched_circuits_have_as_many_edges_between_every_two_blocks(graph: Graph) -> None:
+    rng = np.random.default_rng(0)
+    chosen = Circuit(graph, tuple(graph.edges[i] for i in rng.choice(len(graph.edges), 30, replace=False)))
+    drawn = RandomCircuits.draw(graph, 5, seed=1).layer_matched(chosen)
+    assert all(by_blocks(one) == by_blocks(chosen) for one in drawn)
+    assert len({one.edges for one in (*drawn, chosen)}) == 6
+
+
+def test_uniform_circuits_have_the_size_and_are_nested(graph: Graph) -> None:
+    draws = RandomCircuits.draw(graph, 4, seed=1)
+    for small, large in zip(draws.uniform(10), draws.uniform(25), strict=True):
+        assert (len(small), len(large)) == (10, 25)
+        assert set(small.edges) < set(large.edges)
+
+
+def test_layer_matched_circuits_of_nested_circuits_are_nested(graph: Graph) -> None:
+    draws = RandomCircuits.draw(graph, 4, seed=1)
+    pairs = zip(
+        draws.layer_matched(Circuit(graph, graph.edges[::5])),
+        draws.layer_matched(Circuit(graph, (*graph.edges[::5], *graph.edges[1::7]))),
+        strict=True,
+    )
+    assert all(set(small.edges) < set(large.edges) for small, large in pairs)
+
+
+def test_every_edge_is_drawn_equally_often(graph: Graph) -> None:
+    counts = np.zeros(len(graph.edges))
+    for one in RandomCircuits.draw(graph, 600, seed=2).uniform(len(graph.edges) // 2):
+        counts += one.mask[graph.mask]
+    assert np.abs(counts / 600 - 0.5).max() < 5 * 0.5 / 600**0.5
+
+
+def test_draws_depend_on_the_seed_alone(graph: Graph) -> None:
+    first, again, other = (RandomCircuits.draw(graph, 2, seed).uniform(9)[0].edges for seed in (0, 0, 1))
+    assert first == again != other
+
+
+def test_no_random_circuit_is_refused(graph: Graph) -> None:
+    with pytest.raises(InputError, match="random_circuits is 0"):
+        RandomCircuits.draw(graph, 0, seed=0)

@@ -1,0 +1,117 @@
+"""CMD and CPR by hand, and curves whose ends are known."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from circuits.curves import FRACTIONS, Curve, cmd, cpr, faithfulness_curve, mib_sizes
+from circuits.eap import eap
+from circuits.faithfulness import evaluate
+from circuits.select import top_edges
+from data_gen.errors import InputError
+
+
+def test_a_faithful_curve_has_no_distance_and_the_area_of_its_width() -> None:
+    ones = np.ones(len(FRACTIONS))
+    assert (cmd(ones), cpr(ones)) == pytest.approx((0, 0.999))
+    assert (cmd(ones, log=True), cpr(ones, log=True)) == pytest.approx((0, 1))
+
+
+def test_a_curve_that_restores_half_everywhere() -> None:
+    half = np.full(len(FRACTIONS), 0.5)
+    assert (cmd(half), cpr(half)) == pytest.approx((0.4995, 0.4995))
+    assert (cmd(half, log=True), cpr(half, log=True)) == pytest.approx((0.5, 0.5))
+
+
+def test_distance_counts_what_is_above_one_and_ratio_adds_it() -> None:
+    over = np.full(len(FRACTIONS), 3.0)
+    assert (cmd(over), cpr(over)) == pytest.approx((2 * 0.999, 3 * 0.999))
+
+
+def test_one_point_by_hand() -> None:
+    # Only the point at 50 % is faithful: two triangles, on .2 to .5 and on .5 to 1, of height 1.
+    f = np.array([0.0] * 8 + [1.0, 0.0])
+    assert cpr(f) == pytest.approx(0.3 / 2 + 0.5 / 2)
+    assert cmd(f) == pytest.approx(0.999 - (0.3 / 2 + 0.5 / 2))
+    assert cpr(f, log=True) == pytest.approx((np.log(2.5) + np.log(2)) / 2 / np.log(1000))
+
+
+def test_the_trapezoid_rule_is_exact_on_a_line() -> None:
+    x = np.array(FRACTIONS)
+    assert cpr(x) == pytest.approx((1 - 0.001**2) / 2)
+    many = np.stack([x, 1 - x])
+    assert cpr(many) == pytest.approx([float(cpr(x)), float(cpr(1 - x))])
+
+
+def test_sizes_are_rounded_down_and_empty_ones_left_out() -> None:
+    assert mib_sizes(998) == (1, 4, 9, 19, 49, 99, 199, 499, 998)
+    assert mib_sizes(1000) == (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+    assert mib_sizes(5) == (1, 2, 5)
+
+
+@pytest.fixture
+def curve(random_case) -> Curve:
+    case = random_case(n=12)
+    return faithfulness_curve(case.model, eap(case.model, case.pairs), case.pairs, random_circuits=3)
+
+
+def test_the_curve_ends_at_one_and_agrees_with_evaluate(random_case, curve: Curve) -> None:
+    case = random_case(n=12)
+    scores = eap(case.model, case.pairs)
+    assert [point.n_edges for point in curve.points] == list(mib_sizes(len(scores.graph.edges)))
+    last = curve.points[-1]
+    assert last.faithfulness.value == pytest.approx(1)
+    assert (last.random.low, last.matched.low) == pytest.approx((1, 1))
+    point = curve.points[-2]
+    report = evaluate(case.model, top_edges(scores, point.n_edges), case.pairs, random_circuits=3)
+    assert point.faithfulness.value == pytest.approx(report.faithfulness.value)
+    assert (point.random.mean, point.matched.mean) == pytest.approx(
+        (report.random.mean, report.matched.mean), abs=1e-6
+    )
+
+
+def test_areas_are_those_of_the_points(curve: Curve) -> None:
+    by_size = {0: 0.0} | {point.n_edges: point.faithfulness.value for point in curve.points}
+    randoms = {0: 0.0} | {point.n_edges: point.random.mean for point in curve.points}
+    f, r = (
+        np.array([values[int(x * curve.n_edges_model)] for x in FRACTIONS]) for values in (by_size, randoms)
+    )
+    for name, kind in (("cmd", cmd), ("cpr", cpr)):
+        for suffix, log in (("", False), ("_log", True)):
+            area = getattr(curve.areas, name + suffix)
+            assert area.value.value == pytest.approx(float(kind(f, log=log)))
+            assert area.value.low <= area.value.high
+    # CPR is linear in f, so the mean over random circuits is that of their mean curve.
+    assert curve.areas.cpr.random.mean == pytest.approx(float(cpr(r)))
+
+
+def test_a_curve_reads_back_from_json_and_an_older_one_without_areas_too(curve: Curve) -> None:
+    written = json.loads(json.dumps(curve.to_json(), allow_nan=False))
+    assert Curve.from_json(written) == curve
+    old = {name: value for name, value in written.items() if name != "areas"}
+    old["points"] = [
+        {name: value for name, value in point.items() if name != "matched"} for point in old["points"]
+    ]
+    assert Curve.from_json(old).areas is None
+    with pytest.raises(InputError, match="not a faithfulness curve"):
+        Curve.from_json({**written, "points": [{"n_edges": 1}]})
+
+
+def test_chosen_sizes_give_no_areas_and_impossible_ones_are_refused(random_case) -> None:
+    case = random_case(n=12)
+    scores = eap(case.model, case.pairs)
+    chosen = faithfulness_curve(case.model, scores, case.pairs, [3, 8], random_circuits=2)
+    assert [point.n_edges for point in chosen.points] == [3, 8]
+    assert chosen.areas is None
+    with pytest.raises(InputError, match="n is 100000"):
+        faithfulness_curve(case.model, scores, case.pairs, [100_000])
+
+
+def test_an_area_over_one_pair_has_no_interval(random_case) -> None:
+    case = random_case(n=12)
+    scores = eap(case.model, case.pairs)
+    area = faithfulness_curve(case.model, scores, case.pairs[:1], random_circuits=1).areas.cmd.value
+    assert (area.low, area.high) == pytest.approx((area.value, area.value))
