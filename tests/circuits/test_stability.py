@@ -1,0 +1,103 @@
+"""Stability: certain where every pair says the same, chance where pairs say nothing, and by hand between."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from circuits.circuit import Circuit
+from circuits.graph import Graph
+from circuits.scores import EdgeScores
+from circuits.select import top_edges
+from circuits.stability import pairs_needed, resampled, stability
+from data_gen.errors import InputError
+from tinysql.models.config import ModelConfig
+from tinysql.models.hybrid import HybridLM
+
+GRAPH = Graph.of(HybridLM(ModelConfig(pattern="*-*-", d_model=8, n_heads=2, d_head=4, d_vocab=5, n_ctx=8)))
+
+
+def scores_of(values: torch.Tensor) -> EdgeScores:
+    """From `[example edge]`."""
+    per_example = torch.zeros(len(values), *GRAPH.mask.shape)
+    per_example[:, torch.from_numpy(GRAPH.mask)] = values
+    return EdgeScores(
+        graph=GRAPH, per_example=per_example, method="eap", metric="logit_diff", edit="schema.table"
+    )
+
+
+def noise(n: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(n, len(GRAPH.edges), generator=torch.Generator().manual_seed(seed))
+
+
+def circuit(*places: int) -> Circuit:
+    return Circuit(GRAPH, tuple(GRAPH.edges[place] for place in places))
+
+
+def test_pairs_that_agree_give_one_circuit_always() -> None:
+    scores = scores_of(noise(1).repeat(20, 1))
+    found = resampled(scores, 10)
+    assert (found.jaccard, found.lowest, found.stable) == (1.0, 1.0, True)
+    assert set(found.survival) == {str(edge) for edge in top_edges(scores, 10).edges}
+    assert set(found.survival.values()) == {1.0}
+
+
+def test_pure_noise_is_not_stable_and_no_edge_is_sure() -> None:
+    found = resampled(scores_of(noise(200)), 10)
+    assert not found.stable
+    assert min(found.survival.values()) < 0.1
+    # A bootstrap keeps part of the sample's own noise, so it agrees more than fresh samples would.
+    fresh = stability([top_edges(scores_of(noise(200, seed)), 10) for seed in range(12)])
+    assert fresh.jaccard == pytest.approx(fresh.chance, abs=0.05)
+    assert fresh.jaccard < found.jaccard < 0.6
+
+
+def test_planted_edges_survive_and_the_last_places_change_hands() -> None:
+    values = noise(60)
+    values[:, :5] += 8
+    found = resampled(scores_of(values), 7)
+    assert all(found.survival[str(edge)] == 1.0 for edge in GRAPH.edges[:5])
+    assert sum(share < 1 for share in found.survival.values()) > 2
+    assert sum(found.survival.values()) == pytest.approx(7)
+
+
+def test_three_circuits_by_hand() -> None:
+    found = stability([circuit(0, 1), circuit(0, 2), circuit(0, 1)])
+    assert found.jaccard == pytest.approx((1 / 3 + 1 + 1 / 3) / 3)
+    assert list(found.survival.values()) == pytest.approx([1, 2 / 3, 1 / 3])
+    assert next(iter(found.survival)) == str(GRAPH.edges[0])
+    assert found.n_edges == 2
+    written = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert (written["stable"], written["bar"]) == (False, 0.8)
+
+
+def test_more_pairs_agree_more_and_the_needed_number_is_the_first_to_stay_above_the_bar() -> None:
+    values = noise(128)
+    values[:, :6] += 1.5
+    found = pairs_needed(scores_of(values), 6)
+    assert found.pairs == (4, 8, 16, 32, 64, 128)
+    assert list(found.jaccard) == sorted(found.jaccard)
+    assert found.jaccard[0] < 0.8 <= found.jaccard[-1]
+    place = found.pairs.index(found.needed)
+    assert found.jaccard[place - 1] < 0.8 <= found.jaccard[place]
+    assert found.jaccard[-1] == resampled(scores_of(values), 6).jaccard
+    assert pairs_needed(scores_of(noise(30)), 6).needed is None
+
+
+def test_resampling_depends_on_the_seed_alone() -> None:
+    scores = scores_of(noise(30))
+    first, again, other = (resampled(scores, 10, seed=seed) for seed in (0, 0, 1))
+    assert first == again != other
+
+
+def test_what_is_not_defined_is_refused() -> None:
+    with pytest.raises(InputError, match="stability of 1 circuit"):
+        stability([circuit(0)])
+    with pytest.raises(InputError, match="n is 1000"):
+        resampled(scores_of(noise(4)), 1000)
+    with pytest.raises(InputError, match="growing numbers"):
+        pairs_needed(scores_of(noise(4)), 3, [8, 4])
+    with pytest.raises(InputError, match="resamples is 1"):
+        resampled(scores_of(noise(4)), 3, resamples=1)
