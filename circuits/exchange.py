@@ -1,0 +1,227 @@
+"""Circuit <-> GraphML and DOT: for networkx, Gephi, yEd and Graphviz, none of which is needed here.
+
+Writers and readers are nodes of their own (an MLP is both: `out:blocks.1.mlp` and `in:blocks.1.mlp`), and beside the
+circuit's edges stand arcs of kind `feeds` from each reader to the writers computed from it, so that paths of the
+drawing are paths of the model. Reading takes the edges of kind `edge` and the graph's own description.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.etree import ElementTree
+from xml.parsers import expat
+
+from circuits.circuit import Circuit, edges_of
+from circuits.graph import Graph
+from circuits.paths import computed_by
+from data_gen.errors import InputError
+from data_gen.files import write_atomic
+
+_SPACE = "http://graphml.graphdrawing.org/xmlns"
+_KEYS = {
+    "graph": ("graph", "string"),
+    "metadata": ("graph", "string"),
+    "kind": ("all", "string"),
+    "name": ("node", "string"),
+    "block": ("node", "int"),
+    "edge": ("edge", "string"),
+    "score": ("edge", "double"),
+}
+"""By attribute: what carries it, and its type. `kind` is of nodes `writer` or `reader`, of edges `edge` or `feeds`."""
+
+
+class _Node(NamedTuple):
+    id: str
+    kind: str
+    name: str
+    block: int
+
+
+class _Arc(NamedTuple):
+    source: str
+    target: str
+    kind: str
+    edge: str
+    score: float | None
+
+
+def to_graphml(circuit: Circuit) -> str:
+    """The circuit as a GraphML document."""
+    ElementTree.register_namespace("", _SPACE)
+    root = ElementTree.Element(f"{{{_SPACE}}}graphml")
+    for name, (owner, kind) in _KEYS.items():
+        attributes = {"id": name, "for": owner, "attr.name": name, "attr.type": kind}
+        ElementTree.SubElement(root, f"{{{_SPACE}}}key", attributes)
+    graph = ElementTree.SubElement(root, f"{{{_SPACE}}}graph", {"id": "circuit", "edgedefault": "directed"})
+    _data(graph, graph=json.dumps(circuit.graph.to_json()), metadata=json.dumps(circuit.metadata))
+    nodes, arcs = _drawing(circuit)
+    for node in nodes:
+        element = ElementTree.SubElement(graph, f"{{{_SPACE}}}node", {"id": node.id})
+        _data(element, kind=node.kind, name=node.name, block=node.block)
+    for arc in arcs:
+        ends = {"source": arc.source, "target": arc.target}
+        element = ElementTree.SubElement(graph, f"{{{_SPACE}}}edge", ends)
+        _data(element, kind=arc.kind, edge=arc.edge or None, score=arc.score)
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode", xml_declaration=False) + "\n"
+
+
+def from_graphml(document: str | bytes) -> Circuit:
+    """Inverse of `to_graphml`; attributes are told by their names, so a file that networkx wrote again is read too.
+
+    Raises `InputError` for what is no GraphML, no circuit, or declares a document type: entities, which can make a
+    small file large or read other files, are declared there.
+    """
+    root = _parse(document)
+    names = {key.get("id"): key.get("attr.name") for key in root.iter(f"{{{_SPACE}}}key")}
+    graph = root.find(f"{{{_SPACE}}}graph")
+    if graph is None:
+        raise InputError("the GraphML document holds no graph", hint="write it with `to_graphml`")
+
+    def attributes(element: ElementTree.Element) -> dict[str | None, str]:
+        return {names.get(data.get("key")): data.text or "" for data in element.findall(f"{{{_SPACE}}}data")}
+
+    rows = [attributes(edge) for edge in graph.findall(f"{{{_SPACE}}}edge")]
+    about = attributes(graph)
+    edges = [row.get("edge", "") for row in rows if row.get("kind") == "edge"]
+    return _circuit("GraphML document", about.get("graph"), about.get("metadata"), edges)
+
+
+def to_dot(circuit: Circuit) -> str:
+    """The circuit as a DOT graph, one statement per line."""
+    nodes, arcs = _drawing(circuit)
+    head = {"graph": json.dumps(circuit.graph.to_json()), "metadata": json.dumps(circuit.metadata)}
+    lines = ["digraph circuit {", "  rankdir=BT;"]
+    # DOT has no attributes of one's own for the graph but comments, which every reader of DOT skips.
+    lines += [f"  // {name}: {text}" for name, text in head.items()]
+    lines += [
+        f"  {_quoted(node.id)} [label={_quoted(node.name)} shape={'box' if node.kind == 'writer' else 'ellipse'}];"
+        for node in nodes
+    ]
+    for arc in arcs:
+        known = "" if arc.score is None else f" score={_quoted(repr(arc.score))}"
+        shown = f"kind={arc.kind}{known}" if arc.kind == "edge" else "kind=feeds style=dotted"
+        lines.append(f"  {_quoted(arc.source)} -> {_quoted(arc.target)} [{shown}];")
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def from_dot(text: str) -> Circuit:
+    """Inverse of `to_dot`: reads what `to_dot` wrote, not DOT at large. Raises `InputError` for anything else."""
+    about = dict(re.findall(r"^  // (graph|metadata): (.*)$", text, re.MULTILINE))
+    edges = re.findall(r'^  "out:([^"]+)" -> "in:([^"]+)" \[kind=edge\b', text, re.MULTILINE)
+    return _circuit(
+        "DOT file",
+        about.get("graph"),
+        about.get("metadata"),
+        [f"{writer} -> {reader}" for writer, reader in edges],
+    )
+
+
+def write_circuit(circuit: Circuit, path: str | Path) -> None:
+    """Write `.json`, `.graphml` or `.dot` by the path's suffix, whole or not at all.
+
+    Raises `InputError` for another suffix.
+    """
+    kind = _suffix(path)
+    if kind == ".json":
+        circuit.save(path)
+    else:
+        write_atomic(path, to_graphml(circuit) if kind == ".graphml" else to_dot(circuit))
+
+
+def read_circuit(path: str | Path) -> Circuit:
+    """Inverse of `write_circuit`. Raises `InputError` for a file that is missing, cut short or no circuit."""
+    kind = _suffix(path)
+    if kind == ".json":
+        return Circuit.load(path)
+    try:
+        found = Path(path).read_bytes()
+        return from_graphml(found) if kind == ".graphml" else from_dot(found.decode())
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read `{path}`: {error}", hint="check the path") from error
+
+
+def _suffix(path: str | Path) -> str:
+    found = Path(path).suffix.lower()
+    if found not in (".json", ".graphml", ".dot"):
+        raise InputError(f"`{path}` ends in {found or 'nothing'!r}", hint="known: .json, .graphml, .dot")
+    return found
+
+
+def _drawing(circuit: Circuit) -> tuple[list[_Node], list[_Arc]]:
+    """Every writer and reader that an edge of the circuit touches, and their arcs."""
+    graph, scores = circuit.graph, circuit.metadata.get("scores", {})
+    writers, readers = {edge.writer for edge in circuit.edges}, {edge.reader for edge in circuit.edges}
+    nodes = [
+        *(
+            _Node(f"out:{one.name}", "writer", one.name, one.block)
+            for one in graph.writers
+            if one.name in writers
+        ),
+        *(
+            _Node(f"in:{one.name}", "reader", one.name, one.block)
+            for one in graph.readers
+            if one.name in readers
+        ),
+    ]
+    arcs = [
+        _Arc(f"out:{edge.writer}", f"in:{edge.reader}", "edge", str(edge), scores.get(str(edge)))
+        for edge in circuit.edges
+    ]
+    for row, columns in computed_by(graph).items():
+        writer = graph.writers[row].name
+        arcs += [
+            _Arc(f"in:{graph.readers[column].name}", f"out:{writer}", "feeds", "", None)
+            for column in columns
+            if writer in writers and graph.readers[column].name in readers
+        ]
+    return nodes, arcs
+
+
+def _circuit(what: str, graph: str | None, metadata: str | None, edges: Iterable[str]) -> Circuit:
+    hint = "write it with `write_circuit`; docs/circuits.md has the format"
+    if graph is None:
+        raise InputError(f"the {what} does not say which graph its edges are of", hint=hint)
+    try:
+        about: Any = json.loads(metadata or "{}")
+        return Circuit(Graph.from_json(json.loads(graph)), edges_of(edges), dict(about))
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"the {what} holds no circuit: {error!r}", hint=hint) from error
+
+
+def _data(element: ElementTree.Element, **values: str | int | float | None) -> None:
+    for name, value in values.items():
+        if value is not None:
+            text = value if isinstance(value, str) else repr(value)
+            ElementTree.SubElement(element, f"{{{_SPACE}}}data", {"key": name}).text = text
+
+
+def _parse(document: str | bytes) -> ElementTree.Element:
+    def refuse(*declared: object) -> None:
+        raise InputError(
+            "the GraphML document declares a document type, which circuits do not need and which can hide entities",
+            hint="remove its <!DOCTYPE ...>",
+        )
+
+    data = document.encode() if isinstance(document, str) else document
+    # The declaration stands in front of the elements, so this stops before any entity is expanded.
+    guard = expat.ParserCreate()
+    guard.StartDoctypeDeclHandler = refuse
+    try:
+        guard.Parse(data, True)
+        return ElementTree.fromstring(data)
+    except (expat.ExpatError, ElementTree.ParseError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"not whole XML ({error})", hint="write it with `to_graphml`") from error
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

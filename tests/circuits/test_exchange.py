@@ -1,0 +1,114 @@
+"""Circuits go out to GraphML, DOT and JSON and come back; what is no circuit is refused in a sentence."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from circuits.circuit import Circuit
+from circuits.exchange import from_dot, from_graphml, read_circuit, to_dot, to_graphml, write_circuit
+from circuits.graph import Edge, Graph
+from data_gen.errors import InputError
+from tinysql.models.config import ModelConfig
+from tinysql.models.hybrid import HybridLM
+
+GRAPH = Graph.of(HybridLM(ModelConfig(pattern="*-", d_model=8, n_heads=2, d_head=4, d_vocab=5, n_ctx=8)))
+SPACE = "{http://graphml.graphdrawing.org/xmlns}"
+
+
+@pytest.fixture
+def circuit() -> Circuit:
+    edges = (
+        Edge("embed", "blocks.0.attn.v.1"),
+        Edge("blocks.0.attn.head.1", "blocks.1.mlp"),
+        Edge("blocks.1.mlp", "logits"),
+    )
+    odd = 'a "name" with <tags> & back\\slash, line\nbreak and ünïcode\x00'
+    return Circuit(GRAPH, edges, {"scores": {str(edges[0]): -1.5e-07}, "edit": odd, "asked": 3})
+
+
+@pytest.mark.parametrize("suffix", ["json", "graphml", "dot"])
+@pytest.mark.parametrize("edges", [0, 3, None])
+def test_a_circuit_reads_back_as_it_was_written(
+    circuit: Circuit, tmp_path: Path, suffix: str, edges: int | None
+) -> None:
+    written = Circuit(GRAPH, GRAPH.edges if edges is None else circuit.edges[:edges], circuit.metadata)
+    write_circuit(written, tmp_path / f"circuit.{suffix}")
+    read = read_circuit(tmp_path / f"circuit.{suffix}")
+    assert (read.graph, read.edges, read.metadata) == (written.graph, written.edges, written.metadata)
+
+
+def test_graphml_says_how_readers_become_writers(circuit: Circuit) -> None:
+    graph = ElementTree.fromstring(to_graphml(circuit)).find(f"{SPACE}graph")
+    arcs = {(edge.get("source"), edge.get("target")) for edge in graph.iter(f"{SPACE}edge")}
+    assert arcs == {
+        ("out:embed", "in:blocks.0.attn.v.1"),
+        ("in:blocks.0.attn.v.1", "out:blocks.0.attn.head.1"),
+        ("out:blocks.0.attn.head.1", "in:blocks.1.mlp"),
+        ("in:blocks.1.mlp", "out:blocks.1.mlp"),
+        ("out:blocks.1.mlp", "in:logits"),
+    }
+    nodes = Counter(node.get("id") for node in graph.iter(f"{SPACE}node"))
+    assert set(nodes) == {end for arc in arcs for end in arc}
+    assert set(nodes.values()) == {1}
+
+
+def test_a_file_whose_keys_another_program_renamed_is_read(circuit: Circuit) -> None:
+    text = to_graphml(circuit)
+    for name, other in {"kind": "d4", "edge": "d7", "graph": "d0", "metadata": "d1"}.items():
+        text = text.replace(f'id="{name}"', f'id="{other}"').replace(f'key="{name}"', f'key="{other}"')
+    read = from_graphml(text)
+    assert (read.edges, read.metadata) == (circuit.edges, circuit.metadata)
+
+
+def test_a_document_type_is_refused_before_its_entities_are_expanded(circuit: Circuit) -> None:
+    laughs = "".join(f'<!ENTITY l{i} "{f"&l{i - 1};" * 10 if i else "ha"}">' for i in range(12))
+    bomb = f"<!DOCTYPE graphml [{laughs}]>" + to_graphml(circuit).replace("</graph>", "&l11;</graph>")
+    with pytest.raises(InputError, match="declares a document type"):
+        from_graphml(bomb)
+    outside = '<!DOCTYPE graphml SYSTEM "file:///etc/passwd"><graphml/>'
+    with pytest.raises(InputError, match="declares a document type"):
+        from_graphml(outside)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda text: text[: len(text) // 2], "not whole XML"),
+        (lambda text: "<html/>", "holds no graph"),
+        (lambda text: text.replace('key="graph"', 'key="graf"'), "does not say which graph"),
+        (
+            lambda text: text.replace("blocks.1.mlp -&gt; logits", "blocks.9.mlp -&gt; logits"),
+            "has no `blocks.9.mlp`",
+        ),
+        (lambda text: text.replace("blocks.1.mlp -&gt; logits", "blocks.1.mlp"), "is not an edge"),
+        (lambda text: text.replace('"pattern"', '"patern"'), "holds no circuit"),
+    ],
+)
+def test_graphml_that_holds_no_circuit_is_refused(circuit: Circuit, change, reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        from_graphml(change(to_graphml(circuit)))
+
+
+def test_dot_is_one_statement_per_line_and_foreign_dot_is_refused(circuit: Circuit) -> None:
+    lines = to_dot(circuit).splitlines()
+    assert lines[0] == "digraph circuit {"
+    assert lines[-1] == "}"
+    assert sum("kind=edge" in line for line in lines) == 3
+    assert sum("kind=feeds" in line for line in lines) == 2
+    assert '  "out:embed" -> "in:blocks.0.attn.v.1" [kind=edge score="-1.5e-07"];' in lines
+    with pytest.raises(InputError, match="does not say which graph"):
+        from_dot('digraph { "a" -> "b"; }')
+
+
+def test_unknown_suffixes_and_missing_files_are_refused(circuit: Circuit, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="ends in '.png'"):
+        write_circuit(circuit, tmp_path / "circuit.png")
+    with pytest.raises(InputError, match="cannot read"):
+        read_circuit(tmp_path / "nowhere.graphml")
+    (tmp_path / "broken.dot").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="cannot read"):
+        read_circuit(tmp_path / "broken.dot")
