@@ -11,7 +11,7 @@ import torch
 
 from circuits.bootstrap import interval
 from circuits.circuit import Circuit
-from circuits.faithfulness import evaluate
+from circuits.faithfulness import evaluate, sufficiency
 from circuits.forward import metric_of
 from circuits.graph import Graph
 from circuits.metrics import answer_log_prob, logit_diff
@@ -100,3 +100,47 @@ def test_the_interval_is_as_wide_as_the_standard_error_says() -> None:
     # A constant denominator of 2: the ratio's standard error is that of the mean, halved.
     expected = 2 * 1.96 * restored.std(ddof=1) / 400**0.5 / 2
     assert estimate.high - estimate.low == pytest.approx(expected, rel=0.15)
+
+
+def test_sufficiency_is_the_share_of_random_circuits_further_from_the_model() -> None:
+    # |1 - f| of the circuit is .1; of the random ones .1, .2, .05 and 1.
+    found = sufficiency(1.1, np.array([0.9, 1.2, 0.95, 0.0]))
+    assert found.share == pytest.approx(0.5)
+    assert found.p == pytest.approx(3 / 5)
+
+
+@pytest.mark.parametrize("planted", ["other table"], indirect=True)
+def test_a_planted_circuit_beats_every_layer_matched_one(planted) -> None:
+    graph = Graph.of(planted.model)
+    report = evaluate(planted.model, Circuit(graph, tuple(planted.edges)), planted.pairs)
+    assert report.sufficiency.share == 1.0
+    assert report.sufficiency.p == pytest.approx(1 / 21)
+    assert report.matched.high < report.faithfulness.low
+    json.dumps(report.to_json(), allow_nan=False)
+
+
+def test_an_empty_circuit_is_the_corrupt_run_and_has_nothing_to_leave_out(random_case) -> None:
+    case = random_case(n=12)
+    report = evaluate(case.model, Circuit(Graph.of(case.model), ()), case.pairs, random_circuits=2)
+    assert (report.faithfulness.value, report.random.mean, report.matched.mean) == (0, 0, 0)
+    assert report.minimality is None
+    assert report.sufficiency.share == 0
+
+
+def test_a_circuit_of_another_model_is_refused(random_case) -> None:
+    case, other = random_case(), random_case("*-")
+    graph = Graph.of(other.model)
+    with pytest.raises(InputError, match="belongs to a model of pattern"):
+        evaluate(case.model, Circuit(graph, graph.edges), case.pairs)
+
+
+def test_a_metric_that_is_not_a_number_is_refused(random_case) -> None:
+    case = random_case(n=4)
+    graph = Graph.of(case.model)
+    with pytest.raises(InputError, match="does not tell clean from corrupt"):
+        evaluate(
+            case.model,
+            Circuit(graph, graph.edges),
+            case.pairs,
+            metric=lambda logits, pairs: logits[:, 0] * float("nan"),
+        )

@@ -100,3 +100,65 @@ def test_a_file_that_is_no_circuit_is_refused(tmp_path: Path) -> None:
     path.write_text('{"graph": {"pattern": "*"}}')
     with pytest.raises(InputError, match="is not a circuit"):
         Circuit.load(path)
+
+
+def test_the_table_says_how_sure_each_edge_is() -> None:
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(40, 5, generator=generator)
+    rows[:, 1] -= 3
+    (first, *rest) = scores(*rows.tolist()).table(5)
+    assert first["edge"] == "embed -> blocks.0.attn.k.0"
+    assert first["q"] < 0.001
+    assert all(row["p"] <= row["q"] for row in (first, *rest))
+    assert min(row["q"] for row in rest) > 0.05
+
+
+def test_significant_edges_come_by_falling_size() -> None:
+    rows = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
+    rows[:, 1] -= 2
+    rows[:, 3] += 4
+    assert [str(edge) for edge in scores(*rows.tolist()).significant(0.01)] == [
+        "embed -> logits",
+        "embed -> blocks.0.attn.k.0",
+    ]
+
+
+def test_a_score_that_is_not_finite_is_refused_with_its_edge_and_pair() -> None:
+    with pytest.raises(InputError, match=r"eap score of edge `embed -> logits` on pair 1 is nan, and 1 more"):
+        scores([1.0, 1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, float("nan"), float("inf")])
+
+
+def test_scores_of_another_shape_or_of_no_pair_are_refused() -> None:
+    for shape in ((2, 3, 4), (0, 2, 4)):
+        with pytest.raises(InputError, match="expected at least one example of 2 writers and 4 readers"):
+            EdgeScores(graph=GRAPH, per_example=torch.zeros(shape), method="eap", metric="m", edit="e")
+
+
+def test_scores_come_back_from_json_in_whatever_order_the_edges_stand() -> None:
+    written = scores([1.0, -4.0, 0.1, 3.0, 2.0], [0.0, 1.0, 2.0, 3.0, 4.0])
+    found = json.loads(json.dumps(written.to_json(), allow_nan=False))
+    assert torch.equal(EdgeScores.from_json(found).per_example, written.per_example)
+    turned = {
+        **found,
+        "edges": found["edges"][::-1],
+        "per_example": [row[::-1] for row in found["per_example"]],
+    }
+    assert torch.equal(EdgeScores.from_json(turned).per_example, written.per_example)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"edges": ["embed -> logits"] * 5}, "name 1 of the graph's 5 edges"),
+        ({"per_example": [[1.0, 2.0]]}, "not edge scores"),
+        ({"per_example": []}, "not edge scores"),
+        ({"per_example": [[float("nan")] * 5]}, "is nan"),
+        ({"edges": ["embed"] * 5}, "is not an edge"),
+        ({"graph": {}}, "not edge scores"),
+        ({"metadata": None}, "not edge scores"),
+    ],
+)
+def test_json_that_holds_no_scores_is_refused(change: dict, reason: str) -> None:
+    found = scores([1.0, -4.0, 0.1, 3.0, 2.0]).to_json()
+    with pytest.raises(InputError, match=reason):
+        EdgeScores.from_json({**found, **change})
