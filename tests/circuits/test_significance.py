@@ -35,7 +35,7 @@ def test_drawn_signs_agree_with_all_signs(monkeypatch: pytest.MonkeyPatch) -> No
     assert (every < 0.05).sum() > 5
     assert np.abs(drawn - every).max() < 4 * 0.5 / module.FIRST_FLIPS**0.5
     small = every <= 0.02
-    assert np.abs(drawn - every)[small].max() < 4 * (0.02 / 10_000) ** 0.5
+    assert np.abs(drawn - every)[small].max() < 4 * (0.02 / module.SECOND_FLIPS) ** 0.5
 
 
 def test_edges_that_share_their_pairs_do_not_disturb_each_other() -> None:

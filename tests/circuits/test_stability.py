@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,7 +12,7 @@ from circuits.circuit import Circuit
 from circuits.graph import Graph
 from circuits.scores import EdgeScores
 from circuits.select import top_edges
-from circuits.stability import pairs_needed, resampled, stability
+from circuits.stability import _jaccards, pairs_needed, resampled, stability
 from data_gen.errors import InputError
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
@@ -71,6 +72,11 @@ def test_three_circuits_by_hand() -> None:
     assert found.n_edges == 2
     written = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert (written["stable"], written["bar"]) == (False, 0.8)
+
+
+def test_resampled_indices_are_jaccard_indices() -> None:
+    members = np.array([[True, True, False, False], [True, False, True, False], [False, False, True, True]])
+    assert _jaccards(members) == pytest.approx([1 / 3, 0, 1 / 3])
 
 
 def test_more_pairs_agree_more_and_the_needed_number_is_the_first_to_stay_above_the_bar() -> None:
