@@ -19,7 +19,7 @@ from circuits.circuit import Circuit
 from circuits.controls import RandomCircuits
 from circuits.forward import metric_of
 from circuits.metrics import Metric, logit_diff
-from circuits.ratios import Band, Estimate, Ratios, band, estimate
+from circuits.ratios import Band, Estimate, Ratios, band, estimate, ratios_of
 from circuits.scores import EdgeScores
 from circuits.select import top_edges
 from data_gen.errors import InputError
@@ -117,13 +117,13 @@ def faithfulness_curve(
     graph = scores.graph
     taken = mib_sizes(len(graph.edges)) if sizes is None else tuple(sizes)
     draws = RandomCircuits.draw(graph, random_circuits, seed)
-    played = [Circuit(graph, graph.edges), Circuit(graph, ())]
+    ratios = ratios_of(model, graph, pairs, metric, seed=seed, batch_size=batch_size)
+    played: list[Circuit] = []
     for size in taken:
         top = top_edges(scores, size)
         played += [top, *draws.uniform(size), *draws.layer_matched(top)]
     values = metric_of(model, played, pairs, metric, batch_size=batch_size).double().numpy()
-    ratios = Ratios(values[0], values[1], seed, pairs.edit)
-    each = values[2:].reshape(len(taken), 1 + 2 * random_circuits, -1)
+    each = values.reshape(len(taken), 1 + 2 * random_circuits, -1)
     return Curve(
         edit=pairs.edit,
         method=scores.method,

@@ -20,10 +20,10 @@ from circuits.curves import CurvePoint as CurvePoint
 from circuits.curves import faithfulness_curve as faithfulness_curve
 from circuits.forward import metric_of
 from circuits.metrics import Metric, logit_diff
-from circuits.minimality import LeaveOneOut, Minimality
+from circuits.minimality import Minimality, leave_one_out
 from circuits.ratios import Band as Band
 from circuits.ratios import Estimate as Estimate
-from circuits.ratios import Ratios
+from circuits.ratios import ratios_of
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import TokenPairs
 
@@ -110,21 +110,12 @@ def evaluate(
     exists, or when the circuit belongs to another model.
     """
     draws = RandomCircuits.draw(circuit.graph, random_circuits, seed)
-    left_out = LeaveOneOut(circuit, seed)
+    ratios = ratios_of(model, circuit.graph, pairs, metric, seed=seed, batch_size=batch_size)
     complement = circuit.complement()
-    played = [
-        Circuit(circuit.graph, circuit.graph.edges),
-        Circuit(circuit.graph, ()),
-        circuit,
-        complement,
-        *draws.uniform(len(circuit)),
-        *draws.layer_matched(circuit),
-        *left_out.circuits,
-    ]
+    played = [circuit, complement, *draws.uniform(len(circuit)), *draws.layer_matched(circuit)]
     values = metric_of(model, played, pairs, metric, batch_size=batch_size).double().numpy()
-    ratios = Ratios(values[0], values[1], seed, pairs.edit)
-    uniform, matched, knocked = np.split(values[4:], [random_circuits, 2 * random_circuits])
-    means, alone = values.mean(1), ratios.estimate(values[2])
+    uniform, matched = np.split(values[2:], 2)
+    alone, span = ratios.estimate(values[0]), float(ratios.span.mean())
     return Report(
         edit=pairs.edit,
         metric=getattr(metric, "__name__", repr(metric)),
@@ -133,16 +124,16 @@ def evaluate(
         n_live_edges=len(circuit.connected()),
         n_live_outside=len(complement.connected()),
         n_edges_model=len(circuit.graph.edges),
-        metric_clean=float(means[0]),
-        metric_corrupt=float(means[1]),
-        metric_circuit=float(means[2]),
-        metric_complement=float(means[3]),
+        metric_clean=float(ratios.clean.mean()),
+        metric_corrupt=float(ratios.corrupt.mean()),
+        metric_circuit=float(values[0].mean()),
+        metric_complement=float(values[1].mean()),
         faithfulness=alone,
-        completeness=ratios.estimate(values[3]),
+        completeness=ratios.estimate(values[1]),
         random=ratios.band(uniform),
         matched=ratios.band(matched),
         sufficiency=sufficiency(alone.value, ratios.of(matched)),
-        minimality=left_out.result(alone.value, ratios.of(knocked)),
+        minimality=leave_one_out(model, circuit, pairs, metric, span=span, seed=seed, batch_size=batch_size),
         random_circuits=random_circuits,
         seed=seed,
     )

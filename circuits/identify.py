@@ -15,7 +15,7 @@ from circuits.compare import compare
 from circuits.forward import metric_of
 from circuits.metrics import Metric, logit_diff
 from circuits.paths import widest_path
-from circuits.ratios import Estimate, Ratios, estimate
+from circuits.ratios import Estimate, estimate, ratios_of
 from circuits.scores import EdgeScores
 from circuits.select import greedy_edges
 from tinysql.models.hybrid import HybridLM
@@ -73,11 +73,9 @@ def identifiability(
     an `n` that no circuit can have, or for scores of another model.
     """
     first, second = greedy_edges(scores, n), rival(scores, n)
-    graph = scores.graph
-    played = [Circuit(graph, graph.edges), Circuit(graph, ()), first, second]
-    values = metric_of(model, played, pairs, metric, batch_size=batch_size).double().numpy()
-    ratios = Ratios(values[0], values[1], seed, pairs.edit)
-    draws, found = ratios.draws(values[2:]), ratios.of(values[2:])
+    ratios = ratios_of(model, scores.graph, pairs, metric, seed=seed, batch_size=batch_size)
+    values = metric_of(model, [first, second], pairs, metric, batch_size=batch_size).double().numpy()
+    draws, found = ratios.draws(values), ratios.of(values)
     return Identifiability(
         n_first=len(first),
         n_second=len(second),

@@ -14,13 +14,17 @@ from math import comb
 import numpy as np
 
 from circuits.circuit import Circuit
+from circuits.forward import metric_of
 from circuits.graph import Edge
+from circuits.metrics import Metric
 from circuits.paths import random_path
+from tinysql.models.hybrid import HybridLM
+from tinysql.tokens import TokenPairs
 
 QUANTILE, LEVEL = 0.9, 0.05
 """The quantile of random edges that an edge has to pass, and the level at which it is called redundant."""
-RANDOM_EDGES, MOST_TESTED = 100, 100
-"""Random edges drawn; edges of a circuit tested, drawn at random where it has more."""
+RANDOM_EDGES, MOST_TESTED, MOST_PAIRS = 50, 100, 16
+"""Random edges drawn; edges of a circuit tested, drawn at random where it has more; pairs to test them on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +44,31 @@ class Minimality:
     """Edges of a corrected p below .05, in graph order."""
     changes: dict[str, float]
     """By edge, `f(C) - f(C without the edge)`: positive where the circuit needs it."""
+
+
+def leave_one_out(
+    model: HybridLM,
+    circuit: Circuit,
+    pairs: TokenPairs,
+    metric: Metric,
+    *,
+    span: float,
+    seed: int,
+    batch_size: int,
+) -> Minimality | None:
+    """The test on the first 16 pairs; `span` is the metric's clean mean minus its corrupt mean.
+
+    One run for each live edge and two for each random one make it the dearest part of an evaluation, which is why
+    few pairs have to do. `None` where no edge is live, or no path can be added. `seed` draws the random edges.
+    """
+    plan = LeaveOneOut(circuit, seed)
+    if not plan.inflated:
+        return None
+    played = [circuit, *plan.circuits]
+    values = (
+        metric_of(model, played, pairs[:MOST_PAIRS], metric, batch_size=batch_size).double().mean(1).numpy()
+    )
+    return plan.result(float(values[0]) / span, values[1:] / span)
 
 
 class LeaveOneOut:
@@ -70,10 +99,8 @@ class LeaveOneOut:
         """Everything that has to be run."""
         return [*self.without, *self.inflated, *self.deflated]
 
-    def result(self, faithfulness: float, each: np.ndarray) -> Minimality | None:
-        """From f of the circuit and of each of `circuits`; `None` where there is no live edge or no random one."""
-        if not self.inflated:
-            return None
+    def result(self, faithfulness: float, each: np.ndarray) -> Minimality:
+        """From f of the circuit and of each of `circuits`, up to one constant for all."""
         without, inflated, deflated = np.split(each, np.cumsum([len(self.tested), len(self.inflated)]))
         return minimality(self.tested, faithfulness - without, inflated - deflated)
 

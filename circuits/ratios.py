@@ -11,7 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from circuits.bootstrap import percentiles, resampled_means
+from circuits.circuit import Circuit
+from circuits.forward import metric_of
+from circuits.graph import Graph
+from circuits.metrics import Metric
 from data_gen.errors import InputError
+from tinysql.models.hybrid import HybridLM
+from tinysql.tokens import TokenPairs
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,15 @@ class Band:
         return f"{_number(self.mean)} (5-95 %: {_number(self.low)} to {_number(self.high)})"
 
 
+def ratios_of(
+    model: HybridLM, graph: Graph, pairs: TokenPairs, metric: Metric, *, seed: int, batch_size: int
+) -> Ratios:
+    """Run all edges and none, before anything dearer is run; `seed` draws the bootstrap. Raises as `Ratios` does."""
+    ends = [Circuit(graph, graph.edges), Circuit(graph, ())]
+    clean, corrupt = metric_of(model, ends, pairs, metric, batch_size=batch_size).double().numpy()
+    return Ratios(clean, corrupt, seed, pairs.edit)
+
+
 class Ratios:
     """Turns metrics of pairs into faithfulness.
 
@@ -46,7 +61,7 @@ class Ratios:
     """
 
     def __init__(self, clean: np.ndarray, corrupt: np.ndarray, seed: int, edit: str) -> None:
-        self.corrupt, self.span, self.seed = corrupt, clean - corrupt, seed
+        self.clean, self.corrupt, self.span, self.seed = clean, corrupt, clean - corrupt, seed
         mean = float(self.span.mean())
         error = float(self.span.std(ddof=1) / len(self.span) ** 0.5) if len(self.span) > 1 else 0.0
         if not abs(mean) > max(1e-6, 2 * error):

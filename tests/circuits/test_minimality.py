@@ -11,7 +11,7 @@ from circuits.graph import Edge, Graph
 from circuits.minimality import LeaveOneOut, _binomial_below, minimality
 
 EDGES = (Edge("embed", "blocks.0.attn.v.0"), Edge("embed", "logits"))
-PASSENGER = (Edge("embed", "blocks.0.attn.v.1"), Edge("blocks.0.attn.head.1", "logits"))
+PASSENGER = (Edge("embed", "blocks.1.mlp"), Edge("blocks.1.mlp", "logits"))
 
 
 def test_the_binomial_tail_by_hand() -> None:
@@ -42,7 +42,7 @@ def test_inflated_circuits_hold_the_circuit_and_a_whole_path(planted) -> None:
     graph = Graph.of(planted.model)
     circuit = Circuit(graph, tuple(planted.edges))
     left_out = LeaveOneOut(circuit, seed=0)
-    assert len(left_out.inflated) == 100
+    assert len(left_out.inflated) == 50
     for inflated, deflated in zip(left_out.inflated, left_out.deflated, strict=True):
         (gone,) = set(inflated.edges) - set(deflated.edges)
         assert gone not in circuit.edges
@@ -62,4 +62,4 @@ def test_planted_edges_are_needed_and_a_passenger_is_redundant(planted) -> None:
 def test_where_nothing_can_be_added_or_left_out_there_is_no_test(random_case) -> None:
     graph = Graph.of(random_case().model)
     assert not LeaveOneOut(Circuit(graph, graph.edges), seed=0).inflated
-    assert LeaveOneOut(Circuit(graph, ()), seed=0).result(0.0, np.zeros(0)) is None
+    assert not LeaveOneOut(Circuit(graph, ()), seed=0).circuits
