@@ -16,7 +16,7 @@ def computed_by(graph: Graph) -> dict[int, list[int]]:
     rows = {writer.name: row for row, writer in enumerate(graph.writers)}
     found: dict[int, list[int]] = defaultdict(list)
     for column, reader in enumerate(graph.readers):
-        for name in _fed(reader.feeds):
+        for name in reader.feeds:
             found[rows[name]].append(column)
     return dict(found)
 
@@ -64,10 +64,3 @@ def _inverse(sources: dict[int, list[int]]) -> dict[int, list[int]]:
         for column in columns:
             found[column].append(row)
     return dict(found)
-
-
-def _fed(feeds: str | tuple[str, ...] | None) -> tuple[str, ...]:
-    """The names of the writers a reader feeds."""
-    if feeds is None:
-        return ()
-    return (feeds,) if isinstance(feeds, str) else feeds
