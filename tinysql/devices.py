@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from typing import Literal
 
 import torch
 
 from data_gen.errors import InputError
+
+Precision = Literal["float32", "bfloat16"]
+"""Of matrix products; weights, norms, routers, states and losses stay in float32."""
 
 KINDS = ("cpu", "cuda", "mps")
 """Devices that hold numbers and that torch trains on."""
@@ -32,3 +36,13 @@ def find_device(name: str) -> torch.device:
     if device.index is not None and device.type == "cuda":
         torch.cuda.set_device(device)
     return device
+
+
+def precision_on(device: torch.device, precision: Precision | None = None) -> Precision:
+    """The precision of matrix products: what was asked for, or bfloat16 on a GPU and float32 elsewhere."""
+    return precision or ("bfloat16" if device.type == "cuda" else "float32")
+
+
+def products(device: torch.device, precision: Precision) -> torch.autocast:
+    """Within it, matrix products are computed in `precision`."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")

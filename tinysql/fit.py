@@ -163,8 +163,10 @@ def _grader(recipe: Recipe, tokenizer: Tokenizer) -> Callable[[HybridLM], float]
     config = replace(recipe.data, split="test")
 
     def grade(model: HybridLM) -> float:
-        grades = grade_model(model, tokenizer, config, rows=recipe.grade_rows).grades
-        return sum(one.execution for one in grades) / len(grades)
+        found = grade_model(
+            model, tokenizer, config, rows=recipe.grade_rows, precision=recipe.train.precision
+        )
+        return sum(one.execution for one in found.grades) / len(found.grades)
 
     return grade
 

@@ -8,7 +8,7 @@ and the model's own where it has. So every row stands at the same position, and 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 from data_gen.errors import InputError
 from data_gen.schema import Schema
 from tinysql.constrained import Constraint, Vocabulary
+from tinysql.devices import Precision, precision_on, products
 from tinysql.models.attention import KeyValues
 from tinysql.models.hybrid import Cache, HybridLM
 from tinysql.models.mamba import MambaState
@@ -57,26 +58,31 @@ def answer(
     tokenizer: Tokenizer,
     prompts: Sequence[str],
     *,
-    batch_size: int = 128,
+    batch_size: int | None = None,
+    precision: Precision | None = None,
+    longest: int | None = None,
     title: str = "answering",
     sampling: Sampling = GREEDY,
     schemas: Sequence[Schema] | None = None,
 ) -> list[str]:
     """The SQL for each prompt, without the leading space.
 
-    Prompts of about the same length go through the model together; each answer ends at the end token or where
-    the context is full. With `schemas`, one per prompt, an answer's names are those of its schema alone (see
-    `Constraint`). Raises `InputError` for a prompt that fills the context by itself.
+    `batch_size` prompts of about the same length go through the model together (`batch_on` says how many unless it
+    is given; half as many where they do not fit into the GPU's memory), in bfloat16 on a GPU unless `precision` says
+    otherwise. Each answer ends at the end token, behind `longest` tokens, or where the context is full. With
+    `schemas`, one per prompt, an answer's names are those of its schema alone (see `Constraint`). Raises
+    `InputError` for a prompt that fills the context by itself.
     """
+    size = batch_size if batch_size is not None else batch_on(model.device)
     encoded = [tokenizer.encode_text(prompt) for prompt in prompts]
     for ids in encoded:
         _check_length(len(ids), model.cfg.n_ctx)
     by_length = sorted(range(len(prompts)), key=lambda number: len(encoded[number]))
-    groups = [by_length[start : start + batch_size] for start in range(0, len(prompts), batch_size)]
+    groups = [by_length[start : start + size] for start in range(0, len(prompts), size)]
     noise = _Noise(sampling.seed, len(prompts), model.cfg.n_ctx)
     vocabulary = Vocabulary(tokenizer, model.cfg.d_vocab) if schemas is not None else None
-    answers: list[list[int]] = [[] for _ in prompts]
-    for group in progress(groups, total=len(groups), title=title):
+
+    def tokens_of(group: Sequence[int]) -> list[list[int]]:
         constraints = None
         if schemas is not None and vocabulary is not None:
             shared = {schema: Constraint(vocabulary, schema) for schema in {schemas[n] for n in group}}
@@ -85,14 +91,44 @@ def answer(
             model,
             [encoded[number] for number in group],
             end_id=tokenizer.end_id,
+            longest=longest,
             sampling=sampling,
             noise=noise.of(group) if sampling.temperature else None,
             constraints=constraints,
         )
+        found: list[list[int]] = [[] for _ in group]
         for rows, tokens in steps:
             for row, token in zip(rows, tokens, strict=True):
-                answers[group[row]].append(token)
-    return [_text(tokenizer, ids) for ids in answers]
+                found[row].append(token)
+        return found
+
+    answers: dict[int, list[int]] = {}
+    with products(model.device, precision_on(model.device, precision)):
+        for group in progress(groups, total=len(groups), title=title):
+            answers |= zip(group, _halved_to_fit(tokens_of, group), strict=True)
+    return [_text(tokenizer, answers[number]) for number in range(len(prompts))]
+
+
+def batch_on(device: torch.device) -> int:
+    """How many prompts are answered together: a GPU wants many, since every step waits for the host."""
+    return 2048 if device.type == "cuda" else 128
+
+
+def _halved_to_fit(
+    tokens_of: Callable[[Sequence[int]], list[list[int]]], group: Sequence[int]
+) -> list[list[int]]:
+    """The answers of a group, one half after the other where the whole does not fit into the GPU's memory."""
+    try:
+        return tokens_of(group)
+    except torch.OutOfMemoryError:
+        if len(group) == 1:
+            raise InputError(
+                "not even one prompt fits into the GPU's memory beside the model",
+                hint="free memory of the GPU, or pass --device cpu",
+            ) from None
+    torch.cuda.empty_cache()
+    half = len(group) // 2
+    return _halved_to_fit(tokens_of, group[:half]) + _halved_to_fit(tokens_of, group[half:])
 
 
 def stream(
@@ -138,14 +174,15 @@ def generate(
     prompts: Sequence[Sequence[int]],
     *,
     end_id: int,
+    longest: int | None = None,
     sampling: Sampling = GREEDY,
     noise: Float[Tensor, "batch n_ctx"] | None = None,
     constraints: Sequence[Constraint] | None = None,
 ) -> Iterator[tuple[list[int], list[int]]]:
     """Step by step, the rows that got a token and the token of each, until every row has ended.
 
-    A row ends with `end_id`, which is given too, or where the context is full; then it leaves the batch. `noise`
-    holds the uniform numbers that tokens are drawn by, needed above temperature 0.
+    A row ends with `end_id`, which is given too, behind `longest` tokens, or where the context is full; then it
+    leaves the batch. `noise` holds the uniform numbers that tokens are drawn by, needed above temperature 0.
     """
     device = model.device
     length = torch.tensor([len(prompt) for prompt in prompts], device=device)
@@ -181,8 +218,11 @@ def generate(
                 states[row] = constraints[row].after(states[row], one)
         if chosen:
             yield [row for row, _ in chosen], [one for _, one in chosen]
-        if any(one == end_id for _, one in chosen):
-            going = ~(own & (token == end_id))
+        ended = own & (token == end_id)
+        if longest is not None:
+            ended |= at + 1 - length[rows] >= longest
+        if bool(ended.any()):
+            going = ~ended
             rows, token = rows[going], token[going]
             if not len(rows):
                 return

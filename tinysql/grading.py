@@ -21,7 +21,8 @@ from data_gen.query import Query
 from data_gen.run.grade import Grade, grade
 from data_gen.schema import Schema
 from data_gen.store.dataset import read_dataset
-from tinysql.generation import answer
+from tinysql.devices import Precision, precision_on
+from tinysql.generation import answer, batch_on
 from tinysql.models.hybrid import HybridLM
 from tinysql.progress import progress
 from tinysql.runs import Run, provenance
@@ -81,21 +82,30 @@ def with_rows(config: DataConfig, make: Callable[[DataConfig, int], object] = ma
     return replace(config, command_sets=tuple(found))
 
 
-def grade_run(run: Run, *, split: Split, rows: int, device: torch.device | str = "cpu") -> dict[str, Any]:
+def grade_run(
+    run: Run,
+    *,
+    split: Split,
+    rows: int,
+    device: torch.device | str = "cpu",
+    precision: Precision | None = None,
+) -> dict[str, Any]:
     """Grade a run's model on a split and write `eval/SPLIT.json` and every answer to `eval/SPLIT.jsonl`.
 
     The report also counts the graded rows whose schema, or one of whose names, occurs in the training rows, and
-    names the command sets that have no rows in the split. Raises `InputError` if none has.
+    names the command sets that have no rows in the split, and says how the model was run (`precision` is bfloat16 on
+    a GPU unless it is given). Raises `InputError` if no set has rows.
     """
     config = with_rows(run.split(split))
     model, tokenizer = run.load(device)
-    examples, answers, grades = grade_model(model, tokenizer, config, rows=rows)
+    examples, answers, grades = grade_model(model, tokenizer, config, rows=rows, precision=precision)
     report = {
         "split": split,
         "rows": rows,
         "without_rows": [name for name in run.data.command_sets if name not in config.command_sets],
         **summarise(examples, answers, grades),
         "seen_in_training": _seen(examples, run.path / "data" / "train"),
+        "answered": how_answered(model, precision),
         "made_by": provenance(),
     }
     (run.path / "eval").mkdir(exist_ok=True)
@@ -110,6 +120,11 @@ def grade_run(run: Run, *, split: Split, rows: int, device: torch.device | str =
     return report
 
 
+def how_answered(model: HybridLM, precision: Precision | None) -> dict[str, Any]:
+    """What a report says of how its answers were computed."""
+    return {"precision": precision_on(model.device, precision), "batch_size": batch_on(model.device)}
+
+
 class Graded(NamedTuple):
     """Row by row: what was asked, what was answered, how it was graded."""
 
@@ -118,11 +133,18 @@ class Graded(NamedTuple):
     grades: list[Grade]
 
 
-def grade_model(model: HybridLM, tokenizer: Tokenizer, config: DataConfig, *, rows: int) -> Graded:
-    """Grade greedy answers on the first `rows` rows of `config`."""
+def grade_model(
+    model: HybridLM,
+    tokenizer: Tokenizer,
+    config: DataConfig,
+    *,
+    rows: int,
+    precision: Precision | None = None,
+) -> Graded:
+    """Grade greedy answers on the first `rows` rows of `config`; bfloat16 on a GPU unless `precision` is given."""
     examples = [make_example(config, index) for index in range(rows)]
     prompts = [example.prompt.string for example in examples]
-    answers = answer(model, tokenizer, prompts, title=f"answering {config.split}")
+    answers = answer(model, tokenizer, prompts, precision=precision, title=f"answering {config.split}")
     pairs = progress(zip(examples, answers, strict=True), total=rows, title=f"grading {config.split}")
     return Graded(examples, answers, [grade(example, sql) for example, sql in pairs])
 

@@ -109,6 +109,8 @@ def _grades(file: Path) -> Section | None:
     counted = (
         f" {seen[one]} of them have a {one} that occurs in the training rows." if seen and one in seen else ""
     )
+    answered = report.get("answered")
+    counted += f" Answered in {answered['precision']}." if answered else ""
     text = (
         f"<p>{report['rows']:,} greedy answers on {unseen} that never occur in training, graded by executing "
         f"them on filled databases and by comparing parse trees.{counted}</p>"

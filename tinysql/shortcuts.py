@@ -15,8 +15,9 @@ from data_gen.draw.splits import Split
 from data_gen.errors import InputError
 from data_gen.files import write_atomic
 from data_gen.pairs.shortcuts import SHORTCUTS, Follows, ShortcutRow, Variant, make_shortcuts
+from tinysql.devices import Precision
 from tinysql.generation import answer
-from tinysql.grading import Share, with_rows
+from tinysql.grading import Share, how_answered, with_rows
 from tinysql.models.hybrid import HybridLM
 from tinysql.runs import Run, provenance
 from tinysql.tokens import Tokenizer
@@ -39,7 +40,13 @@ class ShortcutScore:
 
 
 def shortcut_scores(
-    model: HybridLM, tokenizer: Tokenizer, config: DataConfig, n: int, *, seed: int = 0
+    model: HybridLM,
+    tokenizer: Tokenizer,
+    config: DataConfig,
+    n: int,
+    *,
+    seed: int = 0,
+    precision: Precision | None = None,
 ) -> dict[Variant, ShortcutScore]:
     """Greedy answers to every variant of `n` rows of `config`, scored by the name at the swapped slot.
 
@@ -51,7 +58,8 @@ def shortcut_scores(
         raise InputError(f"n is {n}, expected at least 1 row")
     rows = [row for index in range(n) for row in make_shortcuts(config, index, seed)]
     prompts = [row.example.prompt.string for row in rows]
-    return score(rows, answer(model, tokenizer, prompts, title="answering swapped names"))
+    title = "answering swapped names"
+    return score(rows, answer(model, tokenizer, prompts, precision=precision, title=title))
 
 
 def score(rows: Sequence[ShortcutRow], answers: Sequence[str]) -> dict[Variant, ShortcutScore]:
@@ -72,19 +80,26 @@ def _score(found: Counter[Follows]) -> ShortcutScore:
 
 
 def shortcuts_on_run(
-    run: Run, *, split: Split = "test", rows: int = 200, device: torch.device | str = "cpu"
+    run: Run,
+    *,
+    split: Split = "test",
+    rows: int = 200,
+    device: torch.device | str = "cpu",
+    precision: Precision | None = None,
 ) -> dict[str, Any]:
     """Score a run's model on rows of a split and write `eval/shortcuts.json`.
 
-    The report names the command sets that have no such rows. Raises `InputError` if none has.
+    The report names the command sets that have no such rows, and says how the model was run. Raises `InputError` if
+    none has.
     """
     config = with_rows(run.split(split), make_shortcuts)
     model, tokenizer = run.load(device)
-    scores = shortcut_scores(model, tokenizer, config, rows)
+    scores = shortcut_scores(model, tokenizer, config, rows, precision=precision)
     report = {
         "split": split,
         "rows": rows,
         "without_rows": [name for name in run.data.command_sets if name not in config.command_sets],
+        "answered": how_answered(model, precision),
         "variants": {variant: found.to_json() for variant, found in scores.items()},
         "made_by": provenance(),
     }

@@ -16,6 +16,7 @@ from data_gen.errors import InputError
 from data_gen.files import write_atomic
 from tinysql.batches import Batch, TrainingRows
 from tinysql.checkpoints import load_training, save_tensors, save_training
+from tinysql.devices import precision_on, products
 from tinysql.distributed import World
 from tinysql.feed import Feed, Place
 from tinysql.flops import step_flops, utilisation
@@ -44,8 +45,7 @@ def train(
     grade: Callable[[HybridLM], float] | None = None,
     trackers: Sequence[Tracker] = (),
 ) -> HybridLM:
-    """Train a model from scratch on the batches of `feed`; log to `run/metrics.jsonl`, checkpoint under
-    `run/checkpoints`.
+    """Train a model on the batches of `feed`; log to `run/metrics.jsonl`, checkpoint under `run/checkpoints`.
 
     `probe` rows are never trained on; they decide when decay begins. With `resume`, training goes on from the
     newest whole checkpoint and, on the same machine, ends with the same weights as without the interruption.
@@ -119,8 +119,7 @@ class Trainer:
         )
         self.average = Average(model) if config.average_last else None
         on_gpu = model.device.type == "cuda"
-        precision = config.precision or ("bfloat16" if on_gpu else "float32")
-        self.autocast = torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bfloat16")
+        self.autocast = products(model.device, precision_on(model.device, config.precision))
         compiled = config.compile if config.compile is not None else on_gpu
         self.losses = torch.compile(losses) if compiled else losses
         self._unchecked: list[tuple[int, Batch, Tensor]] = []

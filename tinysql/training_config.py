@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from data_gen.errors import InputError
+from tinysql.devices import Precision
 from tinysql.models.config import ModelConfig
 
 
@@ -52,7 +52,7 @@ class TrainConfig:
     """Steps between checkpoints that --resume can go on from."""
     grade_every: int = 0
     """Steps between gradings by execution on held-out rows, of which the best weights are kept; 0 means never."""
-    precision: Literal["float32", "bfloat16"] | None = None
+    precision: Precision | None = None
     """Of matrix products (weights, moments and losses are float32); derived: bfloat16 on a GPU."""
     compile: bool | None = None
     """Whether the step is compiled; derived: on a GPU."""

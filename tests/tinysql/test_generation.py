@@ -8,7 +8,8 @@ import torch
 
 from data_gen.errors import InputError
 from data_gen.example import DataConfig, make_example
-from tinysql.generation import Sampling, answer, choose, generate, stream
+from tinysql.devices import precision_on
+from tinysql.generation import Sampling, answer, batch_on, choose, generate, stream
 from tinysql.models.config import MambaConfig, ModelConfig, MoEConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import Tokenizer
@@ -240,3 +241,48 @@ def test_a_prompt_that_fills_the_context_is_refused(model: HybridLM, tokenizer: 
 def test_generation_without_attention_stops_where_the_context_is_full(tokenizer: Tokenizer) -> None:
     config = ModelConfig(pattern="-", d_model=16, n_heads=2, d_vocab=tokenizer.vocab_size, n_ctx=16)
     assert len(tokens_of(HybridLM(config), [[1, 2, 3]])[0]) == 16 - 3 + 1
+
+
+def test_an_answer_is_cut_off_behind_the_longest(model: HybridLM, tokenizer: Tokenizer) -> None:
+    prompts = [PROMPTS[0], PROMPTS[1][:30], PROMPTS[2][:60]]
+    whole = tokens_of(model, [tokenizer.encode_text(prompt) for prompt in prompts])
+    found = answer(model, tokenizer, prompts, longest=3)
+    assert found == [tokenizer.decode(row[:3]).strip() for row in whole]
+    assert min(len(row) for row in whole) > 3
+
+
+def test_products_are_computed_in_the_precision_that_is_asked_for(
+    model: HybridLM, tokenizer: Tokenizer
+) -> None:
+    for given, expected in ((None, torch.float32), ("bfloat16", torch.bfloat16), ("float32", torch.float32)):
+        seen: set[torch.dtype] = set()
+
+        def see(value: torch.Tensor, hook: object, into: set[torch.dtype] = seen) -> None:
+            into.add(value.dtype)
+
+        with model.hooks(fwd_hooks=[("blocks.1.mlp.hook_pre", see)]):
+            answer(model, tokenizer, PROMPTS[:2], precision=given, longest=2)
+        assert seen == {expected}
+    assert precision_on(torch.device("cuda")) == "bfloat16"
+    assert precision_on(torch.device("cuda"), "float32") == "float32"
+    assert batch_on(torch.device("cuda")) > batch_on(torch.device("cpu"))
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_halved(
+    model: HybridLM, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, tried = answer(model, tokenizer, PROMPTS[:7], sampling=DRAWN), []
+
+    def small(model: HybridLM, prompts: Sequence[Sequence[int]], **options: object) -> object:
+        tried.append(len(prompts))
+        if len(prompts) > fits:
+            raise torch.OutOfMemoryError
+        return generate(model, prompts, **options)
+
+    monkeypatch.setattr("tinysql.generation.generate", small)
+    fits = 2
+    assert answer(model, tokenizer, PROMPTS[:7], sampling=DRAWN) == expected
+    assert tried == [7, 3, 1, 2, 4, 2, 2]
+    fits = 0
+    with pytest.raises(InputError, match="not even one prompt fits into the GPU's memory"):
+        answer(model, tokenizer, PROMPTS[:1])

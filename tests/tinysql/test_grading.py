@@ -85,6 +85,10 @@ def test_eval_writes_every_answer(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert [answer["index"] for answer in answers] == list(range(12))
     assert sum(not answer["execution"] for answer in answers) == report["wrong_total"]
     assert report["seen_in_training"]["schema"] == 0
+    assert report["answered"] == {"precision": "float32", "batch_size": 128}
+    assert main(["eval", str(run), "--rows", "1", "--precision", "bfloat16"]) == 0
+    report = json.loads((run / "eval" / "test.json").read_text())
+    assert report["answered"]["precision"] == "bfloat16"
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="swap names instead of grading: are they copied from the schema or from the English?",
     )
     parser.add_argument("--device", default="cpu", help="where to run the model (default: cpu)")
+    parser.add_argument(
+        "--precision",
+        choices=["float32", "bfloat16"],
+        help="of matrix products (default: bfloat16 on a GPU, float32 on a CPU)",
+    )
     parser.set_defaults(call=call)
 
 
@@ -46,6 +51,7 @@ def call(arguments: argparse.Namespace) -> None:
         )
     run, device = open_run(arguments.run), find_device(arguments.device)
     settings: dict[str, Any] = {"split": arguments.split, "rows": arguments.rows, "device": device}
+    settings["precision"] = arguments.precision
     report = (shortcuts_on_run if arguments.shortcuts else grade_run)(run, **settings)
     if report["without_rows"]:
         names = ", ".join(report["without_rows"])
