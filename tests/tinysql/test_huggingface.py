@@ -13,6 +13,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GPT2Config,
     GPTNeoConfig,
     LlamaConfig,
     NemotronHConfig,
@@ -84,6 +85,16 @@ NEO = {
     "bos_token_id": None,
     "eos_token_id": None,
 }
+GPT2 = {
+    "vocab_size": 97,
+    "n_embd": 21,
+    "n_layer": 3,
+    "n_head": 3,
+    "n_positions": 50,
+    "layer_norm_epsilon": 3e-3,
+    "bos_token_id": None,
+    "eos_token_id": None,
+}
 THEIRS = {
     "llama": LlamaConfig(**ROTARY),
     "llama with all biases": LlamaConfig(**ROTARY, attention_bias=True, mlp_bias=True),
@@ -93,6 +104,10 @@ THEIRS = {
     "qwen2": Qwen2Config(**ROTARY, rope_parameters={"rope_type": "default", "rope_theta": 777.0}),
     "qwen2, tied, every head its own": Qwen2Config(
         **(ROTARY | {"num_key_value_heads": 3}), tie_word_embeddings=True
+    ),
+    "gpt2": GPT2Config(**GPT2),
+    "gpt2, unscaled, untied": GPT2Config(
+        **GPT2, n_inner=19, scale_attn_weights=False, tie_word_embeddings=False, activation_function="gelu"
     ),
     "gpt_neo, global and local": GPTNeoConfig(**NEO),
     "gpt_neo, global, untied": GPTNeoConfig(
@@ -169,6 +184,17 @@ GPT_NEO = ModelConfig(
     windowed_blocks=(2,),
     **SMALL,
 )
+GPT_2 = ModelConfig(
+    pattern="*-*-",
+    d_model=21,
+    n_heads=3,
+    norm="layer",
+    positions="learned",
+    activation="gelu_tanh",
+    biases=("norm", "qkv", "attention_out", "mlp"),
+    tied=True,
+    **SMALL,
+)
 HYBRID = ModelConfig(
     pattern="MEM*E-",
     d_model=22,
@@ -196,6 +222,8 @@ OURS = {
     "qwen2 with heads that do not divide the width": replace(
         LLAMA, biases=("qkv",), n_heads=7, n_kv_heads=7, d_head=6, tied=True
     ),
+    "gpt2": GPT_2,
+    "gpt2, unscaled, untied": replace(GPT_2, attention_scale=1.0, tied=False, activation="silu"),
     "gpt_neo, global and local": GPT_NEO,
     "gpt_neo, global, untied": replace(
         GPT_NEO, tied=False, window=None, windowed_blocks=(), activation="relu"
@@ -413,6 +441,17 @@ class TestSpellings:
         rewrite(tmp_path / "out", lambda tensors: tensors | mask)
         assert torch.equal(from_hf(tmp_path / "out")(ids()), before(ids()))
 
+    def test_older_gpt2_files_name_no_transformer_and_hold_masks(self, tmp_path):
+        to_hf(ours(GPT_2), tmp_path / "out")
+        before = from_hf(tmp_path / "out")
+        masks = {f"h.0.attn.{n}": torch.ones(1) for n in ("bias", "masked_bias")}
+        rewrite(
+            tmp_path / "out",
+            lambda tensors: {n.removeprefix("transformer."): t for n, t in tensors.items()} | masks,
+        )
+        assert torch.equal(from_hf(tmp_path / "out")(ids()), before(ids()))
+        assert torch.equal(from_hf(tmp_path / "out", n_ctx=23)(ids()), before(ids()))
+
     def test_heads_for_later_tokens_are_left_out_with_a_warning(self, hybrid):
         before = from_hf(hybrid)
         rewrite(hybrid, lambda tensors: tensors | {"mtp.layers.0.norm.weight": torch.ones(22)})
@@ -474,7 +513,7 @@ class TestPrecisionAndLength:
         assert wide == {f"backbone.layers.{i}.mixer.gate.e_score_correction_bias" for i in (1, 4)}
         assert stock(tmp_path / "half").dtype == torch.bfloat16
 
-    @pytest.mark.parametrize("config", [LLAMA, GPT_NEO], ids=["llama", "gpt_neo"])
+    @pytest.mark.parametrize("config", [LLAMA, GPT_NEO, GPT_2], ids=["llama", "gpt_neo", "gpt2"])
     def test_a_shorter_context_gives_the_same_logits(self, config, tmp_path):
         model = ours(config)
         to_hf(model, tmp_path / "out")
@@ -490,7 +529,7 @@ class TestPrecisionAndLength:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": "gpt2"}, "`model_type` is 'gpt2'.*\n.*gpt_neo, llama, qwen2, nemotron_h"),
+        ({"model_type": "bloom"}, "`model_type` is 'bloom'.*\n.*gpt2, gpt_neo, llama, qwen2, nemotron_h"),
         ({"model_type": None}, "`model_type` is None"),
         ({"hidden_size": "30"}, "`hidden_size` is '30', expected a whole number"),
         ({"hidden_size": None}, "has no `hidden_size`"),
@@ -644,6 +683,12 @@ class TestFiles:
             replace(LLAMA, n_heads=4, n_kv_heads=1, d_head=6),
             "d_model 30 and n_heads 4, and the nearest, llama",
         ),
+        (
+            replace(GPT_2, attention_scale=0.5),
+            "attention_scale 0.5, and the nearest, gpt2, needs None or 1.0",
+        ),
+        (replace(GPT_2, window=4, windowed_blocks=(2,)), "window 4, and the nearest, gpt2, needs None"),
+        (replace(GPT_2, gated=True), "gated True, and the nearest, gpt2, needs False"),
         (replace(GPT_NEO, attention_scale=None), "attention_scale None, and the nearest, gpt_neo, needs 1.0"),
         (replace(GPT_NEO, n_kv_heads=1), "n_kv_heads 1, and the nearest, gpt_neo, needs as many as n_heads"),
         (replace(GPT_NEO, norm="rms"), "norm 'rms', and the nearest, gpt_neo, needs 'layer'"),
@@ -733,8 +778,8 @@ class TestTokenizers:
 
     @pytest.mark.parametrize(
         "config",
-        [LLAMA, GPT_NEO, HYBRID],
-        ids=["llama", "gpt_neo", "nemotron_h"],
+        [LLAMA, GPT_NEO, GPT_2, HYBRID],
+        ids=["llama", "gpt_neo", "gpt2", "nemotron_h"],
     )
     def test_an_exported_tokenizer_is_what_auto_tokenizer_loads(self, config, tokenizer, tmp_path):
         model = HybridLM(replace(config, d_vocab=tokenizer.vocab_size))

@@ -1,4 +1,4 @@
-"""Checkpoint of transformers <-> `HybridLM` and `Tokenizer`: GPT-Neo, Llama, Qwen2 and NemotronH, both ways."""
+"""Checkpoint of transformers <-> `HybridLM` and `Tokenizer`: GPT-2, GPT-Neo, Llama, Qwen2 and NemotronH, both ways."""
 
 from tinysql.models.huggingface.exchange import from_hf as from_hf
 from tinysql.models.huggingface.exchange import to_hf as to_hf

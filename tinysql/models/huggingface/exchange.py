@@ -18,7 +18,7 @@ from tinysql.models.huggingface.folder import find, read_settings, read_tensors
 from tinysql.models.huggingface.reading import read_config
 from tinysql.models.huggingface.settings import Settings
 from tinysql.models.huggingface.tokenizer import is_recut, write_tokenizer
-from tinysql.models.huggingface.weights import read_weights, write_weights
+from tinysql.models.huggingface.weights import read_weights, with_one_name_each, write_weights
 from tinysql.models.huggingface.writing import write_config
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import Tokenizer
@@ -27,13 +27,12 @@ EMBEDDINGS = (
     "transformer.wte.weight",
     "model.embed_tokens.weight",
     "backbone.embeddings.weight",
-    "model.embeddings.weight",
 )
-"""What the families call the token embedding, NemotronH in two ways."""
+"""What the families call the token embedding."""
 
 
 def from_hf(source: str | Path, *, n_ctx: int | None = None, dtype: torch.dtype = torch.float32) -> HybridLM:
-    """The model of a GPT-Neo, Llama, Qwen2 or NemotronH checkpoint, in evaluation mode.
+    """The model of a GPT-2, GPT-Neo, Llama, Qwen2 or NemotronH checkpoint, in evaluation mode.
 
     `source` is a directory with `config.json` and safetensors, or an id of the Hugging Face hub. `n_ctx` shortens the
     context. Weights come in `dtype` whatever the files have; selection biases of routers stay in float32. Code in the
@@ -46,12 +45,18 @@ def from_hf(source: str | Path, *, n_ctx: int | None = None, dtype: torch.dtype 
     """
     folder = find(source)
     family, config = read_config(Settings(read_settings(folder), f"`{folder / 'config.json'}`"))
-    tensors = read_tensors(folder)
+    tensors = with_one_name_each(read_tensors(folder))
     if any(name.startswith("mtp.") for name in tensors):
         warnings.warn(f"`{folder}`: the heads for later tokens (mtp.*) are left out", stacklevel=2)
-    config = _shortened(_as_tied(config, tensors), n_ctx, tensors)
-    model = HybridLM(config)
-    read_weights(model, family, tensors, where=f"`{folder}`")
+    return model_of(family, _shortened(config, n_ctx, tensors), tensors, where=f"`{folder}`", dtype=dtype)
+
+
+def model_of(
+    family: str, config: ModelConfig, tensors: dict[str, Tensor], *, where: str, dtype: torch.dtype
+) -> HybridLM:
+    """A model of this shape and family with the tensors of a checkpoint, in evaluation mode; raises as `from_hf`."""
+    model = HybridLM(_as_tied(config, tensors))
+    read_weights(model, family, tensors, where=where)
     # Parameters alone: rotary tables and selection biases would lose what they are for.
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)

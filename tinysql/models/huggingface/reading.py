@@ -35,7 +35,7 @@ def read_config(settings: Settings) -> tuple[str, ModelConfig]:
     """The family (`model_type`) and the shape of the model.
 
     Raises:
-        InputError: the family is not one of the four, or a value is none that a `HybridLM` can hold.
+        InputError: the family is unknown, or a value is none that a `HybridLM` can hold.
     """
     family = settings.values.get("model_type")
     if not isinstance(family, str) or family not in READERS:
@@ -64,6 +64,27 @@ def read_qwen2(settings: Settings) -> ModelConfig:
     if any(kind != "full_attention" for kind in kinds):
         raise settings.wrong("layer_types", "`full_attention` throughout")
     return _rotary_transformer(settings, ("qkv",), n_ctx=32768)
+
+
+def read_gpt2(settings: Settings) -> ModelConfig:
+    """GPT-2: LayerNorm, learned positions, biases everywhere, gelu in its tanh form."""
+    for name in ("scale_attn_by_inverse_layer_idx", "add_cross_attention"):
+        settings.only(name, False)
+    return ModelConfig(
+        pattern="*-" * settings.whole("n_layer"),
+        d_model=settings.whole("n_embd"),
+        n_heads=settings.whole("n_head"),
+        d_mlp=settings.optional_whole("n_inner"),
+        d_vocab=settings.whole("vocab_size"),
+        n_ctx=settings.whole("n_positions", default=1024),
+        norm="layer",
+        positions="learned",
+        attention_scale=None if settings.flag("scale_attn_weights", True) else 1.0,
+        activation=settings.one_of("activation_function", ACTIVATIONS, "gelu_new"),
+        biases=("norm", "qkv", "attention_out", "mlp"),
+        tied=settings.flag("tie_word_embeddings", True),
+        eps=settings.real("layer_norm_epsilon", default=1e-5),
+    )
 
 
 def read_gpt_neo(settings: Settings) -> ModelConfig:
@@ -118,6 +139,7 @@ def read_nemotron_h(settings: Settings) -> ModelConfig:
 
 
 READERS: Mapping[str, Callable[[Settings], ModelConfig]] = {
+    "gpt2": read_gpt2,
     "gpt_neo": read_gpt_neo,
     "llama": read_llama,
     "qwen2": read_qwen2,

@@ -20,7 +20,7 @@ from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
 
 IGNORED = re.compile(
-    r"transformer\.h\.\d+\.attn\.attention\.(bias|masked_bias)"  # the causal mask of older GPT-Neo
+    r"transformer\.h\.\d+\.attn\.(attention\.)?(bias|masked_bias)"  # the causal mask of older GPT-2 and GPT-Neo
     r"|.*\.rotary_emb\.inv_freq"
     r"|mtp\..*"
 )
@@ -35,10 +35,12 @@ class Piece(NamedTuple):
     layout: str
     entry: int | None = None
     """Which entry of the parameter's first axis; None is all of it."""
+    axis: int = 0
+    """Axis of the tensor along which its pieces lie behind each other."""
 
 
 Table = dict[str, tuple[Piece, ...]]
-"""Each tensor of theirs, and the pieces that lie behind each other along its first axis."""
+"""Each tensor of theirs, and the pieces that it holds."""
 Lines = Iterator[tuple[str, Piece | tuple[Piece, ...]]]
 
 VECTOR, SAME, LINEAR = "i -> i", "o i -> o i", "o i -> i o"
@@ -53,10 +55,11 @@ def read_weights(model: HybridLM, family: str, tensors: Mapping[str, Tensor], wh
             and `model` is unchanged.
     """
     state, table = model.state_dict(), table_of(model, family)
-    tensors = {name: t for name, t in _one_by_one(tensors).items() if not IGNORED.fullmatch(name)}
+    tensors = {name: t for name, t in tensors.items() if not IGNORED.fullmatch(name)}
     _check(tensors, {name: their_shape(state, pieces) for name, pieces in table.items()}, where)
     for name, pieces in table.items():
-        parts = tensors[name].split([their_shape(state, (piece,))[0] for piece in pieces])
+        axis = pieces[0].axis
+        parts = tensors[name].split([their_shape(state, (piece,))[axis] for piece in pieces], dim=axis)
         for part, piece in zip(parts, pieces, strict=True):
             target = _target(state, piece)
             target.copy_(rearrange(part, piece.layout, **_sizes(target, piece)))
@@ -75,8 +78,15 @@ def write_weights(model: HybridLM, family: str) -> dict[str, Tensor]:
             target = _target(state, piece)
             left, right = piece.layout.split(" -> ")
             parts.append(rearrange(target, f"{right} -> {left}", **_sizes(target, piece)))
-        written[name] = torch.cat(parts) if len(parts) > 1 else parts[0].contiguous().clone()
+        written[name] = (
+            torch.cat(parts, dim=pieces[0].axis) if len(parts) > 1 else parts[0].contiguous().clone()
+        )
     return written
+
+
+def names_of(config: ModelConfig, family: str) -> set[str]:
+    """What the tensors of a checkpoint may be called; a model without biases, say, has not all of them."""
+    return {name for name, _ in TABLES[family](config)}
 
 
 def table_of(model: HybridLM, family: str) -> Table:
@@ -98,7 +108,8 @@ def their_shape(state: Mapping[str, Tensor], pieces: tuple[Piece, ...]) -> tuple
         shapes.append(
             [math.prod(sizes.get(axis, 1) for axis in group.strip("()").split()) for group in groups]
         )
-    return (sum(shape[0] for shape in shapes), *shapes[0][1:])
+    axis = pieces[0].axis
+    return (*shapes[0][:axis], sum(shape[axis] for shape in shapes), *shapes[0][axis + 1 :])
 
 
 def _target(state: Mapping[str, Tensor], piece: Piece) -> Tensor:
@@ -109,14 +120,19 @@ def _sizes(target: Tensor, piece: Piece) -> dict[str, int]:
     return dict(zip(piece.layout.split(" -> ")[1].split(), target.shape, strict=True))
 
 
-def _one_by_one(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """NemotronH's newer names back to those in the files of its makers: `backbone.`, and one tensor per expert."""
+def with_one_name_each(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A checkpoint's tensors under the names of `TABLES`, whichever of the family's spellings its files have.
+
+    NemotronH's newer names become those in the files of its makers: `backbone.`, and one tensor per expert; the
+    older ones of GPT-2, which begin with a layer, get the `transformer.` that newer files have.
+    """
     found: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         mixer = re.fullmatch(
             r"(?:model|backbone)\.((?:embeddings|norm_f|layers\.\d+\.(?:norm|mixer))\..*)", name
         )
         name = f"backbone.{mixer[1]}" if mixer else name
+        name = f"transformer.{name}" if re.match(r"(wte|wpe|ln_f|h\.\d+)\.", name) else name
         experts = re.fullmatch(r"(.*\.mixer\.experts)\.(up_proj|down_proj)", name)
         if experts and tensor.ndim == 3:
             found |= {f"{experts[1]}.{i}.{experts[2]}.weight": each for i, each in enumerate(tensor)}
@@ -148,15 +164,37 @@ def _check(tensors: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]
 
 
 def _gpt_neo(config: ModelConfig) -> Lines:
-    yield "transformer.wte.weight", Piece("embed.W_E", SAME)
-    yield "transformer.wpe.weight", Piece("pos_embed.W_pos", SAME)
+    yield from _around_gpt(config)
     for layer in range(len(config.pattern) // 2):
         theirs, attention, mlp = f"transformer.h.{layer}", f"blocks.{2 * layer}", f"blocks.{2 * layer + 1}"
-        for place, block in (("ln_1", attention), ("ln_2", mlp)):
-            yield f"{theirs}.{place}.weight", Piece(f"{block}.ln1.w", VECTOR)
-            yield f"{theirs}.{place}.bias", Piece(f"{block}.ln1.b", VECTOR)
         yield from _attention(f"{theirs}.attn.attention", f"{attention}.attn", out="out_proj")
         yield from _mlp(f"{theirs}.mlp", f"{mlp}.mlp", {"c_fc": "in", "c_proj": "out"})
+
+
+def _gpt2(config: ModelConfig) -> Lines:
+    """Its projections are `Conv1D`: weights of theirs have the input first, as ours do."""
+    yield from _around_gpt(config)
+    for layer in range(len(config.pattern) // 2):
+        theirs = f"transformer.h.{layer}"
+        attn, mlp = f"blocks.{2 * layer}.attn", f"blocks.{2 * layer + 1}.mlp"
+        weights = tuple([Piece(f"{attn}.W_{letter}", "d (h e) -> h d e", axis=1) for letter in "QKV"])
+        yield f"{theirs}.attn.c_attn.weight", weights
+        yield f"{theirs}.attn.c_attn.bias", tuple([Piece(f"{attn}.b_{letter}", HEADS) for letter in "QKV"])
+        yield f"{theirs}.attn.c_proj.weight", Piece(f"{attn}.W_O", "(h e) d -> h e d")
+        yield f"{theirs}.attn.c_proj.bias", Piece(f"{attn}.b_O", VECTOR)
+        for name, end in (("c_fc", "in"), ("c_proj", "out")):
+            yield f"{theirs}.mlp.{name}.weight", Piece(f"{mlp}.W_{end}", SAME)
+            yield f"{theirs}.mlp.{name}.bias", Piece(f"{mlp}.b_{end}", VECTOR)
+
+
+def _around_gpt(config: ModelConfig) -> Lines:
+    """What GPT-2 and GPT-Neo call alike: embeddings, norms and head."""
+    yield "transformer.wte.weight", Piece("embed.W_E", SAME)
+    yield "transformer.wpe.weight", Piece("pos_embed.W_pos", SAME)
+    for block in range(len(config.pattern)):
+        norm = f"transformer.h.{block // 2}.ln_{block % 2 + 1}"
+        yield f"{norm}.weight", Piece(f"blocks.{block}.ln1.w", VECTOR)
+        yield f"{norm}.bias", Piece(f"blocks.{block}.ln1.b", VECTOR)
     yield "transformer.ln_f.weight", Piece("ln_final.w", VECTOR)
     yield "transformer.ln_f.bias", Piece("ln_final.b", VECTOR)
     yield "lm_head.weight", Piece("unembed.W_U", LINEAR)
@@ -193,6 +231,7 @@ def _nemotron_h(config: ModelConfig) -> Lines:
 
 
 TABLES: Mapping[str, Callable[[ModelConfig], Lines]] = {
+    "gpt2": _gpt2,
     "gpt_neo": _gpt_neo,
     "llama": _llama,
     "qwen2": _llama,

@@ -11,6 +11,7 @@ from tinysql.models.config import ModelConfig, MoEConfig
 ACTIVATIONS = {"relu": "relu", "gelu": "gelu", "gelu_tanh": "gelu_new", "silu": "silu", "relu2": "relu2"}
 """Our names of activations, and transformers'."""
 ARCHITECTURES = {
+    "gpt2": "GPT2LMHeadModel",
     "gpt_neo": "GPTNeoForCausalLM",
     "llama": "LlamaForCausalLM",
     "qwen2": "Qwen2ForCausalLM",
@@ -61,6 +62,7 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
 FAMILIES = (
     "llama (pattern *-*-, rms norms, rope, gated)",
     "qwen2 (the same with qkv biases)",
+    "gpt2 (pattern *-*-, layer norms, learned positions, all biases)",
     "gpt_neo (pattern *-*-, layer norms, learned positions, attention_scale 1, biases on norm, attention_out, mlp)",
     "nemotron_h (any pattern, rms norms, positions none, relu2, no biases)",
 )
@@ -70,6 +72,8 @@ def _nearest(config: ModelConfig) -> tuple[str, Iterator[Need]]:
     if set("ME") & set(config.pattern) or config.positions == "none":
         return "nemotron_h", _nemotron_h(config)
     if config.norm == "layer" or config.positions == "learned":
+        if "qkv" in config.biases:
+            return "gpt2", _gpt2(config)
         return "gpt_neo", _gpt_neo(config)
     if set(config.biases) == {"qkv"}:
         return "qwen2", _rotary_transformer(config)
@@ -113,13 +117,24 @@ def _llama(config: ModelConfig) -> Iterator[Need]:
     yield Need(whole, f"d_model {config.d_model} and n_heads {config.n_heads}", "n_heads to divide d_model")
 
 
+def _gpt2(config: ModelConfig) -> Iterator[Need]:
+    yield from _gpt(config, frozenset({"norm", "qkv", "attention_out", "mlp"}))
+    yield _is(config, "window", None)
+    if config.attention_scale != 1.0:
+        yield _scale(config, config.head_width**-0.5, "None or 1.0")
+
+
 def _gpt_neo(config: ModelConfig) -> Iterator[Need]:
+    yield from _gpt(config, frozenset({"norm", "attention_out", "mlp"}))
+    yield _scale(config, 1.0, "1.0")
+
+
+def _gpt(config: ModelConfig, biases: frozenset[str]) -> Iterator[Need]:
     yield _pairs(config)
     yield _is(config, "norm", "layer")
     yield _is(config, "positions", "learned")
     yield _is(config, "gated", False)
-    yield _biases(config, frozenset({"norm", "attention_out", "mlp"}))
-    yield _scale(config, 1.0, "1.0")
+    yield _biases(config, biases)
     yield Need(config.kv_heads == config.n_heads, f"n_kv_heads {config.kv_heads}", "as many as n_heads")
     width = config.n_heads * config.head_width
     yield Need(width == config.d_model, f"d_head {config.head_width}", "d_model / n_heads")
@@ -172,6 +187,24 @@ def _write_qwen2(config: ModelConfig) -> dict[str, Any]:
         "rope_parameters": rotary,
         # Readers from before `rope_parameters` look here.
         "rope_theta": config.rotary_base,
+        "tie_word_embeddings": config.tied,
+    }
+
+
+def _write_gpt2(config: ModelConfig) -> dict[str, Any]:
+    return {
+        "vocab_size": config.d_vocab,
+        "n_embd": config.d_model,
+        "n_inner": config.mlp_width,
+        "n_layer": len(config.pattern) // 2,
+        "n_head": config.n_heads,
+        "scale_attn_weights": config.attention_scale != 1.0,
+        "activation_function": ACTIVATIONS[config.activation],
+        "n_positions": config.n_ctx,
+        "layer_norm_epsilon": config.eps,
+        "resid_pdrop": 0.0,
+        "embd_pdrop": 0.0,
+        "attn_pdrop": 0.0,
         "tie_word_embeddings": config.tied,
     }
 
@@ -254,6 +287,7 @@ def _moe(moe: MoEConfig) -> dict[str, Any]:
 
 
 WRITERS: Mapping[str, Callable[[ModelConfig], dict[str, Any]]] = {
+    "gpt2": _write_gpt2,
     "gpt_neo": _write_gpt_neo,
     "llama": _write_llama,
     "qwen2": _write_qwen2,
