@@ -6,13 +6,15 @@ reads a model through `capture`, which runs it only as far as the hook.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformer_lens import HookedRootModule
 from transformer_lens.hook_points import HookPoint
 
 from data_gen.errors import InputError, nearest
@@ -21,6 +23,28 @@ from tinysql.tokens import Tokens
 
 ACROSS_TOKENS = ("hook_attn_scores", "hook_pattern")
 """Hooks that hold a value per pair of tokens, so that no row of them belongs to one token."""
+
+
+@runtime_checkable
+class HookedModel(Protocol):
+    """What this package asks of a model: TransformerLens' hooks. A `HybridLM` and a `TransformerBridge` have them."""
+
+    @property
+    def hook_dict(self) -> Mapping[str, HookPoint]:
+        """Every hook by its name."""
+        ...
+
+    def hooks(self, fwd_hooks: Any = ...) -> AbstractContextManager[Any]:
+        """Within it, functions are called at hooks."""
+        ...
+
+    def parameters(self) -> Iterator[Tensor]:
+        """The weights, whose device is the model's."""
+        ...
+
+    def __call__(self, ids: Tensor) -> Any:
+        """Token ids `[batch seq]` -> logits."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +72,9 @@ class _Reached(Exception):
     """Thrown by the hook to end the forward pass; never leaves `capture`."""
 
 
-def check_hook(model: HookedRootModule, hook: str) -> HookPoint:
+def check_hook(model: HookedModel, hook: str) -> HookPoint:
     """The hook point of that name; `InputError` with the nearest name when the model has no such hook."""
-    points: dict[str, HookPoint] = model.hook_dict
+    points = model.hook_dict
     if hook not in points:
         raise InputError(
             f"the model has no hook `{hook}`{nearest(hook, list(points))}",
@@ -60,12 +84,11 @@ def check_hook(model: HookedRootModule, hook: str) -> HookPoint:
 
 
 @torch.no_grad()
-def capture(
-    model: HookedRootModule, ids: Int[Tensor, "batch seq"], hook: str
-) -> Float[Tensor, "batch seq d_in"]:
+def capture(model: HookedModel, ids: Int[Tensor, "batch seq"], hook: str) -> Float[Tensor, "batch seq d_in"]:
     """What `hook` carries for these ids, heads side by side; nothing behind the hook is computed.
 
-    Raises `InputError` for an unknown hook, and for one that has no single value per token.
+    Raises `InputError` for an unknown hook, one that the model has switched off, and one that has no single value
+    per token.
     """
     check_hook(model, hook)
     caught: list[Tensor] = []
@@ -74,11 +97,15 @@ def capture(
         caught.append(value)
         raise _Reached
 
-    try:
-        with model.hooks(fwd_hooks=[(hook, keep)]):
+    with ExitStack() as hooked:
+        try:
+            hooked.enter_context(model.hooks(fwd_hooks=[(hook, keep)]))
+        except ValueError as error:  # so the bridge refuses hooks that are to be asked for first
+            raise InputError(
+                f"hook `{hook}` is switched off: {error}", hint="switch it on, or choose another hook"
+            ) from error
+        with suppress(_Reached):
             model(ids)
-    except _Reached:
-        pass
     if not caught:
         raise InputError(f"hook `{hook}` is never reached in a forward pass", hint="choose a hook that is")
     value = caught[0]
@@ -91,7 +118,7 @@ def capture(
 
 
 def record(
-    model: HookedRootModule, tokens: Tokens, hook: str, *, batch_size: int = 64, show_progress: bool = False
+    model: HookedModel, tokens: Tokens, hook: str, *, batch_size: int = 64, show_progress: bool = False
 ) -> Activations:
     """Run `model` over `tokens` and keep what `hook` carries at real tokens.
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from transformer_lens import HookedRootModule
-
 from data_gen.errors import InputError
-from saes.activations import Activations, record
+from saes.activations import Activations, HookedModel, record
 from saes.context import Excerpts, top_tokens
 from saes.controls import encode_sparse, neurons, random_sae
 from saes.disk import SAE
@@ -61,7 +59,7 @@ class Alignment:
 
 def truth(
     sae: SAE,
-    model: HookedRootModule,
+    model: HookedModel,
     tokens: Tokens,
     *,
     hook: str | None = None,

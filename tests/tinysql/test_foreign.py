@@ -127,8 +127,18 @@ def test_what_a_hybrid_cannot_compute_is_refused(tmp_path: Path) -> None:
         as_hybrid(bridge(config, tmp_path))
 
 
-def test_weights_that_the_bridge_rewrote_are_refused(tmp_path: Path) -> None:
-    theirs = bridge(CONFIGS["gpt2"], tmp_path)
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("gpt2", "logits are not those of its weights"),
+        ("gpt_neo", "weights are not those of its configuration"),
+    ],
+)
+def test_weights_that_the_bridge_rewrote_are_refused(name: str, message: str, tmp_path: Path) -> None:
+    theirs = bridge(CONFIGS[name], tmp_path / "rewritten")
     theirs.enable_compatibility_mode(disable_warnings=True)
-    with pytest.raises(InputError, match=r"are not those of its weights.*\n.*enable_compatibility_mode"):
+    with pytest.raises(InputError, match=rf"{message}.*\n.*enable_compatibility_mode"):
         as_hybrid(theirs)
+    theirs = bridge(CONFIGS[name], tmp_path / "as they are")
+    theirs.enable_compatibility_mode(disable_warnings=True, no_processing=True)
+    torch.testing.assert_close(as_hybrid(theirs)(ids()), theirs(ids()), atol=3e-5, rtol=0)

@@ -20,6 +20,11 @@ FAMILIES = {"gpt2": "GPT-2", "gpt_neo": "GPT-Neo", "llama": "Llama", "qwen2": "Q
 TOLERANCE, NARROW_TOLERANCE = 1e-4, 0.05
 """How far apart the logits of the two models may lie, as a part of the largest; the latter in 16-bit types."""
 
+ANEW = (
+    "boot the bridge anew and leave it in evaluation mode, without hooks, and without enable_compatibility_mode "
+    "unless it is told no_processing=True"
+)
+
 
 def as_hybrid(model: Any) -> HybridLM:
     """The `HybridLM` that computes what `model` does, with a copy of its weights, on its device and in its dtype.
@@ -46,7 +51,12 @@ def as_hybrid(model: Any) -> HybridLM:
     known = names_of(config, family)
     first = next(theirs.parameters())
     kept = {name: tensor for name, tensor in named.items() if name in known}
-    found = model_of(family, config, kept, where="the bridge", dtype=first.dtype).to(first.device)
+    try:
+        found = model_of(family, config, kept, where="the bridge", dtype=first.dtype).to(first.device)
+    except InputError as error:
+        raise InputError(
+            f"the bridge's weights are not those of its configuration: {error.message}", hint=ANEW
+        ) from error
     _check_logits(found, model)
     return found
 
@@ -81,5 +91,5 @@ def _check_logits(found: HybridLM, model: Any) -> None:
     if not apart <= tolerance * max(largest, 1.0):
         raise InputError(
             f"the bridge's logits are not those of its weights: they differ by up to {apart:.2g}",
-            hint="boot the bridge anew and leave it in evaluation mode, without enable_compatibility_mode and hooks",
+            hint=ANEW,
         )
