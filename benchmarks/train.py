@@ -126,6 +126,7 @@ def full_batch(rows: int) -> Batch:
     scored = rows * SEQUENCE
     return Batch(
         ids=ids,
+        real=torch.ones_like(ids, dtype=torch.bool),
         packing=None,
         places=torch.arange(scored),
         targets=torch.randint(0, VOCABULARY, (scored,)),
@@ -154,6 +155,7 @@ def packed_batches(rows: int, width: int) -> list[Batch]:
         found.append(
             Batch(
                 ids=torch.randint(0, VOCABULARY, (rows, width), generator=g),
+                real=torch.ones(rows, width, dtype=torch.bool),
                 packing=Packing(segments, base.positions, torch.tensor(bounds, dtype=torch.int32), width),
                 places=torch.tensor(places),
                 targets=torch.randint(0, VOCABULARY, (len(places),), generator=g),

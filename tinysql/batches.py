@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from data_gen.errors import InputError
@@ -26,6 +26,8 @@ class Batch:
 
     ids: Int[Tensor, "batch seq"]
     """Right-padded."""
+    real: Bool[Tensor, "batch seq"]
+    """False at padding."""
     packing: Packing | None
     """Where documents lie when rows hold several."""
     places: Int[Tensor, " scored"]
@@ -55,6 +57,7 @@ class Batch:
         return replace(
             self,
             ids=move(self.ids),
+            real=move(self.real),
             packing=packing,
             places=move(self.places),
             targets=move(self.targets),
@@ -88,6 +91,7 @@ class Batch:
         return replace(
             self,
             ids=self.ids[start:end],
+            real=self.real[start:end],
             packing=packing,
             places=self.places[here] - low,
             targets=self.targets[here],
@@ -223,6 +227,7 @@ def _batch(
     flat = np.flatnonzero(scored)
     return Batch(
         ids=torch.from_numpy(ids),
+        real=torch.from_numpy(real),
         packing=packing,
         places=torch.from_numpy(flat - 1),
         targets=torch.from_numpy(ids.ravel()[flat]),

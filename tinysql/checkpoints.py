@@ -6,8 +6,8 @@ import json
 import shutil
 import warnings
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -16,8 +16,10 @@ from torch import Tensor
 
 from data_gen.errors import InputError
 from data_gen.files import atomic_directory, read_json, write_atomic
+from tinysql.config import from_json
 from tinysql.distributed import World
 from tinysql.models.hybrid import HybridLM
+from tinysql.training_config import TrainState
 
 KEPT = 2
 """Checkpoints kept, so that a damaged one leaves another."""
@@ -66,7 +68,7 @@ def save_training(
     directory: Path,
     model: HybridLM,
     optimizer: torch.optim.AdamW,
-    state: Mapping[str, Any],
+    state: TrainState,
     average: Mapping[str, Tensor],
     world: World,
 ) -> None:
@@ -82,11 +84,11 @@ def save_training(
     }
     mean = world.gathered(average)
     if world.rank == 0:
-        with atomic_directory(directory / f"step-{state['step']:08d}") as folder:
+        with atomic_directory(directory / f"step-{state.step:08d}") as folder:
             save_tensors(folder / "model.safetensors", weights)
             save_tensors(folder / "optimizer.safetensors", moments)
             save_tensors(folder / "average.safetensors", mean)
-            write_atomic(folder / "state.json", json.dumps(dict(state), indent=1))
+            write_atomic(folder / "state.json", json.dumps(vars(state), indent=1))
         for old in _steps(directory)[:-KEPT]:
             shutil.rmtree(old, ignore_errors=True)
     world.wait()
@@ -94,7 +96,7 @@ def save_training(
 
 def load_training(
     directory: Path, model: HybridLM, optimizer: torch.optim.AdamW, world: World
-) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+) -> tuple[TrainState, dict[str, Tensor]] | None:
     """Restore the newest whole checkpoint under `directory`; its state and average, or None when there is none.
 
     A damaged one is removed, with a warning. Raises `InputError` when all are damaged.
@@ -103,7 +105,7 @@ def load_training(
     for place in reversed(found):
         try:
             parts = {name: load_tensors(place / f"{name}.safetensors") for name in PARTS}
-            state = read_json(place / "state.json")
+            state = _read_state(place / "state.json")
             fit_weights(model, parts["model"], place / "model.safetensors", world)
             _fit_moments(optimizer, model, parts["optimizer"], world)
         except InputError as error:
@@ -118,6 +120,14 @@ def load_training(
         model_now = model.state_dict()
         return state, {name: world.shared(t, model_now[name]) for name, t in parts["average"].items()}
     return None
+
+
+def _read_state(file: Path) -> TrainState:
+    values = read_json(file)
+    missing = sorted({field.name for field in fields(TrainState)} - set(values))
+    if missing:
+        raise InputError(f"{file} has no `{missing[0]}`", hint="restore the file, or remove the checkpoint")
+    return from_json(TrainState, values, where=str(file))
 
 
 def _steps(directory: Path) -> list[Path]:

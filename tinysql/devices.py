@@ -46,3 +46,17 @@ def precision_on(device: torch.device, precision: Precision | None = None) -> Pr
 def products(device: torch.device, precision: Precision) -> torch.autocast:
     """Within it, matrix products are computed in `precision`."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def memory_of(device: torch.device) -> int | None:
+    """Bytes of memory that the device has, free or not; None where that is not known."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    if device.type == "cpu" and hasattr(os, "sysconf"):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch says by this error that there is not enough memory, of a GPU or of the machine."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -15,6 +15,7 @@ from data_gen.files import claim_directory, read_json
 from data_gen.store.dataset import read_dataset, write_dataset
 from tinysql.batches import TrainingRows
 from tinysql.checkpoints import save_tensors
+from tinysql.devices import memory_of
 from tinysql.distributed import World, join_world
 from tinysql.feed import Bucketed, Feed, Generated, Packed, mixed_texts
 from tinysql.models.huggingface import from_hf, tokenizer_from_hf
@@ -58,6 +59,7 @@ def fit(
         )
     recipe = on_dataset(recipe, dataset) if dataset is not None else recipe
     with join_world(device) as world:
+        _check_memory(recipe, device, world)
         if world.rank == 0:
             _prepare(recipe, path, dataset, init, resume, overwrite)
         world.wait()
@@ -66,6 +68,19 @@ def fit(
             _train(recipe, run, world, device, resume or world.size > 1, init, trackers)
         world.wait()
     return open_run(path)
+
+
+def _check_memory(recipe: Recipe, device: torch.device, world: World) -> None:
+    """Refuse a model whose weights, gradients and two moments alone, in float32, are more than the memory."""
+    weights, memory = recipe.train.model.num_parameters(), memory_of(device)
+    # Of several GPUs each holds a part; processes on a CPU share its memory.
+    needed = 16 * weights / (world.size if device.type == "cuda" else 1)
+    if memory is not None and needed > memory:
+        raise InputError(
+            f"training {weights:,} weights takes at least {needed / 2**30:,.0f} GiB, "
+            f"and `{device.type}` has {memory / 2**30:,.0f} GiB",
+            hint="lower model.d_model, model.d_mlp or the number of blocks, or train on more or larger devices",
+        )
 
 
 def on_dataset(recipe: Recipe, dataset: Path) -> Recipe:

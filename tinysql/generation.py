@@ -121,11 +121,12 @@ def _halved_to_fit(
     try:
         return tokens_of(group)
     except torch.OutOfMemoryError:
-        if len(group) == 1:
-            raise InputError(
-                "not even one prompt fits into the GPU's memory beside the model",
-                hint="free memory of the GPU, or pass --device cpu",
-            ) from None
+        pass  # and go on behind this, which keeps what the failed pass had computed
+    if len(group) == 1:
+        raise InputError(
+            "not even one prompt fits into the GPU's memory beside the model",
+            hint="free memory of the GPU, or pass --device cpu",
+        )
     torch.cuda.empty_cache()
     half = len(group) // 2
     return _halved_to_fit(tokens_of, group[:half]) + _halved_to_fit(tokens_of, group[half:])

@@ -22,7 +22,7 @@ class Losses(NamedTuple):
     cross_entropy: Float[Tensor, ""]
     """Nats per scored token; its part in the total."""
     loads: list[Int[Tensor, " expert"]]
-    """Per `E` block: how many tokens chose each expert."""
+    """Per `E` block: how many tokens, padding not counted, chose each expert."""
 
 
 def losses(
@@ -40,8 +40,8 @@ def losses(
     cross_entropy = (each * batch.weights).sum()
     total = cross_entropy
     for decided in routing or ():
-        total = total + balance_loss * share * sequence_balance_loss(decided)
-    return Losses(total, cross_entropy.detach(), [load(decided) for decided in routing or ()])
+        total = total + balance_loss * share * sequence_balance_loss(decided, batch.real)
+    return Losses(total, cross_entropy.detach(), [load(decided, batch.real) for decided in routing or ()])
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from data_gen.errors import InputError
 from data_gen.files import write_atomic
 from tinysql.batches import Batch, TrainingRows
 from tinysql.checkpoints import load_training, save_tensors, save_training
-from tinysql.devices import precision_on, products
+from tinysql.devices import is_out_of_memory, precision_on, products
 from tinysql.distributed import World
 from tinysql.feed import Feed, Place
 from tinysql.flops import step_flops, utilisation
@@ -28,6 +28,7 @@ from tinysql.progress import Bar
 from tinysql.tracking import Tracker
 from tinysql.training_config import TrainConfig, TrainState, learning_rate, maybe_decay
 
+Done = TypeVar("Done")
 LOG_EVERY = 10
 """Steps between lines of `metrics.jsonl`; on a GPU the only moments at which the host waits for it."""
 
@@ -130,16 +131,13 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        try:
-            found = [self._backward(piece) for piece in self._pieces(batch)]
-        except torch.OutOfMemoryError:
-            raise self._too_large(batch) from None
+        found = self._within_memory(batch, lambda: [self._backward(piece) for piece in self._pieces(batch)])
         loss = self.world.total(torch.stack([one.cross_entropy for one in found]).sum())
         norm = self.world.whole(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip))
         self._unchecked.append((self.state.step, batch, norm + loss))
         if self.model.device.type == "cpu":
             self.check()
-        self.optimizer.step()
+        self._within_memory(batch, self.optimizer.step)
         self._balance(found)
         step = self.state.step
         self.state.step += 1
@@ -174,10 +172,21 @@ class Trainer:
         (found.total * self.world.size).backward()
         return found
 
+    def _within_memory(self, batch: Batch, work: Callable[[], Done]) -> Done:
+        """What `work` on a batch gives; `InputError` where there is not enough memory."""
+        try:
+            return work()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        # Behind the `except`, which keeps what the failed pass had computed.
+        raise self._too_large(batch)
+
     def _too_large(self, batch: Batch) -> InputError:
         """What to say of a batch for which there is not enough memory: into how many pieces it would fit.
 
-        One of several processes does not try it: the others would not join the exchanges of a smaller pass.
+        A piece is tried beside room for the optimizer's moments, which the first update makes. One of several
+        processes does not try it: the others would not join the exchanges of a smaller pass.
         """
         parts = self.config.accumulate
         while self.world.size == 1 and len(batch.ids) % (2 * parts) == 0:
@@ -185,9 +194,13 @@ class Trainer:
             self.optimizer.zero_grad(set_to_none=True)
             torch.cuda.empty_cache()
             try:
+                room = [torch.empty_like(p) for p in self._without_moments() for _ in range(2)]
                 piece = batch.split(parts)[0]
                 self._backward(_with_free_sizes(piece.to(self.model.device)))
-            except torch.OutOfMemoryError:
+                del room
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
                 continue
             hint = f"set train.accumulate={parts}, which fits, or train.batch_size={len(batch.ids) // parts}"
             break
@@ -196,8 +209,11 @@ class Trainer:
             hint = hint if self.world.size == 1 else f"raise train.accumulate, {hint}"
         rows = len(batch.ids) // (self.config.accumulate * self.world.size)
         return InputError(
-            f"{rows} rows of {batch.ids.shape[1]} tokens do not fit into the GPU's memory", hint=hint
+            f"{rows} rows of {batch.ids.shape[1]} tokens do not fit into memory beside the model", hint=hint
         )
+
+    def _without_moments(self) -> list[Tensor]:
+        return [p for p in self.model.parameters() if "exp_avg_sq" not in self.optimizer.state.get(p, {})]
 
     def _balance(self, found: list[Losses]) -> None:
         for i, moe in enumerate(experts_of(self.model)):
@@ -234,7 +250,7 @@ class Trainer:
         """Everything that an exact resume needs."""
         average = self.average.mean if self.average is not None and self.average.count else {}
         self.state.averaged = self.average.count if self.average is not None else 0
-        save_training(directory, self.model, self.optimizer, vars(self.state), average, self.world)
+        save_training(directory, self.model, self.optimizer, self.state, average, self.world)
 
     def keep_best(self, grade: float, file: Path) -> None:
         """Write the weights when no earlier ones had a better grade."""
@@ -249,8 +265,7 @@ class Trainer:
         saved = load_training(directory, self.model, self.optimizer, self.world)
         if saved is None:
             return
-        state, average = saved
-        self.state = TrainState(**state)
+        self.state, average = saved
         if self.average is not None:
             self.average.restore(self.state.averaged, average)
 
@@ -266,6 +281,7 @@ def _with_free_sizes(batch: Batch) -> Batch:
         torch._dynamo.maybe_mark_dynamic(tensor, 0)
     if batch.packing is None:
         torch._dynamo.maybe_mark_dynamic(batch.ids, 1)
+        torch._dynamo.maybe_mark_dynamic(batch.real, 1)
     return batch
 
 

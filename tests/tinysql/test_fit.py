@@ -25,6 +25,7 @@ from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe, find_recipe
 from tinysql.runs import load
 from tinysql.tokens import Tokenizer
+from tinysql.tracking import tensorboard
 from tinysql.training import read_log
 
 Killer = Callable[[int], AbstractContextManager[None]]
@@ -233,3 +234,30 @@ sys.exit(main(["train", "tiny", "--out", {str(tmp_path / "run")!r}, {option!r}])
     )
     assert done.returncode == 2
     assert f"pip install {package}" in done.stderr
+
+
+def test_a_model_beyond_the_memory_is_refused_before_anything_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    huge = ["--set", "train.model.d_mlp=1000000000000"]
+    assert main(["train", "tiny", "--out", str(tmp_path / "run"), *huge]) == 2
+    [sentence, hint] = capsys.readouterr().err.splitlines()
+    assert "weights takes at least" in sentence
+    assert "`cpu` has" in sentence
+    assert "model.d_mlp" in hint
+    assert not (tmp_path / "run").exists()
+
+
+def test_tensorboard_reads_what_the_log_holds(recipe: Recipe, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="TensorBoard is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = fit(recipe, tmp_path / "run", trackers=[tensorboard(tmp_path / "run")])
+    events = EventAccumulator(str(run.path / "tensorboard"))
+    events.Reload()
+    logged = read_log(run.path / "metrics.jsonl")
+    assert set(events.Tags()["scalars"]) == {name for record in logged for name in record} - {"step"}
+    for name in ("loss", "probe"):
+        expected = [(record["step"], record[name]) for record in logged if name in record]
+        found = [(event.step, event.value) for event in events.Scalars(name)]
+        assert found == [(step, pytest.approx(value)) for step, value in expected]

@@ -1,10 +1,17 @@
 """Experts: routing, both ways of computing them, hooks, and balance."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from tinysql.batches import TrainingRows
+from tinysql.loss import Losses, losses
 from tinysql.models.config import ModelConfig, MoEConfig
+from tinysql.models.hybrid import HybridLM
 from tinysql.models.moe import MoE, Routing, balance, load, sequence_balance_loss
 
 
@@ -18,6 +25,9 @@ def make(latent: int | None = None, **options: int) -> MoE:
         for parameter in moe.parameters():
             parameter.normal_(0, 0.3, generator=generator)
     return moe
+
+
+EVERY = torch.ones(3, 7, dtype=torch.bool)
 
 
 def stream() -> Tensor:
@@ -111,7 +121,7 @@ def test_balancing_evens_out_a_lopsided_router() -> None:
     def worst() -> float:
         routing: list[Routing] = []
         moe(x, routing)
-        counts = load(routing[0])
+        counts = load(routing[0], EVERY)
         balance(moe, counts, rate=0.02)
         return (counts.max() / counts.float().mean() - 1).item()
 
@@ -124,13 +134,50 @@ def test_balancing_evens_out_a_lopsided_router() -> None:
 
 def test_loads_count_choices() -> None:
     chosen = torch.tensor([[[0, 1], [0, 2]], [[3, 0], [1, 0]]])
-    assert load(Routing(torch.zeros(2, 2, 5), chosen)).tolist() == [4, 2, 1, 1, 0]
+    routing = Routing(torch.zeros(2, 2, 5), chosen)
+    assert load(routing, torch.ones(2, 2, dtype=torch.bool)).tolist() == [4, 2, 1, 1, 0]
+    assert load(routing, torch.tensor([[True, True], [True, False]])).tolist() == [3, 1, 1, 1, 0]
 
 
 def test_the_balance_loss_is_one_when_even_and_larger_when_not() -> None:
     even = Routing(torch.full((2, 4, 4), 0.5), torch.tensor([[[0, 1], [2, 3], [0, 1], [2, 3]]] * 2))
-    torch.testing.assert_close(sequence_balance_loss(even), torch.tensor(1.0))
+    torch.testing.assert_close(sequence_balance_loss(even, EVERY[:2, :4]), torch.tensor(1.0))
     scores = torch.zeros(2, 4, 4) + 1e-3
     scores[..., :2] = 1.0
     uneven = Routing(scores, torch.tensor([[[0, 1]] * 4] * 2))
-    torch.testing.assert_close(sequence_balance_loss(uneven), torch.tensor(2.0), atol=0.01, rtol=0)
+    torch.testing.assert_close(
+        sequence_balance_loss(uneven, EVERY[:2, :4]), torch.tensor(2.0), atol=0.01, rtol=0
+    )
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_padding_changes_neither_loads_nor_losses(packed: bool) -> None:
+    shape = ModelConfig(
+        pattern="*E",
+        d_model=16,
+        n_heads=2,
+        d_vocab=50,
+        n_ctx=64,
+        moe=MoEConfig(n_experts=4, n_active=2, d_expert=16, d_shared=16),
+    )
+    model, lengths = HybridLM(shape), np.array([9, 20, 31])
+    ids = np.random.default_rng(0).integers(1, 50, lengths.sum()).astype(np.int32)
+    rows = TrainingRows(ids, np.concatenate([[0], lengths.cumsum()]), lengths // 2, 0)
+
+    def found(width: int) -> Losses:
+        if packed:
+            return losses(model, rows.packed([[0, 1], [2]], width), balance_loss=1.0)
+        batch = rows.batch([0, 1, 2])
+        more = width - batch.ids.shape[1]
+        wider = replace(
+            batch,
+            ids=F.pad(batch.ids, (0, more)),
+            real=F.pad(batch.real, (0, more)),
+            places=batch.places // batch.ids.shape[1] * width + batch.places % batch.ids.shape[1],
+        )
+        return losses(model, wider, balance_loss=1.0)
+
+    narrow, wide = found(31), found(60)
+    assert narrow.loads[0].tolist() == wide.loads[0].tolist()
+    assert int(narrow.loads[0].sum()) == 2 * lengths.sum()
+    torch.testing.assert_close(narrow.total, wide.total, atol=1e-5, rtol=0)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -175,7 +176,7 @@ def test_a_checkpoint_that_lacks_moments_is_refused(recipe: Recipe, tmp_path: Pa
     optimizer = make_optimizer(model, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.01)
     model(torch.zeros(1, 3, dtype=torch.long)).sum().backward()
     optimizer.step()
-    save_training(tmp_path, model, optimizer, {"step": 10}, {}, World())
+    save_training(tmp_path, model, optimizer, TrainState(step=10), {}, World())
     [file] = tmp_path.glob("step-*/optimizer.safetensors")
     tensors = load_tensors(file)
     save_tensors(file, {name: t for name, t in tensors.items() if name != "blocks.0.attn.W_Q/exp_avg"})
@@ -198,6 +199,36 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
         run = fit(recipe, tmp_path / "run", resume=True).path
     expected, found = load_tensors(whole / "model.safetensors"), load_tensors(run / "model.safetensors")
     assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: {**state, "stpe": 1}, "unknown key `stpe`; did you mean `step`"),
+        (lambda state: {**state, "step": "30"}, "step is '30', expected int"),
+        (lambda state: {k: v for k, v in state.items() if k != "tokens"}, "has no `tokens`"),
+    ],
+)
+def test_a_state_that_is_not_ours_is_passed_over_or_refused(
+    change: Callable[[dict[str, Any]], dict[str, Any]], message: str, tmp_path: Path
+) -> None:
+    shape = ModelConfig(pattern="-", d_model=8, n_heads=2, d_vocab=50, n_ctx=16)
+    model = HybridLM(shape)
+    optimizer = make_optimizer(model, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.01)
+    model(torch.zeros(1, 3, dtype=torch.long)).sum().backward()
+    optimizer.step()
+    for step in (20, 30):
+        save_training(tmp_path, model, optimizer, TrainState(step=step), {}, World())
+    file = tmp_path / "step-00000030" / "state.json"
+    file.write_text(json.dumps(change(json.loads(file.read_text()))))
+    with pytest.warns(UserWarning, match=f"is damaged .*{message}"):
+        found = load_training(tmp_path, model, optimizer, World())
+    assert found is not None
+    assert found[0] == TrainState(step=20)
+    file = tmp_path / "step-00000020" / "state.json"
+    file.write_text(json.dumps(change(json.loads(file.read_text()))))
+    with pytest.raises(InputError, match=message):
+        load_training(tmp_path, model, optimizer, World())
 
 
 def test_a_loss_that_is_not_finite_stops_and_saves_the_batch(
@@ -258,7 +289,10 @@ def test_one_of_several_processes_tries_no_smaller_batch_alone(monkeypatch: pyte
     shape = ModelConfig(pattern="-", d_model=8, n_heads=2, d_vocab=50, n_ctx=16)
     rows = TrainingRows(np.arange(64, dtype=np.int32) % 50, np.arange(0, 65, 8), np.full(8, 4), 0)
     config = TrainConfig(model=shape, batch_size=8)
-    with pytest.raises(InputError, match="8 rows of 8 tokens do not fit[^$]*train.accumulate=8, which fits"):
+    with pytest.raises(
+        InputError,
+        match="8 rows of 8 tokens do not fit[^$]*train.accumulate=8, which fits, or train.batch_size=1",
+    ):
         Trainer(HybridLM(shape), config, World()).step(rows.batch(range(8)))
     assert tried == [8, 4, 2, 1]
     tried.clear()
@@ -266,6 +300,38 @@ def test_one_of_several_processes_tries_no_smaller_batch_alone(monkeypatch: pyte
     with pytest.raises(InputError, match="4 rows of 8 tokens do not fit[^$]*raise train.accumulate"):
         Trainer(HybridLM(shape), config, World(0, 2)).step(rows.batch(range(8)))
     assert tried == [4]
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_moments_that_do_not_fit_are_counted_in_what_would(
+    error: RuntimeError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shape = ModelConfig(pattern="-", d_model=8, n_heads=2, d_vocab=50, n_ctx=16)
+    rows = TrainingRows(np.arange(64, dtype=np.int32) % 50, np.arange(0, 65, 8), np.full(8, 4), 0)
+    trainer = Trainer(HybridLM(shape), TrainConfig(model=shape, batch_size=8), World())
+    room, real = [], Trainer._backward
+
+    def fail(*_: object) -> None:
+        raise error
+
+    def watch(self: Trainer, piece: Batch) -> object:
+        room.append((len(piece.ids), len(self._without_moments())))
+        return real(self, piece)
+
+    monkeypatch.setattr(trainer.optimizer, "step", fail)
+    monkeypatch.setattr(Trainer, "_backward", watch)
+    with pytest.raises(InputError, match="8 rows of 8 tokens do not fit[^$]*train.batch_size=4"):
+        trainer.step(rows.batch(range(8)))
+    weights = len(list(trainer.model.parameters()))
+    assert room == [(8, weights), (4, weights)]
+    with pytest.raises(RuntimeError, match="another"):
+        trainer._within_memory(rows.batch(range(8)), lambda: fail_otherwise())
+
+
+def fail_otherwise() -> None:
+    raise RuntimeError("another")
 
 
 def test_the_last_weights_are_averaged(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from einops import einsum
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
@@ -125,9 +125,9 @@ def experts_of(model: nn.Module) -> list[MoE]:
     return [module for module in model.modules() if isinstance(module, MoE)]
 
 
-def load(routing: Routing) -> Int[Tensor, " expert"]:
-    """How many tokens chose each expert."""
-    return F.one_hot(routing.chosen.flatten(), routing.scores.shape[-1]).sum(0)
+def load(routing: Routing, real: Bool[Tensor, "batch seq"]) -> Int[Tensor, " expert"]:
+    """How many real tokens chose each expert; padding is routed too, since shapes are fixed, and not counted."""
+    return _choices(routing, real).sum(0)
 
 
 def balance(moe: MoE, counts: Int[Tensor, " expert"], rate: float) -> None:
@@ -140,13 +140,21 @@ def balance(moe: MoE, counts: Int[Tensor, " expert"], rate: float) -> None:
     moe.selection_bias -= moe.selection_bias.mean()
 
 
-def sequence_balance_loss(routing: Routing) -> Float[Tensor, ""]:
+def sequence_balance_loss(routing: Routing, real: Bool[Tensor, "batch seq"]) -> Float[Tensor, ""]:
     """`experts * sum_i f_i P_i` per sequence, averaged over sequences; 1 when each is balanced.
 
-    f_i is the share of choices that fell on expert i, P_i its mean normalised score (DeepSeek-V3, arXiv 2412.19437,
-    equations 17 to 20).
+    f_i is the share of a sequence's choices that fell on expert i, P_i its mean normalised score, both over real
+    tokens (DeepSeek-V3, arXiv 2412.19437, equations 17 to 20).
     """
     experts, active = routing.scores.shape[-1], routing.chosen.shape[-1]
-    share = F.one_hot(routing.chosen, experts).sum((1, 2)) / (routing.chosen.shape[1] * active)
-    probability = (routing.scores / routing.scores.sum(-1, keepdim=True)).mean(1)
+    tokens = real.sum(1, keepdim=True)
+    share = _choices(routing, real) / (tokens * active)
+    normalised = routing.scores / routing.scores.sum(-1, keepdim=True)
+    probability = (normalised * real[..., None]).sum(1) / tokens
     return experts * (share * probability).sum(-1).mean()
+
+
+def _choices(routing: Routing, real: Bool[Tensor, "batch seq"]) -> Int[Tensor, "batch expert"]:
+    """How many real tokens of each sequence chose each expert."""
+    chosen = F.one_hot(routing.chosen, routing.scores.shape[-1]).sum(2)
+    return (chosen * real[..., None]).sum(1)
