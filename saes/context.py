@@ -9,6 +9,10 @@ from saes.firing import Firings
 from tinysql.tokens import END, Tokenizer, Tokens
 
 
+SHOWN = 6
+"""Most tokens that are shown of a latent."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TopToken:
     """One strong activation of one latent; the texts are empty when no tokenizer was given."""
@@ -46,7 +50,7 @@ class Excerpts:
 
 
 def top_tokens(
-    firings: Firings, latent: int, activations: Activations, excerpts: Excerpts | None, *, count: int = 6
+    firings: Firings, latent: int, activations: Activations, excerpts: Excerpts | None
 ) -> tuple[TopToken, ...]:
     """The strongest tokens of a latent, each from another example."""
     start, fired = int(firings.starts[latent]), int(firings.fired[latent])
@@ -66,6 +70,6 @@ def top_tokens(
             token=token,
             after=after,
         )
-        if len(found) == count:
+        if len(found) == SHOWN:
             break
     return tuple(found.values())
