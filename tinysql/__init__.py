@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tinysql.models.config import MambaConfig as MambaConfig
     from tinysql.models.config import ModelConfig as ModelConfig
     from tinysql.models.config import MoEConfig as MoEConfig
+    from tinysql.models.foreign import as_hybrid as as_hybrid
     from tinysql.models.huggingface import from_hf as from_hf
     from tinysql.models.huggingface import to_hf as to_hf
     from tinysql.models.huggingface import tokenizer_from_hf as tokenizer_from_hf
@@ -35,6 +36,7 @@ __all__ = lazy_exports(
         "generation": ["Sampling", "answer", "stream"],
         "grading": ["grade_model"],
         "models.config": ["MambaConfig", "MoEConfig", "ModelConfig"],
+        "models.foreign": ["as_hybrid"],
         "models.huggingface": ["from_hf", "to_hf", "tokenizer_from_hf"],
         "models.hybrid": ["HybridLM"],
         "recipes": ["Recipe"],

@@ -1,5 +1,4 @@
-"""TransformerLens' bridge of a foreign model -> `HybridLM` with the same logits, so that one kind of model is enough
-above."""
+"""TransformerLens' bridge of a foreign model -> `HybridLM` with the same logits."""
 
 from __future__ import annotations
 
