@@ -10,8 +10,8 @@ the rows of the next and grade those of the one before.
 
 Repeat the command to go on: a whole model, a checkpoint and a whole slice are kept, so a kill loses the steps since
 the last checkpoint, or what was answered since the last slice. `OUT/RECIPE-SEED.json` is written anew after each
-slice; `--budget-seconds` ends the command of itself. An answer is cut off at twice the tokens of the longest right
-one of its slice, and a prompt that fills the context counts as answered wrong.
+slice; `--budget-seconds` ends the command of itself, behind a checkpoint or a slice. An answer is cut off at twice
+the tokens of the longest right one of its slice, and a prompt that fills the context counts as answered wrong.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from data_gen.errors import InputError
 from data_gen.files import read_json, write_atomic
 from data_gen.run.grade import Grade
 from data_gen.say.style import VARIANTS
+from tinysql.tracking import StopTraining
 from tinysql.verdicts import grade_rows, row_texts, row_workers
 
 # What needs torch is imported where it is used: the processes that make and grade rows read this file too.
@@ -49,7 +50,7 @@ SHOWN = 20
 MEASURES = ("execution", "tree", "exact", "valid")
 
 
-class BudgetSpent(Exception):
+class BudgetSpent(StopTraining):
     """Ends what is under way; everything whole is on disk."""
 
 

@@ -11,6 +11,10 @@ Tracker = Callable[[int, Mapping[str, float]], None]
 """Takes a step and what was measured at it."""
 
 
+class StopTraining(Exception):
+    """A tracker raises it to end training for now; a checkpoint is written first. For a run of one process."""
+
+
 def tensorboard(run: Path) -> Tracker:
     """Event files under `run/tensorboard`; `InputError` when the package is not installed."""
     try:

@@ -25,7 +25,7 @@ from tinysql.models.hybrid import HybridLM
 from tinysql.models.moe import balance, experts_of
 from tinysql.optimizer import Average, make_optimizer
 from tinysql.progress import Bar
-from tinysql.tracking import Tracker
+from tinysql.tracking import StopTraining, Tracker
 from tinysql.training_config import TrainConfig, TrainState, learning_rate, maybe_decay
 
 Done = TypeVar("Done")
@@ -51,7 +51,8 @@ def train(
     `probe` rows are never trained on; they decide when decay begins. With `resume`, training goes on from the
     newest whole checkpoint and, on the same machine, ends with the same weights as without the interruption.
     Training begins with `start`, or with weights drawn from the seed; `grade` measures a model every
-    `config.grade_every` steps, and the best one's weights are in `run/best.safetensors`.
+    `config.grade_every` steps, and the best one's weights are in `run/best.safetensors`. `trackers` hear what the log
+    does, and one that raises `StopTraining` ends training behind a checkpoint.
     Raises `InputError` when a loss or gradient is not finite; the batch is then in `run/bad_batch.safetensors`.
     """
     world = world if world is not None else World()
@@ -87,6 +88,9 @@ def train(
     except NotFinite as error:
         if world.rank == 0:
             error.save(run / "bad_batch.safetensors")
+        raise
+    except StopTraining:
+        trainer.save(run / "checkpoints")
         raise
     batches.close()
     trainer.finish()

@@ -24,6 +24,7 @@ from tinysql.models.config import ModelConfig, MoEConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.optimizer import make_optimizer
 from tinysql.recipes import Recipe, find_recipe
+from tinysql.tracking import StopTraining
 from tinysql.training import Trainer, greedy_accuracy
 from tinysql.training_config import TrainConfig, TrainState, learning_rate, maybe_decay
 
@@ -182,6 +183,21 @@ def test_a_checkpoint_that_lacks_moments_is_refused(recipe: Recipe, tmp_path: Pa
     save_tensors(file, {name: t for name, t in tensors.items() if name != "blocks.0.attn.W_Q/exp_avg"})
     with pytest.raises(InputError, match="the optimizer of this checkpoint holds .* for `blocks.0.attn.W_Q`"):
         load_training(tmp_path, model, optimizer, World())
+
+
+def test_a_tracker_that_stops_training_loses_no_step(recipe: Recipe, whole: Path, tmp_path: Path) -> None:
+    def stop(step: int, values: object) -> None:
+        if step >= 33:
+            raise StopTraining
+
+    spread = replace(recipe, train=replace(recipe.train, checkpoint_every=1000))
+    with pytest.raises(StopTraining):
+        fit(spread, tmp_path / "run", trackers=[stop])
+    [folder] = (tmp_path / "run" / "checkpoints").iterdir()
+    assert folder.name == "step-00000040"
+    run = fit(spread, tmp_path / "run", resume=True).path
+    expected, found = load_tensors(whole / "model.safetensors"), load_tensors(run / "model.safetensors")
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
