@@ -8,7 +8,6 @@ from saes.activations import Activations
 from saes.firing import Firings
 from tinysql.tokens import END, Tokenizer, Tokens
 
-
 SHOWN = 6
 """Most tokens that are shown of a latent."""
 

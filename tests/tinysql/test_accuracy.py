@@ -42,6 +42,7 @@ def accuracy(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    monkeypatch.syspath_prepend(SCRIPT.parent)
     monkeypatch.setitem(sys.modules, "accuracy", module)
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "SLICE", 2)
@@ -92,8 +93,12 @@ def test_a_kill_between_slices_changes_nothing(measure: Callable[..., int], tmp_
     assert {file: file.stat().st_mtime_ns for file in kept} == kept
 
 
-def test_every_answer_is_graded_in_its_own_cell(
-    accuracy: ModuleType, measure: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_every_answer_is_graded_in_its_own_cell_and_reported(
+    accuracy: ModuleType,
+    measure: Callable[..., int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     config = accuracy.cells_of(find_recipe("tiny").data)["cs2 syn"]
     right = dict(row_texts(config, range(ROWS)))
@@ -108,6 +113,15 @@ def test_every_answer_is_graded_in_its_own_cell(
     assert {cell["total"] for cell in cells.values()} == {ROWS}
     assert (cells["cs2 syn"]["exact"], cells["cs2 syn"]["wrong"]) == (ROWS, [])
     assert [wrong["index"] for wrong in cells["novel"]["wrong"]] == list(range(ROWS))
+    capsys.readouterr()
+    (tmp_path / "tables").mkdir()
+    table = tmp_path / "tables" / "table.json"
+    assert measure(tmp_path, "--report", "--json", str(table)) == 0
+    printed = capsys.readouterr().out
+    for name in cells:
+        assert f"| {name} | 1 | {ROWS} | {'100.00' if name == 'cs2 syn' else '0.00'} |" in printed
+    assert "| CS2 | 0.00 | 100.00 | 0.00 |" in printed
+    assert set(json.loads(table.read_text())["tiny"]) == set(cells)
 
 
 def test_a_budget_that_is_spent_ends_the_command_and_a_repeat_goes_on(
@@ -156,18 +170,3 @@ def test_results_of_different_settings_are_not_mixed(accuracy: ModuleType, tmp_p
         accuracy.read_results(tmp_path)
     with pytest.raises(InputError, match="has no results"):
         accuracy.read_results(tmp_path / "nowhere")
-
-
-def test_the_report_has_a_line_for_every_cell(
-    measure: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert measure(tmp_path, "--rows", "1") == 0
-    capsys.readouterr()
-    table = tmp_path / "cells" / "table.json"
-    table.parent.mkdir()
-    assert measure(tmp_path, "--report", "--json", str(table)) == 0
-    printed = capsys.readouterr().out
-    cells = json.loads((tmp_path / "tiny-0.json").read_text())["cells"]
-    for name in cells:
-        assert f"| {name} | 1 | 1 |" in printed
-    assert set(json.loads(table.read_text())["tiny"]) == set(cells)
