@@ -13,7 +13,8 @@ estimate of what `exact` measures. Three things keep it near the cost of the pas
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -89,6 +90,36 @@ def gathered(
 
 
 def _score(machine: Machine, batch: TokenPairs, metric: Metric, mixes: Sequence[float]) -> BatchScores:
+    found = differentiate(machine, batch, metric, mixes)
+    with torch.no_grad():
+        edges = [
+            contract(machine, found.change(rows), found.gradients, rows)
+            for rows in parts_of(machine, found.batch)
+        ]
+        return BatchScores(torch.cat(edges) / len(mixes), found.metric_clean, found.metric_corrupt)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Differentiated:
+    """Both runs of a batch, and the gradients summed over the runs between them."""
+
+    machine: Machine
+    batch: TokenPairs
+    clean: Recording
+    corrupt: Recording
+    gradients: list[Gradient]
+    metric_clean: Float[Tensor, " batch"]
+    metric_corrupt: Float[Tensor, " batch"]
+
+    def change(self, rows: slice) -> Changes:
+        """What every writer writes more in the corrupt run, of some examples."""
+        return changes(self.machine, self.corrupt[rows], self.clean[rows], self.batch.position[rows])
+
+
+def differentiate(
+    machine: Machine, batch: TokenPairs, metric: Metric, mixes: Sequence[float]
+) -> Differentiated:
+    """Run both sides and the mixes between them, and take the gradient of the latter at every reader."""
     with torch.no_grad():
         clean_stream, corrupt_stream = (machine.embedding(ids) for ids in prompts(batch))
         corrupt = machine.record(corrupt_stream, batch.position)
@@ -104,24 +135,24 @@ def _score(machine: Machine, batch: TokenPairs, metric: Metric, mixes: Sequence[
         clean = run if mix == 1.0 else clean
     assert clean is not None
     with torch.no_grad():
-        found = [
-            contract(
-                machine, changes(machine, corrupt[rows], clean[rows], batch.position[rows]), gradients, rows
-            )
-            for rows in parts_of(machine, clean_stream)
-        ]
-        return BatchScores(
-            torch.cat(found) / len(mixes),
-            metric(clean.logits.detach(), batch),
-            metric(corrupt.logits, batch),
+        return Differentiated(
+            machine=machine,
+            batch=batch,
+            clean=clean,
+            corrupt=corrupt,
+            gradients=gradients,
+            metric_clean=metric(clean.logits.detach(), batch),
+            metric_corrupt=metric(corrupt.logits, batch),
         )
 
 
-def parts_of(machine: Machine, stream: Float[Tensor, "batch seq d_model"]) -> list[slice]:
+def parts_of(machine: Machine, batch: TokenPairs) -> list[slice]:
     """The batch in parts whose writers' changes fit into `CHANGE_BYTES`; it costs no more than the batch as one."""
-    each = machine.mixers[-1].writers.stop * stream[0].numel() * stream.element_size()
-    size = max(1, CHANGE_BYTES[stream.device.type == "cuda"] // each)
-    return [slice(start, start + size) for start in range(0, len(stream), size)]
+    weight = machine.norms[-1].w
+    length = int(batch.position.max()) + 1
+    each = machine.mixers[-1].writers.stop * length * len(weight) * weight.element_size()
+    size = max(1, CHANGE_BYTES[weight.is_cuda] // each)
+    return [slice(start, start + size) for start in range(0, len(batch), size)]
 
 
 class Gradient:
@@ -205,18 +236,34 @@ def contract(
     machine: Machine, change: Changes, gradients: Sequence[Gradient], rows: slice, start: int = 0
 ) -> Float[Tensor, "batch writer reader"]:
     """`Σ_t ⟨change_writer[t], gradient at the reader's input[t]⟩` on some examples, from block `start` on."""
-    graph, last = Graph.of(machine.model), change.last
-    scores = last.new_zeros(last.shape[1], len(graph.writers), len(graph.readers))
-    for index, mixer in enumerate(machine.mixers[start:], start=start):
-        before = mixer.writers.start
-        here = last if index >= machine.tail else change.whole
-        scores[:, :before, mixer.readers] = _products(here[:before], gradients[index].at_readers(rows))
-    scores[:, :, -1:] = _products(last, gradients[-1].at_readers(rows))
+    graph = Graph.of(machine.model)
+    scores = change.last.new_zeros(change.last.shape[1], len(graph.writers), len(graph.readers))
+    for part in readings(machine, change, gradients, rows, start):
+        by_example = (
+            rearrange(x, "node batch seq d -> batch node (seq d)") for x in (part.change, part.gradient)
+        )
+        scores[:, : len(part.change), part.readers] = torch.bmm(next(by_example), next(by_example).mT)
     return scores
 
 
-def _products(
-    change: Float[Tensor, "writer batch seq d_model"], gradient: Float[Tensor, "reader batch seq d_model"]
-) -> Float[Tensor, "batch writer reader"]:
-    by_example = (rearrange(x, "node batch seq d -> batch node (seq d)") for x in (change, gradient))
-    return torch.bmm(next(by_example), next(by_example).mT)
+class Reading(NamedTuple):
+    """What the readers of one block could read, and the gradient there."""
+
+    readers: slice
+    change: Float[Tensor, "writer batch seq d_model"]
+    """Of every writer in front of the block."""
+    gradient: Float[Tensor, "reader batch seq d_model"]
+    narrowed: bool
+    """Whether only the metric's positions are left."""
+
+
+def readings(
+    machine: Machine, change: Changes, gradients: Sequence[Gradient], rows: slice, start: int = 0
+) -> Iterator[Reading]:
+    """Block by block from `start` on, then the logits."""
+    for index, mixer in enumerate(machine.mixers[start:], start=start):
+        narrowed = index >= machine.tail
+        before = (change.last if narrowed else change.whole)[: mixer.writers.start]
+        yield Reading(mixer.readers, before, gradients[index].at_readers(rows), narrowed)
+    last = gradients[-1].ports[0].readers
+    yield Reading(last, change.last, gradients[-1].at_readers(rows), True)

@@ -82,7 +82,7 @@ def _over_activations(
     with torch.no_grad():
         clean_stream, corrupt_stream = (machine.embedding(ids) for ids in prompts(batch))
         clean, corrupt = (machine.record(side, position) for side in (clean_stream, corrupt_stream))
-        parts = parts_of(machine, clean_stream)
+        parts = parts_of(machine, batch)
         change = [changes(machine, corrupt[rows], clean[rows], position[rows]) for rows in parts]
         graph = Graph.of(machine.model)
         found = clean.logits.new_zeros(len(batch), len(graph.writers), len(graph.readers))

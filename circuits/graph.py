@@ -115,7 +115,14 @@ class Graph:
 
     @classmethod
     def of(cls, model: HybridLM) -> Graph:
-        """The graph of a model, read off its config."""
+        """The graph of a model, read off its config. Raises `InputError` for a model that is no `HybridLM`."""
+        from tinysql.models.hybrid import HybridLM
+
+        if not isinstance(model, HybridLM):
+            raise InputError(
+                f"the model is a {type(model).__name__}, expected a HybridLM",
+                hint="take TransformerLens' bridge of a GPT-2, GPT-Neo, Llama or Qwen2: tinysql.as_hybrid(bridge)",
+            )
         config = model.cfg
         attention, mamba = "*" in config.pattern, "M" in config.pattern
         return cls(

@@ -19,6 +19,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from circuits.graph import Graph
 from data_gen.errors import InputError
 from tinysql.models.hybrid import Block, HybridLM
 from tinysql.models.layers import Norm
@@ -158,8 +159,10 @@ def _columns(position: Tensor) -> Int[Tensor, "batch answer"]:
 def frozen(model: HybridLM) -> Iterator[HybridLM]:
     """Run without gradients for parameters; every `requires_grad` flag is put back at the end, whatever happens.
 
-    Raises `InputError` when someone's hooks are on the model: they would change it behind the closed forms.
+    Raises `InputError` when someone's hooks are on the model: they would change it behind the closed forms; and for a
+    model that is no `HybridLM`.
     """
+    Graph.of(model)
     hooked = [name for name, point in model.hook_dict.items() if point.has_hooks()]
     if hooked:
         raise InputError(
