@@ -1,17 +1,25 @@
-"""A model wired by hand, whose circuit is known: every method has to name it."""
+"""Models wired by hand, whose circuits are known: they behave as wired, the truth is true, methods name it."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
+from circuits.circuit import Circuit
 from circuits.eap import eap
 from circuits.eap_ig import eap_ig
 from circuits.exact import exact
 from circuits.faithfulness import evaluate
-from circuits.graph import Edge
+from circuits.forward import metric_of
+from circuits.graph import Edge, Graph
+from circuits.metrics import logit_diff
+from circuits.planted.cases import PLANTED
+from circuits.planted.cases import planted as plant
+from circuits.planted.draft import Draft, Planted
+from circuits.planted.stream import rotate
 from circuits.scores import EdgeScores
 from circuits.select import top_edges
+from data_gen.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +61,125 @@ def test_the_planted_circuit_alone_does_what_the_model_does(planted, estimate) -
     assert report.random.high < 0.5
 
 
-@pytest.mark.parametrize("planted", ["other table"], indirect=True)
+@pytest.mark.parametrize("planted", ["copy-attention-place"], indirect=True)
 def test_one_gradient_at_the_clean_run_misses_what_integration_finds(planted, truth, estimate) -> None:
     """EAP's known failure, attention that is saturated at the clean run, on the previous-token head's value."""
-    edge = Edge("embed", "blocks.0.attn.v.0")
+    edge = next(edge for edge in planted.edges if edge.writer == "embed")
     first_order = eap(planted.model, planted.pairs)
     assert abs(first_order[edge]) < 0.6 * abs(truth[edge])
     assert abs(first_order[edge] - truth[edge]) > 2 * abs(estimate[edge] - truth[edge])
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_model_answers_right_and_follows_the_edit(name: str, seed: int) -> None:
+    found = plant(name, seed)
+    rows = torch.arange(len(found.pairs))
+    with torch.no_grad():
+        clean, corrupt = (
+            found.model(side.ids)[rows, found.pairs.position]
+            for side in (found.pairs.clean, found.pairs.corrupt)
+        )
+    assert torch.equal(clean.argmax(-1), found.pairs.clean_answer)
+    assert torch.equal(corrupt.argmax(-1), found.pairs.corrupt_answer)
+    assert logit_diff(clean, found.pairs).min() > 0.5
+    assert logit_diff(corrupt, found.pairs).max() < -0.5
+
+
+def faithfulness(found: Planted, *kept: frozenset[Edge]) -> torch.Tensor:
+    """`[circuit pair]`: how much of the way from the corrupt to the clean run each set of edges goes alone."""
+    graph = Graph.of(found.model)
+    circuits = [Circuit(graph, tuple(edges)) for edges in (frozenset(graph.edges), frozenset(), *kept)]
+    clean, corrupt, *values = metric_of(found.model, circuits, found.pairs, logit_diff)
+    return (torch.stack(values) - corrupt) / (clean - corrupt)
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_the_true_edges_alone_do_what_the_model_does(name: str) -> None:
+    found = plant(name, seed=0)
+    whole = [found.edges | path for path in found.alternatives or (frozenset(),)]
+    for row in faithfulness(found, *whole):
+        assert row.mean() == pytest.approx(1, abs=0.1)
+        assert row.min() > 0.75
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_without_any_one_true_edge_the_behaviour_is_lost_on_some_pairs(name: str) -> None:
+    found = plant(name, seed=0)
+    whole = found.edges | found.ambiguous
+    for edge, row in zip(
+        sorted(found.edges),
+        faithfulness(found, *(whole - {edge} for edge in sorted(found.edges))),
+        strict=True,
+    ):
+        assert row.min() < 0.6, edge
+
+
+@pytest.mark.parametrize("name", [name for name in PLANTED if name.startswith("redundant")])
+def test_either_of_two_redundant_paths_suffices_and_one_is_needed(name: str) -> None:
+    found = plant(name, seed=0)
+    first, second = found.alternatives
+    assert faithfulness(found, found.edges).abs().max() < 0.1
+    assert faithfulness(found, found.edges | first, found.edges | second).min() > 0.75
+    # So no single edge shows it, to patching or to a gradient; on the way from the corrupt run it does show.
+    measured, estimated = exact(found.model, found.pairs), eap_ig(found.model, found.pairs)
+    needed = max(abs(measured[edge]) for edge in found.edges)
+    assert all(abs(measured[edge]) < 0.1 * needed for edge in found.ambiguous)
+    assert all(abs(estimated[edge]) > 0.3 * needed for edge in found.ambiguous)
+
+
+@pytest.mark.parametrize("name", [name for name in PLANTED if name.startswith("cancelling")])
+def test_two_parts_that_undo_each_other_have_effects_alone_and_none_together(name: str) -> None:
+    found = plant(name, seed=0)
+    assert found.cancelling
+    assert not found.cancelling & found.edges
+    everything = frozenset(Graph.of(found.model).edges)
+    without = faithfulness(found, everything - found.cancelling)
+    assert (without - 1).abs().max() < 0.15
+    measured = exact(found.model, found.pairs)
+    weakest = min(abs(measured[edge]) for edge in found.edges)
+    assert all(abs(measured[edge]) > weakest for edge in found.cancelling)
+
+
+def test_the_same_seed_gives_the_same_model_and_another_seed_another_place() -> None:
+    first, again = plant("copy-mamba-place", 3), plant("copy-mamba-place", 3)
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.model.parameters(), again.model.parameters(), strict=True)
+    )
+    assert torch.equal(first.pairs.clean.ids, again.pairs.clean.ids)
+    assert len({plant("copy-mamba-place", seed).edges for seed in range(6)}) > 1
+
+
+def test_turning_the_stream_changes_every_reading_and_writing_weight_and_no_logit() -> None:
+    draft = Draft("M*-E", seed=0)
+    ids = plant("direction-mamba", 0).pairs.clean.ids
+    before = {name: weight.clone() for name, weight in draft.model.named_parameters()}
+    with torch.no_grad():
+        logits = draft.model(ids)
+        rotate(draft.model, draft.generator)
+        assert torch.allclose(draft.model(ids), logits, atol=1e-4)
+    same = {name for name, weight in draft.model.named_parameters() if torch.equal(weight, before[name])}
+    inside = ("dt_bias", "A_log", "D", "conv_weight", "conv_bias", "norm_weight", "w")
+    assert all(name.rsplit(".", 1)[-1] in inside for name in same)
+
+
+@pytest.mark.parametrize("name", ["copy-attention-name", "copy-mamba-name"])
+def test_decoy_heads_write_as_strongly_as_the_planted_one(name: str) -> None:
+    found = plant(name, seed=0)
+    planted_head = next(edge.writer for edge in found.edges if edge.reader == "logits")
+    hook, weight = {
+        "copy-attention-name": ("blocks.2.attn.hook_z", "W_O"),
+        "copy-mamba-name": ("blocks.2.mamba.hook_gated", "W_out"),
+    }[name]
+    mixer = found.model.get_submodule(hook.rsplit(".", 1)[0])
+    with torch.no_grad():
+        _, cache = found.model.run_with_cache(found.pairs.clean.ids, names_filter=hook)
+        wrote = torch.einsum("bhw,hwd->bhd", cache[hook][:, -1], getattr(mixer, weight)).norm(dim=-1).mean(0)
+    its = int(planted_head.rsplit(".", 1)[1])
+    others = torch.cat([wrote[:its], wrote[its + 1 :]])
+    assert 0.3 < others.max() / wrote[its] < 3
+
+
+def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+    with pytest.raises(InputError, match="did you mean `copy-mamba-name`"):
+        plant("copy-mamba-nam", 0)

@@ -1,0 +1,19 @@
+"""Name -> method: all that score the edges of a model on pairs, one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from circuits.eap import eap
+from circuits.eap_ig import eap_ig
+from circuits.exact import exact
+from circuits.scores import EdgeScores
+from tinysql.models.hybrid import HybridLM
+from tinysql.tokens import TokenPairs
+
+METHODS: dict[str, Callable[[HybridLM, TokenPairs], EdgeScores]] = {
+    "exact": exact,
+    "eap": eap,
+    "eap-ig": eap_ig,
+}
+"""Methods with their defaults, as the leaderboard runs them; the metric is `logit_diff`."""
