@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -92,9 +92,10 @@ def leaderboard(
     rows = _start(settings, out, resume)
     done = {(row.subject, row.edit, row.seed) for row in rows}
     left = [subject for subject in subjects if subject not in done]
+    made_by = provenance()
     for subject in progress(left, total=len(left), title="scoring edges"):
         rows += _rows(subject, settings, device)
-        _write(settings, rows, out)
+        _write(settings, rows, made_by, out)
     return rows
 
 
@@ -189,8 +190,7 @@ def _start(settings: LeaderboardSettings, out: Path, resume: bool) -> list[Row]:
     return []
 
 
-def _write(settings: LeaderboardSettings, rows: list[Row], out: Path) -> None:
-    made_by = provenance()
+def _write(settings: LeaderboardSettings, rows: list[Row], made_by: dict[str, Any], out: Path) -> None:
     found = {"settings": asdict(settings), "made_by": made_by, "rows": [asdict(row) for row in rows]}
     write_atomic(out / ROWS, json.dumps(found, indent=1))
     write_atomic(out / TABLES, markdown(rows, made_by))

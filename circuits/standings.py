@@ -41,6 +41,29 @@ class Row:
     """With `exact`; `None` for `exact` itself."""
 
 
+Measure = Callable[[Row], float | None]
+
+
+def _recovered(name: str) -> Measure:
+    return lambda row: None if row.recovery is None else float(getattr(row.recovery, name))
+
+
+def _agreed(name: str) -> Measure:
+    return lambda row: None if row.agreement is None else float(getattr(row.agreement, name))
+
+
+MEASURES: dict[str, Measure] = {
+    "AUROC": _recovered("auroc"),
+    "AP": _recovered("average_precision"),
+    "true edges found": _recovered("found"),
+    "Pearson with `exact`": lambda row: None if row.agreement is None else row.agreement.pearson.value,
+    "Spearman": _agreed("spearman"),
+    "top shared": _agreed("top_shared"),
+    "seconds": lambda row: row.seconds,
+}
+"""Columns of the table of methods; nothing where a row has no such number."""
+
+
 def read_rows(directory: Path) -> list[Row]:
     """The rows in a leaderboard's directory. Raises `InputError` for a file that is missing or cut short."""
     path = directory / ROWS
@@ -55,13 +78,11 @@ def read_rows(directory: Path) -> list[Row]:
 
 def _row(found: dict[str, Any]) -> Row:
     recovered, agreed = found["recovery"], found["agreement"]
-    return Row(
-        **{
-            **found,
-            "recovery": recovered and Recovery(**recovered),
-            "agreement": agreed and Agreement(**{**agreed, "pearson": Estimate(**agreed["pearson"])}),
-        }
-    )
+    if recovered is not None:
+        recovered = Recovery(**recovered)
+    if agreed is not None:
+        agreed = Agreement(**{**agreed, "pearson": Estimate(**agreed["pearson"])})
+    return Row(**{**found, "recovery": recovered, "agreement": agreed})
 
 
 def markdown(rows: Sequence[Row], made_by: dict[str, Any]) -> str:
@@ -91,21 +112,12 @@ def markdown(rows: Sequence[Row], made_by: dict[str, Any]) -> str:
 
 
 def _method_table(rows: Sequence[Row]) -> str:
-    columns: dict[str, Callable[[Row], float | None]] = {
-        "AUROC": lambda row: row.recovery and row.recovery.auroc,
-        "AP": lambda row: row.recovery and row.recovery.average_precision,
-        "true edges found": lambda row: row.recovery and row.recovery.found,
-        "Pearson with exact": lambda row: row.agreement and row.agreement.pearson.value,
-        "Spearman": lambda row: row.agreement and row.agreement.spearman,
-        "top shared": lambda row: row.agreement and row.agreement.top_shared,
-        "seconds": lambda row: row.seconds,
-    }
     lines = []
     for method in _distinct(row.method for row in rows):
         of_method = [row for row in rows if row.method == method]
-        cells = [_over_seeds(of_method, value) for value in columns.values()]
+        cells = [_over_seeds(of_method, value) for value in MEASURES.values()]
         lines.append([f"`{method}`", *cells])
-    return _table(["method", *columns], lines)
+    return _table(["method", *MEASURES], lines)
 
 
 def _model_table(rows: Sequence[Row]) -> str:
@@ -115,7 +127,7 @@ def _model_table(rows: Sequence[Row]) -> str:
         here = [row for row in rows if row.subject == name]
         true = {row.recovery.n_true for row in here if row.recovery is not None}
         by_method = [[row for row in here if row.method == method] for method in methods]
-        cells = [_over_seeds(some, lambda row: row.recovery and row.recovery.auroc) for some in by_method]
+        cells = [_over_seeds(some, MEASURES["AUROC"]) for some in by_method]
         lines.append([name, "/".join(map(str, sorted(true))), str(here[0].n_edges), *cells])
     return _table(["planted model", "true", "edges", *(f"`{method}`" for method in methods)], lines)
 
@@ -137,7 +149,7 @@ def _run_table(rows: Sequence[Row]) -> str:
     return _table(header, lines)
 
 
-def _over_seeds(rows: Sequence[Row], value: Callable[[Row], float | None]) -> str:
+def _over_seeds(rows: Sequence[Row], value: Measure) -> str:
     """Mean over models within each seed, then mean and interval over seeds; nothing where there is no value."""
     by_seed: dict[int, list[float]] = {}
     for row in rows:

@@ -21,13 +21,15 @@ def redundant(name: str, seed: int, *, mixer: str) -> Planted:
     would be needed.
     """
     draft = Draft(f"{mixer}-{mixer}-", seed, activation="relu")
-    down = words(DIRECTION_CUES).chunk(2)[0].sum(0)[None]
+    down_or_up = torch.stack([half.sum(0) for half in words(DIRECTION_CUES).chunk(2)])
     seen, always = axes("found")[0], axes("token")[ASK]
+    # A head hears both, lest the norm of a Mamba head makes its silent neighbours loud, and says one.
+    says = torch.stack([seen / 2, torch.zeros_like(seen)])
     heads = draft.shuffled(4)
     # Mamba heads of one group share their norm, so that two of them would not add up.
     pair = heads[:2] if mixer == "*" else [heads[0], (heads[0] + 2) % 4]
     carries = [
-        carry(draft, 2, head, takes=down, writes=seen[None] / 2, cues=words(DIRECTION_CUES)) for head in pair
+        carry(draft, 2, head, takes=down_or_up, writes=says, cues=words(DIRECTION_CUES)) for head in pair
     ]
     descending, ascending = words(DIRECTIONS, "output")
     wire_mlp(
