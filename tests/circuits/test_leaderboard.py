@@ -1,0 +1,128 @@
+"""The leaderboard scores planted models and runs, keeps what is finished, and says what made it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from circuits.leaderboard import LeaderboardSettings, leaderboard
+from circuits.methods import METHODS
+from circuits.standings import MEASURES, read_rows
+from data_gen.errors import InputError
+from data_gen.example import make_example
+from tinysql.checkpoints import save_tensors
+from tinysql.cli import main
+from tinysql.models.config import ModelConfig
+from tinysql.models.hybrid import HybridLM
+from tinysql.recipes import tiny
+from tinysql.runs import record_model, start_run
+from tinysql.tokens import Tokenizer
+
+SMALL = LeaderboardSettings(methods=("eap",), planted=("copy-attention-name",), seeds=2)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained run: agreement of methods needs no knowledge."""
+    path, recipe = tmp_path_factory.mktemp("runs") / "tiny", tiny()
+    texts = [make_example(recipe.data, index).text.string for index in range(60)]
+    tokenizer = Tokenizer.train(texts, vocab_size=300)
+    model = HybridLM(
+        ModelConfig(pattern="*-", d_model=16, n_heads=2, n_ctx=256, d_vocab=tokenizer.vocab_size)
+    )
+    record_model(start_run(path, recipe), model.cfg)
+    tokenizer.save(path / "tokenizer.json")
+    save_tensors(path / "model.safetensors", model.state_dict())
+    return path
+
+
+def test_the_command_fills_both_parts_and_prints_them(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--planted", "copy-attention-name", "--seeds", "2", "--edits", "select.0.column"]
+    out = tmp_path / "board"
+    assert main(["bench", "circuits", str(run), "--out", str(out), *arguments, "--pairs", "6"]) == 0
+    printed = capsys.readouterr().out
+    assert printed == (out / "leaderboard.md").read_text()
+    assert "## Planted circuits, seeds 0 to 1" in printed
+    assert "| copy-attention-name | 2 | 110 | 1.000 (1.000 to 1.000) |" in printed
+    assert f"| {run} | `select.0.column` | 6 |" in printed
+    written = json.loads((out / "leaderboard.json").read_text())
+    assert {"command", "commit", "date", "device", "versions"} <= set(written["made_by"])
+    rows = read_rows(out)
+    assert [row.method for row in rows] == [*METHODS, "random"] * 3
+    assert [row.seed for row in rows[:: len(METHODS) + 1]] == [0, 1, 0]
+    for row in rows:
+        assert (row.recovery is None) == (row.edit is not None)
+        assert (row.agreement is None) == (row.method == "exact")
+
+
+def test_a_leaderboard_that_was_stopped_keeps_its_finished_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def stopped(model, pairs):
+        calls.append(model)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return METHODS["eap-ig"](model, pairs)
+
+    with monkeypatch.context() as patch:
+        patch.setitem(METHODS, "eap", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            leaderboard(SMALL, tmp_path / "board")
+    kept = read_rows(tmp_path / "board")
+    assert {row.seed for row in kept} == {0}
+    with pytest.raises(InputError, match="not empty"):
+        leaderboard(SMALL, tmp_path / "board")
+    rows = leaderboard(SMALL, tmp_path / "board", resume=True)
+    assert rows[: len(kept)] == kept
+    assert [row.seed for row in rows] == [0, 0, 1, 1]
+    assert read_rows(tmp_path / "board") == rows
+
+
+def test_going_on_with_other_settings_is_refused(tmp_path: Path) -> None:
+    leaderboard(SMALL, tmp_path)
+    before = (tmp_path / "leaderboard.json").read_bytes()
+    other = LeaderboardSettings(methods=("eap",), planted=("copy-attention-name",), seeds=3)
+    with pytest.raises(InputError, match=r"other settings \(seeds differ\)"):
+        leaderboard(other, tmp_path, resume=True)
+    assert (tmp_path / "leaderboard.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"methods": ("eap-gi",)}, "no method `eap-gi`; did you mean `eap-ig`"),
+        ({"planted": ("copy-mamba",)}, "no planted model `copy-mamba`"),
+        ({"edits": ("schema.tabel",)}, "no edit `schema.tabel`"),
+        ({"seeds": 0}, "seeds is 0"),
+    ],
+)
+def test_bad_settings_are_refused(settings: dict[str, object], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        LeaderboardSettings(**settings)
+
+
+def test_a_run_without_any_of_the_edits_is_refused_before_anything_is_written(
+    run: Path, tmp_path: Path
+) -> None:
+    settings = LeaderboardSettings(planted=(), runs=(str(run),), edits=("join.0.kind",))
+    with pytest.raises(InputError, match="have none of the slots"):
+        leaderboard(settings, tmp_path / "board")
+    assert not (tmp_path / "board").exists()
+
+
+def test_the_control_knows_nothing_and_exact_does(tmp_path: Path) -> None:
+    settings = LeaderboardSettings(methods=("exact",), planted=("direction-attention",), seeds=12)
+    rows = leaderboard(settings, tmp_path)
+    areas = {
+        method: [MEASURES["AUROC"](row) for row in rows if row.method == method]
+        for method in ("exact", "random")
+    }
+    assert min(areas["exact"]) == 1
+    assert 0.3 < np.mean(areas["random"]) < 0.7
