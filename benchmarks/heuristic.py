@@ -4,9 +4,9 @@
 
 Before: every training question names the table, so a model that copies it from the English is always right, and wrong
 where a question leaves it out. After: the same recipe with the data as they are drawn, in which 45 % of the questions
-leave the table out, so that only the schema says it. Both models have the same tokenizer, weights at the start, number
-of rows and steps. Printed beside accuracy: where the name is read when schema and English disagree, and the circuit
-that carries the name from either place.
+leave the table out, so that only the schema says it. Both models have the same tokenizer, weights at the start and
+number of rows; each is trained until held-back rows of its own kind are answered right. Printed beside accuracy:
+where the name is read when schema and English disagree, and the circuit that carries the name from either place.
 """
 
 from __future__ import annotations

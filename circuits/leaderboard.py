@@ -85,14 +85,17 @@ def leaderboard(
     """Score everything, and write `config.json`, `leaderboard.json` and `leaderboard.md` into `out`.
 
     With `resume`, the rows that a run with the same settings left there are kept. Raises `InputError` for an `out`
-    that is not empty (without `resume`) or was made with other settings, for a run without any of the edits, and as
-    the parts do.
+    that is not empty (without `resume`) or was made with other settings, for a run without any of the edits, for
+    nothing to score, and as the parts do.
     """
     subjects = [*_planted_subjects(settings), *_run_subjects(settings)]
+    if not subjects or not settings.methods:
+        raise InputError("there is nothing to score", hint="name planted models or runs, and methods")
     rows = _start(settings, out, resume)
     done = {(row.subject, row.edit, row.seed) for row in rows}
     left = [subject for subject in subjects if subject not in done]
     made_by = provenance()
+    _write(settings, rows, made_by, out)
     for subject in progress(left, total=len(left), title="scoring edges"):
         rows += _rows(subject, settings, device)
         _write(settings, rows, made_by, out)

@@ -117,6 +117,12 @@ def test_a_run_without_any_of_the_edits_is_refused_before_anything_is_written(
     assert not (tmp_path / "board").exists()
 
 
+def test_nothing_to_score_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing to score"):
+        leaderboard(LeaderboardSettings(planted=()), tmp_path / "board")
+    assert not (tmp_path / "board").exists()
+
+
 def test_the_control_knows_nothing_and_exact_does(tmp_path: Path) -> None:
     settings = LeaderboardSettings(methods=("exact",), planted=("direction-attention",), seeds=12)
     rows = leaderboard(settings, tmp_path)
