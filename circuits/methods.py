@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
-from circuits.eap import eap
+from circuits.eap import clean_corrupt, eap, relp
 from circuits.eap_ig import eap_ig
 from circuits.exact import exact
 from circuits.scores import EdgeScores
@@ -15,5 +16,8 @@ METHODS: dict[str, Callable[[HybridLM, TokenPairs], EdgeScores]] = {
     "exact": exact,
     "eap": eap,
     "eap-ig": eap_ig,
+    "eap-ig-activations": partial(eap_ig, over="activations"),
+    "clean-corrupt": clean_corrupt,
+    "relp": relp,
 }
 """Methods with their defaults, as the leaderboard runs them; the metric is `logit_diff`."""
