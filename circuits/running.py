@@ -1,0 +1,221 @@
+"""Model and ids -> what named hooks carry; pairs -> batches of one length on the model's device.
+
+The looking tools (lens, patterns, patching, ablation) know a model by its hook names alone, so that a `HybridLM`
+and a TransformerLens bridge go through the same lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens.hook_points import HookPoint
+
+from data_gen.errors import InputError, nearest
+from tinysql.models.hybrid import HybridLM
+from tinysql.tokens import TokenPairs, Tokens
+
+HookFunction = Callable[[Tensor, HookPoint], Tensor | None]
+
+
+@runtime_checkable
+class HookedLM(Protocol):
+    """A language model with TransformerLens' hooks: ours, or a foreign one behind TransformerLens' bridge."""
+
+    hook_dict: Any
+    blocks: Any
+    cfg: Any
+    ln_final: Any
+    unembed: Any
+    hooks: Any
+    parameters: Any
+
+
+class Seen(NamedTuple):
+    """One run: its logits, and by name what the asked hooks carried."""
+
+    logits: Float[Tensor, "batch seq d_vocab"]
+    at: dict[str, Tensor]
+
+
+def device_of(model: HookedLM) -> torch.device:
+    """Where the model's weights are."""
+    device: torch.device = next(iter(model.parameters())).device
+    return device
+
+
+def check_hooks(model: HookedLM, hooks: Iterable[str]) -> None:
+    """Raises `InputError`, with the nearest name, for a hook that the model does not have."""
+    for hook in hooks:
+        if hook not in model.hook_dict:
+            raise InputError(
+                f"the model has no hook `{hook}`{nearest(hook, list(model.hook_dict))}",
+                hint="`model.hook_dict` lists the hooks",
+            )
+
+
+def stream_hooks(model: HookedLM) -> tuple[str, ...]:
+    """The residual stream before the first block and after each: `blocks.0.hook_resid_pre`, then `hook_resid_post`."""
+    posts = (f"blocks.{index}.hook_resid_post" for index in range(len(model.blocks)))
+    return ("blocks.0.hook_resid_pre", *posts)
+
+
+def hooked(model: HookedLM, hooks: Sequence[tuple[str, HookFunction]]) -> AbstractContextManager[Any]:
+    """Within it, the functions stand on the model's hooks."""
+    context: AbstractContextManager[Any] = model.hooks(fwd_hooks=list(hooks))
+    return context
+
+
+def look(model: HookedLM, ids: Int[Tensor, "batch seq"], hooks: Iterable[str]) -> Seen:
+    """Run the model once and keep what `hooks` carry."""
+    kept: dict[str, Tensor] = {}
+
+    def keeping(name: str) -> HookFunction:
+        # A bridge calls a hook by another name than it was asked for.
+        def keep(value: Tensor, hook: HookPoint) -> None:
+            kept[name] = value
+
+        return keep
+
+    with hooked(model, [(name, keeping(name)) for name in hooks]):
+        logits = model(ids)  # type: ignore[operator]
+    return Seen(logits, kept)
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Raises `InputError` for a batch of nothing."""
+    if batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}, expected at least 1")
+
+
+def check_pairs(model: HookedLM, pairs: TokenPairs) -> None:
+    """Raises `InputError` for no pairs, and for prompts of unlike shape or longer than the context."""
+    if not len(pairs):
+        raise InputError("there are no pairs", hint="make some with data_gen.counterfactuals")
+    if pairs.clean.ids.shape != pairs.corrupt.ids.shape:
+        shapes = [tuple(side.ids.shape) for side in (pairs.clean, pairs.corrupt)]
+        raise InputError(
+            f"clean and corrupt prompts have shapes {shapes[0]} and {shapes[1]}, expected the same",
+            hint="make pairs with tokenizer.encode_pairs, which aligns them",
+        )
+    length = int(pairs.position.max()) + 1
+    if length > model.cfg.n_ctx:
+        raise InputError(
+            f"a prompt of {length} tokens is longer than the model's context of {model.cfg.n_ctx}",
+            hint="draw pairs with shorter prompts",
+        )
+
+
+def pair_batches(model: HookedLM, pairs: TokenPairs, batch_size: int) -> list[TokenPairs]:
+    """Pairs in batches on the model's device, each cut behind its last position.
+
+    Raises `InputError` for no pairs, a batch size below 1, prompts of unlike shape or longer than the context.
+    """
+    check_batch_size(batch_size)
+    check_pairs(model, pairs)
+    starts = range(0, len(pairs), batch_size)
+    return [_cut(pairs[start : start + batch_size]).to(device_of(model)) for start in starts]
+
+
+def row_batches(model: HookedLM, tokens: Tokens, batch_size: int) -> list[Tokens]:
+    """Rows in batches on the model's device, each cut behind its longest row.
+
+    Raises `InputError` for no rows, a batch size below 1, and rows longer than the model's context.
+    """
+    check_batch_size(batch_size)
+    if not bool(tokens.mask.any()):
+        raise InputError("there are no tokens to look at", hint="encode at least one example")
+    longest = int(tokens.mask.sum(1).max())
+    if longest > model.cfg.n_ctx:
+        raise InputError(
+            f"a row of {longest} tokens is longer than the model's context of {model.cfg.n_ctx}",
+            hint="leave such rows out",
+        )
+    parts = (tokens[start : start + batch_size] for start in range(0, len(tokens), batch_size))
+    return [_narrow(part, int(part.mask.sum(1).max())).to(device_of(model)) for part in parts]
+
+
+def picked(pairs: TokenPairs, rows: Int[Tensor, " picked"]) -> TokenPairs:
+    """The pairs of these numbers, in this order, repeats included."""
+
+    def side(tokens: Tokens) -> Tokens:
+        return Tokens(
+            ids=tokens.ids[rows],
+            mask=tokens.mask[rows],
+            roles=tuple(tokens.roles[row] for row in rows.tolist()),
+            answer_start=tokens.answer_start[rows],
+        )
+
+    return TokenPairs(
+        edit=pairs.edit,
+        clean=side(pairs.clean),
+        corrupt=side(pairs.corrupt),
+        position=pairs.position[rows],
+        clean_answer=pairs.clean_answer[rows],
+        corrupt_answer=pairs.corrupt_answer[rows],
+    )
+
+
+def at_position(
+    logits: Float[Tensor, "batch seq *rest"], position: Int[Tensor, " batch"]
+) -> Float[Tensor, batch * rest]:
+    """One position of each row."""
+    return logits[torch.arange(len(logits), device=logits.device), position]
+
+
+class Rerun:
+    """Base runs of some rows, from which changed runs go on: nothing before the changed block is computed again.
+
+    Only a `HybridLM`, whose blocks map a stream to a stream and nothing else, can go on; a bridge starts over.
+    """
+
+    def __init__(
+        self, model: HookedLM, ids: Int[Tensor, "batch seq"], position: Int[Tensor, " batch"]
+    ) -> None:
+        self.model, self.ids, self.position = model, ids, position
+        pres = [f"blocks.{index}.hook_resid_pre" for index in range(len(model.blocks))]
+        with torch.no_grad():
+            seen = look(model, ids, pres if isinstance(model, HybridLM) else ())
+        self.logits = at_position(seen.logits, position)
+        """Of the base run, `[batch d_vocab]`."""
+        self._streams = [seen.at[name] for name in pres if name in seen.at]
+
+    def logits_with(
+        self, hooks: Sequence[tuple[str, HookFunction]], rows: Int[Tensor, " run"] | None = None
+    ) -> Float[Tensor, "run d_vocab"]:
+        """Logits at the rows' positions with these functions on hooks of one block; rows may repeat."""
+        rows = torch.arange(len(self.ids), device=self.ids.device) if rows is None else rows
+        block = block_of(hooks[0][0])
+        with hooked(self.model, hooks):
+            if block is None or not self._streams:
+                return at_position(self.model(self.ids[rows]), self.position[rows])  # type: ignore[operator]
+            stream = self._streams[block][rows]
+            for one in self.model.blocks[block:]:
+                stream = one(stream)
+        logits: Tensor = self.model.unembed(self.model.ln_final(at_position(stream, self.position[rows])))
+        return logits
+
+
+def block_of(hook: str) -> int | None:
+    """The block that a hook stands in; None for one outside the blocks."""
+    parts = hook.split(".")
+    return int(parts[1]) if parts[0] == "blocks" else None
+
+
+def _cut(pairs: TokenPairs) -> TokenPairs:
+    length = int(pairs.position.max()) + 1
+    return replace(pairs, clean=_narrow(pairs.clean, length), corrupt=_narrow(pairs.corrupt, length))
+
+
+def _narrow(tokens: Tokens, length: int) -> Tokens:
+    return replace(
+        tokens,
+        ids=tokens.ids[:, :length],
+        mask=tokens.mask[:, :length],
+        roles=tuple(row[:length] for row in tokens.roles),
+    )
