@@ -8,7 +8,7 @@ The unit is replaced at every position of the clean prompt.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from circuits.by_role import Means, ratio_means
 from circuits.metrics import Metric, logit_diff
-from circuits.optimal import divergence, optimal_constant
+from circuits.optimal import ROWS, divergence, optimal_constant
 from circuits.reference import Reference
 from circuits.running import HookedLM, Rerun, look, pair_batches
 from circuits.units import Unit, find_units
@@ -121,17 +121,19 @@ def ablate(
     kind = Ablation.named(kind)
     chosen = find_units(model, tuple(units) if units is not None else None)
     batches = pair_batches(model, pairs, batch_size)
-    known = pair_batches(model, reference if reference is not None else pairs, batch_size)
+    known = reference if reference is not None else pairs
     with torch.no_grad():
         runs = [Rerun(model, batch.clean.ids, batch.position) for batch in batches]
         clean = torch.cat([metric(run.logits, batch) for run, batch in zip(runs, batches, strict=True)])
     values, divergences = [], []
     # One block at a time, so that only one block's reference activations are held.
     for _, some in groupby(chosen, key=lambda unit: unit.block):
-        for ablated in _ablated(model, batches, runs, known, tuple(some), kind, seed):
-            values.append(
-                torch.cat([metric(logits, batch) for logits, batch in zip(ablated, batches, strict=True)])
-            )
+        block = tuple(some)
+        puts = _Puts(model, kind, known, block, seed, batch_size)
+        for unit in block:
+            ablated = _ablated(model, unit, batches, runs, puts)
+            parts = zip(ablated, batches, strict=True)
+            values.append(torch.cat([metric(logits, batch) for logits, batch in parts]))
             kl = [divergence(run.logits, logits) for run, logits in zip(runs, ablated, strict=True)]
             divergences.append(torch.cat(kl))
     return AblationEffects(
@@ -146,51 +148,55 @@ def ablate(
 
 
 def _ablated(
-    model: HookedLM,
-    batches: Sequence[TokenPairs],
-    runs: Sequence[Rerun],
-    known: Sequence[TokenPairs],
-    units: tuple[Unit, ...],
-    kind: Ablation,
-    seed: int,
-) -> Iterator[list[Float[Tensor, "_ d_vocab"]]]:
-    """For every unit of a block, each batch's logits at its positions when the unit is taken out."""
-    needs = kind not in (Ablation.ZERO, Ablation.COUNTERFACTUAL)
-    reference = Reference(model, known, units) if needs else None
-    partners = [_corrupt(model, batch, units) if kind is Ablation.COUNTERFACTUAL else {} for batch in batches]
-    for unit in units:
-        constant = _constant(model, unit, known, reference, kind)
-        found = []
-        for number, (batch, run, partner) in enumerate(zip(batches, runs, partners, strict=True)):
-            if kind is Ablation.COUNTERFACTUAL:
-                put = partner[unit.name]
-            elif kind is Ablation.ROLE_MEAN and reference is not None:
-                put = reference.role_means(unit, batch.clean)
-            elif kind is Ablation.RESAMPLE and reference is not None:
-                put = reference.drawn(unit, batch.clean, seed=seed + number)
-            else:
-                put = constant
-            with torch.no_grad():
-                found.append(run.logits_with(unit.replacing(model, _always(put))))
-        yield found
+    model: HookedLM, unit: Unit, batches: Sequence[TokenPairs], runs: Sequence[Rerun], puts: _Puts
+) -> list[Float[Tensor, "_ d_vocab"]]:
+    """Each batch's logits at its positions when the unit is taken out."""
+    constant, found, done = puts.constant(unit), [], 0
+    for batch, run in zip(batches, runs, strict=True):
+        put = puts.varying(unit, batch, done) if constant is None else constant
+        done += len(batch)
+        with torch.no_grad():
+            found.append(run.logits_with(unit.replacing(model, _always(put))))
+    return found
 
 
-def _constant(
-    model: HookedLM, unit: Unit, known: Sequence[TokenPairs], reference: Reference | None, kind: Ablation
-) -> Tensor:
-    """The constant that every token gets, for the kinds that have one; zero otherwise."""
-    if reference is not None and kind is Ablation.OPTIMAL:
-        return optimal_constant(model, unit, known, reference.values[unit.name])
-    if reference is not None and kind is Ablation.MEAN:
-        return reference.mean(unit)
-    return torch.zeros((), device=known[0].clean.ids.device)
+class _Puts:
+    """What the units of one block are replaced by: a constant, or something that depends on the token."""
 
+    def __init__(
+        self,
+        model: HookedLM,
+        kind: Ablation,
+        known: TokenPairs,
+        units: tuple[Unit, ...],
+        seed: int,
+        batch_size: int,
+    ) -> None:
+        self.model, self.kind, self.units, self.seed = model, kind, units, seed
+        if kind not in (Ablation.ZERO, Ablation.COUNTERFACTUAL):
+            self.reference = Reference(model, pair_batches(model, known, batch_size), units)
+        if kind is Ablation.OPTIMAL:
+            few = pair_batches(model, known, ROWS)
+            self.fitting = [Rerun(model, batch.clean.ids, batch.position) for batch in few]
 
-def _corrupt(model: HookedLM, batch: TokenPairs, units: tuple[Unit, ...]) -> dict[str, Tensor]:
-    """What every unit writes on the corrupt side."""
-    with torch.no_grad():
-        seen = look(model, batch.corrupt.ids, {hook for unit in units for hook in unit.reads}).at
-    return {unit.name: unit.value(seen) for unit in units}
+    def constant(self, unit: Unit) -> Tensor | None:
+        """What every token gets; None for the kinds where it depends on the token."""
+        if self.kind is Ablation.ZERO:
+            return torch.zeros(())
+        if self.kind is Ablation.MEAN:
+            return self.reference.mean(unit)
+        if self.kind is Ablation.OPTIMAL:
+            return optimal_constant(self.model, unit, self.fitting, self.reference.values[unit.name])
+        return None
+
+    def varying(self, unit: Unit, batch: TokenPairs, row: int) -> Float[Tensor, "batch seq width"]:
+        """What the tokens of a batch get, whose first pair is the pairs' number `row`."""
+        if self.kind is Ablation.ROLE_MEAN:
+            return self.reference.role_means(unit, batch.clean)
+        if self.kind is Ablation.RESAMPLE:
+            return self.reference.drawn(unit, batch.clean, seed=self.seed, row=row)
+        with torch.no_grad():
+            return unit.value(look(self.model, batch.corrupt.ids, unit.reads).at)
 
 
 def _always(put: Tensor) -> Callable[[Tensor], Tensor]:

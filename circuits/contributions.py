@@ -66,11 +66,11 @@ def contributions(
     and the mean over the vocabulary for rows.
     Raises `InputError` for no examples, a batch size below 1, or rows longer than the model's context.
     """
-    targets, done = targets_of(examples, group), 0
     if isinstance(examples, TokenPairs):
         batches = [batch.clean for batch in pair_batches(model, examples, batch_size)]
     else:
         batches = row_batches(model, examples, batch_size)
+    targets, done = targets_of(examples, group), 0
     found: list[Shares] = []
     totals = []
     for batch in batches:

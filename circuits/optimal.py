@@ -15,11 +15,12 @@ from torch import Tensor
 
 from circuits.running import HookedLM, Rerun
 from circuits.units import Unit
-from tinysql.tokens import TokenPairs
 
-STEPS = 30
+STEPS = 60
 RATE = 0.1
 """Adam's first rate, in root mean squares of the unit's values; it falls to 0 in a line."""
+ROWS = 16
+"""Pairs per step."""
 
 
 def divergence(
@@ -31,35 +32,36 @@ def divergence(
 
 
 def optimal_constant(
-    model: HookedLM, unit: Unit, batches: Sequence[TokenPairs], values: Float[Tensor, "token width"]
+    model: HookedLM, unit: Unit, runs: Sequence[Rerun], values: Float[Tensor, "token width"]
 ) -> Float[Tensor, " width"]:
-    """The best constant found; on these pairs never worse than the mean of `values` or zero."""
-    runs = [Rerun(model, batch.clean.ids, batch.position) for batch in batches]
+    """The best constant found: one run of `runs` per step, in turns, each of about `ROWS` pairs.
+
+    On these pairs it is never worse than the mean of `values` or zero: the better of them is the start, and is kept
+    where training does not better it.
+    """
     starts = [values.mean(0), torch.zeros_like(values[0])]
-    found = [(_loss_and_gradient(model, unit, runs, start)[0], start) for start in starts]
-    best, constant = min(found, key=lambda pair: pair[0])
-    point = constant.clone()
+    before, start = min(
+        ((_mean_loss(model, unit, runs, start), start) for start in starts), key=lambda pair: pair[0]
+    )
+    point = start.clone()
     optimizer = torch.optim.Adam([point], lr=RATE * values.square().mean().sqrt().item() + 1e-12)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, STEPS)
-    for _ in range(STEPS):
-        loss, point.grad = _loss_and_gradient(model, unit, runs, point)
-        if loss < best:
-            best, constant = loss, point.clone()
+    for step in range(STEPS):
+        point.grad = _gradient(model, unit, runs[step % len(runs)], point)
         optimizer.step()
         schedule.step()
-    return constant
+    return point if _mean_loss(model, unit, runs, point) < before else start
 
 
-def _loss_and_gradient(
-    model: HookedLM, unit: Unit, runs: Sequence[Rerun], point: Float[Tensor, " width"]
-) -> tuple[float, Tensor]:
-    """Mean KL over all pairs with the constant in place, and its gradient."""
-    constant, count = point.detach().requires_grad_(), sum(len(run.ids) for run in runs)
-    total, gradient = 0.0, torch.zeros_like(point)
+def _mean_loss(model: HookedLM, unit: Unit, runs: Sequence[Rerun], constant: Tensor) -> float:
     hooks = unit.replacing(model, lambda now: constant.expand_as(now))
-    for run in runs:
-        with torch.enable_grad():
-            loss = divergence(run.logits, run.logits_with(hooks)).sum() / count
-        total += loss.item()
-        gradient += torch.autograd.grad(loss, constant)[0]
-    return total, gradient
+    with torch.no_grad():
+        return torch.cat([divergence(run.logits, run.logits_with(hooks)) for run in runs]).mean().item()
+
+
+def _gradient(model: HookedLM, unit: Unit, run: Rerun, point: Float[Tensor, " width"]) -> Tensor:
+    constant = point.detach().requires_grad_()
+    hooks = unit.replacing(model, lambda now: constant.expand_as(now))
+    with torch.enable_grad():
+        loss = divergence(run.logits, run.logits_with(hooks)).mean()
+    return torch.autograd.grad(loss, constant)[0]

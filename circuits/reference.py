@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -48,17 +49,17 @@ class Reference:
         table = torch.cat([sums / counts[:, None], self.mean(unit)[None]])
         return table[self._labels(tokens).to(values.device)]
 
-    def drawn(self, unit: Unit, tokens: Tokens, seed: int) -> Float[Tensor, "batch seq width"]:
+    def drawn(self, unit: Unit, tokens: Tokens, *, seed: int, row: int) -> Float[Tensor, "batch seq width"]:
         """For each token the value at a random reference token of its role; of any, where there is none.
 
-        The same seed draws the same tokens for every unit.
+        `row` numbers the first row: the same seed draws the same tokens for every unit, however rows are batched.
         """
         label = self._labels(tokens)
         # A last entry for the label -1: all tokens.
         counts = torch.cat([self._counts, torch.tensor([len(self._order)])])
         starts = torch.cat([self._counts.cumsum(0) - self._counts, torch.tensor([0])])
-        share = torch.rand(label.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-        place = starts[label] + (share * counts[label]).long()
+        shares = [np.random.default_rng((seed, row + i)).random(label.shape[1]) for i in range(len(label))]
+        place = starts[label] + (torch.from_numpy(np.stack(shares)) * counts[label]).long()
         values = self.values[unit.name]
         return values[self._order[place].to(values.device)]
 

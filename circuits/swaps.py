@@ -40,7 +40,7 @@ class SwapTest:
 
     @property
     def follows(self) -> Bool[Tensor, "example place"]:
-        """Whether the model prefers the new name when only that place (`english`, `schema`) of the clean prompt has it."""
+        """Whether the model prefers the new name when only that place (see `PLACES`) of the clean prompt has it."""
         columns = [self.needed.sets.index(place) for place in PLACES]
         return self.needed.values[:, 0][:, columns] < 0
 
@@ -96,8 +96,9 @@ def swap_pairs(
         raise InputError(f"n is {n}, expected at least 1 pair")
     found: list[tuple[Tokens, int]] = []
     for index in range(ATTEMPTS * n):
-        rows = {row.variant: row.example for row in make_shortcuts(config, index, seed)}
-        both = tokenizer.encode([rows[f"{slot}.clean"], rows[f"{slot}.both"]])
+        wanted = (f"{slot}.clean", f"{slot}.both")
+        rows = [row.example for row in make_shortcuts(config, index, seed) if row.variant in wanted]
+        both = tokenizer.encode(rows)
         position = _parting(both)
         if position is not None:
             found.append((both, position))

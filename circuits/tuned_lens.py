@@ -129,7 +129,7 @@ def fit_tuned_lens(model: HookedLM, tokens: Tokens, config: TunedLensConfig | No
     The same rows and config give the same translators. Raises `InputError` for no rows or rows too long.
     """
     config = config if config is not None else TunedLensConfig()
-    row_batches(model, tokens, len(tokens))  # checks them
+    row_batches(model, tokens, max(len(tokens), 1))  # checks them
     weights, biases = _zeros(model)
     optimizer = torch.optim.Adam([*weights, *biases], lr=config.lr)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, config.steps)
