@@ -77,6 +77,8 @@ class PatchEffects:
     """The run that is patched: corrupt when denoising, clean when noising."""
     other: Float[Tensor, " example"]
     """The side the values come from."""
+    roles: tuple[tuple[str, ...], ...]
+    """The role of every token of each pair's clean side, `""` at padding."""
 
     @property
     def per_example(self) -> Float[Tensor, "example hook set"]:
@@ -189,6 +191,7 @@ def _patch(
         values=torch.cat(values),
         base=base,
         other=other,
+        roles=pairs.clean.roles,
     )
 
 

@@ -53,7 +53,7 @@ def model() -> HybridLM:
 def test_every_depth_is_the_streams_own_readout(model: HybridLM) -> None:
     tokens = rows()
     reading = logit_lens(model, tokens, batch_size=4)
-    logits, cache = model.run_with_cache(tokens.ids)
+    _, cache = model.run_with_cache(tokens.ids)
     streams = [cache["blocks.0.hook_resid_pre"], *(cache[f"blocks.{i}.hook_resid_post"] for i in range(4))]
     at = reading.targets.row, reading.targets.position
     for depth, stream in enumerate(streams):

@@ -1,4 +1,4 @@
-"""Patching, against a plain loop of run_with_hooks, one pair, one place at a time."""
+"""Patching, against a plain loop of run_with_hooks, one place at a time."""
 
 from __future__ import annotations
 
@@ -55,21 +55,20 @@ def sides(case, direction: str):
 
 
 def plain_loop(case, hook: str, direction: str, axis: int = 1) -> torch.Tensor:
-    """`[example position]`: one run with one hook for each."""
+    """`[example position]`: one run with one hook for each position."""
     base, other = sides(case, direction)
-    found = torch.zeros(len(base), int(case.pairs.position.max()) + 1)
-    for i in range(len(base)):
-        _, cache = case.model.run_with_cache(other[i : i + 1])
-        for t in range(found.shape[1]):
+    _, cache = case.model.run_with_cache(other, names_filter=hook)
+    columns = []
+    for t in range(int(case.pairs.position.max()) + 1):
 
-            def put(value, hook, t=t, cache=cache):
-                value = value.clone()
-                value.select(axis, t).copy_(cache[hook.name].select(axis, t))
-                return value
+        def put(value, hook, t=t):
+            value = value.clone()
+            value.select(axis, t).copy_(cache[hook.name].select(axis, t))
+            return value
 
-            logits = case.model.run_with_hooks(base[i : i + 1], fwd_hooks=[(hook, put)]).detach()
-            found[i, t] = logit_diff(logits[:, case.pairs.position[i]], case.pairs[i : i + 1])
-    return found
+        logits = case.model.run_with_hooks(base, fwd_hooks=[(hook, put)]).detach()
+        columns.append(logit_diff(logits[torch.arange(len(base)), case.pairs.position], case.pairs))
+    return torch.stack(columns, dim=1).float()
 
 
 @pytest.mark.parametrize(

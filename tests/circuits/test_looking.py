@@ -1,0 +1,110 @@
+"""Figures of the looking tools carry the numbers of their data, named and with units."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import plotly.io
+import pytest
+
+from circuits.ablation import ablate
+from circuits.by_role import part
+from circuits.contributions import contributions
+from circuits.lens import logit_lens
+from circuits.looking import (
+    ablation_figure,
+    contributions_figure,
+    lens_figure,
+    patching_figure,
+    pattern_figure,
+    swap_figure,
+)
+from circuits.patching import patch_positions, patch_roles
+from circuits.patterns import attention_by_role
+from circuits.swaps import SwapTest
+from data_gen.errors import InputError
+
+ROLES = ("english.table", "schema.table", "sql.table")
+
+
+@pytest.fixture
+def case(random_case):
+    made = random_case("*-*-")
+    roles = tuple(
+        tuple(ROLES[j % 3] if role else "" for j, role in enumerate(row)) for row in made.pairs.clean.roles
+    )
+    return replace(made, pairs=replace(made.pairs, clean=replace(made.pairs.clean, roles=roles)))
+
+
+def titles(figure) -> list[str]:
+    axes = [figure.layout[name] for name in figure.layout if name.startswith(("xaxis", "yaxis"))]
+    return [axis.title.text for axis in axes if axis.title.text] + [figure.layout.title.text]
+
+
+def test_a_lens_panel_per_reading(case) -> None:
+    reading = logit_lens(case.model, case.pairs)
+    figure = lens_figure(reading, reading)
+    assert len(figure.data) == 2
+    np.testing.assert_allclose(figure.data[0].z, reading.on_top().value)
+    assert list(figure.data[0].x) == list(reading.depths)
+    assert "role of the right next token (tokens)" in titles(figure)
+
+
+def test_bars_are_the_largest_contributions_with_their_unit(case) -> None:
+    found = contributions(case.model, case.pairs)
+    figure = contributions_figure(found, top=3)
+    values = dict(zip(found.names, found.means().value[0], strict=True))
+    assert [values[name] for name in figure.data[0].y] == list(figure.data[0].x)
+    assert min(abs(x) for x in figure.data[0].x) >= sorted(abs(v) for v in values.values())[-3]
+    assert any("nats" in title for title in titles(figure))
+    with pytest.raises(
+        InputError, match="no right token has the role `schema.tabel`; did you mean `schema.table`"
+    ):
+        contributions_figure(found, role="schema.tabel")
+
+
+def test_a_panel_per_head(case) -> None:
+    patterns = attention_by_role(case.model, case.pairs.clean)
+    figure = pattern_figure(patterns, 2)
+    assert len(figure.data) == 3
+    for head, trace in enumerate(figure.data):
+        np.testing.assert_allclose(trace.z, patterns.of(2)[head])
+    with pytest.raises(InputError, match="block 1 has no attention"):
+        pattern_figure(patterns, 1)
+
+
+def test_patches_by_role_and_of_one_pair_by_position(case) -> None:
+    roles = patch_roles(case.model, case.pairs)
+    figure = patching_figure(roles)
+    columns = [roles.sets.index(name) for name in figure.data[0].x]
+    np.testing.assert_allclose(figure.data[0].z, roles.share().value[:, columns])
+    assert "role patched" in titles(figure)
+    positions = patch_positions(case.model, case.pairs)
+    figure = patching_figure(positions, pair=1)
+    columns = [int(name.split()[0]) for name in figure.data[0].x]
+    np.testing.assert_allclose(figure.data[0].z, positions.per_example[1][:, columns])
+    assert all(
+        name.split()[1] == case.pairs.clean.roles[1][int(name.split()[0])] for name in figure.data[0].x
+    )
+    with pytest.raises(InputError, match="no pair 9 among 5"):
+        patching_figure(positions, pair=9)
+
+
+def test_a_marker_per_kind_of_ablation(case) -> None:
+    kinds = [ablate(case.model, case.pairs, kind) for kind in ("zero", "mean")]
+    figure = ablation_figure(*kinds, top=4)
+    assert [trace.name for trace in figure.data] == ["zero", "mean"]
+    assert len({(trace.marker.color, trace.marker.symbol) for trace in figure.data}) == 2
+    drop = dict(zip(kinds[1].units, kinds[1].drop().value, strict=True))
+    assert [drop[name] for name in figure.data[1].text] == list(figure.data[1].x)
+
+
+def test_a_line_per_part_and_plotly_keeps_its_theme(case) -> None:
+    before = plotly.io.templates.default
+    ways = [patch_roles(case.model, case.pairs, group=part, direction=way) for way in ("noise", "denoise")]
+    figure = swap_figure(SwapTest(needed=ways[0], enough=ways[1]))
+    assert [trace.name for trace in figure.data] == ["instruction", "schema", "answer so far"] * 2
+    np.testing.assert_allclose(figure.data[1].y, ways[0].share().value[:, 1])
+    assert list(figure.data[0].x) == ["embed", "blocks.0", "blocks.1", "blocks.2", "blocks.3"]
+    assert plotly.io.templates.default == before
