@@ -51,6 +51,30 @@ def test_effective_attention_is_the_scan(random_case, groups: int) -> None:
     assert pattern.triu(1).abs().max() == 0
 
 
+def test_a_mamba_heads_mass_is_the_size_with_which_each_x_comes_in(random_case) -> None:
+    """Head 1's y at position 5, less its own `D x`, as a function of one x after another."""
+    case = random_case("M", mamba=MAMBA)
+    hook, mixer = "blocks.0.mamba.hook_x", case.model.blocks[0].mamba
+    ids = case.pairs.clean.ids[:1]
+    _, cache = case.model.run_with_cache(ids)
+    sizes = []
+    for s in range(6):
+
+        def only(value, hook, s=s):
+            kept = torch.zeros_like(value)
+            kept[:, s, 1] = 1.0
+            return kept
+
+        with case.model.hooks(fwd_hooks=[(hook, only)]):
+            _, alone = case.model.run_with_cache(ids)
+        y = alone["blocks.0.mamba.hook_y"][0, 5, 1, 0]
+        sizes.append((y - (mixer.D[1] if s == 5 else 0)).abs())
+    expected = torch.stack(sizes) / torch.stack(sizes).sum()
+    names = ("dt", "decay", "B", "C")
+    pattern = mamba_pattern(*(cache[f"blocks.0.mamba.hook_{name}"] for name in names))
+    torch.testing.assert_close(pattern[0, 1, 5, :6], expected.detach())
+
+
 def by_hand(case, tokens: Tokens, pattern: torch.Tensor, query: str, key: str) -> torch.Tensor:
     """Mean over rows of the mean over query tokens of the sum over key tokens, per head."""
     found = []
