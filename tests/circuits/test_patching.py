@@ -138,6 +138,28 @@ def test_all_tokens_of_a_role_are_patched_together(hybrid) -> None:
         torch.testing.assert_close(found.values[:, 0, number], expected)
 
 
+def test_states_of_a_role_are_each_rows_own(hybrid) -> None:
+    """The role stands elsewhere in every row; a row alone, with the states at its own positions, is the same."""
+    case = hybrid(3)
+    words = ("english.template", "schema.table", "english.table")
+    roles = tuple(
+        tuple(words[(i + j) % 3] if role else "" for j, role in enumerate(row))
+        for i, row in enumerate(case.pairs.clean.roles)
+    )
+    pairs = replace(case.pairs, clean=replace(case.pairs.clean, roles=roles))
+    hook = "blocks.0.mamba.hook_state"
+    found = patch_roles(case.model, pairs, hooks=(hook,))
+    column = found.sets.index("schema.table")
+    for i in range(3):
+        places = [j for j in range(int(pairs.position[i]) + 1) if roles[i][j] == "schema.table"]
+        with case.model.states_at(places):
+            _, cache = case.model.run_with_cache(pairs.clean.ids[i : i + 1], names_filter=hook)
+            hooks = [(hook, lambda value, hook, given=cache[hook]: given)]
+            logits = case.model.run_with_hooks(pairs.corrupt.ids[i : i + 1], fwd_hooks=hooks).detach()
+        expected = logit_diff(logits[:, pairs.position[i]], pairs[i : i + 1]).float()
+        torch.testing.assert_close(found.values[i : i + 1, 0, column], expected)
+
+
 @pytest.mark.parametrize("direction", ["denoise", "noise"])
 def test_the_whole_stream_carries_everything(random_case, direction: str) -> None:
     case = random_case(**HYBRID)
