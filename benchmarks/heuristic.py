@@ -21,8 +21,8 @@ from typing import Any
 
 import torch
 
-from circuits.eap_ig import eap_ig
-from circuits.faithfulness import faithfulness_curve
+from circuits.judging.faithfulness import faithfulness_curve
+from circuits.methods.eap_ig import eap_ig
 from circuits.select import top_edges
 from data_gen.config import DataConfig
 from data_gen.errors import InputError

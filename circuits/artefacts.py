@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from circuits.agreement import Agreement, agreement
 from circuits.circuit import Circuit
-from circuits.eap import eap
-from circuits.eap_ig import eap_ig
-from circuits.exact import exact
-from circuits.faithfulness import Curve, Report, evaluate, faithfulness_curve
+from circuits.judging.agreement import Agreement, agreement
+from circuits.judging.faithfulness import Curve, Report, evaluate, faithfulness_curve
+from circuits.methods.eap import eap
+from circuits.methods.eap_ig import eap_ig
+from circuits.methods.exact import exact
 from circuits.scores import EdgeScores
 from circuits.select import top_edges
 from data_gen.errors import InputError, nearest

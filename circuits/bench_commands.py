@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call_circuits(arguments: argparse.Namespace) -> None:
     """Fill the leaderboard and print its tables."""
-    from circuits.leaderboard import TABLES, LeaderboardSettings, leaderboard
+    from circuits.bench.leaderboard import TABLES, LeaderboardSettings, leaderboard
     from tinysql.devices import find_device
 
     chosen = {name: _names(getattr(arguments, name)) for name in ("methods", "planted", "edits")}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from data_gen.seeding import read_seed
 
 if TYPE_CHECKING:
-    from circuits.faithfulness import Curve
+    from circuits.judging.faithfulness import Curve
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from circuits.circuit import Circuit
-from circuits.faithfulness import Curve, Estimate
+from circuits.judging.faithfulness import Curve, Estimate
 from circuits.show import faithfulness_figure, show
 from data_gen.files import read_json
 from tinysql.report import Section, figure_html

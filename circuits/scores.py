@@ -15,10 +15,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from circuits.bootstrap import interval
 from circuits.circuit import edges_of
 from circuits.graph import Edge, Graph
-from circuits.significance import Significance, least_p, significance
+from circuits.judging.bootstrap import interval
+from circuits.judging.significance import Significance, least_p, significance
 from data_gen.errors import InputError
 from data_gen.files import read_json, write_atomic
 

@@ -9,8 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from circuits.circuit import Circuit
-from circuits.faithfulness import Curve
 from circuits.graph import Edge, Graph
+from circuits.judging.faithfulness import Curve
 from circuits.scores import EdgeScores
 from circuits.select import top_edges
 

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from circuits.engine.ports import blocks_of
 from circuits.planted.words import WORDS
-from circuits.ports import blocks_of
 from tinysql.models.attention import Attention
 from tinysql.models.hybrid import HybridLM
 from tinysql.models.layers import MLP

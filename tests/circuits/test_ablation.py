@@ -8,9 +8,9 @@ import pytest
 import torch
 from transformer_lens.model_bridge import TransformerBridge
 
-from circuits.ablation import Ablation, ablate
+from circuits.looking.ablation import Ablation, ablate
+from circuits.looking.units import units_of
 from circuits.metrics import logit_diff
-from circuits.units import units_of
 from data_gen.errors import InputError
 from tinysql.models.config import MambaConfig, MoEConfig
 from tinysql.tokens import TokenPairs, Tokens

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from circuits.agreement import agreement
-from circuits.eap_ig import eap_ig
-from circuits.exact import exact
+from circuits.judging.agreement import agreement
+from circuits.methods.eap_ig import eap_ig
+from circuits.methods.exact import exact
 from circuits.scores import EdgeScores
 from data_gen.errors import InputError
 

@@ -12,16 +12,16 @@ from torch import Tensor
 from transformer_lens.hook_points import HookPoint
 
 from circuits.circuit import Circuit
-from circuits.eap import clean_corrupt, eap, relp
-from circuits.eap_ig import eap_ig, integration_error
-from circuits.exact import _Oracle, exact
-from circuits.forward import run_circuit
+from circuits.engine.forward import run_circuit
+from circuits.engine.mixers import mixers_of
+from circuits.engine.ports import ReaderPort
+from circuits.engine.recording import Changes, Machine
+from circuits.engine.rules import FROZEN, RELP, Rules
 from circuits.graph import Graph
+from circuits.methods.eap import clean_corrupt, eap, relp
+from circuits.methods.eap_ig import eap_ig, integration_error
+from circuits.methods.exact import _Oracle, exact
 from circuits.metrics import answer_log_prob, logit_diff
-from circuits.mixers import mixers_of
-from circuits.ports import ReaderPort
-from circuits.recording import Changes, Machine
-from circuits.rules import FROZEN, RELP, Rules
 from circuits.scores import EdgeScores
 from data_gen.errors import InputError
 from tinysql.models.hybrid import HybridLM

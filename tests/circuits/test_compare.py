@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from circuits.circuit import Circuit
-from circuits.compare import chance_jaccard, compare, compare_all
 from circuits.graph import Graph
+from circuits.judging.compare import chance_jaccard, compare, compare_all
 from data_gen.errors import InputError
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM

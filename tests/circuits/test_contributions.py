@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from circuits.contributions import contributions
+from circuits.looking.contributions import contributions
 from circuits.metrics import logit_diff
 from data_gen.errors import InputError
 from tinysql.models.config import MambaConfig, MoEConfig

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from circuits.circuit import Circuit
-from circuits.controls import RandomCircuits
 from circuits.graph import Graph
+from circuits.judging.controls import RandomCircuits
 from data_gen.errors import InputError
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM

@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from circuits.curves import FRACTIONS, Curve, cmd, cpr, faithfulness_curve, mib_sizes
-from circuits.eap import eap
-from circuits.faithfulness import evaluate
+from circuits.judging.curves import FRACTIONS, Curve, cmd, cpr, faithfulness_curve, mib_sizes
+from circuits.judging.faithfulness import evaluate
+from circuits.methods.eap import eap
 from circuits.select import top_edges
 from data_gen.errors import InputError
 

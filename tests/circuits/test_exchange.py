@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from circuits.circuit import Circuit
-from circuits.exchange import from_dot, from_graphml, read_circuit, to_dot, to_graphml, write_circuit
+from circuits.files.exchange import from_dot, from_graphml, read_circuit, to_dot, to_graphml, write_circuit
 from circuits.graph import Edge, Graph
 from data_gen.errors import InputError
 from tinysql.models.config import ModelConfig

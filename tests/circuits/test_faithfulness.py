@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from circuits.bootstrap import interval
 from circuits.circuit import Circuit
-from circuits.faithfulness import evaluate, sufficiency
-from circuits.forward import metric_of
+from circuits.engine.forward import metric_of
 from circuits.graph import Graph
+from circuits.judging.bootstrap import interval
+from circuits.judging.faithfulness import evaluate, sufficiency
+from circuits.judging.ratios import Ratios
 from circuits.metrics import answer_log_prob, logit_diff
-from circuits.ratios import Ratios
 from data_gen.errors import InputError
 
 
@@ -109,7 +109,7 @@ def test_sufficiency_is_the_share_of_random_circuits_further_from_the_model() ->
     assert found.p == pytest.approx(3 / 5)
 
 
-@pytest.mark.parametrize("planted", ["other table"], indirect=True)
+@pytest.mark.parametrize("planted", ["copy-attention-place"], indirect=True)
 def test_a_planted_circuit_beats_every_layer_matched_one(planted) -> None:
     graph = Graph.of(planted.model)
     report = evaluate(planted.model, Circuit(graph, tuple(planted.edges)), planted.pairs)

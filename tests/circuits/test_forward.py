@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from circuits.circuit import Circuit
-from circuits.exact import exact
-from circuits.forward import metric_of, run_circuit
+from circuits.engine.forward import metric_of, run_circuit
 from circuits.graph import Edge, Graph
+from circuits.methods.exact import exact
 from circuits.metrics import logit_diff
 from data_gen.errors import InputError
 

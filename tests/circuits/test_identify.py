@@ -8,12 +8,12 @@ import json
 import pytest
 import torch
 
-from circuits.exact import exact
-from circuits.identify import identifiability, rival
+from circuits.judging.identify import identifiability, rival
+from circuits.methods.exact import exact
 from circuits.paths import widest_path
 
 
-@pytest.mark.parametrize("planted", ["renamed table"], indirect=True)
+@pytest.mark.parametrize("planted", ["copy-attention-name"], indirect=True)
 def test_a_single_path_has_no_rival(planted) -> None:
     scores = exact(planted.model, planted.pairs)
     assert set(widest_path(scores).edges) == planted.edges

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from circuits.leaderboard import LeaderboardSettings, leaderboard
-from circuits.methods import METHODS
-from circuits.standings import MEASURES, read_rows
+from circuits.bench.leaderboard import LeaderboardSettings, leaderboard
+from circuits.bench.standings import MEASURES, read_rows
+from circuits.methods.table import METHODS
 from data_gen.errors import InputError
 from data_gen.example import make_example
 from tinysql.checkpoints import save_tensors

@@ -6,9 +6,9 @@ import pytest
 import torch
 from transformer_lens.model_bridge import TransformerBridge
 
-from circuits.by_role import Targets, role_means
-from circuits.lens import LensReading, logit_lens, tuned_lens
-from circuits.tuned_lens import TunedLens, TunedLensConfig, fit_tuned_lens
+from circuits.looking.by_role import Targets, role_means
+from circuits.looking.lens import LensReading, logit_lens, tuned_lens
+from circuits.looking.translators import TunedLens, TunedLensConfig, fit_tuned_lens
 from data_gen.errors import InputError
 from tinysql.models.config import MambaConfig, ModelConfig, MoEConfig
 from tinysql.models.hybrid import HybridLM

@@ -8,11 +8,10 @@ import numpy as np
 import plotly.io
 import pytest
 
-from circuits.ablation import ablate
-from circuits.by_role import part
-from circuits.contributions import contributions
-from circuits.lens import logit_lens
-from circuits.looking import (
+from circuits.looking.ablation import ablate
+from circuits.looking.by_role import part
+from circuits.looking.contributions import contributions
+from circuits.looking.figures import (
     ablation_figure,
     contributions_figure,
     lens_figure,
@@ -20,9 +19,10 @@ from circuits.looking import (
     pattern_figure,
     swap_figure,
 )
-from circuits.patching import patch_positions, patch_roles
-from circuits.patterns import attention_by_role
-from circuits.swaps import SwapTest
+from circuits.looking.lens import logit_lens
+from circuits.looking.patching import patch_positions, patch_roles
+from circuits.looking.patterns import attention_by_role
+from circuits.looking.swaps import SwapTest
 from data_gen.errors import InputError
 
 ROLES = ("english.table", "schema.table", "sql.table")

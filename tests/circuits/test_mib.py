@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from circuits.files.mib import mib_scores, write_mib
 from circuits.graph import Edge, Graph
-from circuits.mib import mib_scores, write_mib
 from circuits.scores import EdgeScores
 from data_gen.errors import InputError
 from tinysql.models.config import ModelConfig

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from circuits.circuit import Circuit
-from circuits.faithfulness import evaluate
 from circuits.graph import Edge, Graph
-from circuits.minimality import LeaveOneOut, _binomial_below, minimality
+from circuits.judging.faithfulness import evaluate
+from circuits.judging.minimality import LeaveOneOut, _binomial_below, minimality
 
 EDGES = (Edge("embed", "blocks.0.attn.v.0"), Edge("embed", "logits"))
 PASSENGER = (Edge("embed", "blocks.1.mlp"), Edge("blocks.1.mlp", "logits"))

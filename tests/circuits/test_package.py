@@ -14,8 +14,8 @@ def test_importing_the_package_does_not_import_torch() -> None:
 
 
 def test_a_function_stays_a_function_when_its_module_is_imported() -> None:
-    import circuits.eap
-    import circuits.exact
+    import circuits.methods.eap
+    import circuits.methods.exact
     import circuits.show
 
     for name in ("eap", "eap_ig", "exact", "show"):

@@ -8,10 +8,10 @@ import pytest
 import torch
 from transformer_lens.model_bridge import TransformerBridge
 
-from circuits.by_role import part
+from circuits.looking.by_role import part
+from circuits.looking.patching import patch_positions, patch_roles
+from circuits.looking.running import stream_hooks
 from circuits.metrics import logit_diff
-from circuits.patching import patch_positions, patch_roles
-from circuits.running import stream_hooks
 from data_gen.errors import InputError
 from tinysql.models.config import MambaConfig, MoEConfig
 from tinysql.tokens import Tokens
@@ -81,7 +81,7 @@ def test_patching_is_the_plain_loop(hybrid, hook: str, direction: str) -> None:
     inside = torch.arange(expected.shape[1]) <= case.pairs.position[:, None]
     expected = torch.where(inside, expected, found.base[:, None])
     torch.testing.assert_close(found.values[:, 0], expected)
-    assert (found.values[:, 0] - found.base[:, None]).abs().max() > 1e-3
+    assert (found.values[:, 0] - found.base[:, None]).abs().max() > 1e-4
 
 
 def test_a_pattern_is_patched_by_query(random_case) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from einops import einsum
 
-from circuits.patterns import attention_by_role, effective_attention, mamba_pattern
+from circuits.looking.patterns import attention_by_role, effective_attention, mamba_pattern
 from data_gen.errors import InputError
 from tinysql.models.config import MambaConfig, ModelConfig
 from tinysql.models.hybrid import HybridLM

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from circuits.circuit import Circuit
-from circuits.eap import eap
-from circuits.eap_ig import eap_ig
-from circuits.exact import exact
-from circuits.faithfulness import evaluate
-from circuits.forward import metric_of
+from circuits.engine.forward import metric_of
 from circuits.graph import Edge, Graph
+from circuits.judging.faithfulness import evaluate
+from circuits.methods.eap import eap
+from circuits.methods.eap_ig import eap_ig
+from circuits.methods.exact import exact
 from circuits.metrics import logit_diff
 from circuits.planted.cases import PLANTED
 from circuits.planted.cases import planted as plant

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from circuits.graph import Edge, Graph
-from circuits.recovery import auroc, average_precision, recovery
+from circuits.judging.recovery import auroc, average_precision, recovery
 from circuits.scores import EdgeScores
 from data_gen.errors import InputError
 from tinysql.models.config import ModelConfig

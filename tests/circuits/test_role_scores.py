@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 import torch
 
-from circuits.eap_ig import eap_ig
 from circuits.graph import Graph
-from circuits.role_scores import role_scores
+from circuits.methods.eap_ig import eap_ig
+from circuits.methods.role_scores import role_scores
 from data_gen.errors import InputError
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from circuits.circuit import Circuit
-from circuits.eap import eap
 from circuits.graph import Edge, Graph
+from circuits.methods.eap import eap
 from circuits.scores import EdgeScores
 from circuits.select import top_edges
 from data_gen.errors import InputError

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from circuits.circuit import Circuit
-from circuits.faithfulness import Band, Curve, CurvePoint, Estimate
 from circuits.graph import Edge, Graph
+from circuits.judging.faithfulness import Band, Curve, CurvePoint, Estimate
 from circuits.scores import EdgeScores
 from circuits.select import top_edges
 from circuits.show import LOWERS, RAISES, faithfulness_figure, show

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from circuits import significance as module
-from circuits.significance import q_values, sign_flip_p, significance
+from circuits.judging import significance as module
+from circuits.judging.significance import q_values, sign_flip_p, significance
 
 
 def test_p_is_the_share_of_sign_choices_that_reach_the_observed_mean() -> None:

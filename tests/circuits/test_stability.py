@@ -10,9 +10,9 @@ import torch
 
 from circuits.circuit import Circuit
 from circuits.graph import Graph
+from circuits.judging.stability import _jaccards, pairs_needed, resampled, stability
 from circuits.scores import EdgeScores
 from circuits.select import top_edges
-from circuits.stability import _jaccards, pairs_needed, resampled, stability
 from data_gen.errors import InputError
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from circuits.by_role import part
+from circuits.looking.by_role import part
+from circuits.looking.swaps import swap_pairs, swap_test
 from circuits.metrics import logit_diff
-from circuits.swaps import swap_pairs, swap_test
 from data_gen.config import DataConfig
 from data_gen.errors import InputError
 from data_gen.example import make_example

@@ -1,0 +1,1 @@
+"""Methods x models with a known circuit -> leaderboard."""

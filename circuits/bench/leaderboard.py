@@ -1,0 +1,199 @@
+"""Methods x (planted models, edits of runs) -> one row each: recovery, agreement with `exact`, seconds.
+
+A subject is one planted model of one seed, or one edit of one run. All its methods score the same pairs, and
+`exact` scores them once. Rows are written after every subject, so that a run that was killed loses one subject.
+Beside the methods stands the control `random`: scores that know nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from circuits.artefacts import draw
+from circuits.bench.standings import CONTROL, ROWS, Row, markdown, read_rows
+from circuits.judging.agreement import agreement
+from circuits.judging.recovery import recovery
+from circuits.methods.table import METHODS
+from circuits.planted.cases import PLANTED, planted
+from circuits.scores import EdgeScores
+from data_gen.errors import InputError, nearest
+from data_gen.files import claim_directory, read_json, write_atomic
+from data_gen.pairs.edits import edit_named
+from tinysql.config import from_json
+from tinysql.models.hybrid import HybridLM
+from tinysql.progress import progress
+from tinysql.runs import open_run, provenance
+from tinysql.tokens import TokenPairs
+
+CONFIG, TABLES = "config.json", "leaderboard.md"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaderboardSettings:
+    """What is compared."""
+
+    methods: tuple[str, ...] = tuple(METHODS)
+    planted: tuple[str, ...] = tuple(PLANTED)
+    seeds: int = 5
+    """Seeds 0, 1, ... of every planted model: other decoys, rotations, places and prompts."""
+    runs: tuple[str, ...] = ()
+    """Directories of trained runs."""
+    edits: tuple[str, ...] = ("schema.table", "select.0.column", "order_by.0.direction", "select.0.aggregate")
+    """Edits to score on every run, where its command sets have them."""
+    pairs: int = 32
+    """Test pairs per run and edit."""
+    seed: int = 0
+    """Draws the pairs of runs and the control's scores."""
+
+    def __post_init__(self) -> None:
+        for kind, names, known in (
+            ("method", self.methods, METHODS),
+            ("planted model", self.planted, PLANTED),
+        ):
+            for name in names:
+                if name not in known:
+                    raise InputError(
+                        f"no {kind} `{name}`{nearest(name, known)}", hint=f"known: {', '.join(known)}"
+                    )
+        for edit in self.edits:
+            edit_named(edit)
+        for name in ("seeds", "pairs"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}, expected at least 1")
+
+
+class Subject(NamedTuple):
+    """One planted model of one seed, or one edit of one run."""
+
+    name: str
+    """A planted model or a run directory."""
+    edit: str | None
+    """`None` for a planted model, whose name says it."""
+    seed: int
+
+
+def leaderboard(
+    settings: LeaderboardSettings, out: Path, *, device: torch.device | str = "cpu", resume: bool = False
+) -> list[Row]:
+    """Score everything, and write `config.json`, `leaderboard.json` and `leaderboard.md` into `out`.
+
+    With `resume`, the rows that a run with the same settings left there are kept. Raises `InputError` for an `out`
+    that is not empty (without `resume`) or was made with other settings, for a run without any of the edits, for
+    nothing to score, and as the parts do.
+    """
+    subjects = [*_planted_subjects(settings), *_run_subjects(settings)]
+    if not subjects or not settings.methods:
+        raise InputError("there is nothing to score", hint="name planted models or runs, and methods")
+    rows = _start(settings, out, resume)
+    done = {(row.subject, row.edit, row.seed) for row in rows}
+    left = [subject for subject in subjects if subject not in done]
+    made_by = provenance()
+    _write(settings, rows, made_by, out)
+    for subject in progress(left, total=len(left), title="scoring edges"):
+        rows += _rows(subject, settings, device)
+        _write(settings, rows, made_by, out)
+    return rows
+
+
+def _planted_subjects(settings: LeaderboardSettings) -> Iterator[Subject]:
+    for name in settings.planted:
+        for seed in range(settings.seeds):
+            yield Subject(name, None, seed)
+
+
+def _run_subjects(settings: LeaderboardSettings) -> Iterator[Subject]:
+    """The edits of every run that one of its command sets has."""
+    for path in settings.runs:
+        sets = open_run(path).data.command_sets
+        suited = [edit for edit in settings.edits if any(edit_named(edit).suits(name) for name in sets)]
+        if not suited:
+            raise InputError(
+                f"queries of {path} ({', '.join(sets)}) have none of the slots {', '.join(settings.edits)}",
+                hint="name an edit that they have",
+            )
+        for edit in suited:
+            yield Subject(path, edit, settings.seed)
+
+
+def _rows(subject: Subject, settings: LeaderboardSettings, device: torch.device | str) -> list[Row]:
+    """One row per method, and the control's."""
+    truth = planted(subject.name, subject.seed) if subject.edit is None else None
+    if truth is not None:
+        model, pairs = truth.model.to(device), truth.pairs
+    else:
+        model, pairs = _of_run(subject, settings.pairs, device)
+    oracle, its_seconds = _timed("exact", model, pairs)
+    rows = []
+    for method in (*settings.methods, CONTROL):
+        if method == CONTROL:
+            scores, seconds = _control(oracle, subject.seed), 0.0
+        else:
+            scores, seconds = (oracle, its_seconds) if method == "exact" else _timed(method, model, pairs)
+        rows.append(
+            Row(
+                subject=subject.name,
+                edit=subject.edit,
+                seed=subject.seed,
+                method=method,
+                n_pairs=len(pairs),
+                n_edges=len(oracle.graph.edges),
+                seconds=seconds,
+                recovery=recovery(scores, truth.edges, truth.ambiguous) if truth is not None else None,
+                agreement=agreement(scores, oracle) if method != "exact" else None,
+            )
+        )
+    return rows
+
+
+def _of_run(subject: Subject, n: int, device: torch.device | str) -> tuple[HybridLM, TokenPairs]:
+    assert subject.edit is not None
+    run = open_run(subject.name)
+    model, tokenizer = run.load(device)
+    drawn = draw(run, subject.edit, n, subject.seed, tokenizer)
+    return model, tokenizer.encode_pairs(drawn, drop_misaligned=True)
+
+
+def _timed(method: str, model: HybridLM, pairs: TokenPairs) -> tuple[EdgeScores, float]:
+    # Scores end up on the CPU, so nothing is left running on a GPU when the clock is read.
+    start = time.perf_counter()
+    scores = METHODS[method](model, pairs)
+    return scores, time.perf_counter() - start
+
+
+def _control(oracle: EdgeScores, seed: int) -> EdgeScores:
+    """Scores drawn at random, for the same edges and pairs."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(oracle.per_example.shape, generator=generator)
+    return replace(
+        oracle, per_example=drawn * torch.from_numpy(oracle.graph.mask), method=CONTROL, metadata={}
+    )
+
+
+def _start(settings: LeaderboardSettings, out: Path, resume: bool) -> list[Row]:
+    """An empty directory that says what it is for, or the rows of the one to go on with."""
+    if resume and (out / CONFIG).is_file():
+        found = read_json(out / CONFIG)
+        before = from_json(LeaderboardSettings, found.get("settings", {}), where=f"{out / CONFIG}: settings")
+        changed = [name for name, value in asdict(settings).items() if getattr(before, name) != value]
+        if changed:
+            raise InputError(
+                f"{out} was begun with other settings ({', '.join(changed)} differ)",
+                hint="repeat the command it was begun with, or choose another --out",
+            )
+        return read_rows(out) if (out / ROWS).is_file() else []
+    claim_directory(out)
+    write_atomic(out / CONFIG, json.dumps({"settings": asdict(settings), "made_by": provenance()}, indent=1))
+    return []
+
+
+def _write(settings: LeaderboardSettings, rows: list[Row], made_by: dict[str, Any], out: Path) -> None:
+    found = {"settings": asdict(settings), "made_by": made_by, "rows": [asdict(row) for row in rows]}
+    write_atomic(out / ROWS, json.dumps(found, indent=1))
+    write_atomic(out / TABLES, markdown(rows, made_by))

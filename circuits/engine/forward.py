@@ -1,0 +1,156 @@
+"""Circuit -> logits: run only the circuit's edges, with every other edge carrying the corrupt value.
+
+A reader's input is what it reads in the corrupt run plus `Σ (writer now - writer in the corrupt run)` over
+the circuit's edges into it; each q, k and v of each head has an input of its own. With every edge this is
+the clean run of the whole model, with none it is the corrupt run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from circuits.circuit import Circuit
+from circuits.engine.mixers import Mixer
+from circuits.engine.ports import Slots, WriterPort, at, at_each, batched, frozen
+from circuits.engine.recording import Logits, Machine, normed, prompts
+from circuits.graph import Graph
+from circuits.metrics import Metric
+from data_gen.errors import InputError
+from tinysql.models.hybrid import HybridLM
+from tinysql.tokens import TokenPairs
+
+
+def metric_of(
+    model: HybridLM, circuits: Iterable[Circuit], pairs: TokenPairs, metric: Metric, *, batch_size: int = 64
+) -> Float[Tensor, "circuit example"]:
+    """The metric of each pair when only one circuit's edges carry clean values, for many circuits.
+
+    The corrupt run is made once per batch for all circuits; a circuit costs what its live edges cost.
+    Raises `InputError` for a circuit of another graph, no pairs, or hooks on the model.
+    """
+    masks = [live_mask(model, circuit) for circuit in circuits]
+    # Circuits with the same live edges, above all those with none, are run once.
+    distinct = {mask.tobytes(): mask for mask in masks}
+    places = [list(distinct).index(mask.tobytes()) for mask in masks]
+    found = []
+    with frozen(model), torch.no_grad():
+        machine = Machine(model)
+        for batch in batched(model, pairs, batch_size):
+            stage = Stage(machine, batch)
+            found.append(torch.stack([metric(stage.logits(mask), batch) for mask in distinct.values()]))
+    return torch.cat(found, dim=1)[places].float().cpu()
+
+
+def run_circuit(model: HybridLM, circuit: Circuit, pairs: TokenPairs) -> Logits:
+    """Logits at each pair's position when only the circuit's edges carry clean values.
+
+    Raises `InputError` for a circuit of another graph, no pairs, or hooks on the model.
+    """
+    mask = live_mask(model, circuit)
+    with frozen(model), torch.no_grad():
+        machine, batches = Machine(model), batched(model, pairs, batch_size=64)
+        return torch.cat([Stage(machine, batch).logits(mask) for batch in batches])
+
+
+def live_mask(model: HybridLM, circuit: Circuit) -> np.ndarray:
+    """The circuit's edges that can matter. Raises `InputError` for a circuit of another graph."""
+    if circuit.graph != Graph.of(model):
+        raise InputError(
+            f"the circuit belongs to a model of {circuit.graph}, this one has {Graph.of(model)}",
+            hint="find the circuit again on this model",
+        )
+    return circuit.graph.live(circuit.mask)
+
+
+class Stage:
+    """The corrupt run of one batch, on which circuits of clean values are played."""
+
+    def __init__(self, machine: Machine, batch: TokenPairs) -> None:
+        self.machine, self.position = machine, batch.position
+        clean, corrupt = (machine.embedding(ids) for ids in prompts(batch))
+        self.corrupt = machine.record(corrupt, batch.position)
+        self.reads = [
+            mixer.dense(through) for mixer, through in zip(machine.mixers, self.corrupt.through, strict=True)
+        ]
+        self.embedding = clean - corrupt
+
+    def logits(self, mask: np.ndarray) -> Logits:
+        """Logits with the edges of a live `mask` `[writer, reader]` carrying clean values."""
+        if not mask[:, -1].any():
+            return self.corrupt.logits
+        machine, embedding = self.machine, self.embedding
+        batch, seq, width = embedding.shape
+        # Writer now - writer in the corrupt run; rows that no live edge leaves are never read.
+        change = embedding.new_empty(
+            len(mask), batch, seq if machine.tail else self.position[0].numel(), width
+        )
+        change[0] = embedding if machine.tail else at(embedding, self.position)
+        for index, mixer in enumerate(machine.mixers):
+            played = self._play(index, mixer, mask, change) if mask[:, mixer.readers].any() else []
+            if index == machine.tail - 1:
+                change = at_each(change, self.position)
+            for port, slots, moved in played:
+                if len(slots) == port.slots:
+                    port.written(moved, out=change[port.writers])
+                else:
+                    change[[port.writers.start + slot for slot in slots]] = port.written(moved, slots)
+        stream = self.corrupt.resid[-1] + _heard(mask[:, -1:], change)[0]
+        return machine.logits(stream, self.position)
+
+    def _play(
+        self, index: int, mixer: Mixer, mask: np.ndarray, change: Float[Tensor, "writer batch seq d_model"]
+    ) -> list[tuple[WriterPort, list[int], Slots]]:
+        """How the latents move in lanes with a live reader: by writer port, its slots and their change."""
+        norm, resid, before = self.machine.norms[index], self.corrupt.resid[index], mixer.writers.start
+        incoming = mask[:before, mixer.readers]
+        moved = np.flatnonzero(incoming.any(0)).tolist()
+        streams = normed(norm, _heard(incoming[:, moved], change[:before]).add_(resid))
+        lanes, reads, start, done = mixer.lanes_of(moved), [], 0, 0
+        for port, corrupt in zip(mixer.reads, self.reads[index], strict=True):
+            here = [slot - start for slot in moved if start <= slot < start + port.slots]
+            some = mixer.slots_of(lanes, port.slots)
+            read = _some(corrupt, some)
+            if here:
+                own = port.read_each(streams[done : done + len(here)], here)
+                if here != some:
+                    read = read.clone()
+                    read[:, :, [some.index(slot) for slot in here]] = own
+                else:
+                    read = own
+            reads.append(read)
+            start, done = start + port.slots, done + len(here)
+        found = []
+        latents = zip(
+            mixer.writes, mixer.latents(tuple(reads)), self.corrupt.through[index].latents, strict=True
+        )
+        for write, new, old in latents:
+            slots = mixer.slots_of(lanes, write.slots)
+            found.append(
+                (write, slots, self.machine.narrow(index + 1, new - _some(old, slots), self.position))
+            )
+        return found
+
+
+def _some(x: Slots, slots: list[int]) -> Slots:
+    """Some slots; all of them without a copy."""
+    return x if len(slots) == x.shape[2] else x[:, :, slots]
+
+
+def _heard(
+    edges: np.ndarray, change: Float[Tensor, "writer batch seq d_model"]
+) -> Float[Tensor, "reader batch seq d_model"]:
+    """`Σ change of the writers with an edge into a reader`, for each column of `edges` `[writer, reader]`."""
+    # Few edges are added row by row, many by one dense product: on a CPU that is what costs least.
+    if not change.is_cuda and edges.mean() < 0.3:
+        heard = change.new_zeros(edges.shape[1], *change.shape[1:])
+        for writer, reader in np.argwhere(edges).tolist():
+            heard[reader] += change[writer]
+        return heard
+    rows = np.flatnonzero(edges.any(1))
+    chosen = torch.from_numpy(edges[rows].T).to(change)
+    return torch.mm(chosen, change[rows].flatten(1)).unflatten(1, change.shape[1:])

@@ -1,0 +1,1 @@
+"""Circuits and scores <-> the files of other tools."""

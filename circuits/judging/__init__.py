@@ -1,0 +1,1 @@
+"""Scores or circuit, held-out pairs -> how faithful, how minimal, how sure."""

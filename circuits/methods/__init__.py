@@ -1,0 +1,1 @@
+"""Model and pairs -> EdgeScores, one function per method, all with one signature."""

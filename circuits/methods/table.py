@@ -1,0 +1,23 @@
+"""Name -> method: all that score the edges of a model on pairs, one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from circuits.methods.eap import clean_corrupt, eap, relp
+from circuits.methods.eap_ig import eap_ig
+from circuits.methods.exact import exact
+from circuits.scores import EdgeScores
+from tinysql.models.hybrid import HybridLM
+from tinysql.tokens import TokenPairs
+
+METHODS: dict[str, Callable[[HybridLM, TokenPairs], EdgeScores]] = {
+    "exact": exact,
+    "eap": eap,
+    "eap-ig": eap_ig,
+    "eap-ig-activations": partial(eap_ig, over="activations"),
+    "clean-corrupt": clean_corrupt,
+    "relp": relp,
+}
+"""Methods with their defaults, as the leaderboard runs them; the metric is `logit_diff`."""
