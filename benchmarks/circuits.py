@@ -270,6 +270,8 @@ def measure(shape: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
             if turn:
                 times[name].append(taken)
     medians = {name: median(taken) for name, taken in times.items()}
+    # Peaks take as long again: what is known is said before.
+    print(shape, {name: round(taken, 4) for name, taken in medians.items()}, file=sys.stderr, flush=True)
     rows = []
     for name, taken in medians.items():
         on_gpu = arguments.device.startswith("cuda")
