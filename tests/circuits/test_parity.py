@@ -21,7 +21,6 @@ from circuits.forward import metric_of
 from circuits.graph import Edge
 from circuits.metrics import logit_diff
 from circuits.scores import EdgeScores
-from data_gen.errors import InputError
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import TokenPairs, Tokens
@@ -58,14 +57,7 @@ def tokens(ids: list[list[int]], position: Tensor) -> Tokens:
     )
 
 
-UNREAD = pytest.mark.xfail(
-    raises=InputError, strict=True, reason="circuits do not read biases and shared heads yet"
-)
-
-
-@pytest.fixture(
-    params=[pytest.param(name, marks=[UNREAD] if "biases" in CASES[name]["config"] else []) for name in CASES]
-)
+@pytest.fixture(params=CASES)
 def case(request: pytest.FixtureRequest) -> Case:
     theirs = CASES[request.param]
     config = {name: tuple(v) if isinstance(v, list) else v for name, v in theirs["config"].items()}
