@@ -36,12 +36,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.circuits_peers import EAPIG, AutoCircuit, hooked_transformer
-from circuits.attribution import attribute
-from circuits.eap import eap
-from circuits.eap_ig import eap_ig
-from circuits.exact import exact
-from circuits.forward import metric_of
+from circuits.engine.attribution import attribute
+from circuits.engine.forward import metric_of
 from circuits.graph import Graph
+from circuits.methods.eap import eap
+from circuits.methods.eap_ig import eap_ig
+from circuits.methods.exact import exact
 from circuits.metrics import logit_diff
 from circuits.scores import EdgeScores
 from circuits.select import top_edges

@@ -14,11 +14,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from circuits.attribution import attribute
 from circuits.circuit import Circuit
-from circuits.eap import eap
-from circuits.forward import metric_of
+from circuits.engine.attribution import attribute
+from circuits.engine.forward import metric_of
 from circuits.graph import Edge
+from circuits.methods.eap import eap
 from circuits.metrics import logit_diff
 from circuits.scores import EdgeScores
 from tinysql.models.config import ModelConfig
