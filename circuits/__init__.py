@@ -84,6 +84,8 @@ if TYPE_CHECKING:
     from circuits.methods.eap_ig import eap_ig as eap_ig
     from circuits.methods.eap_ig import integration_error as integration_error
     from circuits.methods.exact import exact as exact
+    from circuits.methods.flows import Flows as Flows
+    from circuits.methods.flows import flows as flows
     from circuits.methods.role_scores import RoleScores as RoleScores
     from circuits.methods.role_scores import role_scores as role_scores
     from circuits.metrics import answer_log_prob as answer_log_prob
@@ -161,6 +163,7 @@ __all__ = lazy_exports(
         "methods.eap": ["clean_corrupt", "eap", "relp"],
         "methods.eap_ig": ["eap_ig", "integration_error"],
         "methods.exact": ["exact"],
+        "methods.flows": ["Flows", "flows"],
         "methods.role_scores": ["RoleScores", "role_scores"],
         "metrics": ["answer_log_prob", "logit_diff"],
         "paths": ["widest_path"],

@@ -1,0 +1,102 @@
+"""Flows between roles: over all roles they sum to the gradient at what heads read, and they find what is planted."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from circuits.engine.recording import Machine
+from circuits.methods.flows import flows
+from circuits.metrics import logit_diff
+from circuits.planted.cases import planted
+from data_gen.errors import InputError
+from tinysql.models.config import MambaConfig
+
+
+def with_roles(pairs, name):
+    """The pairs with the role `name(column)` for every token."""
+
+    def side(tokens):
+        roles = tuple(
+            tuple(name(column) if real else "" for column, real in enumerate(row))
+            for row in tokens.mask.tolist()
+        )
+        return dataclasses.replace(tokens, roles=roles)
+
+    return dataclasses.replace(pairs, clean=side(pairs.clean), corrupt=side(pairs.corrupt))
+
+
+def test_flows_sum_to_the_gradient_at_what_a_head_reads(random_case, shape) -> None:
+    """`Σ_s Δ[s] · ∂metric/∂read[s]` for values (v, x) and keys (rotated k, B), by autograd on the model itself."""
+    if not set(shape["pattern"]) & set("*M"):
+        with pytest.raises(InputError, match="has no heads"):
+            flows(random_case(**shape).model, random_case(**shape).pairs)
+        return
+    case = random_case(**shape)
+    model, pairs = case.model, with_roles(case.pairs, lambda column: ("even", "odd")[column % 2])
+    found = flows(model, pairs, steps=1)
+    machine = Machine(model)
+    ends = [machine.embedding(side.ids).detach() for side in (pairs.clean, pairs.corrupt)]
+    kept = []
+    for stream in (*ends, (ends[0] + ends[1]) / 2):
+        seen = {}
+
+        def keep(x, hook, seen=seen):
+            seen[hook.name] = x
+            return x
+
+        ports = ("attn.hook_v", "attn.hook_rot_k", "mamba.hook_x", "mamba.hook_B")
+        names = [name for name in model.hook_dict if name.endswith(ports)]
+        with model.hooks(
+            fwd_hooks=[
+                ("blocks.0.hook_resid_pre", lambda x, hook, stream=stream: stream),
+                *((name, keep) for name in names),
+            ]
+        ):
+            logits = model(pairs.clean.ids)
+        kept.append((seen, logit_diff(logits[torch.arange(len(pairs)), pairs.position], pairs).sum()))
+    (clean, _), (corrupt, _), (middle, value) = kept
+    grads = dict(zip(middle, torch.autograd.grad(value, list(middle.values())), strict=True))
+    checked = 0
+    for path, ports in enumerate((("v", "x"), ("rot_k", "B"))):
+        for block in range(len(model.cfg.pattern)):
+            for name in (f"blocks.{block}.attn.hook_{ports[0]}", f"blocks.{block}.mamba.hook_{ports[1]}"):
+                if name not in grads:
+                    continue
+                heads = [i for i, head in enumerate(found.heads) if head.startswith(f"blocks.{block}.")]
+                expected = ((corrupt[name] - clean[name]) * grads[name]).sum((1, 3)).mean(0)
+                mine = found.values[heads, path].sum((-2, -1)).unflatten(0, (len(expected), -1)).sum(1)
+                torch.testing.assert_close(mine, expected.float().detach(), rtol=1e-4, atol=1e-5)
+                checked += expected.abs().max() > 1e-3
+    assert checked
+
+
+def test_nothing_flows_back_in_time(random_case) -> None:
+    case = random_case("M*", mamba=MambaConfig(n_heads=2, d_head=6, d_state=5, chunk=4))
+    pairs = with_roles(case.pairs, lambda column: "early" if column < 5 else "late")
+    found = flows(case.model, pairs)
+    early, late = found.roles.index("early"), found.roles.index("late")
+    assert found.values[..., late, early].abs().max() == 0
+    assert found.values[..., early, late].abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["copy-attention-name", "copy-mamba-name"])
+def test_a_planted_copy_flows_from_the_name_to_the_question(name: str) -> None:
+    """What is carried furthest is carried from where the name stands to the last token."""
+    case = planted(name, seed=0)
+    pairs = case.pairs
+
+    def role(row: int, column: int) -> str:
+        if pairs.clean.ids[row, column] != pairs.corrupt.ids[row, column]:
+            return "name"
+        return "question" if column == int(pairs.position[row]) else "other"
+
+    roles = tuple(
+        tuple(role(row, column) if real else "" for column, real in enumerate(mask))
+        for row, mask in enumerate(pairs.clean.mask.tolist())
+    )
+    pairs = dataclasses.replace(pairs, clean=dataclasses.replace(pairs.clean, roles=roles))
+    (row,) = flows(case.model, pairs).table(1)
+    assert (row["path"], row["from"], row["to"]) == ("values", "name", "question")
