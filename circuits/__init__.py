@@ -15,6 +15,7 @@ from data_gen.lazy import lazy_exports
 if TYPE_CHECKING:
     from circuits.circuit import Circuit as Circuit
     from circuits.engine.forward import run_circuit as run_circuit
+    from circuits.engine.ports import fitting_batch_size as fitting_batch_size
     from circuits.engine.rules import FROZEN as FROZEN
     from circuits.engine.rules import RELP as RELP
     from circuits.engine.rules import Rules as Rules
@@ -88,6 +89,8 @@ if TYPE_CHECKING:
     from circuits.methods.flows import flows as flows
     from circuits.methods.role_scores import RoleScores as RoleScores
     from circuits.methods.role_scores import role_scores as role_scores
+    from circuits.methods.unit_scores import UnitScores as UnitScores
+    from circuits.methods.unit_scores import unit_scores as unit_scores
     from circuits.metrics import answer_log_prob as answer_log_prob
     from circuits.metrics import logit_diff as logit_diff
     from circuits.paths import widest_path as widest_path
@@ -105,6 +108,7 @@ __all__ = lazy_exports(
     {
         "circuit": ["Circuit"],
         "engine.forward": ["run_circuit"],
+        "engine.ports": ["fitting_batch_size"],
         "engine.rules": ["FROZEN", "RELP", "Rules"],
         "files.exchange": ["read_circuit", "write_circuit"],
         "files.mib": ["write_mib"],
@@ -165,6 +169,7 @@ __all__ = lazy_exports(
         "methods.exact": ["exact"],
         "methods.flows": ["Flows", "flows"],
         "methods.role_scores": ["RoleScores", "role_scores"],
+        "methods.unit_scores": ["UnitScores", "unit_scores"],
         "metrics": ["answer_log_prob", "logit_diff"],
         "paths": ["widest_path"],
         "planted.cases": ["planted"],

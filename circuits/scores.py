@@ -72,6 +72,13 @@ class EdgeScores:
         """Per-example scores of `graph.edges`, in their order."""
         return self.per_example[:, torch.from_numpy(self.graph.mask)]
 
+    def of_writers(self) -> Float[Tensor, "example writer"]:
+        """Per-example sums over the edges that leave each writer: heads, MLPs and experts as nodes.
+
+        For gradient methods the estimate of patching all a writer writes; effects of `exact` do not add up so.
+        """
+        return self.per_example.sum(2)
+
     def ranked(self) -> list[Edge]:
         """All edges by falling |mean score|, ties in graph order."""
         order = self.of_edges().mean(0).abs().argsort(descending=True, stable=True)

@@ -52,7 +52,7 @@ def attribute(
     *,
     method: str,
     mixes: Sequence[float],
-    batch_size: int,
+    batch_size: int | None,
     rules: Rules = LIVE,
 ) -> EdgeScores:
     """Scores with gradients averaged over runs whose embedding stream is `corrupt + mix * (clean - corrupt)`.

@@ -162,10 +162,11 @@ def picked(pairs: TokenPairs, rows: Int[Tensor, " picked"]) -> TokenPairs:
 
 
 def at_position(
-    logits: Float[Tensor, "batch seq *rest"], position: Int[Tensor, " batch"]
-) -> Float[Tensor, batch * rest]:
-    """One position of each row."""
-    return logits[torch.arange(len(logits), device=logits.device), position]
+    logits: Float[Tensor, "batch seq d"], position: Int[Tensor, " batch"] | Int[Tensor, "batch answer"]
+) -> Float[Tensor, "batch d"] | Float[Tensor, "batch answer d"]:
+    """One position of each row, or several."""
+    rows = torch.arange(len(logits), device=logits.device)
+    return logits[rows if position.ndim == 1 else rows[:, None], position]
 
 
 class Rerun:

@@ -20,7 +20,7 @@ def eap(
     metric: Metric = logit_diff,
     *,
     rules: Rules = LIVE,
-    batch_size: int = 32,
+    batch_size: int | None = None,
 ) -> EdgeScores:
     """Score every edge by `Σ_t ⟨writer(corrupt) - writer(clean), ∂metric/∂reader input at the clean run⟩`.
 
@@ -39,7 +39,7 @@ def clean_corrupt(
     metric: Metric = logit_diff,
     *,
     rules: Rules = LIVE,
-    batch_size: int = 32,
+    batch_size: int | None = None,
 ) -> EdgeScores:
     """`eap` with the mean of the gradients at the clean and at the corrupt run: the trapezoid rule in two passes.
 
@@ -51,7 +51,7 @@ def clean_corrupt(
 
 
 def relp(
-    model: HybridLM, pairs: TokenPairs, metric: Metric = logit_diff, *, batch_size: int = 32
+    model: HybridLM, pairs: TokenPairs, metric: Metric = logit_diff, *, batch_size: int | None = None
 ) -> EdgeScores:
     """`eap` under the rules of relevance patching, `circuits.RELP` (Jafari et al., arXiv 2508.21258): same cost.
 

@@ -36,7 +36,7 @@ def eap_ig(
     steps: int = 5,
     over: str = "inputs",
     rules: Rules = LIVE,
-    batch_size: int = 32,
+    batch_size: int | None = None,
 ) -> EdgeScores:
     """Score every edge as `eap` does, with the gradient averaged along a way from corrupt to clean.
 
@@ -72,7 +72,7 @@ def integration_error(
     metric: Metric = logit_diff,
     *,
     steps: int = 5,
-    batch_size: int = 32,
+    batch_size: int | None = None,
 ) -> float:
     """Relative L2 change of all mean scores when the steps of `eap_ig` are doubled: what five steps leave out."""
     few, many = (

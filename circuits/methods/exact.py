@@ -33,7 +33,7 @@ def exact(
     pairs: TokenPairs,
     metric: Metric = logit_diff,
     *,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     rows: int = 256,
     track: Track = iter,
 ) -> EdgeScores:

@@ -81,7 +81,7 @@ def flows(
     *,
     steps: int = 5,
     group: Grouping = family,
-    batch_size: int = 32,
+    batch_size: int | None = None,
 ) -> Flows:
     """What every attention and Mamba head carries between roles, by `eap_ig`'s integrated gradients over the inputs.
 

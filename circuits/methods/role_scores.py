@@ -58,7 +58,12 @@ class RoleScores:
 
 
 def role_scores(
-    model: HybridLM, pairs: TokenPairs, metric: Metric = logit_diff, *, steps: int = 5, batch_size: int = 32
+    model: HybridLM,
+    pairs: TokenPairs,
+    metric: Metric = logit_diff,
+    *,
+    steps: int = 5,
+    batch_size: int | None = None,
 ) -> RoleScores:
     """`eap_ig` over the inputs, by the role of the position. Sign and errors as there."""
     if steps < 1:

@@ -14,7 +14,7 @@ from transformer_lens.hook_points import HookPoint
 from circuits.circuit import Circuit
 from circuits.engine.forward import run_circuit
 from circuits.engine.mixers import mixers_of
-from circuits.engine.ports import ReaderPort
+from circuits.engine.ports import ReaderPort, fitting_batch_size
 from circuits.engine.recording import Changes, Machine
 from circuits.engine.rules import FROZEN, RELP, Rules
 from circuits.graph import Graph
@@ -429,3 +429,14 @@ def test_a_circuit_of_all_edges_answers_every_position_as_the_model(random_case,
     with torch.no_grad():
         expected = case.model(pairs.clean.ids)[torch.arange(3)[:, None], pairs.position]
     torch.testing.assert_close(run_circuit(case.model, Circuit(graph, graph.edges), pairs), expected)
+
+
+def test_fewer_pairs_fit_where_memory_is_less_or_the_model_larger(random_case) -> None:
+    case = random_case()
+    sizes = [fitting_batch_size(case.model, case.pairs, memory=memory) for memory in (1.0, 1e-3, 5e-4, 1e-6)]
+    assert sizes[0] == 64, "more together gains nothing"
+    assert sizes[1] > sizes[2] > sizes[3] == 1
+    wider = random_case(d_mlp=256)
+    assert fitting_batch_size(wider.model, wider.pairs, memory=1e-3) < sizes[1]
+    with pytest.raises(InputError, match="memory is 0 GiB"):
+        fitting_batch_size(case.model, case.pairs, memory=0)
