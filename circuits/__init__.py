@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from circuits.looking.figures import patching_figure as patching_figure
     from circuits.looking.figures import pattern_figure as pattern_figure
     from circuits.looking.figures import swap_figure as swap_figure
+    from circuits.looking.knockout import knocked_out as knocked_out
     from circuits.looking.lens import LensReading as LensReading
     from circuits.looking.lens import logit_lens as logit_lens
     from circuits.looking.lens import tuned_lens as tuned_lens
@@ -154,6 +155,7 @@ __all__ = lazy_exports(
             "pattern_figure",
             "swap_figure",
         ],
+        "looking.knockout": ["knocked_out"],
         "looking.lens": ["LensReading", "logit_lens", "tuned_lens"],
         "looking.patching": [
             "Direction",

@@ -439,4 +439,4 @@ def test_fewer_pairs_fit_where_memory_is_less_or_the_model_larger(random_case) -
     wider = random_case(d_mlp=256)
     assert fitting_batch_size(wider.model, wider.pairs, memory=1e-3) < sizes[1]
     with pytest.raises(InputError, match="memory is 0 GiB"):
-        fitting_batch_size(case.model, case.pairs, memory=0)
+        fitting_batch_size(case.model, case.pairs, memory=0.0)
