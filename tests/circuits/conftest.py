@@ -90,6 +90,12 @@ SHAPES: dict[str, dict[str, object]] = {
 """Every kind of block and every option that the residual graph has to know."""
 
 
+@pytest.fixture
+def pairs_of() -> Callable[..., TokenPairs]:
+    """`token_pairs`, for tests that bring their own ids."""
+    return token_pairs
+
+
 @pytest.fixture(params=SHAPES)
 def shape(request: pytest.FixtureRequest) -> dict[str, object]:
     return SHAPES[request.param]
