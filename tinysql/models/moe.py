@@ -97,12 +97,14 @@ class MoE(nn.Module):
     ) -> Float[Tensor, "batch seq active d"]:
         """Each chosen expert applied to its tokens, which are sorted by expert first and put back after.
 
-        Every chosen expert may be given an input of its own.
+        Every chosen expert may be given an input of its own. On a GPU in bfloat16, or under autocast, all experts share
+        one grouped product; in wider types each has its own, so that no precision is lost.
         """
         flat = chosen.flatten()
         order = flat.argsort(stable=True)
         sorted_x = x.flatten(0, 1)[order // chosen.shape[-1]] if x.ndim == 3 else x.flatten(0, 2)[order]
-        out = self._grouped(sorted_x, flat) if x.is_cuda else self._one_by_one(sorted_x, flat)
+        narrow = x.dtype == torch.bfloat16 or torch.is_autocast_enabled(x.device.type)
+        out = self._grouped(sorted_x, flat) if x.is_cuda and narrow else self._one_by_one(sorted_x, flat)
         back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
         return out[back].unflatten(0, chosen.shape)
 
