@@ -14,6 +14,7 @@ from data_gen.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from circuits.circuit import Circuit as Circuit
+    from circuits.drawing.curve import faithfulness_figure as faithfulness_figure
     from circuits.engine.forward import run_circuit as run_circuit
     from circuits.engine.ports import fitting_batch_size as fitting_batch_size
     from circuits.engine.rules import FROZEN as FROZEN
@@ -101,13 +102,14 @@ if TYPE_CHECKING:
     from circuits.select import greedy_edges as greedy_edges
     from circuits.select import significant_edges as significant_edges
     from circuits.select import top_edges as top_edges
-    from circuits.show import faithfulness_figure as faithfulness_figure
     from circuits.show import show as show
+    from circuits.show import show_difference as show_difference
 
 __all__ = lazy_exports(
     __name__,
     {
         "circuit": ["Circuit"],
+        "drawing.curve": ["faithfulness_figure"],
         "engine.forward": ["run_circuit"],
         "engine.ports": ["fitting_batch_size"],
         "engine.rules": ["FROZEN", "RELP", "Rules"],
@@ -178,6 +180,6 @@ __all__ = lazy_exports(
         "planted.draft": ["Planted"],
         "scores": ["EdgeScores"],
         "select": ["greedy_edges", "significant_edges", "top_edges"],
-        "show": ["faithfulness_figure", "show"],
+        "show": ["show", "show_difference"],
     },
 )

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from circuits.circuit import Circuit
+from circuits.drawing.curve import faithfulness_figure
 from circuits.judging.faithfulness import Curve, Estimate
-from circuits.show import faithfulness_figure, show
+from circuits.show import show
 from data_gen.files import read_json
 from tinysql.report import Section, figure_html
 

@@ -8,6 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from circuits.drawing.style import FONT, LOWERS, NEUTRAL, RAISES
 from circuits.looking.ablation import AblationEffects
 from circuits.looking.by_role import Means
 from circuits.looking.contributions import Contributions
@@ -15,7 +16,6 @@ from circuits.looking.lens import LensReading
 from circuits.looking.patching import PatchEffects
 from circuits.looking.patterns import RolePatterns
 from circuits.looking.swaps import SwapTest
-from circuits.show import FONT, LOWERS, NEUTRAL, RAISES
 from data_gen.errors import InputError, nearest
 
 # Okabe-Ito colours, and a marker of its own for each, so that no reading hangs on colour.

@@ -1,0 +1,115 @@
+"""Curve -> figure of faithfulness against the number of edges, above the bands of random circuits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from circuits.drawing.style import INK, LOWERS, NEUTRAL, THIRD, bare_layout
+from circuits.judging.curves import Curve
+from circuits.judging.ratios import Band
+
+GRID = "#eeeeee"
+
+
+def faithfulness_figure(curve: Curve, *, title: str | None = None) -> go.Figure:
+    """Faithfulness against the number of edges (log scale), above uniform and layer-matched random circuits.
+
+    CMD and CPR stand under the title where the curve has them.
+    """
+    sizes = [point.n_edges for point in curve.points]
+    figure = go.Figure(
+        [
+            *_band(
+                sizes, [p.random for p in curve.points], f"{curve.random_circuits} random circuits", NEUTRAL
+            ),
+            *_band(
+                sizes, [p.matched for p in curve.points], f"{curve.random_circuits} layer-matched ones", THIRD
+            ),
+            _faithfulness_line(curve, sizes),
+        ]
+    )
+    for level, text in ((1, "full model"), (0, "corrupt run")):
+        figure.add_hline(y=level, line={"color": INK, "width": 1, "dash": "dash"})
+        # Outside the axes, so that no curve runs through the words.
+        figure.add_annotation(
+            x=1.01, xref="paper", xanchor="left", y=level, text=text, showarrow=False, font={"size": 12}
+        )
+    made = title or f"Faithfulness on {curve.edit}, {curve.n_pairs} held-out pairs, {curve.metric}"
+    figure.update_layout(bare_layout("<br>".join(filter(None, [made, _areas(curve)]))))
+    figure.update_layout(margin={"r": 100, "t": 80, "b": 120}, legend={"y": -0.18})
+    figure.update_xaxes(
+        type="log",
+        tickvals=sizes,
+        ticktext=[str(size) if _has_room(size, sizes[-1]) else "" for size in sizes],
+        tickangle=0,
+        title=f"edges in the circuit, of {curve.n_edges_model} (log scale)",
+        gridcolor=GRID,
+    )
+    figure.update_yaxes(title="faithfulness", gridcolor=GRID, zeroline=False)
+    return figure
+
+
+def _areas(curve: Curve) -> str:
+    """CMD and CPR with their intervals, and CMD of the layer-matched random circuits, in small letters."""
+    if curve.areas is None:
+        return ""
+    cmd, cpr = curve.areas.cmd, curve.areas.cpr
+    text = (
+        f"CMD {cmd.value.value:.3f} ({cmd.value.low:.3f} to {cmd.value.high:.3f}), of layer-matched random circuits"
+        f" {cmd.matched.mean:.3f}; CPR {cpr.value.value:.3f} ({cpr.value.low:.3f} to {cpr.value.high:.3f})"
+    )
+    return f'<span style="font-size:12px">{text}; 95 % intervals</span>'
+
+
+def _band(sizes: list[int], bands: Sequence[Band | None], name: str, color: str) -> list[go.Scatter]:
+    """Percentiles and mean of one kind of random circuits; nothing where a report is older than they are."""
+    known = [(size, band) for size, band in zip(sizes, bands, strict=True) if band is not None]
+    if not known:
+        return []
+    x = [size for size, _ in known]
+    red, green, blue = (int(color[place : place + 2], 16) for place in (1, 3, 5))
+    area = go.Scatter(
+        x=[*x, *reversed(x)],
+        y=[*(band.high for _, band in known), *(band.low for _, band in reversed(known))],
+        mode="lines",
+        fill="toself",
+        fillcolor=f"rgba({red}, {green}, {blue}, 0.2)",
+        line={"width": 0},
+        hoverinfo="skip",
+        name=f"{name}, 5–95 %",
+    )
+    mean = go.Scatter(
+        x=x,
+        y=[band.mean for _, band in known],
+        mode="lines",
+        line={"color": color, "dash": "dot" if color == NEUTRAL else "dashdot"},
+        name=f"{name}, mean",
+        hovertemplate="%{x} edges: %{y:.3f}<extra></extra>",
+    )
+    return [area, mean]
+
+
+def _faithfulness_line(curve: Curve, sizes: list[int]) -> go.Scatter:
+    values = [point.faithfulness for point in curve.points]
+    return go.Scatter(
+        x=sizes,
+        y=[value.value for value in values],
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": [value.high - value.value for value in values],
+            "arrayminus": [value.value - value.low for value in values],
+            "thickness": 1.2,
+        },
+        mode="lines+markers",
+        line={"color": LOWERS, "width": 2.5},
+        name=f"top edges by {curve.method}, 95 % interval",
+        hovertemplate="%{x} edges: %{y:.3f}<extra></extra>",
+    )
+
+
+def _has_room(size: int, last: int) -> bool:
+    """Whether a tick's number stands clear of the last one's on the log axis."""
+    return size == last or last / size > 1.25
