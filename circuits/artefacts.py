@@ -1,26 +1,29 @@
 """Run + edit -> RUN/circuits/EDIT: scores, circuit and report, each saying what made it.
 
-A directory holds `config.json` (settings, command, versions), `scores.safetensors`, `scores.json`,
-`circuit.json` and, once evaluated, `report.json`. Scoring and evaluation draw test pairs with different seeds,
-and a pair that both would draw is left out of the evaluation.
+A directory holds `config.json` (settings, command, versions), `scores.safetensors`, `scores.json`, `circuit.json`,
+where asked for `roles.safetensors` and `roles.json`, and, once evaluated, `report.json`. Scoring and evaluation draw
+test pairs with different seeds, and a pair that both would draw is left out of the evaluation.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass, replace
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from circuits.circuit import Circuit
+from circuits.files.role_files import save_roles
 from circuits.judging.agreement import Agreement, agreement
 from circuits.judging.faithfulness import Curve, Report, evaluate, faithfulness_curve
-from circuits.methods.eap import eap
-from circuits.methods.eap_ig import eap_ig
+from circuits.judging.stability import Stability, resampled
 from circuits.methods.exact import exact
+from circuits.methods.role_scores import RoleScores, role_scores
+from circuits.methods.table import METHODS
 from circuits.scores import EdgeScores
-from circuits.select import top_edges
+from circuits.select import greedy_edges, significant_edges, top_edges
 from data_gen.errors import InputError, nearest
 from data_gen.files import atomic_directory, claim_directory, read_json, write_atomic
 from data_gen.pairs.counterfactual import CounterfactualPair, counterfactuals
@@ -35,7 +38,8 @@ if TYPE_CHECKING:
     from tinysql.runs import Run
     from tinysql.tokens import Tokenizer, TokenPairs
 
-METHODS = ("eap-ig", "eap", "exact")
+SELECTIONS = ("top", "greedy", "significant")
+"""How a circuit is chosen from the scores: `circuits.select`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,23 +49,35 @@ class FindSettings:
     edit: str
     method: str = "eap-ig"
     pairs: int = 64
+    select: str = "top"
     edges: int = 50
-    """Edges of the circuit; all of them where the model has fewer."""
-    steps: int = 5
-    """Integration steps of `eap-ig`."""
+    """Edges of the circuit, all of them where the model has fewer; `significant` takes what it finds."""
+    q: float = 0.05
+    """False-discovery rate of `significant`."""
+    steps: int | None = None
+    """Integration steps, of methods that take some; `None` is the method's own number."""
+    whole_answers: bool = False
+    """Ask for every token in which the answers differ, not for the first alone."""
+    by_role: bool = False
+    """Share every edge's score out to the roles of the tokens too."""
     seed: int = 0
     """Draws the pairs."""
 
     def __post_init__(self) -> None:
         edit_named(self.edit)
-        if self.method not in METHODS:
-            raise InputError(
-                f"unknown method `{self.method}`{nearest(self.method, METHODS)}",
-                hint=f"known: {', '.join(METHODS)}",
-            )
+        for what, name, known in (("method", self.method, METHODS), ("selection", self.select, SELECTIONS)):
+            if name not in known:
+                raise InputError(
+                    f"unknown {what} `{name}`{nearest(name, known)}", hint=f"known: {', '.join(known)}"
+                )
         for name in ("pairs", "edges", "steps"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}, expected at least 1")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} is {value}, expected at least 1")
+        if not 0 < self.q < 1:
+            raise InputError(
+                f"q is {self.q}, expected a false-discovery rate between 0 and 1", hint=".05 is usual"
+            )
 
 
 class Found(NamedTuple):
@@ -70,6 +86,8 @@ class Found(NamedTuple):
     directory: Path
     scores: EdgeScores
     circuit: Circuit
+    roles: RoleScores | None
+    """None unless they were asked for."""
 
 
 class Evaluated(NamedTuple):
@@ -78,31 +96,39 @@ class Evaluated(NamedTuple):
     report: Report
     curve: Curve
     agreement: Agreement | None
-    """With `exact`; None when the circuit was found by `exact` itself."""
+    """With `exact`; None when the circuit was found by `exact` itself, or no pair was set apart for it."""
+    stability: Stability
+    """Of the top edges, as many as the circuit has, when the pairs it was found on are drawn anew."""
 
 
 def find_on_run(run: Run, settings: FindSettings, *, device: str = "cpu", overwrite: bool = False) -> Found:
-    """Score a run's edges on test pairs, choose the top ones, and write the directory, whole or not at all.
+    """Score a run's edges on test pairs, choose some, and write the directory, whole or not at all.
 
-    Raises `InputError` when the directory is not empty (unless `overwrite`), or as the parts do.
+    Raises `InputError` when the directory is not empty (unless `overwrite`), when no edge is chosen, when steps are
+    given to a method that has none, or as the parts do.
     """
     directory = directory_of(run.path, settings.edit)
+    if settings.steps is not None and "steps" not in _parameters(settings.method):
+        raise InputError(f"method `{settings.method}` has no steps", hint="leave them out, or take `eap-ig`")
     if not overwrite:
         claim_directory(directory)
     model, tokenizer = run.load(find_device(device))
     drawn = draw(run, settings.edit, settings.pairs, settings.seed, tokenizer)
-    pairs = tokenizer.encode_pairs(drawn, drop_misaligned=True)
+    pairs = tokenizer.encode_pairs(drawn, drop_misaligned=True, whole_answers=settings.whole_answers)
     scores = _score(model, pairs, settings)
     made = {"settings": asdict(settings), "refused": list(pairs.refused), "made_by": provenance()}
     scores = replace(scores, metadata={**scores.metadata, **made})
-    chosen = top_edges(scores, min(settings.edges, len(scores.graph.edges)))
+    chosen = _choose(scores, settings)
+    roles = role_scores(model, pairs) if settings.by_role else None
     circuit = replace(chosen, metadata={**chosen.metadata, **made})
     claim_directory(directory, overwrite)
     with atomic_directory(directory) as part:
         scores.save(part)
         circuit.save(part / "circuit.json")
+        if roles is not None:
+            save_roles(roles, part)
         write_atomic(part / "config.json", json.dumps(made, indent=1))
-    return Found(directory, scores, circuit)
+    return Found(directory, scores, circuit, roles)
 
 
 def eval_on_run(
@@ -112,6 +138,7 @@ def eval_on_run(
     pairs: int = 64,
     random_circuits: int = 20,
     oracle_pairs: int = 16,
+    minimality: bool = False,
     seed: int | None = None,
     device: str = "cpu",
 ) -> Evaluated:
@@ -119,8 +146,11 @@ def eval_on_run(
 
     `seed` draws the pairs, the random circuits and the bootstrap; `None` takes the finding's seed + 1.
     The first `oracle_pairs` of them are scored by `exact` too, to say how well the circuit's method estimates it.
+    `minimality` leaves out each edge in turn, which takes longer than the rest together.
     Raises `InputError` for the finding's own seed, or as the parts do.
     """
+    if oracle_pairs < 0:
+        raise InputError(f"oracle_pairs is {oracle_pairs}, expected 0 or more", hint="0 leaves them out")
     directory = directory_of(run.path, edit)
     circuit, scores = load_found(run.path, edit)
     settings = _settings(directory / "config.json")
@@ -133,20 +163,42 @@ def eval_on_run(
     model, tokenizer = run.load(find_device(device))
     seen = {_text(pair) for pair in draw(run, edit, settings.pairs, settings.seed, tokenizer)}
     drawn = [pair for pair in draw(run, edit, pairs, seed, tokenizer) if _text(pair) not in seen]
-    held_out = tokenizer.encode_pairs(drawn, drop_misaligned=True)
-    report = evaluate(model, circuit, held_out, random_circuits=random_circuits, seed=seed)
-    curve = faithfulness_curve(model, scores, held_out, random_circuits=random_circuits, seed=seed)
-    agreed = _agreement(model, held_out[:oracle_pairs], settings)
+    if not drawn:
+        raise InputError(
+            f"all {pairs} pairs were seen in finding the circuit of `{edit}`",
+            hint="take more --pairs or another --seed",
+        )
+    held_out = tokenizer.encode_pairs(drawn, drop_misaligned=True, whole_answers=settings.whole_answers)
+    report = evaluate(
+        model,
+        circuit,
+        held_out,
+        random_circuits=random_circuits,
+        minimality=minimality,
+        seed=seed,
+        track=_bar("running the circuit and random ones"),
+    )
+    curve = faithfulness_curve(
+        model,
+        scores,
+        held_out,
+        random_circuits=random_circuits,
+        seed=seed,
+        track=_bar("running circuits of every size"),
+    )
+    stability = resampled(scores, max(1, len(circuit)))
+    agreed = _agreement(model, held_out[:oracle_pairs], settings) if oracle_pairs else None
     written = {
         "report": report.to_json(),
         "curve": curve.to_json(),
         "agreement": agreed.to_json() if agreed is not None else None,
+        "stability": stability.to_json(),
         "seen_in_finding": pairs - len(drawn),
         "refused": list(held_out.refused),
         "made_by": provenance(),
     }
     write_atomic(directory / "report.json", json.dumps(written, indent=1))
-    return Evaluated(report, curve, agreed)
+    return Evaluated(report, curve, agreed, stability)
 
 
 def directory_of(run: Path, edit: str) -> Path:
@@ -178,12 +230,36 @@ def draw(run: Run, edit: str, n: int, seed: int, tokenizer: Tokenizer) -> list[C
     return counterfactuals(run.split("test"), edit=edit, n=n, seed=seed, encode=tokenizer.encode_text)
 
 
+def _choose(scores: EdgeScores, settings: FindSettings) -> Circuit:
+    """The circuit of `settings`; `InputError` when it has no edge."""
+    if settings.select == "significant":
+        circuit = significant_edges(scores, settings.q)
+    else:
+        choose = greedy_edges if settings.select == "greedy" else top_edges
+        circuit = choose(scores, min(settings.edges, len(scores.graph.edges)))
+    if not len(circuit):
+        why = (
+            f"no edge is significant at q = {settings.q} on {len(scores.per_example)} pairs"
+            if settings.select == "significant"
+            else f"no {settings.edges} edges hold a path from `embed` to `logits`"
+        )
+        raise InputError(why, hint="take more pairs or edges, or --select top")
+    return circuit
+
+
 def _score(model: HybridLM, pairs: TokenPairs, settings: FindSettings) -> EdgeScores:
-    if settings.method == "exact":
-        return exact(model, pairs, track=_bar("patching every edge"))
-    if settings.method == "eap":
-        return eap(model, pairs)
-    return eap_ig(model, pairs, steps=settings.steps)
+    """Scores by the settings' method, which is told what it can be told."""
+    method: Callable[..., EdgeScores] = METHODS[settings.method]
+    told: dict[str, Any] = {"track": _bar(f"scoring by {settings.method}")}
+    if settings.steps is not None:
+        told["steps"] = settings.steps
+    known = _parameters(settings.method)
+    return method(model, pairs, **{name: value for name, value in told.items() if name in known})
+
+
+def _parameters(method: str) -> Collection[str]:
+    """What a method of the table can be told besides model and pairs."""
+    return signature(METHODS[method]).parameters.keys()
 
 
 def _agreement(model: HybridLM, pairs: TokenPairs, settings: FindSettings) -> Agreement | None:

@@ -52,12 +52,15 @@ class Circuit:
 
     def save(self, path: str | Path) -> None:
         """Write one JSON file, whole or not at all."""
-        found = {
+        write_atomic(Path(path), json.dumps(self.to_json(), indent=1))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values: what `save` writes."""
+        return {
             "graph": self.graph.to_json(),
             "edges": [str(edge) for edge in self.edges],
             "metadata": self.metadata,
         }
-        write_atomic(Path(path), json.dumps(found, indent=1))
 
     @classmethod
     def load(cls, path: str | Path) -> Circuit:

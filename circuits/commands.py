@@ -1,37 +1,88 @@
-"""`tinysql circuit find`, `eval` and `show`: parse, call one function, print."""
+"""`tinysql circuit find`, `eval`, `show`, `compare` and `export`: parse, call one function, print."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+from data_gen.files import read_path
 from data_gen.seeding import read_seed
 
-if TYPE_CHECKING:
-    from circuits.judging.faithfulness import Curve
+EDGES, Q = 50, 0.05
+FORMATS = ("json", "graphml", "dot", "mib", "scores")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verbs of the noun `circuit`."""
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
-    find = verbs.add_parser("find", help="score every edge on counterfactual pairs and choose the top ones")
+    _add_find(verbs.add_parser("find", help="score every edge on counterfactual pairs and choose some"))
+    _add_eval(verbs.add_parser("eval", help="run the circuit alone on pairs it was not found on"))
+    show = verbs.add_parser("show", help="draw a run's circuits as one interactive page")
+    show.add_argument("run", type=Path, help="a run directory")
+    show.add_argument("--edit", help="draw the circuit of this edit alone (default: all that were found)")
+    show.add_argument(
+        "--out",
+        type=read_path,
+        help="HTML file (default: circuits.html in RUN/circuits, or graph.html in the edit's)",
+    )
+    show.set_defaults(call=call_show)
+    both = verbs.add_parser("compare", help="what two circuits share: of two runs, or two edits of one run")
+    both.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="one or two run directories")
+    both.add_argument(
+        "--edit", action="append", required=True, help="give it twice to compare two edits of one run"
+    )
+    both.add_argument(
+        "--out", type=read_path, help="HTML file (default: FIRST--SECOND.html in the first run's circuits)"
+    )
+    both.set_defaults(call=call_compare)
+    export = verbs.add_parser("export", help="write a circuit or its scores for other programs")
+    _add_run(export)
+    export.add_argument(
+        "--format",
+        default="json",
+        choices=FORMATS,
+        help="the circuit as json, graphml or dot; all scores as mib or scores (json) (default: json)",
+    )
+    export.add_argument("--out", type=read_path, help="file (default: standard output)")
+    export.set_defaults(call=call_export)
+
+
+def _add_find(find: argparse.ArgumentParser) -> None:
     _add_run(find)
-    find.add_argument("--method", default="eap-ig", help="eap-ig, eap or exact (default: eap-ig)")
+    find.add_argument(
+        "--method",
+        default="eap-ig",
+        help="eap-ig, eap-ig-activations, eap, clean-corrupt, relp, exact, ... (default: eap-ig)",
+    )
     find.add_argument("--pairs", type=int, default=64, help="test pairs to score on (default: 64)")
-    find.add_argument("--edges", type=int, default=50, help="edges of the circuit (default: 50)")
-    find.add_argument("--steps", type=int, default=5, help="integration steps of eap-ig (default: 5)")
+    find.add_argument("--select", default="top", help="top, greedy or significant edges (default: top)")
+    find.add_argument("--edges", type=int, help=f"edges of a top or greedy circuit (default: {EDGES})")
+    find.add_argument("--q", type=float, help=f"false-discovery rate of significant edges (default: {Q})")
+    find.add_argument("--steps", type=int, help="integration steps of eap-ig (default: the method's own, 5)")
+    find.add_argument(
+        "--whole-answers", action="store_true", help="ask for all tokens in which the answers differ"
+    )
+    find.add_argument("--by-role", action="store_true", help="say at which role's tokens edges are read")
     find.add_argument("--seed", type=read_seed, default=0, help="seed of the pairs (default: 0)")
     find.add_argument("--overwrite", action="store_true", help="replace the circuit of that edit")
     find.add_argument("--device", default="cpu", help="where to run (default: cpu)")
     find.set_defaults(call=call_find)
-    score = verbs.add_parser("eval", help="run the circuit alone on pairs it was not found on")
+
+
+def _add_eval(score: argparse.ArgumentParser) -> None:
     _add_run(score)
     score.add_argument("--pairs", type=int, default=64, help="held-out test pairs (default: 64)")
     score.add_argument(
-        "--oracle-pairs", type=int, default=16, help="pairs on which every edge is patched too (default: 16)"
+        "--oracle-pairs",
+        type=int,
+        default=16,
+        help="pairs on which every edge is patched too, 0 for none (default: 16)",
     )
-    score.add_argument("--random", type=int, default=20, help="random circuits beside it (default: 20)")
+    score.add_argument(
+        "--random", type=int, default=20, help="random circuits of either kind beside it (default: 20)"
+    )
+    score.add_argument("--minimality", action="store_true", help="leave out each edge in turn: is it needed?")
     score.add_argument(
         "--seed",
         type=read_seed,
@@ -39,35 +90,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     score.add_argument("--device", default="cpu", help="where to run (default: cpu)")
     score.set_defaults(call=call_eval)
-    show = verbs.add_parser("show", help="draw the circuit as an interactive page")
-    _add_run(show)
-    show.add_argument("--out", type=Path, help="HTML file (default: graph.html beside the circuit)")
-    show.set_defaults(call=call_show)
 
 
 def call_find(arguments: argparse.Namespace) -> None:
     """Find a circuit, write it and print its strongest edges."""
     from circuits.artefacts import FindSettings, find_on_run
+    from circuits.tables import edge_table, role_table
+    from data_gen.errors import InputError
     from tinysql.runs import open_run
 
+    for name, value, of in (
+        ("edges", arguments.edges, ("top", "greedy")),
+        ("q", arguments.q, ("significant",)),
+    ):
+        if value is not None and arguments.select not in of:
+            raise InputError(
+                f"--{name} says nothing with --select {arguments.select}",
+                hint=f"it belongs to {' and '.join(of)}",
+            )
     settings = FindSettings(
         edit=arguments.edit,
         method=arguments.method,
         pairs=arguments.pairs,
-        edges=arguments.edges,
+        select=arguments.select,
+        edges=EDGES if arguments.edges is None else arguments.edges,
+        q=Q if arguments.q is None else arguments.q,
         steps=arguments.steps,
+        whole_answers=arguments.whole_answers,
+        by_role=arguments.by_role,
         seed=arguments.seed,
     )
     found = find_on_run(
         open_run(arguments.run), settings, device=arguments.device, overwrite=arguments.overwrite
     )
     print(found.directory)
-    print(edge_table(found.scores.table(min(20, len(found.circuit)))))
+    print(edge_table(found.scores, found.circuit))
+    if found.roles is not None:
+        print(f"\n{role_table(found.roles)}")
 
 
 def call_eval(arguments: argparse.Namespace) -> None:
     """Evaluate a found circuit, write `report.json` and print it."""
     from circuits.artefacts import eval_on_run
+    from circuits.tables import area_table, curve_table
     from tinysql.runs import open_run
 
     evaluated = eval_on_run(
@@ -76,54 +141,98 @@ def call_eval(arguments: argparse.Namespace) -> None:
         pairs=arguments.pairs,
         random_circuits=arguments.random,
         oracle_pairs=arguments.oracle_pairs,
+        minimality=arguments.minimality,
         seed=arguments.seed,
         device=arguments.device,
     )
     print(curve_table(evaluated.curve))
+    print(area_table(evaluated.curve))
     print(evaluated.report)
+    print(f"found again when the pairs are drawn anew: {evaluated.stability}")
     if evaluated.agreement is not None:
         print(evaluated.agreement)
 
 
 def call_show(arguments: argparse.Namespace) -> None:
-    """Draw a found circuit and print where."""
+    """Draw found circuits and print where."""
     from circuits.artefacts import directory_of, load_found
-    from circuits.show import show
+    from circuits.pages import write_page
+    from tinysql.runs import open_run
+
+    run = open_run(arguments.run)
+    if arguments.edit is None:
+        path = run.path / "circuits" / "circuits.html"
+    else:
+        load_found(run.path, arguments.edit)
+        path = directory_of(run.path, arguments.edit) / "graph.html"
+    path = _html(arguments.out, path)
+    write_page(run.path, path, edit=arguments.edit)
+    print(path)
+
+
+def call_compare(arguments: argparse.Namespace) -> None:
+    """Compare two circuits, draw their difference and print where."""
+    from circuits.artefacts import load_found
+    from circuits.judging.compare import compare
+    from circuits.pages import write_difference
+    from circuits.tables import difference_table
     from data_gen.errors import InputError
+    from tinysql.runs import open_run
+
+    runs, edits = [open_run(run) for run in arguments.runs], arguments.edit
+    if (len(runs), len(edits)) not in ((1, 2), (2, 1)):
+        raise InputError(
+            f"{len(runs)} runs and {len(edits)} edits are no two circuits",
+            hint="give RUN_A RUN_B --edit EDIT, or RUN --edit EDIT_A --edit EDIT_B",
+        )
+    circuits = [load_found(run.path, edit)[0] for run in runs for edit in edits]
+    if len(edits) == 2:
+        names = (edits[0], edits[1])
+    else:
+        names = (runs[0].path.name, runs[1].path.name)
+        if names[0] == names[1]:
+            names = (str(runs[0].path), str(runs[1].path))
+    if names[0] == names[1]:
+        raise InputError(f"both circuits are `{names[0]}`", hint="name two edits, or two runs")
+    shared = compare(*circuits)
+    file = "--".join([*(edits if len(edits) == 1 else ()), *(name.replace("/", "_") for name in names)])
+    path = _html(arguments.out, runs[0].path / "circuits" / f"{file}.html")
+    write_difference(circuits[0], circuits[1], names, path)
+    print(shared)
+    print(difference_table(shared, circuits[0], circuits[1], names))
+    print(path)
+
+
+def call_export(arguments: argparse.Namespace) -> None:
+    """Write a circuit, or its scores, in a format of other programs."""
+    from circuits.artefacts import load_found
+    from circuits.files.export import exported
     from data_gen.files import write_atomic
     from tinysql.runs import open_run
 
     run = open_run(arguments.run)
-    circuit, _ = load_found(run.path, arguments.edit)
-    path = arguments.out or directory_of(run.path, arguments.edit) / "graph.html"
+    circuit, scores = load_found(run.path, arguments.edit)
+    text = exported(circuit, scores, arguments.format, d_model=run.shape.d_model)
+    if arguments.out is None:
+        sys.stdout.write(text)
+    else:
+        write_atomic(_file(Path(arguments.out)), text)
+        print(arguments.out)
+
+
+def _html(given: str | None, usual: Path) -> Path:
+    """Where a page goes. Raises `InputError` for a directory."""
+    return usual if given is None else _file(Path(given))
+
+
+def _file(path: Path) -> Path:
+    from data_gen.errors import InputError
+
     if path.is_dir():
         raise InputError(
             f"--out {path} is a directory, expected a file", hint="name a file such as circuit.html"
         )
-    write_atomic(path, show(circuit).to_html())
-    print(path)
-
-
-def edge_table(rows: list[dict[str, Any]]) -> str:
-    """One line per edge: score, interval over pairs and share of pairs with the score's sign."""
-    width = max(len(row["edge"]) for row in rows)
-    lines = [f"{'edge':<{width}}{'score':>10}{'95 % interval':>20}{'same sign':>11}"]
-    for row in rows:
-        span = f"{row['low']:.3f} to {row['high']:.3f}"
-        lines.append(f"{row['edge']:<{width}}{row['score']:>10.3f}{span:>20}{row['same_sign']:>11.2f}")
-    return "\n".join(lines)
-
-
-def curve_table(curve: Curve) -> str:
-    """Faithfulness of the top edges at each size, beside random circuits."""
-    lines = [f"{'edges':>8}{'faithfulness':>14}{'95 % interval':>18}{'random':>9}{'5 to 95 %':>18}"]
-    for point in curve.points:
-        value, band = point.faithfulness, point.random
-        lines.append(
-            f"{point.n_edges:>8}{value.value:>14.3f}{_span(value.low, value.high):>18}"
-            f"{band.mean:>9.3f}{_span(band.low, band.high):>18}"
-        )
-    return "\n".join(lines)
+    return path
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
@@ -131,7 +240,3 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--edit", required=True, help="what differs in a pair: schema.table, select.0.column, ..."
     )
-
-
-def _span(low: float, high: float) -> str:
-    return f"{low:.3f} to {high:.3f}"

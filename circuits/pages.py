@@ -1,4 +1,4 @@
-"""Run directory -> the report's sections on circuits: one per edit, from the files alone."""
+"""Run directory -> the report's sections on circuits, and pages of their own: all from the files alone."""
 
 from __future__ import annotations
 
@@ -8,21 +8,72 @@ from typing import Any
 
 from circuits.circuit import Circuit
 from circuits.drawing.curve import faithfulness_figure
+from circuits.drawing.facts import edge_rows, main_role
+from circuits.files.role_files import load_roles
+from circuits.judging.compare import Overlap, compare, compare_all
 from circuits.judging.faithfulness import Curve, Estimate
-from circuits.show import show
-from data_gen.files import read_json
-from tinysql.report import Section, figure_html
+from circuits.methods.role_scores import RoleScores
+from circuits.scores import EdgeScores
+from circuits.show import show, show_difference
+from data_gen.errors import InputError
+from data_gen.files import read_json, write_atomic
+from tinysql.report import Section, figure_html, page
+
+ROWS = 15
+"""Edges in a page's table."""
 
 
 def sections(run: Path) -> list[Section]:
-    """For every edit under RUN/circuits: a sentence with its numbers, the graph, and the curve."""
-    found = sorted(path.parent for path in (run / "circuits").glob("[!.]*/circuit.json"))
-    return [_section(directory) for directory in found]
+    """For every edit under RUN/circuits: its numbers in words, the graph, and the curve; last, what they share."""
+    found = _directories(run)
+    return [*(_section(directory) for directory in found), *_shared(found)]
+
+
+def write_page(run: Path, path: Path, *, edit: str | None = None) -> None:
+    """Write the sections of all edits, or of one, as a page that needs no network, whole or not at all.
+
+    Raises `InputError` when the run holds no circuit.
+    """
+    from plotly.offline import get_plotlyjs
+
+    found = [directory for directory in _directories(run) if edit in (None, directory.name)]
+    if not found:
+        raise InputError(
+            f"{run} holds no circuit", hint=f"find one with: tinysql circuit find {run} --edit schema.table"
+        )
+    parts = [*(_section(directory) for directory in found), *_shared(found)]
+    made = Circuit.load(found[0] / "circuit.json").metadata.get("made_by", {})
+    facts = [f"{key}: {made[key]}" for key in ("commit", "date", "device") if made.get(key)]
+    title = (
+        f"Circuits of {run.resolve().name}" if edit is None else f"Circuit of {run.resolve().name}: {edit}"
+    )
+    write_atomic(path, page(title, facts, parts, get_plotlyjs()))
+
+
+def write_difference(first: Circuit, second: Circuit, names: tuple[str, str], path: Path) -> None:
+    """Write the drawn difference of two circuits as a page that needs no network, whole or not at all."""
+    from plotly.offline import get_plotlyjs
+
+    shared = compare(first, second)
+    figure = figure_html(show_difference(first, second, names=names))
+    section = Section(
+        "What one has and the other has not", f"<p>{html.escape(_overlap(shared))}</p>{figure}", 1
+    )
+    write_atomic(path, page(f"Two circuits: {names[0]} and {names[1]}", [], [section], get_plotlyjs()))
+
+
+def _directories(run: Path) -> list[Path]:
+    return sorted(path.parent for path in (run / "circuits").glob("[!.]*/circuit.json"))
 
 
 def _section(directory: Path) -> Section:
-    circuit = Circuit.load(directory / "circuit.json")
-    parts = [f"<p>{html.escape(_found(circuit))}</p>", figure_html(show(circuit))]
+    circuit, scores = Circuit.load(directory / "circuit.json"), EdgeScores.load(directory)
+    roles = load_roles(directory)
+    parts = [
+        f"<p>{html.escape(_found(circuit))}</p>",
+        figure_html(show(circuit, scores=scores, roles=roles)),
+        _table(circuit, scores, roles),
+    ]
     evaluated = directory / "report.json"
     if evaluated.is_file():
         written = read_json(evaluated)
@@ -31,37 +82,132 @@ def _section(directory: Path) -> Section:
     return Section(f"Circuit: {directory.name}", "".join(parts), 40)
 
 
+def _table(circuit: Circuit, scores: EdgeScores, roles: RoleScores | None) -> str:
+    """The strongest edges, with what is also under the mouse: for printing, and for those who do not use one."""
+    edges = sorted(circuit.edges, key=lambda edge: -abs(scores[edge]))[:ROWS]
+    heads = ["edge", f"score ({scores.metric})", "95 % interval", "same sign", "q"]
+    heads += ["read most at", "part"] if roles is not None else []
+    lines = []
+    for row in edge_rows(scores, edges) if edges else []:
+        cells = [
+            str(row.edge).replace("->", "→"),
+            f"{row.score:.3f}",
+            f"{row.low:.3f} to {row.high:.3f}",
+            f"{row.same_sign:.0%}",
+            "" if row.q is None else f"{row.q:.2g}",
+        ]
+        if roles is not None:
+            role, part, error = main_role(roles, row.edge)
+            cells += [role, f"{part:.3f} ± {error:.3f}"]
+        lines.append(_row(cells, "td"))
+    return f'<div class="scroll"><table>{_row(heads, "th")}{"".join(lines)}</table></div>'
+
+
+def _row(cells: list[str], tag: str) -> str:
+    kinds = ["" if number in (0, 5) else ' class="number"' for number in range(len(cells))]
+    inside = "".join(
+        f"<{tag}{kind}>{html.escape(cell)}</{tag}>" for kind, cell in zip(kinds, cells, strict=True)
+    )
+    return f"<tr>{inside}</tr>"
+
+
+def _shared(found: list[Path]) -> list[Section]:
+    """How alike the circuits of several edits are; nothing for a single one, or for models of unlike shape."""
+    circuits = {directory.name: Circuit.load(directory / "circuit.json") for directory in found}
+    if len(circuits) < 2 or len({circuit.graph for circuit in circuits.values()}) > 1:
+        return []
+    every = compare_all(circuits)
+    head = _row(["circuit", "edges", *every.names], "th")
+    rows = [
+        _row(
+            [
+                name,
+                str(every.sizes[line]),
+                *(
+                    f"{value:.2f} ({chance:.2f})"
+                    for value, chance in zip(every.jaccard[line], every.chance_jaccard[line], strict=True)
+                ),
+            ],
+            "td",
+        )
+        for line, name in enumerate(every.names)
+    ]
+    text = (
+        f"<p>Jaccard index of every two circuits, in brackets what random circuits of their sizes share on average."
+        f" {len(every.shared_by_all)} edges are in all of them.</p>"
+    )
+    return [Section("Circuits side by side", f"{text}<table>{head}{''.join(rows)}</table>", 41)]
+
+
+def _overlap(shared: Overlap) -> str:
+    return (
+        f"{shared.shared} edges are in both circuits, of {shared.n_first} and {shared.n_second} among"
+        f" {shared.n_edges_model}: a Jaccard index of {shared.jaccard:.3f}. Two random circuits of these sizes share"
+        f" {shared.chance_shared:.1f} edges on average (index {shared.chance_jaccard:.3f}), and at least as many as"
+        f" these with probability {shared.p:.2g}."
+    )
+
+
 def _found(circuit: Circuit) -> str:
     about = circuit.metadata
-    settings, strongest = (
-        about.get("settings", {}),
-        max(about.get("scores", {"": 0.0}).items(), key=lambda item: abs(item[1])),
+    settings, weights = about.get("settings", {}), about.get("scores", {})
+    how = {"greedy": ", grown backwards from the logits", "significant": ", the significant ones"}
+    text = (
+        f"{len(circuit)} of {len(circuit.graph.edges)} edges{how.get(settings.get('select', ''), '')}, by"
+        f" {about.get('method')} on {settings.get('pairs')} pairs drawn with seed {settings.get('seed')}."
     )
-    return (
-        f"{len(circuit)} of {len(circuit.graph.edges)} edges, by {about.get('method')} on"
-        f" {settings.get('pairs')} pairs drawn with seed {settings.get('seed')}. The strongest is"
-        f" {strongest[0].replace('->', '→')}, {strongest[1]:.3g} in {about.get('metric')}."
-    )
+    if not weights:
+        return text
+    edge, score = max(weights.items(), key=lambda item: abs(item[1]))
+    return f"{text} The strongest is {edge.replace('->', '→')}, {score:.3g} in {about.get('metric')}."
 
 
 def sentence(written: dict[str, Any]) -> str:
     """A report in words."""
-    report, agreed = written["report"], written.get("agreement")
-    band = report["random"]
-    return (
+    report, curve = written["report"], written["curve"]
+    band, matched, better = report["random"], report["matched"], report["sufficiency"]
+    n = report["random_circuits"]
+    parts = [
         f"On {report['n_pairs']} held-out pairs the circuit alone reaches a faithfulness of"
-        f" {_with_interval(report['faithfulness'])}; 1 is the full model, 0 the corrupt run."
-        f" {report['random_circuits']} random circuits of {report['n_edges']} edges reach {_number(band['mean'])} on"
-        f" average (5–95 %: {_number(band['low'])} to {_number(band['high'])}), and everything outside the circuit"
-        f" {_with_interval(report['completeness'])}."
-        + (
-            f" On {agreed['n_pairs']} of these pairs every edge was patched one at a time: the Pearson correlation of"
+        f" {_with_interval(report['faithfulness'])}; 1 is the full model, 0 the corrupt run.",
+        f"{n} random circuits of {report['n_edges']} edges reach {_number(band['mean'])} on average (5–95 %:"
+        f" {_number(band['low'])} to {_number(band['high'])}), {n} with as many edges between every two blocks"
+        f" {_number(matched['mean'])} ({_number(matched['low'])} to {_number(matched['high'])}); the circuit is more"
+        f" faithful than {better['share']:.0%} of these (p = {better['p']:.2g}).",
+        f"Everything outside the circuit reaches {_with_interval(report['completeness'])}.",
+        *_more(report.get("minimality"), curve.get("areas"), written.get("stability")),
+    ]
+    agreed = written.get("agreement")
+    if agreed:
+        parts.append(
+            f"On {agreed['n_pairs']} of these pairs every edge was patched one at a time: the Pearson correlation of"
             f" {agreed['method']} with what was measured is {_with_interval(agreed['pearson'])}, and"
             f" {agreed['top_shared']:.0%} of the top {agreed['top']} edges are the same."
-            if agreed
-            else ""
         )
-    )
+    return " ".join(parts)
+
+
+def _more(
+    minimality: dict[str, Any] | None, areas: dict[str, Any] | None, stability: dict[str, Any] | None
+) -> list[str]:
+    """Sentences on what not every report holds."""
+    found = []
+    if minimality:
+        found.append(
+            f"{minimality['share']:.0%} of {minimality['tested']} edges, left out alone, change more than 90 % of"
+            f" random edges do, and {len(minimality['redundant'])} are redundant."
+        )
+    if areas:
+        found.append(
+            f"CMD is {_with_interval(areas['cmd']['value'])} and CPR {_with_interval(areas['cpr']['value'])}."
+        )
+    if stability:
+        found.append(
+            f"When the pairs it was found on are drawn anew, the top edges have a Jaccard index of"
+            f" {_number(stability['jaccard'])} on average, {'at least' if stability['stable'] else 'below'} the bar"
+            f" of {stability['bar']} ({_number(stability['chance'])} by chance)."
+        )
+    return found
 
 
 def _with_interval(estimate: dict[str, float]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from circuits.judging.bootstrap import interval
 from circuits.methods.role_scores import RoleScores
 from circuits.scores import EdgeScores
 from data_gen.errors import InputError
+
+MOST_TESTED = 50_000
+"""Edges of a graph up to which q is worth its wait: it tests all of them."""
 
 
 def edge_facts(
@@ -48,17 +52,43 @@ def main_role(roles: RoleScores, edge: Edge) -> tuple[str, float, float]:
     return roles.roles[role], float(parts[role]), float(roles.errors[role, row, column])
 
 
-def _estimates(scores: EdgeScores, edges: Sequence[Edge]) -> list[str]:
+class EdgeRow(NamedTuple):
+    """One edge's score over the pairs."""
+
+    edge: Edge
+    score: float
+    low: float
+    high: float
+    """95 % bootstrap interval of the mean."""
+    same_sign: float
+    """Share of pairs with the mean's sign."""
+    q: float | None
+    """None in graphs of more than 50,000 edges."""
+
+
+def edge_rows(scores: EdgeScores, edges: Sequence[Edge]) -> list[EdgeRow]:
+    """A row for each of `edges`, which must not be none, in their order."""
     column = {edge: place for place, edge in enumerate(scores.graph.edges)}
     columns = [column[edge] for edge in edges]
     values = scores.of_edges()[:, columns].double().numpy()
-    low, high = interval(values)
-    mean, q = values.mean(0), scores.significance().q[columns]
+    mean, (low, high) = values.mean(0), interval(values)
     same = (np.sign(values) == np.sign(mean)).mean(0)
+    tested = len(column) <= MOST_TESTED
+    q = scores.significance().q[columns].tolist() if tested else [None] * len(edges)
     return [
-        f"score {mean[i]:.4g} (95 % {low[i]:.3g} to {high[i]:.3g})"
-        f"<br>same sign in {same[i]:.0%} of {len(values)} pairs, q = {q[i]:.2g}"
-        for i in range(len(edges))
+        EdgeRow(edge, *row)
+        for edge, *row in zip(
+            edges, mean.tolist(), low.tolist(), high.tolist(), same.tolist(), q, strict=True
+        )
+    ]
+
+
+def _estimates(scores: EdgeScores, edges: Sequence[Edge]) -> list[str]:
+    n = len(scores.per_example)
+    return [
+        f"score {row.score:.4g} (95 % {row.low:.3g} to {row.high:.3g})"
+        f"<br>same sign in {row.same_sign:.0%} of {n} pairs" + ("" if row.q is None else f", q = {row.q:.2g}")
+        for row in edge_rows(scores, edges)
     ]
 
 

@@ -7,7 +7,7 @@ the clean run of the whole model, with none it is the corrupt run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -26,11 +26,18 @@ from tinysql.tokens import TokenPairs
 
 
 def metric_of(
-    model: HybridLM, circuits: Iterable[Circuit], pairs: TokenPairs, metric: Metric, *, batch_size: int = 64
+    model: HybridLM,
+    circuits: Iterable[Circuit],
+    pairs: TokenPairs,
+    metric: Metric,
+    *,
+    batch_size: int = 64,
+    track: Callable[[list[np.ndarray]], Iterable[np.ndarray]] = iter,
 ) -> Float[Tensor, "circuit example"]:
     """The metric of each pair when only one circuit's edges carry clean values, for many circuits.
 
-    The corrupt run is made once per batch for all circuits; a circuit costs what its live edges cost.
+    The corrupt run is made once per batch for all circuits; a circuit costs what its live edges cost. `track` passes
+    each batch's circuits through, for a progress bar.
     Raises `InputError` for a circuit of another graph, no pairs, or hooks on the model.
     """
     masks = [live_mask(model, circuit) for circuit in circuits]
@@ -42,7 +49,9 @@ def metric_of(
         machine = Machine(model)
         for batch in batched(model, pairs, batch_size):
             stage = Stage(machine, batch)
-            found.append(torch.stack([metric(stage.logits(mask), batch) for mask in distinct.values()]))
+            found.append(
+                torch.stack([metric(stage.logits(mask), batch) for mask in track(list(distinct.values()))])
+            )
     return torch.cat(found, dim=1)[places].float().cpu()
 
 

@@ -9,7 +9,7 @@ As MIB defines them (Mueller et al., arXiv 2504.13151, and its `evaluation.py`):
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -106,11 +106,13 @@ def faithfulness_curve(
     random_circuits: int = 20,
     seed: int = 0,
     batch_size: int = 64,
+    track: Callable[[list[Any]], Iterable[Any]] = iter,
 ) -> Curve:
     """Faithfulness of the top edges at each of `sizes`, with the bands of random circuits at each.
 
     `None` takes MIB's fractions of all edges, those of at least one edge, and gives the areas too. Random circuits
-    of growing size are nested, as the top edges are. Pairs must be held out from scoring.
+    of growing size are nested, as the top edges are. Pairs must be held out from scoring. `track` passes the circuits
+    through, for a progress bar.
     Raises `InputError` when the model does not tell clean from corrupt on these pairs, for a size that no circuit can
     have, or for scores of another model.
     """
@@ -122,7 +124,7 @@ def faithfulness_curve(
     for size in taken:
         top = top_edges(scores, size)
         played += [top, *draws.uniform(size), *draws.layer_matched(top)]
-    values = metric_of(model, played, pairs, metric, batch_size=batch_size).double().numpy()
+    values = metric_of(model, played, pairs, metric, batch_size=batch_size, track=track).double().numpy()
     each = values.reshape(len(taken), 1 + 2 * random_circuits, -1)
     return Curve(
         edit=pairs.edit,

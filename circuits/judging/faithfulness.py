@@ -8,6 +8,7 @@ those the circuit was selected on; `tinysql circuit find` and `eval` see to that
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -65,7 +66,7 @@ class Report:
     """Faithfulness of random circuits with as many edges between every two blocks."""
     sufficiency: Sufficiency
     minimality: Minimality | None
-    """`None` where no edge is live, or no path can be added to the circuit."""
+    """`None` where no edge is live, or no path can be added to the circuit, or it was not asked for."""
     random_circuits: int
     """Of either kind."""
     seed: int
@@ -100,12 +101,15 @@ def evaluate(
     *,
     metric: Metric = logit_diff,
     random_circuits: int = 20,
+    minimality: bool = True,
     seed: int = 0,
     batch_size: int = 64,
+    track: Callable[[list[Any]], Iterable[Any]] = iter,
 ) -> Report:
     """Run a circuit, its complement, random circuits of its size and itself without each edge, on held-out pairs.
 
-    `seed` draws the random circuits, the random edges and the bootstrap.
+    `minimality=False` leaves out the last of these, which is most of the work. `seed` draws the random circuits, the
+    random edges and the bootstrap. `track` passes the circuits through, for a progress bar.
     Raises `InputError` when the model does not tell clean from corrupt on these pairs, so that no ratio
     exists, or when the circuit belongs to another model.
     """
@@ -113,7 +117,7 @@ def evaluate(
     ratios = ratios_of(model, circuit.graph, pairs, metric, seed=seed, batch_size=batch_size)
     complement = circuit.complement()
     played = [circuit, complement, *draws.uniform(len(circuit)), *draws.layer_matched(circuit)]
-    values = metric_of(model, played, pairs, metric, batch_size=batch_size).double().numpy()
+    values = metric_of(model, played, pairs, metric, batch_size=batch_size, track=track).double().numpy()
     uniform, matched = np.split(values[2:], 2)
     alone, span = ratios.estimate(values[0]), float(ratios.span.mean())
     return Report(
@@ -133,7 +137,11 @@ def evaluate(
         random=ratios.band(uniform),
         matched=ratios.band(matched),
         sufficiency=sufficiency(alone.value, ratios.of(matched)),
-        minimality=leave_one_out(model, circuit, pairs, metric, span=span, seed=seed, batch_size=batch_size),
+        minimality=leave_one_out(
+            model, circuit, pairs, metric, span=span, seed=seed, batch_size=batch_size, track=track
+        )
+        if minimality
+        else None,
         random_circuits=random_circuits,
         seed=seed,
     )

@@ -8,8 +8,10 @@ binomial test, Bonferroni-corrected over the tested edges. A change is `|f(C) - 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import comb
+from typing import Any
 
 import numpy as np
 
@@ -55,6 +57,7 @@ def leave_one_out(
     span: float,
     seed: int,
     batch_size: int,
+    track: Callable[[list[Any]], Iterable[Any]],
 ) -> Minimality | None:
     """The test on the first 16 pairs; `span` is the metric's clean mean minus its corrupt mean.
 
@@ -65,9 +68,8 @@ def leave_one_out(
     if not plan.inflated:
         return None
     played = [circuit, *plan.circuits]
-    values = (
-        metric_of(model, played, pairs[:MOST_PAIRS], metric, batch_size=batch_size).double().mean(1).numpy()
-    )
+    each = metric_of(model, played, pairs[:MOST_PAIRS], metric, batch_size=batch_size, track=track)
+    values = each.double().mean(1).numpy()
     return plan.result(float(values[0]) / span, values[1:] / span)
 
 

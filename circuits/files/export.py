@@ -1,0 +1,28 @@
+"""Circuit and scores -> the text of a file in one of the formats that other programs read."""
+
+from __future__ import annotations
+
+import json
+
+from circuits.circuit import Circuit
+from circuits.files.exchange import to_dot, to_graphml
+from circuits.files.mib import mib_scores
+from circuits.scores import EdgeScores
+from data_gen.errors import InputError
+
+
+def exported(circuit: Circuit, scores: EdgeScores, kind: str, *, d_model: int) -> str:
+    """The circuit as `json`, `graphml` or `dot`, or all scores as `mib` or `scores` (`EdgeScores.to_json`).
+
+    `d_model` is what MIB's file states. Raises `InputError` for another kind, or a model MIB has no names for.
+    """
+    makers = {
+        "json": lambda: json.dumps(circuit.to_json(), indent=1) + "\n",
+        "graphml": lambda: to_graphml(circuit),
+        "dot": lambda: to_dot(circuit),
+        "mib": lambda: json.dumps(mib_scores(scores, d_model=d_model)) + "\n",
+        "scores": lambda: json.dumps(scores.to_json()) + "\n",
+    }
+    if kind not in makers:
+        raise InputError(f"unknown format `{kind}`", hint=f"known: {', '.join(makers)}")
+    return makers[kind]()

@@ -1,0 +1,62 @@
+"""RoleScores <-> `roles.safetensors` and `roles.json`, beside the scores and the circuit they belong to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from circuits.graph import Graph
+from circuits.methods.role_scores import RoleScores
+from data_gen.errors import InputError
+from data_gen.files import read_json, write_atomic
+
+TENSORS, SIDECAR = "roles.safetensors", "roles.json"
+
+
+def save_roles(found: RoleScores, directory: Path) -> None:
+    """Write both files, each whole or not at all; the JSON holds the 20 largest parts too."""
+    tensors = {"values": found.values.contiguous(), "errors": found.errors.contiguous()}
+    write_atomic(directory / TENSORS, save(tensors))
+    about = {
+        "graph": found.graph.to_json(),
+        "roles": list(found.roles),
+        "metric": found.metric,
+        "edit": found.edit,
+        "n_pairs": found.n_pairs,
+        "top": found.table(),
+    }
+    write_atomic(directory / SIDECAR, json.dumps(about, indent=1))
+
+
+def load_roles(directory: Path) -> RoleScores | None:
+    """Inverse of `save_roles`; None where there are none.
+
+    Raises `InputError` for files that are cut short or of unlike shape.
+    """
+    if not (directory / SIDECAR).exists():
+        return None
+    about = read_json(directory / SIDECAR)
+    hint = "make them again: tinysql circuit find --by-role"
+    try:
+        tensors = load_file(directory / TENSORS)
+        found = RoleScores(
+            graph=Graph.from_json(about["graph"]),
+            roles=tuple(about["roles"]),
+            values=tensors["values"],
+            errors=tensors["errors"],
+            metric=str(about["metric"]),
+            edit=str(about["edit"]),
+            n_pairs=int(about["n_pairs"]),
+        )
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{directory} holds no whole role scores: {error!r}", hint=hint) from error
+    expected = (len(found.roles), *found.graph.mask.shape)
+    if not tuple(found.values.shape) == tuple(found.errors.shape) == expected:
+        raise InputError(
+            f"{directory / TENSORS} has shape {tuple(found.values.shape)}, expected {expected} from {SIDECAR}",
+            hint=hint,
+        )
+    return found

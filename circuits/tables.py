@@ -1,0 +1,99 @@
+"""Scores, circuits and curves -> tables of text for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from circuits.circuit import Circuit
+from circuits.drawing.facts import edge_rows
+from circuits.judging.compare import Overlap
+from circuits.judging.curves import Curve
+from circuits.methods.role_scores import RoleScores
+from circuits.scores import EdgeScores
+
+LINES = 20
+"""Edges listed at most."""
+
+
+def edge_table(scores: EdgeScores, circuit: Circuit) -> str:
+    """The circuit's strongest edges: score, interval over pairs, share of pairs with the score's sign, and q."""
+    edges = sorted(circuit.edges, key=lambda edge: -abs(scores[edge]))[:LINES]
+    width = max(len(str(edge)) for edge in edges)
+    lines = [f"{'edge':<{width}}{'score':>10}{'95 % interval':>20}{'same sign':>11}{'q':>9}"]
+    for row in edge_rows(scores, edges):
+        q = "" if row.q is None else f"{row.q:.2g}"
+        lines.append(
+            f"{row.edge!s:<{width}}{row.score:>10.3f}{_span(row.low, row.high):>20}{row.same_sign:>11.2f}{q:>9}"
+        )
+    return "\n".join(lines)
+
+
+def role_table(roles: RoleScores) -> str:
+    """The largest parts of edges: which edge, at which role's tokens, how much of its score."""
+    rows = roles.table(LINES)
+    edge, role = (max(len(row[name]) for row in rows) for name in ("edge", "role"))
+    lines = [f"{'edge':<{edge}}  {'read at':<{role}}{'score':>10}{'standard error':>16}"]
+    for row in rows:
+        lines.append(
+            f"{row['edge']:<{edge}}  {row['role']:<{role}}{row['score']:>10.3f}{row['error']:>16.3f}"
+        )
+    return "\n".join(lines)
+
+
+def curve_table(curve: Curve) -> str:
+    """Faithfulness of the top edges at each size, beside random circuits of both kinds."""
+    lines = [
+        f"{'edges':>8}{'faithfulness':>14}{'95 % interval':>18}{'random':>9}{'5 to 95 %':>18}"
+        f"{'layer-matched':>15}{'5 to 95 %':>18}"
+    ]
+    for point in curve.points:
+        value, bands = point.faithfulness, (point.random, point.matched)
+        line = f"{point.n_edges:>8}{value.value:>14.3f}{_span(value.low, value.high):>18}"
+        for band, width in zip(bands, (9, 15), strict=True):
+            line += "" if band is None else f"{band.mean:>{width}.3f}{_span(band.low, band.high):>18}"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def area_table(curve: Curve) -> str:
+    """CMD and CPR, over the share of edges and over its logarithm; nothing for sizes of one's own."""
+    if curve.areas is None:
+        return ""
+    areas = curve.areas
+    lines = [f"{'area':<12}{'value':>8}{'95 % interval':>18}{'random':>9}{'layer-matched':>15}"]
+    for name, area in (
+        ("CMD", areas.cmd),
+        ("CPR", areas.cpr),
+        ("CMD, log x", areas.cmd_log),
+        ("CPR, log x", areas.cpr_log),
+    ):
+        value = area.value
+        lines.append(
+            f"{name:<12}{value.value:>8.3f}{_span(value.low, value.high):>18}"
+            f"{area.random.mean:>9.3f}{area.matched.mean:>15.3f}"
+        )
+    return "\n".join(lines)
+
+
+def difference_table(shared: Overlap, first: Circuit, second: Circuit, names: tuple[str, str]) -> str:
+    """The strongest edges that only one of two circuits has."""
+    parts = []
+    for name, circuit, only in ((names[0], first, shared.only_first), (names[1], second, shared.only_second)):
+        weights = circuit.metadata.get("scores", {})
+        strongest = sorted(only, key=lambda edge: -abs(weights.get(edge, 0.0)))
+        parts.append(_listed(f"only in {name}: {len(only)} edges", strongest, weights))
+    return "\n".join(parts)
+
+
+def _listed(head: str, edges: Sequence[str], weights: dict[str, float]) -> str:
+    width = max((len(edge) for edge in edges), default=0)
+    lines = [
+        f"  {edge:<{width}}" + (f"{weights[edge]:>10.3f}" if edge in weights else "")
+        for edge in edges[:LINES]
+    ]
+    more = [f"  and {len(edges) - LINES} weaker ones"] if len(edges) > LINES else []
+    return "\n".join([head, *lines, *more])
+
+
+def _span(low: float, high: float) -> str:
+    return f"{low:.3f} to {high:.3f}"
