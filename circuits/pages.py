@@ -100,7 +100,7 @@ def _table(circuit: Circuit, scores: EdgeScores, roles: RoleScores | None) -> st
             role, part, error = main_role(roles, row.edge)
             cells += [role, f"{part:.3f} ± {error:.3f}"]
         lines.append(_row(cells, "td"))
-    return f'<div class="scroll"><table>{_row(heads, "th")}{"".join(lines)}</table></div>'
+    return f'<div class="scroll"><table style="white-space: nowrap">{_row(heads, "th")}{"".join(lines)}</table></div>'
 
 
 def _row(cells: list[str], tag: str) -> str:

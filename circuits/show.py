@@ -49,8 +49,8 @@ def show(
     ]
     legend = (
         {
-            "corrupt value lowers the metric: carries the behaviour": Stroke(LOWERS, 3),
-            "corrupt value raises the metric": Stroke(RAISES, 3, "dash"),
+            "corrupt value lowers the metric: carries the behaviour": Stroke(LOWERS, 3.0),
+            "corrupt value raises the metric": Stroke(RAISES, 3.0, "dash"),
         }
         if weights
         else {"edge of the circuit": PLAIN}
@@ -68,9 +68,9 @@ def show_difference(
     """
     shared = compare(first, second)
     kinds = {
-        f"only {names[0]}: {len(shared.only_first)}": Stroke(LOWERS, 3),
-        f"only {names[1]}: {len(shared.only_second)}": Stroke(RAISES, 3, "dash"),
-        f"both: {shared.shared}": Stroke(NEUTRAL, 3, "dot"),
+        f"only {names[0]}: {len(shared.only_first)}": Stroke(LOWERS, 3.0),
+        f"only {names[1]}: {len(shared.only_second)}": Stroke(RAISES, 3.0, "dash"),
+        f"both: {shared.shared}": Stroke(NEUTRAL, 3.0, "dot"),
     }
     sides = [(circuit, *_shares(circuit)) for circuit in (first, second)]
     members = [set(circuit.edges) for circuit in (first, second)]

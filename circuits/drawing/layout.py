@@ -22,7 +22,7 @@ PLOT = WIDTH - 140
 """Pixels between the figure's margins."""
 ROW = 80
 """Pixels from block to block."""
-LARGEST, SMALLEST = 26, 9
+LARGEST, SMALLEST = 26.0, 9.0
 """Pixels of a writer's square."""
 OWN, BRACKET, SHARED, LETTER = 7, 15, 24, 6
 """Pixels below a square: a reader of its own, the bracket, a shared reader; and half of a letter's height."""

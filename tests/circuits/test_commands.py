@@ -1,4 +1,4 @@
-"""`tinysql circuit find`, `eval` and `show` write whole artefacts, refuse bad input, and feed the report."""
+"""`tinysql circuit find`, `eval`, `compare` and `export` write whole artefacts and refuse bad input."""
 
 from __future__ import annotations
 
@@ -13,8 +13,18 @@ import torch
 from circuits import artefacts
 from circuits.artefacts import draw, eval_on_run
 from circuits.circuit import Circuit
+from circuits.files.exchange import read_circuit
+from circuits.files.role_files import load_roles
+from circuits.graph import Edge, Graph
+from circuits.judging.compare import compare
+from circuits.judging.ratios import ratios_of
+from circuits.methods.eap_ig import eap_ig
+from circuits.methods.table import METHODS
+from circuits.metrics import logit_diff
 from circuits.pages import sections, sentence
 from circuits.scores import EdgeScores
+from circuits.select import greedy_edges, significant_edges
+from data_gen.errors import InputError
 from data_gen.example import make_example
 from data_gen.pairs.counterfactual import CounterfactualPair
 from tinysql.checkpoints import save_tensors
@@ -139,7 +149,38 @@ def test_showing_writes_a_page_that_needs_no_network(run: Path, tmp_path: Path, 
         (["eval", "RUN", "--edit", "schema.table"], "holds no circuit of edit `schema.table`"),
         (["eval", "RUN", "--edit", EDIT, "--seed", "3"], "drew the pairs on which the circuit"),
         (["eval", "RUN", "--edit", EDIT, "--random", "0"], "random_circuits is 0"),
+        (["eval", "RUN", "--edit", EDIT, "--oracle-pairs", "-1"], "oracle_pairs is -1"),
+        (["find", "RUN", "--edit", "schema.table", "--select", "gredy"], "did you mean `greedy`"),
+        (["find", "RUN", "--edit", "schema.table", "--q", "0.1"], "--q says nothing with --select top"),
+        (
+            ["find", "RUN", "--edit", "schema.table", "--select", "significant", "--edges", "9"],
+            "--edges says nothing with --select significant",
+        ),
+        (
+            ["find", "RUN", "--edit", "schema.table", "--select", "significant", "--q", "1"],
+            "q is 1.0, expected",
+        ),
+        (
+            ["find", "RUN", "--edit", "schema.table", "--select", "significant", "--pairs", "3"],
+            "no edge can be significant at q = 0.05 on 3 pairs",
+        ),
+        (
+            ["find", "RUN", "--edit", "schema.table", "--method", "relp", "--steps", "3"],
+            "`relp` has no steps",
+        ),
+        (["find", "RUN", "--edit", "schema.table", "--steps", "0"], "steps is 0"),
         (["show", "RUN", "--edit", "schema.table"], "holds no circuit"),
+        (["show", "RUN", "--out", "RUN"], "is a directory, expected a file"),
+        (["show", "RUN", "--out", ""], "the path is empty"),
+        (["compare", "RUN", "--edit", EDIT], "1 runs and 1 edits are no two circuits"),
+        (["compare", "RUN", "RUN", "--edit", EDIT, "--edit", EDIT], "2 runs and 2 edits are no two circuits"),
+        (["compare", "RUN", "RUN", "--edit", EDIT], "both circuits are"),
+        (
+            ["compare", "RUN", "--edit", EDIT, "--edit", "schema.table"],
+            "holds no circuit of edit `schema.table`",
+        ),
+        (["export", "RUN", "--edit", EDIT, "--format", "gml"], "invalid choice: 'gml'"),
+        (["export", "RUN", "--edit", EDIT, "--out", "RUN"], "is a directory, expected a file"),
     ],
 )
 def test_bad_input_ends_with_two_and_one_sentence(
@@ -178,3 +219,154 @@ def test_scores_cut_short_are_refused_in_a_sentence(run: Path, tmp_path: Path, c
     tensors.write_bytes(tensors.read_bytes()[:100])
     assert main(["circuit", "eval", str(copy), "--edit", EDIT]) == 2
     assert "holds no whole edge scores" in capsys.readouterr().err
+
+
+def find(run: Path, edit: str, *more: str) -> list[str]:
+    return ["circuit", "find", str(run), "--edit", edit, "--pairs", "12", "--overwrite", *more]
+
+
+@pytest.fixture
+def copy(run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(run, tmp_path / "copy"))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_of_the_table_finds_a_circuit(copy: Path, method: str) -> None:
+    assert main(find(copy, EDIT, "--method", method)) == 0
+    assert EdgeScores.load(copy / "circuits" / EDIT).method == method
+
+
+def test_a_greedy_circuit_lies_on_paths_and_a_significant_one_is_below_q(copy: Path) -> None:
+    folder = copy / "circuits" / EDIT
+    assert main(find(copy, EDIT, "--select", "greedy", "--edges", "5")) == 0
+    circuit, scores = Circuit.load(folder / "circuit.json"), EdgeScores.load(folder)
+    assert circuit.edges == greedy_edges(scores, 5).edges == circuit.connected().edges
+    assert main(find(copy, EDIT, "--select", "significant", "--q", "0.2")) == 0
+    circuit, scores = Circuit.load(folder / "circuit.json"), EdgeScores.load(folder)
+    assert circuit.edges == significant_edges(scores, 0.2).edges
+    assert circuit.edges
+
+
+def test_whole_answers_are_asked_for_when_finding_and_when_evaluating(copy: Path) -> None:
+    folder = copy / "circuits" / EDIT
+    assert main(find(copy, EDIT, "--whole-answers")) == 0
+    run = open_run(copy)
+    model, tokenizer = run.load()
+    pairs = tokenizer.encode_pairs(
+        draw(run, EDIT, 12, 0, tokenizer), drop_misaligned=True, whole_answers=True
+    )
+    torch.testing.assert_close(EdgeScores.load(folder).values, eap_ig(model, pairs).values)
+    seen = {pair.clean.prompt.string for pair in draw(run, EDIT, 12, 0, tokenizer)}
+    fresh = [pair for pair in draw(run, EDIT, 16, 7, tokenizer) if pair.clean.prompt.string not in seen]
+    held_out = tokenizer.encode_pairs(fresh, drop_misaligned=True, whole_answers=True)
+    # The wired model knows the first token alone, so both refuse, with the metric of whole answers in the sentence.
+    with pytest.raises(InputError) as ours:
+        ratios_of(model, Graph.of(model), held_out, logit_diff, seed=7, batch_size=64)
+    with pytest.raises(InputError) as theirs:
+        eval_on_run(run, EDIT, pairs=16, random_circuits=2, oracle_pairs=0, seed=7)
+    assert str(theirs.value) == str(ours.value)
+
+
+def test_role_scores_are_kept_printed_and_read_again(copy: Path, capsys) -> None:
+    assert main(find(copy, EDIT, "--by-role")) == 0
+    assert "read at" in capsys.readouterr().out
+    folder = copy / "circuits" / EDIT
+    roles = load_roles(folder)
+    assert roles is not None
+    torch.testing.assert_close(roles.values.sum(0), EdgeScores.load(folder).values, atol=1e-4, rtol=1e-3)
+    (section,) = sections(copy)
+    assert "read most at" in section.html
+    (folder / "roles.safetensors").write_bytes(b"cut")
+    assert main(["circuit", "show", str(copy)]) == 2
+    assert "holds no whole role scores" in capsys.readouterr().err
+
+
+def test_an_evaluation_prints_areas_and_stability_and_minimality_when_asked(copy: Path, capsys) -> None:
+    arguments = ["circuit", "eval", str(copy), "--edit", EDIT, "--pairs", "24", "--random", "3"]
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "CMD" in out
+    assert "CPR" in out
+    assert "layer-matched" in out
+    assert "needed edges" not in out
+    assert "mean pairwise Jaccard index" in out
+    assert "the bar of 0.8" in out
+    assert main([*arguments, "--minimality", "--oracle-pairs", "0"]) == 0
+    out = capsys.readouterr().out
+    assert "needed edges" in out
+    assert "Pearson" not in out
+    written = json.loads((copy / "circuits" / EDIT / "report.json").read_text())
+    assert "are redundant" in sentence(written)
+    assert written["agreement"] is None
+
+
+def test_two_edits_of_a_run_are_compared_and_their_difference_drawn(copy: Path, capsys) -> None:
+    assert main(find(copy, "schema.table", "--edges", "6")) == 0
+    capsys.readouterr()
+    assert main(["circuit", "compare", str(copy), "--edit", EDIT, "--edit", "schema.table"]) == 0
+    out = capsys.readouterr().out
+    first, second = (
+        Circuit.load(copy / "circuits" / edit / "circuit.json") for edit in (EDIT, "schema.table")
+    )
+    shared = compare(first, second)
+    assert str(shared) in out
+    assert f"only in schema.table: {len(shared.only_second)} edges" in out
+    page = copy / "circuits" / f"{EDIT}--schema.table.html"
+    assert out.splitlines()[-1] == str(page)
+    assert f"Jaccard index of {shared.jaccard:.3f}" in page.read_text()
+    assert [section.title for section in sections(copy)][-1] == "Circuits side by side"
+
+
+def test_one_edit_of_two_runs_is_compared(run: Path, copy: Path, capsys) -> None:
+    assert (
+        main(["circuit", "compare", str(run), str(copy), "--edit", EDIT, "--out", str(copy / "a.html")]) == 0
+    )
+    assert "Jaccard index  1.000" in capsys.readouterr().out
+    assert (copy / "a.html").is_file()
+
+
+@pytest.mark.parametrize("kind", ["json", "graphml", "dot"])
+def test_an_exported_circuit_is_read_again(run: Path, tmp_path: Path, capsys, kind: str) -> None:
+    assert main(["circuit", "export", str(run), "--edit", EDIT, "--format", kind]) == 0
+    file = tmp_path / f"circuit.{kind}"
+    file.write_text(capsys.readouterr().out)
+    assert read_circuit(file).edges == Circuit.load(run / "circuits" / EDIT / "circuit.json").edges
+
+
+def test_exported_scores_are_those_found(run: Path, tmp_path: Path, capsys) -> None:
+    found, out = EdgeScores.load(run / "circuits" / EDIT), tmp_path / "scores.json"
+    command = ["circuit", "export", str(run), "--edit", EDIT, "--out", str(out)]
+    assert main([*command, "--format", "scores"]) == 0
+    assert capsys.readouterr().out.strip() == str(out)
+    torch.testing.assert_close(EdgeScores.from_json(json.loads(out.read_text())).values, found.values)
+    assert main([*command, "--format", "mib"]) == 0
+    written = json.loads(out.read_text())
+    assert written["cfg"] == {"n_layers": 1, "n_heads": 2, "parallel_attn_mlp": False, "d_model": 64}
+    direct = found.values[found.graph.index(Edge("embed", "logits"))]
+    assert written["edges"]["input->logits"]["score"] == pytest.approx(-float(direct))
+
+
+def test_a_finding_killed_while_it_writes_can_be_repeated(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Circuit, "save", killed)
+        assert main(["circuit", "find", str(copy), "--edit", "schema.table", "--pairs", "4"]) == 130
+    assert list((copy / "circuits" / "schema.table").iterdir()) == []
+    assert len(sections(copy)) == 1
+    assert main(["circuit", "find", str(copy), "--edit", "schema.table", "--pairs", "4"]) == 0
+
+
+def test_an_evaluation_killed_on_its_way_leaves_the_former_report(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    before = (copy / "circuits" / EDIT / "report.json").read_bytes()
+    monkeypatch.setattr(artefacts, "resampled", killed)
+    assert main(["circuit", "eval", str(copy), "--edit", EDIT, "--pairs", "24", "--random", "2"]) == 130
+    assert (copy / "circuits" / EDIT / "report.json").read_bytes() == before

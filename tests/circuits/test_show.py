@@ -1,62 +1,219 @@
-"""Figures say what the data say, and leave plotly as it was."""
+"""Figures say what the data say, for every kind of block, and leave plotly as it was."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
 import plotly.io
 import pytest
 import torch
 
 from circuits.circuit import Circuit
+from circuits.drawing.curve import faithfulness_figure
+from circuits.drawing.edges import stops_of
+from circuits.drawing.layout import MOST_COLUMNS, layout
+from circuits.drawing.style import LOWERS, NEUTRAL, RAISES
 from circuits.graph import Edge, Graph
-from circuits.judging.faithfulness import Band, Curve, CurvePoint, Estimate
+from circuits.judging.curves import Area, Areas, Curve, CurvePoint
+from circuits.judging.ratios import Band, Estimate
+from circuits.methods.role_scores import RoleScores
 from circuits.scores import EdgeScores
 from circuits.select import top_edges
-from circuits.show import LOWERS, RAISES, faithfulness_figure, show
+from circuits.show import show, show_difference
+from data_gen.errors import InputError
 
 GRAPH = Graph(pattern="*-", n_heads=2)
+HYBRID = Graph("MEM*EME", n_heads=12, n_kv_heads=4, mamba_heads=24, mamba_groups=4, n_experts=32)
+"""150 writers and more."""
+QUERY, OUT = Edge("embed", "blocks.0.attn.q.1"), Edge("blocks.0.attn.head.1", "logits")
+
+
+def scores_of(graph: Graph, given: dict[Edge, list[float]]) -> EdgeScores:
+    """Scores of every example by edge, zero elsewhere."""
+    per_example = torch.zeros(len(next(iter(given.values()))), *graph.mask.shape)
+    for edge, values in given.items():
+        per_example[(slice(None), *graph.index(edge))] = torch.tensor(values)
+    return EdgeScores(graph=graph, per_example=per_example, method="eap", metric="logit_diff", edit="x")
 
 
 @pytest.fixture
-def circuit() -> Circuit:
-    per_example = torch.zeros(1, *GRAPH.mask.shape)
-    per_example[(0, *GRAPH.index(Edge("embed", "blocks.0.attn.q.1")))] = -2.0
-    per_example[(0, *GRAPH.index(Edge("blocks.0.attn.head.1", "logits")))] = 1.0
-    scores = EdgeScores(graph=GRAPH, per_example=per_example, method="eap", metric="logit_diff", edit="x")
+def scores() -> EdgeScores:
+    return scores_of(GRAPH, {QUERY: [-2.0, -2.5, -1.5], OUT: [1.0, 1.0, 1.0]})
+
+
+@pytest.fixture
+def circuit(scores: EdgeScores) -> Circuit:
     return top_edges(scores, 2)
 
 
 def lines(figure):
-    return [trace for trace in figure.data if trace.mode == "lines" and trace.x[0] is not None]
+    return {trace.name: trace for trace in figure.data if " -> " in (trace.name or "")}
+
+
+def labels(figure) -> dict[str, str]:
+    """By name of a lit square, its label."""
+    traces = [trace for trace in figure.data if trace.customdata is not None]
+    return {
+        text.split("<br>")[0]: name
+        for trace in traces
+        for text, name in zip(trace.customdata, trace.text, strict=True)
+    }
+
+
+def letters(figure) -> list[str]:
+    return [
+        text
+        for trace in figure.data
+        if trace.mode == "markers+text" and trace.customdata is None
+        for text in trace.text
+    ]
 
 
 def test_width_is_the_absolute_score_and_colour_and_dash_its_sign(circuit: Circuit) -> None:
-    thin, thick = lines(show(circuit))
+    drawn = lines(show(circuit))
+    thick, thin = drawn[str(QUERY)], drawn[str(OUT)]
     assert (thick.line.color, thick.line.dash) == (LOWERS, "solid")
     assert (thin.line.color, thin.line.dash) == (RAISES, "dash")
     assert thick.line.width > thin.line.width > 0
+    assert list(drawn) == [str(OUT), str(QUERY)], "the strongest lies on top"
 
 
 def test_an_edge_runs_upwards_between_its_ends(circuit: Circuit) -> None:
-    thin, _ = lines(show(circuit))
-    assert thin.x[0] == pytest.approx(1.0)  # head 1
-    assert thin.x[-1] == pytest.approx(0.5)  # the logits stand in the middle
+    figure = show(circuit)
+    places, thin = layout(GRAPH, circuit.edges), lines(figure)[str(OUT)]
+    assert thin.x[0] == pytest.approx(places.nodes["blocks.0.attn.head.1"].x)
+    assert thin.x[-1] == pytest.approx(places.nodes["logits"].x)
     assert list(thin.y) == sorted(thin.y)
 
 
-def test_every_node_and_edge_can_be_hovered(circuit: Circuit) -> None:
+def test_an_edge_says_its_score_interval_sign_and_q(circuit: Circuit, scores: EdgeScores) -> None:
+    text = lines(show(circuit, scores=scores))[str(QUERY)].text
+    q = scores.table(1)[0]["q"]
+    assert text.startswith("embed → blocks.0.attn.q.1<br>score -2 (95 % ")
+    assert f"same sign in 100% of 3 pairs, q = {q:.2g}" in text
+    assert lines(show(circuit))[str(OUT)].text == "blocks.0.attn.head.1 → logits<br>score 1"
+
+
+def test_an_edge_says_at_which_role_it_is_read_most(circuit: Circuit) -> None:
+    values = torch.zeros(2, *GRAPH.mask.shape)
+    values[(0, *GRAPH.index(QUERY))], values[(1, *GRAPH.index(QUERY))] = 0.5, -2.5
+    roles = RoleScores(
+        graph=GRAPH, roles=("a", "b"), values=values, errors=values.abs() / 5, metric="m", edit="x", n_pairs=3
+    )
+    drawn = lines(show(circuit, roles=roles))
+    assert drawn[str(QUERY)].text.endswith("most at b: -2.5 ± 0.5")
+    assert "most at" not in drawn[str(OUT)].text
+    large = torch.zeros(2, *HYBRID.mask.shape)
+    with pytest.raises(InputError, match="the roles are of a model of pattern"):
+        show(circuit, roles=replace(roles, graph=HYBRID, values=large, errors=large))
+
+
+def test_a_square_with_an_edge_has_a_label_and_every_square_a_name(circuit: Circuit) -> None:
     figure = show(circuit)
-    texts = [text for trace in figure.data for text in (trace.text or ()) if "→" in str(text)]
-    assert any("blocks.0.attn.head.1 → logits" in text and "score 1" in text for text in texts)
-    nodes = next(trace for trace in figure.data if trace.customdata is not None)
-    assert [text.split("<br>")[0] for text in nodes.customdata] == [
-        *(writer.name for writer in GRAPH.writers),
+    assert labels(figure) == {"embed": "emb", "blocks.0.attn.head.1": "h1", "logits": "log"}
+    assert letters(figure) == ["q"]
+    idle = next(trace for trace in figure.data if trace.mode == "markers")
+    assert set(idle.text) == {*(writer.name for writer in GRAPH.writers), "logits"}
+
+
+def test_the_slider_keeps_the_strongest_edges_and_what_they_touch() -> None:
+    given = {edge: [float(place + 1)] for place, edge in enumerate(reversed(GRAPH.edges))}
+    scores = scores_of(GRAPH, given)
+    figure = show(scores)
+    (slider,) = figure.layout.sliders
+    for step, stop in zip(slider.steps, stops_of(len(GRAPH.edges)), strict=True):
+        seen = [trace for trace, on in zip(figure.data, step.args[0]["visible"], strict=True) if on]
+        kept = {str(edge) for edge in scores.ranked()[:stop]}
+        assert step.label == str(stop)
+        assert {trace.name for trace in seen if " -> " in (trace.name or "")} == kept
+        touched = {name for edge in kept for name in (Edge.parse(edge).writer,)}
+        assert touched <= {
+            text.split("<br>")[0]
+            for trace in seen
+            if trace.customdata is not None
+            for text in trace.customdata
+        }
+    assert slider.active == len(slider.steps) - 1
+    assert stops_of(1) == [1]
+    assert all(low < high for low, high in pairwise(stops_of(998)))
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        HYBRID,
+        Graph("*-E", n_heads=4, n_kv_heads=2, n_experts=5),
+        Graph("M", mamba_heads=3, mamba_groups=3),
+        GRAPH,
+    ],
+    ids=str,
+)
+def test_every_writer_and_reader_of_every_kind_of_block_has_its_own_place(graph: Graph) -> None:
+    places = layout(graph, graph.edges)
+    assert set(places.nodes) == {*(writer.name for writer in graph.writers), "logits"}
+    assert set(places.ports) == {reader.name for reader in graph.readers}
+    for found in (places.nodes.values(), [port.place for port in places.ports.values()]):
+        spots = [(round(place.x, 6), round(place.y, 6)) for place in found]
+        assert len(set(spots)) == len(spots)
+        assert all(abs(x) <= places.half_width for x, _ in spots)
+    heights = [places.bend(edge, np.array([0.0, 1.0]))[1] for edge in graph.edges]
+    assert all(low < high for low, high in heights)
+
+
+def test_what_is_shared_stands_under_a_bracket_over_all_it_feeds() -> None:
+    places = layout(HYBRID, ())
+    port = places.ports["blocks.0.mamba.B.1"]
+    group = [places.nodes[f"blocks.0.mamba.head.{head}"].x for head in range(6, 12)]
+    assert port.span is not None
+    assert port.span[0] < min(group)
+    assert max(group) < port.span[1]
+    assert port.place.y < places.ports["blocks.0.mamba.dt.7"].place.y
+    assert places.ports["blocks.0.mamba.dt.7"].owner == "blocks.0.mamba.head.7"
+    assert (places.ports["blocks.1.moe.router"].letter, places.ports["blocks.3.attn.k.2"].letter) == (
+        "router",
+        "k",
+    )
+
+
+def test_of_very_many_experts_only_those_with_an_edge_are_drawn() -> None:
+    graph = Graph("E-", n_experts=MOST_COLUMNS + 20)
+    edges = (Edge("blocks.0.moe.expert.7", "blocks.1.mlp"), Edge("embed", "blocks.0.moe.expert.50"))
+    places = layout(graph, edges)
+    assert list(places.nodes) == [
+        "embed",
         "logits",
+        "blocks.0.moe.expert.7",
+        "blocks.0.moe.expert.50",
+        "blocks.1.mlp",
     ]
+    assert places.rows[1] == "0 experts,<br>2 of 61"
+    assert set(lines(show(Circuit(graph, edges)))) == set(map(str, edges))
+
+
+def test_a_difference_tells_what_one_has_from_what_both_have(scores: EdgeScores) -> None:
+    direct = Edge("embed", "logits")
+    first = Circuit(GRAPH, (QUERY, OUT), {"scores": {str(QUERY): -2.0, str(OUT): -1.0}})
+    second = Circuit(GRAPH, (OUT, direct), {"scores": {str(OUT): 0.5, str(direct): 0.1}})
+    figure = show_difference(first, second, names=("A", "B"))
+    looks = {name: (trace.line.color, trace.line.dash) for name, trace in lines(figure).items()}
+    assert looks == {
+        str(QUERY): (LOWERS, "solid"),
+        str(OUT): (NEUTRAL, "dot"),
+        str(direct): (RAISES, "dash"),
+    }
+    assert lines(figure)[str(OUT)].text.endswith("A: -1<br>B: 0.5")
+    assert lines(figure)[str(QUERY)].text.endswith("A: -2<br>not in B")
+    assert {trace.name for trace in figure.data if trace.showlegend} == {"only A: 1", "only B: 1", "both: 1"}
+    with pytest.raises(InputError, match="no edges in common"):
+        show_difference(first, Circuit(HYBRID, ()))
 
 
 def test_a_circuit_without_scores_or_edges_can_be_drawn() -> None:
     assert len(lines(show(Circuit(GRAPH, GRAPH.edges)))) == len(GRAPH.edges)
     assert not lines(show(Circuit(GRAPH, ())))
+    assert not lines(show_difference(Circuit(GRAPH, ()), Circuit(GRAPH, ())))
 
 
 def test_plotly_keeps_its_theme(circuit: Circuit) -> None:
@@ -65,12 +222,15 @@ def test_plotly_keeps_its_theme(circuit: Circuit) -> None:
     assert plotly.io.templates.default == before
 
 
-def test_the_curve_shows_band_levels_and_sizes() -> None:
+def curve_of(*, matched: bool, areas: Areas | None) -> Curve:
+    band = Band(0.1, 0.0, 0.3) if matched else None
     points = tuple(
-        CurvePoint(n_edges=n, faithfulness=Estimate(v, v - 0.1, v + 0.1), random=Band(0.0, -0.1, 0.2))
+        CurvePoint(
+            n_edges=n, faithfulness=Estimate(v, v - 0.1, v + 0.1), random=Band(0.0, -0.1, 0.2), matched=band
+        )
         for n, v in ((1, 0.2), (10, 0.8), (13, 1.0))
     )
-    curve = Curve(
+    return Curve(
         edit="x",
         method="eap",
         metric="logit_diff",
@@ -79,10 +239,24 @@ def test_the_curve_shows_band_levels_and_sizes() -> None:
         random_circuits=5,
         seed=0,
         points=points,
+        areas=areas,
     )
-    figure = faithfulness_figure(curve)
-    band, _, line = figure.data
+
+
+def test_the_curve_shows_both_bands_levels_and_sizes() -> None:
+    figure = faithfulness_figure(curve_of(matched=True, areas=None))
+    band, _, matched, _, line = figure.data
     assert list(band.y) == [0.2, 0.2, 0.2, -0.1, -0.1, -0.1]
+    assert list(matched.y) == [0.3, 0.3, 0.3, 0.0, 0.0, 0.0]
     assert list(line.y) == [0.2, 0.8, 1.0]
     assert figure.layout.xaxis.type == "log"
     assert {note.text for note in figure.layout.annotations} == {"full model", "corrupt run"}
+    assert len(faithfulness_figure(curve_of(matched=False, areas=None)).data) == 3
+
+
+def test_the_curve_has_its_areas_in_the_title() -> None:
+    area = Area(value=Estimate(0.25, 0.2, 0.3), random=Band(0.9, 0.8, 1.0), matched=Band(0.7, 0.6, 0.8))
+    figure = faithfulness_figure(
+        curve_of(matched=True, areas=Areas(cmd=area, cpr=area, cmd_log=area, cpr_log=area))
+    )
+    assert "CMD 0.250 (0.200 to 0.300), of layer-matched random circuits 0.700" in figure.layout.title.text
