@@ -86,7 +86,7 @@ def _table(circuit: Circuit, scores: EdgeScores, roles: RoleScores | None) -> st
     """The strongest edges, with what is also under the mouse: for printing, and for those who do not use one."""
     edges = sorted(circuit.edges, key=lambda edge: -abs(scores[edge]))[:ROWS]
     heads = ["edge", f"score ({scores.metric})", "95 % interval", "same sign", "q"]
-    heads += ["read most at", "part"] if roles is not None else []
+    heads += ["read most at (score there)"] if roles is not None else []
     lines = []
     for row in edge_rows(scores, edges) if edges else []:
         cells = [
@@ -97,8 +97,8 @@ def _table(circuit: Circuit, scores: EdgeScores, roles: RoleScores | None) -> st
             "" if row.q is None else f"{row.q:.2g}",
         ]
         if roles is not None:
-            role, part, error = main_role(roles, row.edge)
-            cells += [role, f"{part:.3f} ± {error:.3f}"]
+            role, part, _ = main_role(roles, row.edge)
+            cells.append(f"{role} ({part:.2f})")
         lines.append(_row(cells, "td"))
     return f'<div class="scroll"><table style="white-space: nowrap">{_row(heads, "th")}{"".join(lines)}</table></div>'
 
@@ -152,9 +152,10 @@ def _found(circuit: Circuit) -> str:
     about = circuit.metadata
     settings, weights = about.get("settings", {}), about.get("scores", {})
     how = {"greedy": ", grown backwards from the logits", "significant": ", the significant ones"}
+    drawn = f" on {settings['pairs']} pairs drawn with seed {settings['seed']}" if settings else ""
     text = (
         f"{len(circuit)} of {len(circuit.graph.edges)} edges{how.get(settings.get('select', ''), '')}, by"
-        f" {about.get('method')} on {settings.get('pairs')} pairs drawn with seed {settings.get('seed')}."
+        f" {about.get('method')}{drawn}."
     )
     if not weights:
         return text
