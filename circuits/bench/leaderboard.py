@@ -1,7 +1,9 @@
-"""Methods x (planted models, edits of runs) -> one row each: recovery, agreement with `exact`, seconds.
+"""Methods x (planted models, edits of runs) -> one row each: recovery, agreement with `exact`, CMD, CPR, seconds.
 
-A subject is one planted model of one seed, or one edit of one run. All its methods score the same pairs, and
-`exact` scores them once. Rows are written after every subject, so that a run that was killed loses one subject.
+A subject is one planted model of one seed, or one edit of one run. All its methods score the same pairs, `exact`
+scores them once, and the circuits of every method are run on the same other pairs (`circuits.judging.curves`): the
+second half of a planted model's, those of the next seed of a run's. Rows are written after every subject, so that a
+run that was killed loses one subject.
 Beside the methods stands the control `random`: scores that know nothing.
 """
 
@@ -19,6 +21,7 @@ import torch
 from circuits.artefacts import draw
 from circuits.bench.standings import CONTROL, ROWS, Row, markdown, read_rows
 from circuits.judging.agreement import agreement
+from circuits.judging.curves import Areas, faithfulness_curve
 from circuits.judging.recovery import recovery
 from circuits.methods.table import METHODS
 from circuits.planted.cases import PLANTED, planted
@@ -33,6 +36,8 @@ from tinysql.runs import open_run, provenance
 from tinysql.tokens import TokenPairs
 
 CONFIG, TABLES = "config.json", "leaderboard.md"
+RANDOM_CIRCUITS = 5
+"""Layer-matched random circuits beside every curve; many rows make up for few circuits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +53,9 @@ class LeaderboardSettings:
     edits: tuple[str, ...] = ("schema.table", "select.0.column", "order_by.0.direction", "select.0.aggregate")
     """Edits to score on every run, where its command sets have them."""
     pairs: int = 32
-    """Test pairs per run and edit."""
+    """Test pairs per run and edit that are scored; as many others are held out, on which circuits are run."""
     seed: int = 0
-    """Draws the pairs of runs and the control's scores."""
+    """Draws the pairs of runs and the control's scores; the next seed draws the held-out pairs."""
 
     def __post_init__(self) -> None:
         for kind, names, known in (
@@ -126,9 +131,10 @@ def _rows(subject: Subject, settings: LeaderboardSettings, device: torch.device 
     """One row per method, and the control's."""
     truth = planted(subject.name, subject.seed) if subject.edit is None else None
     if truth is not None:
-        model, pairs = truth.model.to(device), truth.pairs
+        half = len(truth.pairs) // 2
+        model, pairs, held_out = truth.model.to(device), truth.pairs[:half], truth.pairs[half:]
     else:
-        model, pairs = _of_run(subject, settings.pairs, device)
+        model, pairs, held_out = _of_run(subject, settings.pairs, device)
     oracle, its_seconds = _timed("exact", model, pairs)
     rows = []
     for method in (*settings.methods, CONTROL):
@@ -136,6 +142,7 @@ def _rows(subject: Subject, settings: LeaderboardSettings, device: torch.device 
             scores, seconds = _control(oracle, subject.seed), 0.0
         else:
             scores, seconds = (oracle, its_seconds) if method == "exact" else _timed(method, model, pairs)
+        areas = _areas(model, scores, held_out, subject.seed)
         rows.append(
             Row(
                 subject=subject.name,
@@ -147,17 +154,37 @@ def _rows(subject: Subject, settings: LeaderboardSettings, device: torch.device 
                 seconds=seconds,
                 recovery=recovery(scores, truth.edges, truth.ambiguous) if truth is not None else None,
                 agreement=agreement(scores, oracle) if method != "exact" else None,
+                n_held_out=len(held_out),
+                cmd=areas.cmd if areas is not None else None,
+                cpr=areas.cpr if areas is not None else None,
             )
         )
     return rows
 
 
-def _of_run(subject: Subject, n: int, device: torch.device | str) -> tuple[HybridLM, TokenPairs]:
+def _areas(model: HybridLM, scores: EdgeScores, held_out: TokenPairs, seed: int) -> Areas | None:
+    """None where the model does not tell clean from corrupt, so that no circuit can be more or less faithful."""
+    try:
+        curve = faithfulness_curve(model, scores, held_out, random_circuits=RANDOM_CIRCUITS, seed=seed)
+    except InputError:
+        return None
+    return curve.areas
+
+
+def _of_run(subject: Subject, n: int, device: torch.device | str) -> tuple[HybridLM, TokenPairs, TokenPairs]:
+    """The model, pairs to score, and pairs of the next seed without those that were drawn for both."""
     assert subject.edit is not None
     run = open_run(subject.name)
     model, tokenizer = run.load(device)
-    drawn = draw(run, subject.edit, n, subject.seed, tokenizer)
-    return model, tokenizer.encode_pairs(drawn, drop_misaligned=True)
+    drawn, others = (draw(run, subject.edit, n, seed, tokenizer) for seed in (subject.seed, subject.seed + 1))
+    seen = {pair.clean.prompt.string for pair in drawn} | {pair.corrupt.prompt.string for pair in drawn}
+    fresh = [
+        pair
+        for pair in others
+        if pair.clean.prompt.string not in seen and pair.corrupt.prompt.string not in seen
+    ]
+    pairs, held_out = (tokenizer.encode_pairs(some, drop_misaligned=True) for some in (drawn, fresh))
+    return model, pairs, held_out
 
 
 def _timed(method: str, model: HybridLM, pairs: TokenPairs) -> tuple[EdgeScores, float]:

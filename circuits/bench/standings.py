@@ -11,7 +11,8 @@ import numpy as np
 
 from circuits.judging.agreement import Agreement
 from circuits.judging.bootstrap import interval
-from circuits.judging.faithfulness import Estimate
+from circuits.judging.curves import Area
+from circuits.judging.ratios import Band, Estimate
 from circuits.judging.recovery import Recovery
 from data_gen.errors import InputError
 from data_gen.files import read_json
@@ -39,6 +40,11 @@ class Row:
     """On planted models."""
     agreement: Agreement | None
     """With `exact`; `None` for `exact` itself."""
+    n_held_out: int = 0
+    """Pairs that circuits were run on; 0 in rows older than the areas."""
+    cmd: Area | None = None
+    """On held-out pairs; `None` where the model does not tell clean from corrupt there, and in older rows."""
+    cpr: Area | None = None
 
 
 Measure = Callable[[Row], float | None]
@@ -59,6 +65,8 @@ MEASURES: dict[str, Measure] = {
     "Pearson with `exact`": lambda row: None if row.agreement is None else row.agreement.pearson.value,
     "Spearman": _agreed("spearman"),
     "top shared": _agreed("top_shared"),
+    "CMD": lambda row: None if row.cmd is None else row.cmd.value.value,
+    "CPR": lambda row: None if row.cpr is None else row.cpr.value.value,
     "seconds": lambda row: row.seconds,
 }
 """Columns of the table of methods; nothing where a row has no such number."""
@@ -82,7 +90,15 @@ def _row(found: dict[str, Any]) -> Row:
         recovered = Recovery(**recovered)
     if agreed is not None:
         agreed = Agreement(**{**agreed, "pearson": Estimate(**agreed["pearson"])})
-    return Row(**{**found, "recovery": recovered, "agreement": agreed})
+    areas = {name: _area(found.get(name)) for name in ("cmd", "cpr")}
+    return Row(**{**found, "recovery": recovered, "agreement": agreed, **areas})
+
+
+def _area(found: dict[str, Any] | None) -> Area | None:
+    if found is None:
+        return None
+    random, matched = (Band(**found[kind]) for kind in ("random", "matched"))
+    return Area(value=Estimate(**found["value"]), random=random, matched=matched)
 
 
 def markdown(rows: Sequence[Row], made_by: dict[str, Any]) -> str:
@@ -98,14 +114,18 @@ def markdown(rows: Sequence[Row], made_by: dict[str, Any]) -> str:
         parts += [
             f"## Planted circuits, seeds {seeds[0]} to {seeds[-1]}\n\nMeans over the planted models, with 95 %"
             " bootstrap intervals over seeds. Ambiguous edges are left out of AUROC and AP. `exact` patches every edge"
-            " alone; `random` knows nothing.",
+            " alone; `random` knows nothing. CMD (0 is best) and CPR are of circuits run on held-out pairs.",
             _method_table(planted),
             "AUROC by planted model:",
-            _model_table(planted),
+            _model_table(planted, "AUROC"),
+            "CMD by planted model, 0 is best:",
+            _model_table(planted, "CMD"),
         ]
     if runs:
         parts += [
-            "## Trained runs\n\nAgreement with `exact`, with 95 % bootstrap intervals over pairs.",
+            "## Trained runs\n\nAgreement with `exact` on the scored pairs, CMD and CPR of the top edges on held-out"
+            " pairs, with 95 % bootstrap intervals over pairs. `matched` is the mean CMD of layer-matched random"
+            " circuits; a row without CMD is of an edit on which the model does not tell clean from corrupt.",
             _run_table(runs),
         ]
     return "\n\n".join(parts) + "\n"
@@ -120,14 +140,14 @@ def _method_table(rows: Sequence[Row]) -> str:
     return _table(["method", *MEASURES], lines)
 
 
-def _model_table(rows: Sequence[Row]) -> str:
+def _model_table(rows: Sequence[Row], measure: str) -> str:
     methods = _distinct(row.method for row in rows)
     lines = []
     for name in _distinct(row.subject for row in rows):
         here = [row for row in rows if row.subject == name]
         true = {row.recovery.n_true for row in here if row.recovery is not None}
         by_method = [[row for row in here if row.method == method] for method in methods]
-        cells = [_over_seeds(some, MEASURES["AUROC"]) for some in by_method]
+        cells = [_over_seeds(some, MEASURES[measure]) for some in by_method]
         lines.append([name, "/".join(map(str, sorted(true))), str(here[0].n_edges), *cells])
     return _table(["planted model", "true", "edges", *(f"`{method}`" for method in methods)], lines)
 
@@ -137,16 +157,22 @@ def _run_table(rows: Sequence[Row]) -> str:
     for row in rows:
         agreed, cells = row.agreement, ["", "", ""]
         if agreed is not None:
-            pearson = agreed.pearson
             cells = [
-                _with_interval(pearson.value, pearson.low, pearson.high),
+                _estimate(agreed.pearson),
                 f"{agreed.spearman:.3f}",
                 f"{agreed.top_shared:.2f} of {agreed.top}",
             ]
-        start = [row.subject, f"`{row.edit}`", str(row.n_pairs), str(row.n_edges), f"`{row.method}`"]
-        lines.append([*start, *cells, f"{row.seconds:.2f}"])
-    header = ["run", "edit", "pairs", "edges", "method", "Pearson", "Spearman", "top shared", "seconds"]
+        areas = [_estimate(area.value) if area is not None else "" for area in (row.cmd, row.cpr)]
+        matched = f"{row.cmd.matched.mean:.3f}" if row.cmd is not None else ""
+        start = [row.subject, f"`{row.edit}`", f"{row.n_pairs} + {row.n_held_out}", str(row.n_edges)]
+        lines.append([*start, f"`{row.method}`", *cells, areas[0], matched, areas[1], f"{row.seconds:.2f}"])
+    agreement = ["Pearson", "Spearman", "top shared"]
+    header = ["run", "edit", "pairs", "edges", "method", *agreement, "CMD", "matched", "CPR", "seconds"]
     return _table(header, lines)
+
+
+def _estimate(found: Estimate) -> str:
+    return _with_interval(found.value, found.low, found.high)
 
 
 def _over_seeds(rows: Sequence[Row], value: Measure) -> str:

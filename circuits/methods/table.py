@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from circuits.engine.rules import FROZEN
 from circuits.methods.eap import clean_corrupt, eap, relp
 from circuits.methods.eap_ig import eap_ig
 from circuits.methods.exact import exact
@@ -16,6 +17,7 @@ METHODS: dict[str, Callable[[HybridLM, TokenPairs], EdgeScores]] = {
     "exact": exact,
     "eap": eap,
     "eap-ig": eap_ig,
+    "eap-ig-frozen": partial(eap_ig, rules=FROZEN),
     "eap-ig-activations": partial(eap_ig, over="activations"),
     "clean-corrupt": clean_corrupt,
     "relp": relp,

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file
 
-from circuits.bench.leaderboard import LeaderboardSettings, leaderboard
+from circuits.bench.leaderboard import LeaderboardSettings, Subject, _of_run, leaderboard
 from circuits.bench.standings import MEASURES, read_rows
+from circuits.judging.curves import faithfulness_curve
 from circuits.methods.table import METHODS
+from circuits.planted.cases import planted
 from data_gen.errors import InputError
 from data_gen.example import make_example
 from tinysql.checkpoints import save_tensors
@@ -49,7 +53,7 @@ def test_the_command_fills_both_parts_and_prints_them(
     assert printed == (out / "leaderboard.md").read_text()
     assert "## Planted circuits, seeds 0 to 1" in printed
     assert "| copy-attention-name | 2 | 110 | 1.000 (1.000 to 1.000) |" in printed
-    assert f"| {run} | `select.0.column` | 6 |" in printed
+    assert f"| {run} | `select.0.column` | 6 + " in printed
     written = json.loads((out / "leaderboard.json").read_text())
     assert {"command", "commit", "date", "device", "versions"} <= set(written["made_by"])
     rows = read_rows(out)
@@ -123,8 +127,61 @@ def test_nothing_to_score_is_refused_before_anything_is_written(tmp_path: Path) 
     assert not (tmp_path / "board").exists()
 
 
+def test_circuits_are_found_on_one_half_and_run_on_the_other(tmp_path: Path) -> None:
+    rows = leaderboard(SMALL, tmp_path)
+    case = planted("copy-attention-name", 1)
+    half = len(case.pairs) // 2
+    curve = faithfulness_curve(
+        case.model,
+        METHODS["eap"](case.model, case.pairs[:half]),
+        case.pairs[half:],
+        random_circuits=5,
+        seed=1,
+    )
+    [row] = [row for row in rows if row.seed == 1 and row.method == "eap"]
+    assert (row.n_pairs, row.n_held_out) == (half, half)
+    assert row.cmd.value.value == pytest.approx(curve.areas.cmd.value.value, abs=1e-6)
+    assert row.cpr.value.value == pytest.approx(curve.areas.cpr.value.value, abs=1e-6)
+    [control] = [row for row in rows if row.seed == 1 and row.method == "random"]
+    assert control.cmd.value.value > 3 * row.cmd.value.value
+
+
+def test_pairs_of_a_run_are_held_out_from_scoring(run: Path) -> None:
+    subject = Subject(str(run), "select.0.column", 0)
+    _, pairs, held_out = _of_run(subject, 24, "cpu")
+    seen = {tuple(row.tolist()) for side in (pairs.clean, pairs.corrupt) for row in side.ids}
+    assert len(held_out) > 12
+    width = pairs.clean.ids.shape[1]
+    for side in (held_out.clean, held_out.corrupt):
+        assert not seen & {tuple(row.tolist()[:width]) for row in side.ids}
+
+
+def test_a_model_that_cannot_tell_the_sides_apart_has_no_areas_but_a_row(run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mute"
+    shutil.copytree(run, path)
+    weights = load_file(path / "model.safetensors")
+    weights["unembed.W_U"] *= 1e-9
+    save_tensors(path / "model.safetensors", weights)
+    settings = LeaderboardSettings(
+        methods=("eap",), planted=(), runs=(str(path),), edits=("select.0.column",), pairs=4
+    )
+    rows = leaderboard(settings, tmp_path / "board")
+    assert [(row.cmd, row.cpr) for row in rows] == [(None, None)] * 2
+    assert read_rows(tmp_path / "board")[0].cmd is None
+
+
+def test_rows_older_than_the_areas_are_read(tmp_path: Path) -> None:
+    leaderboard(SMALL, tmp_path)
+    found = json.loads((tmp_path / "leaderboard.json").read_text())
+    for row in found["rows"]:
+        for name in ("n_held_out", "cmd", "cpr"):
+            del row[name]
+    (tmp_path / "leaderboard.json").write_text(json.dumps(found))
+    assert [row.cmd for row in read_rows(tmp_path)] == [None] * 4
+
+
 def test_the_control_knows_nothing_and_exact_does(tmp_path: Path) -> None:
-    settings = LeaderboardSettings(methods=("exact",), planted=("direction-attention",), seeds=12)
+    settings = LeaderboardSettings(methods=("exact",), planted=("direction-attention",), seeds=6)
     rows = leaderboard(settings, tmp_path)
     areas = {
         method: [MEASURES["AUROC"](row) for row in rows if row.method == method]
