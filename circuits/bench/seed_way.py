@@ -1,0 +1,104 @@
+"""Scores of several batches -> the heads TinySQL calls a circuit, and answers with all other heads taken out.
+
+TinySQL (arXiv 2503.12730, v1) takes the ten largest EAP edges of each batch, keeps the edges that are among them in a
+share of the batches, and calls the heads at their ends the circuit. It is judged by the answers that the model writes
+when every other head is set to zero. Its graph has neither the embedding nor the logits, its measure of an answer is
+a count of five things found in the text, and neither is divided by what the whole model and no head reach; so the
+same heads are also given here as edges, which `evaluate` can run.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+
+import torch
+
+from circuits.circuit import Circuit
+from circuits.graph import Edge, Graph, Reader
+from circuits.looking.running import hooked
+from circuits.looking.units import find_units
+from circuits.scores import EdgeScores
+from data_gen.errors import InputError
+from tinysql.generation import answer
+from tinysql.models.hybrid import HybridLM
+from tinysql.tokens import Tokenizer
+
+TOP = 10
+"""Edges taken from each batch."""
+
+
+def consistent_edges(batches: Sequence[EdgeScores], share: float, *, top: int = TOP) -> Circuit:
+    """Edges among the `top` largest of at least a `share` of the batches; none from `embed`, none into `logits`.
+
+    Raises `InputError` for no batch.
+    """
+    if not batches:
+        raise InputError("there are no batches of scores", hint="score at least one batch of pairs")
+    graph = batches[0].graph
+    counts: Counter[Edge] = Counter()
+    for scores in batches:
+        inner = [edge for edge in scores.ranked() if edge.writer != "embed" and edge.reader != "logits"]
+        counts.update(inner[:top])
+    kept = tuple(edge for edge, count in counts.items() if count >= share * len(batches) - 1e-9)
+    return Circuit(graph, kept)
+
+
+def heads_of(graph: Graph) -> tuple[str, ...]:
+    """Every attention head, Mamba head and routed expert of a model: what can be in such a circuit."""
+    return tuple(
+        writer.name for writer in graph.writers if ".head." in writer.name or ".expert." in writer.name
+    )
+
+
+def heads_at(circuit: Circuit) -> frozenset[str]:
+    """The heads and experts at either end of a circuit's edges; a key or value that heads share counts for all of them.
+
+    A router's edges count for no expert, for they say nothing about which.
+    """
+    readers = {reader.name: reader for reader in circuit.graph.readers}
+    found = {edge.writer for edge in circuit.edges}
+    for edge in circuit.edges:
+        found.update(_computed_at(readers[edge.reader]))
+    return frozenset(found.intersection(heads_of(circuit.graph)))
+
+
+def _computed_at(reader: Reader) -> tuple[str, ...]:
+    """The heads that a reader belongs to, not all those it has an influence on through a shared norm or choice."""
+    start, _, slot = reader.name.rpartition(".")
+    mixer, _, port = start.rpartition(".")
+    if slot == "router":
+        return ()
+    return (f"{mixer}.head.{slot}",) if port in ("z", "x", "dt") else reader.feeds
+
+
+def edges_among(graph: Graph, heads: Collection[str]) -> Circuit:
+    """Every edge that the answers without the other heads can use: all but those out of another head or expert."""
+    out = set(heads_of(graph)) - set(heads)
+    return Circuit(graph, tuple(edge for edge in graph.edges if edge.writer not in out))
+
+
+def answers_with(
+    model: HybridLM, tokenizer: Tokenizer, prompts: Sequence[str], heads: Collection[str]
+) -> list[str]:
+    """Greedy answers when what every head and expert but `heads` writes is zero, at every position and step."""
+    out = tuple(name for name in heads_of(Graph.of(model)) if name not in heads)
+    hooks = [hook for unit in find_units(model, out) for hook in unit.replacing(model, torch.zeros_like)]
+    with hooked(model, hooks):
+        return answer(model, tokenizer, prompts, title=f"answering with {len(heads)} heads")
+
+
+def likeness(given: str, wanted: str) -> float:
+    """TinySQL's measure of an answer: a fifth each for SELECT, FROM, the table, and the first two columns."""
+    ours, theirs = (_named(text) for text in (given, wanted))
+    found = [word in given and word in wanted for word in ("SELECT", "FROM")]
+    same = [mine is not None and mine == other for mine, other in zip(ours, theirs, strict=True)]
+    return sum([*found, *same]) / 5
+
+
+def _named(text: str) -> tuple[str | None, str | None, str | None]:
+    """The word behind FROM, and the first two items between SELECT and FROM."""
+    head, _, tail = text.partition("FROM")
+    items = [item.strip() for item in head.partition("SELECT")[2].split(",") if item.strip()]
+    table = tail.split()[0].rstrip(";") if tail.split() else None
+    return table, *[*items, None, None][:2]
