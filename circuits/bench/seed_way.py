@@ -79,13 +79,22 @@ def edges_among(graph: Graph, heads: Collection[str]) -> Circuit:
 
 
 def answers_with(
-    model: HybridLM, tokenizer: Tokenizer, prompts: Sequence[str], heads: Collection[str]
+    model: HybridLM,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    heads: Collection[str],
+    *,
+    longest: int | None = None,
 ) -> list[str]:
-    """Greedy answers when what every head and expert but `heads` writes is zero, at every position and step."""
+    """Greedy answers when what every head and expert but `heads` writes is zero, at every position and step.
+
+    They end behind `longest` tokens; `None` lets a model that cannot end fill its context.
+    """
     out = tuple(name for name in heads_of(Graph.of(model)) if name not in heads)
     hooks = [hook for unit in find_units(model, out) for hook in unit.replacing(model, torch.zeros_like)]
     with hooked(model, hooks):
-        return answer(model, tokenizer, prompts, title=f"answering with {len(heads)} heads")
+        title = f"answering with {len(heads)} heads"
+        return answer(model, tokenizer, prompts, longest=longest, title=title)
 
 
 def likeness(given: str, wanted: str) -> float:
