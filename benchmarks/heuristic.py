@@ -1,19 +1,20 @@
 """A flawed heuristic, found, mended in the data and measured again: the table's name is copied from the English.
 
-    python benchmarks/heuristic.py --out runs/heuristic --json heuristic.json
+    python benchmarks/heuristic.py --out runs/heuristic --seeds 3 --json heuristic.json
 
 Before: every training question names the table, so a model that copies it from the English is always right, and wrong
 where a question leaves it out. After: the same recipe with the data as they are drawn, in which 45 % of the questions
 leave the table out, so that only the schema says it. Both models have the same tokenizer, weights at the start and
-number of rows; each is trained until held-back rows of its own kind are answered right. Printed beside accuracy:
-where the name is read when schema and English disagree, and the circuit that carries the name from either place.
+number of rows, and are trained for equally many steps. Printed beside accuracy: where the name is read when schema
+and English disagree, and the circuit that carries the name from either place. Numbers are means over seeds of data,
+weights and order, with the range.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -48,8 +49,7 @@ TRAIN = TrainConfig(
     batch_size=16,
     lr=2e-3,
     prompt_loss=0.3,
-    hold_steps=1000,
-    max_hold_steps=2400,
+    hold_steps=1900,
     decay_steps=300,
     checkpoint_every=10_000,
 )
@@ -166,53 +166,70 @@ def circuit(model: HybridLM, pairs: TokenPairs) -> dict[str, Any]:
     }
 
 
-def percent(share: dict[str, Any]) -> str:
-    low, high = share["interval95"]
-    return f"{share['share']:.3f} ({low:.3f} to {high:.3f})"
+def spread(values: Sequence[float], digits: int) -> str:
+    """Mean and range."""
+    mean, low, high = sum(values) / len(values), min(values), max(values)
+    return f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
-def table(before: dict[str, Any], after: dict[str, Any]) -> str:
-    """Before and after, side by side."""
-    lines = [("", "before", "after")]
-    both = (before, after)
+def reached(one: dict[str, Any]) -> float:
+    """The fewest edges of the curve that reach a faithfulness of .8; all where none does."""
+    return next((int(size) for size, value in one["faithfulness"].items() if value >= 0.8), one["edges"])
+
+
+def jaccard(first: dict[str, Any], second: dict[str, Any]) -> float:
+    """Of the top edges before and after."""
+    a, b = set(first["top"]), set(second["top"])
+    return len(a & b) / len(a | b)
+
+
+def table(seeds: Sequence[dict[str, Any]]) -> str:
+    """Before and after, side by side, over the seeds."""
+    sides = [[one[name] for one in seeds] for name in ("before", "after")]
+    lines: list[tuple[str, ...]] = [("", "before", "after")]
     for name in ("right, English names the table", "right, English leaves it out"):
-        lines.append((name, *(percent(one[name]) for one in both)))
+        lines.append((name, *(spread([one[name]["share"] for one in side], 3) for side in sides)))
     for variant in ("table.schema", "table.english"):
         for kind in ("schema", "english"):
-            shares = (percent(one["follows"][variant][kind]) for one in both)
+            shares = (spread([one["follows"][variant][kind]["share"] for one in side], 3) for side in sides)
             lines.append((f"{variant} swapped: follows the {kind}", *shares))
     for place in ("table.schema", "table.english"):
-        circuits = [one["circuits"][place] for one in both]
-        moved = (f"{one['metric_clean']:.2f} to {one['metric_corrupt']:.2f}" for one in circuits)
-        lines.append((f"{place} swapped: logit difference", *moved))
-        reached = (
-            str(next((size for size, value in one["faithfulness"].items() if value >= 0.8), "none"))
-            for one in circuits
+        circuits = [[one["circuits"][place] for one in side] for side in sides]
+        moved = (
+            spread([one["metric_clean"] - one["metric_corrupt"] for one in side], 1) for side in circuits
         )
-        lines.append((f"{place}: edges for faithfulness .8, of {circuits[0]['edges']}", *reached))
-        first, second = (set(one["top"]) for one in circuits)
-        lines.append(
-            (f"{place}: Jaccard of the top {TOP}", f"{len(first & second) / len(first | second):.2f}", "")
-        )
+        lines.append((f"{place} swapped: logit difference moves by, nats", *moved))
+        edges = (spread([reached(one) for one in side], 0) for side in circuits)
+        lines.append((f"{place}: edges for faithfulness .8, of {circuits[0][0]['edges']}", *edges))
+        shared = [jaccard(*both) for both in zip(*circuits, strict=True)]
+        lines.append((f"{place}: Jaccard of the top {TOP}", spread(shared, 2), ""))
     return "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], ("---",) * 3, *lines[1:]))
+
+
+def one_seed(seed: int, tokenizer: Tokenizer, out: Path) -> dict[str, Any]:
+    """Both models of a seed, trained and measured."""
+    found: dict[str, Any] = {"seed": seed}
+    for name, names_table in (("before", True), ("after", None)):
+        model = fitted(names_table, tokenizer, out / str(seed) / name, seed)
+        found[name] = measured(model, tokenizer, seed)
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="directory of the two training logs")
-    parser.add_argument("--json", type=Path, help="write everything measured here")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True, help="directory of the training logs")
+    parser.add_argument("--json", type=Path, help="write everything measured here, seed by seed")
+    parser.add_argument("--seeds", type=int, default=1, help="seeds 0, 1, ... (default: 1)")
     arguments = parser.parse_args()
     texts = (f"{one.prompt.string} {one.sql.string}" for one in islice(drawn(DATA, None), 5000))
     tokenizer = Tokenizer.train(texts, vocab_size=TRAIN.vocab_size)
-    found = {}
-    for name, names_table in (("before", True), ("after", None)):
-        model = fitted(names_table, tokenizer, arguments.out / name, arguments.seed)
-        found[name] = measured(model, tokenizer, arguments.seed)
-    print(table(found["before"], found["after"]))
-    if arguments.json is not None:
-        made_by = {**provenance(), "seed": arguments.seed, "threads": torch.get_num_threads()}
-        arguments.json.write_text(json.dumps({**found, "made_by": made_by}, indent=1))
+    seeds: list[dict[str, Any]] = []
+    for seed in range(arguments.seeds):
+        seeds.append(one_seed(seed, tokenizer, arguments.out))
+        if arguments.json is not None:
+            made_by = {**provenance(), "threads": torch.get_num_threads()}
+            arguments.json.write_text(json.dumps({"seeds": seeds, "made_by": made_by}, indent=1))
+    print(table(seeds))
 
 
 if __name__ == "__main__":
