@@ -14,11 +14,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+sys.path[0] = str(
+    Path(__file__).resolve().parents[1]
+)  # the folder of this file would hide the package `circuits`
 
 import torch
 
