@@ -110,4 +110,5 @@ def _named(text: str) -> tuple[str | None, str | None, str | None]:
     head, _, tail = text.partition("FROM")
     items = [item.strip() for item in head.partition("SELECT")[2].split(",") if item.strip()]
     table = tail.split()[0].rstrip(";") if tail.split() else None
-    return table, *[*items, None, None][:2]
+    first, second = [*items, None, None][:2]
+    return table, first, second

@@ -101,6 +101,10 @@ def test_likeness_counts_five_things(given: str, fifths: int) -> None:
     assert likeness(given, "SELECT a, b FROM t") == pytest.approx(fifths / 5)
 
 
+def test_a_column_that_neither_has_is_not_the_same() -> None:
+    assert likeness("SELECT a FROM t", "SELECT a FROM t") == pytest.approx(4 / 5)
+
+
 @pytest.mark.parametrize("pattern", ["*-*", "ME*"])
 def test_all_heads_answer_as_the_model_and_no_head_as_a_model_without_them(pattern: str) -> None:
     config = DataConfig(command_sets=("cs1",), lexicon="demo", min_columns=2, max_columns=2)
