@@ -7,7 +7,7 @@ the clean run of the whole model, with none it is the corrupt run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuits.circuit import Circuit
-from circuits.engine.mixers import Mixer
+from circuits.engine.mixers import Parts
 from circuits.engine.ports import Slots, WriterPort, at, at_each, batched, frozen
 from circuits.engine.recording import Logits, Machine, normed, prompts
 from circuits.graph import Graph
@@ -100,49 +100,60 @@ class Stage:
         )
         change[0] = embedding if machine.tail else at(embedding, self.position)
         for index, mixer in enumerate(machine.mixers):
-            played = self._play(index, mixer, mask, change) if mask[:, mixer.readers].any() else []
+            before, here = mixer.writers.start, mask[:, mixer.readers]
+            moved = np.flatnonzero(here.any(0)).tolist()
+            played = self.play(index, moved, heard(here[:before, moved], change[:before])) if moved else []
             if index == machine.tail - 1:
                 change = at_each(change, self.position)
-            for port, slots, moved in played:
+            for port, slots, by in played:
                 if len(slots) == port.slots:
-                    port.written(moved, out=change[port.writers])
+                    port.written(by, out=change[port.writers])
                 else:
-                    change[[port.writers.start + slot for slot in slots]] = port.written(moved, slots)
-        stream = self.corrupt.resid[-1] + _heard(mask[:, -1:], change)[0]
+                    change[[port.writers.start + slot for slot in slots]] = port.written(by, slots)
+        stream = self.corrupt.resid[-1] + heard(mask[:, -1:], change)[0]
         return machine.logits(stream, self.position)
 
-    def _play(
-        self, index: int, mixer: Mixer, mask: np.ndarray, change: Float[Tensor, "writer batch seq d_model"]
-    ) -> list[tuple[WriterPort, list[int], Slots]]:
-        """How the latents move in lanes with a live reader: by writer port, its slots and their change."""
-        norm, resid, before = self.machine.norms[index], self.corrupt.resid[index], mixer.writers.start
-        incoming = mask[:before, mixer.readers]
-        moved = np.flatnonzero(incoming.any(0)).tolist()
-        streams = normed(norm, _heard(incoming[:, moved], change[:before]).add_(resid))
-        lanes, reads, start, done = mixer.lanes_of(moved), [], 0, 0
-        for port, corrupt in zip(mixer.reads, self.reads[index], strict=True):
-            here = [slot - start for slot in moved if start <= slot < start + port.slots]
+    def play(
+        self,
+        index: int,
+        readers: Sequence[int],
+        change: Float[Tensor, "reader rows seq d_model"],
+        reads: Parts | None = None,
+    ) -> list[tuple[WriterPort, list[int], Float[Tensor, "rows _ _ _"]]]:
+        """How a block's latents move off the corrupt run's, by writer port: slots and the change of each.
+
+        `readers`, counted within the block and rising, read the corrupt stream plus `change`, which is taken over;
+        every other slot reads what `reads` says, the corrupt run's by default. Only lanes with one of `readers` are
+        computed. `change` may hold the batch several times over, and so do the latents then.
+        """
+        mixer, batch = self.machine.mixers[index], len(self.embedding)
+        streams = change.unflatten(1, (-1, batch)).add_(self.corrupt.resid[index]).flatten(1, 2)
+        streams = normed(self.machine.norms[index], streams)
+        times = streams.shape[1] // batch
+        lanes, found, start, done = mixer.lanes_of(readers), [], 0, 0
+        for port, others in zip(mixer.reads, self.reads[index] if reads is None else reads, strict=True):
+            here = [slot - start for slot in readers if start <= slot < start + port.slots]
             some = mixer.slots_of(lanes, port.slots)
-            read = _some(corrupt, some)
-            if here:
-                own = port.read_each(streams[done : done + len(here)], here)
-                if here != some:
+            own = streams[done : done + len(here)]
+            if here == some:
+                read = port.read_each(own, here)
+            else:
+                read = _times(_some(others, some), times)
+                if here:
                     read = read.clone()
-                    read[:, :, [some.index(slot) for slot in here]] = own
-                else:
-                    read = own
-            reads.append(read)
+                    read[:, :, [some.index(slot) for slot in here]] = port.read_each(own, here)
+            found.append(read)
             start, done = start + port.slots, done + len(here)
-        found = []
+        position = _times(self.position, times)
         latents = zip(
-            mixer.writes, mixer.latents(tuple(reads)), self.corrupt.through[index].latents, strict=True
+            mixer.writes, mixer.latents(tuple(found)), self.corrupt.through[index].latents, strict=True
         )
+        moved = []
         for write, new, old in latents:
             slots = mixer.slots_of(lanes, write.slots)
-            found.append(
-                (write, slots, self.machine.narrow(index + 1, new - _some(old, slots), self.position))
-            )
-        return found
+            by = new - _times(_some(old, slots), times)
+            moved.append((write, slots, self.machine.narrow(index + 1, by, position)))
+        return moved
 
 
 def _some(x: Slots, slots: list[int]) -> Slots:
@@ -150,16 +161,21 @@ def _some(x: Slots, slots: list[int]) -> Slots:
     return x if len(slots) == x.shape[2] else x[:, :, slots]
 
 
-def _heard(
+def _times(x: Tensor, times: int) -> Tensor:
+    """A batch several times over; once without a copy."""
+    return x if times == 1 else x.repeat(times, *[1] * (x.ndim - 1))
+
+
+def heard(
     edges: np.ndarray, change: Float[Tensor, "writer batch seq d_model"]
 ) -> Float[Tensor, "reader batch seq d_model"]:
     """`Σ change of the writers with an edge into a reader`, for each column of `edges` `[writer, reader]`."""
     # Few edges are added row by row, many by one dense product: on a CPU that is what costs least.
-    if not change.is_cuda and edges.mean() < 0.3:
-        heard = change.new_zeros(edges.shape[1], *change.shape[1:])
+    if not change.is_cuda and edges.sum() < 0.3 * edges.size:
+        found = change.new_zeros(edges.shape[1], *change.shape[1:])
         for writer, reader in np.argwhere(edges).tolist():
-            heard[reader] += change[writer]
-        return heard
+            found[reader] += change[writer]
+        return found
     rows = np.flatnonzero(edges.any(1))
     chosen = torch.from_numpy(edges[rows].T).to(change)
     return torch.mm(chosen, change[rows].flatten(1)).unflatten(1, change.shape[1:])

@@ -48,15 +48,16 @@ class Agreement:
 def agreement(scores: EdgeScores, oracle: EdgeScores, *, top: int = 20, seed: int = 0) -> Agreement:
     """How well `scores` estimate `oracle`, two scorings of the same pairs and model.
 
-    Raises `InputError` when they are of different graphs or numbers of pairs.
+    `scores` may be one row for all pairs. Raises `InputError` when they are of different graphs or numbers of pairs.
     """
-    if scores.graph != oracle.graph or len(scores.per_example) != len(oracle.per_example):
+    if scores.graph != oracle.graph or len(scores.per_example) not in (1, len(oracle.per_example)):
         raise InputError(
             f"{scores.method} on {len(scores.per_example)} pairs and {oracle.method} on {len(oracle.per_example)} "
             "were not scored on the same pairs of the same model",
             hint="score both with the same `pairs`",
         )
     mine, theirs = (found.of_edges().double().numpy() for found in (scores, oracle))
+    mine = np.broadcast_to(mine, theirs.shape)
     ranks = [_ranks(np.abs(values.mean(0))) for values in (mine, theirs)]
     top = min(top, mine.shape[1])
     best = [set(np.argsort(-rank, kind="stable")[:top].tolist()) for rank in ranks]

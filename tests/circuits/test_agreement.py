@@ -68,3 +68,12 @@ def test_scorings_of_different_pairs_are_refused(scored: EdgeScores, random_case
         InputError, match="exact on 5 pairs and eap-ig on 3 were not scored on the same pairs"
     ):
         agreement(scored, eap_ig(case.model, case.pairs[:3]))
+
+
+def test_one_row_of_scores_stands_for_all_pairs(random_case) -> None:
+    case = random_case("*-")
+    oracle = exact(case.model, case.pairs)
+    row = replace(oracle, per_example=oracle.per_example.mean(0, keepdim=True))
+    found = agreement(row, oracle)
+    assert found.n_pairs == len(case.pairs)
+    assert (found.pearson.value, found.spearman, found.top_shared) == (pytest.approx(1), pytest.approx(1), 1)
