@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from circuits.judging.faithfulness import Report as Report
     from circuits.judging.faithfulness import Sufficiency as Sufficiency
     from circuits.judging.faithfulness import evaluate as evaluate
+    from circuits.judging.generation import CircuitAccuracy as CircuitAccuracy
+    from circuits.judging.generation import circuit_accuracy as circuit_accuracy
     from circuits.judging.identify import Identifiability as Identifiability
     from circuits.judging.identify import identifiability as identifiability
     from circuits.judging.minimality import Minimality as Minimality
@@ -81,6 +83,8 @@ if TYPE_CHECKING:
     from circuits.looking.translators import TunedLens as TunedLens
     from circuits.looking.translators import TunedLensConfig as TunedLensConfig
     from circuits.looking.translators import fit_tuned_lens as fit_tuned_lens
+    from circuits.methods.acdc import acdc as acdc
+    from circuits.methods.acdc import acdc_scores as acdc_scores
     from circuits.methods.eap import clean_corrupt as clean_corrupt
     from circuits.methods.eap import eap as eap
     from circuits.methods.eap import relp as relp
@@ -89,6 +93,7 @@ if TYPE_CHECKING:
     from circuits.methods.exact import exact as exact
     from circuits.methods.flows import Flows as Flows
     from circuits.methods.flows import flows as flows
+    from circuits.methods.masks import edge_masks as edge_masks
     from circuits.methods.role_scores import RoleScores as RoleScores
     from circuits.methods.role_scores import role_scores as role_scores
     from circuits.methods.unit_scores import UnitScores as UnitScores
@@ -136,6 +141,7 @@ __all__ = lazy_exports(
             "faithfulness_curve",
         ],
         "judging.faithfulness": ["Report", "Sufficiency", "evaluate"],
+        "judging.generation": ["CircuitAccuracy", "circuit_accuracy"],
         "judging.identify": ["Identifiability", "identifiability"],
         "judging.minimality": ["Minimality"],
         "judging.ratios": ["Band", "Estimate"],
@@ -168,10 +174,12 @@ __all__ = lazy_exports(
         "looking.patterns": ["RolePatterns", "attention_by_role", "effective_attention"],
         "looking.swaps": ["SwapTest", "swap_pairs", "swap_test"],
         "looking.translators": ["TunedLens", "TunedLensConfig", "fit_tuned_lens"],
+        "methods.acdc": ["acdc", "acdc_scores"],
         "methods.eap": ["clean_corrupt", "eap", "relp"],
         "methods.eap_ig": ["eap_ig", "integration_error"],
         "methods.exact": ["exact"],
         "methods.flows": ["Flows", "flows"],
+        "methods.masks": ["edge_masks"],
         "methods.role_scores": ["RoleScores", "role_scores"],
         "methods.unit_scores": ["UnitScores", "unit_scores"],
         "metrics": ["answer_log_prob", "logit_diff"],

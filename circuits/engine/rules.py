@@ -29,6 +29,11 @@ class Rules:
     ratios: bool = False
     """Activations pass gradients by `f(x) / x`, products of two branches by halves."""
 
+    @property
+    def suffix(self) -> str:
+        """What a method is called more under these rules: nothing when all is live."""
+        return {LIVE: "", FROZEN: "-frozen", RELP: "-relp"}.get(self, "-ruled")
+
     def kept(self, x: Tensor, frozen: bool) -> Tensor:
         """`x`, without its gradient where `frozen`."""
         return x.detach() if frozen else x

@@ -30,7 +30,8 @@ def eap(
     `rules` say what the gradient takes for a constant (`circuits.FROZEN`: norms and router).
     Raises `InputError` for no pairs, prompts of unlike shape, or hooks on the model.
     """
-    return attribute(model, pairs, metric, method="eap", mixes=(1.0,), batch_size=batch_size, rules=rules)
+    method = "eap" + rules.suffix
+    return attribute(model, pairs, metric, method=method, mixes=(1.0,), batch_size=batch_size, rules=rules)
 
 
 def clean_corrupt(
@@ -45,8 +46,9 @@ def clean_corrupt(
 
     Method and name are of Hanna, Pezzelle & Belinkov's code (arXiv 2403.17806). Raises `InputError` as `eap` does.
     """
+    method = "clean-corrupt" + rules.suffix
     return attribute(
-        model, pairs, metric, method="clean-corrupt", mixes=(0.0, 1.0), batch_size=batch_size, rules=rules
+        model, pairs, metric, method=method, mixes=(0.0, 1.0), batch_size=batch_size, rules=rules
     )
 
 

@@ -54,7 +54,13 @@ def eap_ig(
     mixes = tuple((step + 0.5) / steps for step in range(steps))
     if over == "inputs":
         return attribute(
-            model, pairs, metric, method="eap-ig", mixes=mixes, batch_size=batch_size, rules=rules
+            model,
+            pairs,
+            metric,
+            method="eap-ig" + rules.suffix,
+            mixes=mixes,
+            batch_size=batch_size,
+            rules=rules,
         )
     if over != "activations":
         raise InputError(f"over is {over!r}, expected 'inputs' or 'activations'")
@@ -63,7 +69,7 @@ def eap_ig(
         found = [
             _over_activations(machine, batch, metric, mixes) for batch in batched(model, pairs, batch_size)
         ]
-    return gathered(model, pairs, metric, found, method="eap-ig-activations")
+    return gathered(model, pairs, metric, found, method="eap-ig-activations" + rules.suffix)
 
 
 def integration_error(

@@ -47,25 +47,28 @@ def edge_masks(
     pairs: TokenPairs,
     loss: Loss = "kl",
     *,
-    share: float = 0.05,
-    steps: int = 200,
+    share: float | None = None,
+    updates: int = 200,
     seed: int = 0,
     batch_size: int = 32,
     track: Callable[[range], Iterable[int]] = iter,
 ) -> EdgeScores:
     """Learn which `share` of all edges does best alone; an edge's score is the probability that its mask is not 0.
 
+    `None` is a twentieth of the edges, but one at least.
+
     Scores are one row for all pairs, from 0 to 1 and without a sign: an edge that works against the answer is kept as
     one that works for it. They have neither intervals nor significance. Which experts a router chooses is not
     differentiated, so edges that act through that choice alone may be missed. The loss is the divergence from the whole
     model's answer (`"kl"`), or how far a metric is off the model's, above or below, each divided by the corrupt run's.
-    A step costs one forward and one backward pass of a batch in which every reader has a stream of its own; before that
-    every batch is run clean and corrupt, and kept in memory. `seed` draws masks and batches; `track` may wrap the steps
-    in a progress bar. Raises `InputError` for a share that is not of at least one edge and less than all, for no steps,
-    where the corrupt run loses nothing, and as `metric_of` does.
+    An update costs one forward and one backward pass of a batch in which every reader has a stream of its own;
+    before that every batch is run clean and corrupt, and kept in memory. `seed` draws masks and batches; `track`
+    may wrap the updates in a progress bar. Raises `InputError` for a share that is not of at least one edge and
+    less than all, for no updates, where the corrupt run loses nothing, and as `metric_of` does.
     """
     graph, name = Graph.of(model), name_of(loss)
-    _check(graph, share, steps)
+    share = max(0.05, 1 / len(graph.edges)) if share is None else share
+    _check(graph, share, updates)
     generator = torch.Generator().manual_seed(seed)
     with frozen(model):
         machine = Machine(model)
@@ -76,9 +79,9 @@ def edge_masks(
                 f"on edit `{pairs.edit}` the corrupt run loses {scale:.2g} by `{name}`: there is nothing to keep",
                 hint="choose an edit that the model has learned",
             )
-        learner = _Learner(graph, share, steps, model.device)
+        learner = _Learner(graph, share, updates, model.device)
         left: list[int] = []
-        for step in track(range(steps)):
+        for step in track(range(updates)):
             left = left or torch.randperm(len(scenes), generator=generator).tolist()
             scene = scenes[left.pop()]
             with torch.enable_grad():
@@ -95,7 +98,7 @@ def edge_masks(
         edit=pairs.edit,
         metadata={
             "share": share,
-            "steps": steps,
+            "updates": updates,
             "seed": seed,
             "pairs": len(pairs),
             "expected_edges": kept.sum().item(),
@@ -104,14 +107,14 @@ def edge_masks(
     )
 
 
-def _check(graph: Graph, share: float, steps: int) -> None:
+def _check(graph: Graph, share: float, updates: int) -> None:
     if not 1 <= share * len(graph.edges) < len(graph.edges):
         raise InputError(
             f"share is {share}, which of {len(graph.edges)} edges is not at least one and less than all",
             hint="0.05 keeps a twentieth of them",
         )
-    if steps < 1:
-        raise InputError(f"steps is {steps}, expected at least 1", hint="200 are usual")
+    if updates < 1:
+        raise InputError(f"updates is {updates}, expected at least 1", hint="200 are usual")
 
 
 class HardConcrete:

@@ -69,7 +69,7 @@ def test_masks_are_drawn_as_hard_concrete_says() -> None:
 
 @pytest.mark.parametrize("loss", ["kl", logit_diff], ids=["kl", "logit_diff"])
 def test_the_wired_edges_are_kept_and_no_others(planted, loss) -> None:
-    scores = edge_masks(planted.model, planted.pairs[:10], loss, share=4 / 110, steps=100)
+    scores = edge_masks(planted.model, planted.pairs[:10], loss, share=4 / 110, updates=100)
     ranked = scores.ranked()
     assert set(ranked[: len(planted.edges)]) == planted.edges
     assert scores.metadata["expected_edges"] < 8
@@ -79,7 +79,8 @@ def test_the_wired_edges_are_kept_and_no_others(planted, loss) -> None:
 def test_a_seed_gives_the_same_masks_and_another_one_others(random_case) -> None:
     case = random_case("*-")
     first, again, other = (
-        edge_masks(case.model, case.pairs, share=0.3, steps=5, seed=seed, batch_size=2) for seed in (0, 0, 1)
+        edge_masks(case.model, case.pairs, share=0.3, updates=5, seed=seed, batch_size=2)
+        for seed in (0, 0, 1)
     )
     assert torch.equal(first.per_example, again.per_example)
     assert not torch.equal(first.per_example, other.per_example)
@@ -89,7 +90,7 @@ def test_a_seed_gives_the_same_masks_and_another_one_others(random_case) -> None
 def test_half_of_the_edges_are_kept_when_half_are_asked_for(random_case) -> None:
     case = random_case("*-*-")
     for share in (0.2, 0.6):
-        scores = edge_masks(case.model, case.pairs, share=share, steps=100)
+        scores = edge_masks(case.model, case.pairs, share=share, updates=100)
         kept = scores.metadata["expected_edges"] / len(scores.graph.edges)
         assert kept == pytest.approx(share, abs=0.02)
         assert scores.of_edges().sum().item() == pytest.approx(scores.metadata["expected_edges"], rel=1e-5)
@@ -100,7 +101,7 @@ def test_what_cannot_be_learned_is_refused(random_case) -> None:
     for share in (0.0, 1.0, 0.01):
         with pytest.raises(InputError, match=f"share is {share}, which of 13 edges is not at least one"):
             edge_masks(case.model, case.pairs, share=share)
-    with pytest.raises(InputError, match="steps is 0, expected at least 1"):
-        edge_masks(case.model, case.pairs, share=0.5, steps=0)
+    with pytest.raises(InputError, match="updates is 0, expected at least 1"):
+        edge_masks(case.model, case.pairs, share=0.5, updates=0)
     with pytest.raises(InputError, match="there is nothing to keep"):
         edge_masks(case.model, replace(case.pairs, corrupt=case.pairs.clean), share=0.5)
