@@ -1,0 +1,144 @@
+"""A batch -> loss and gradients of the kinds without a k: ReLU with L1, gated, and JumpReLU.
+
+Their number of active latents is not known beforehand, so these are dense products: five (gated: eight), none of them
+the gradient with respect to x. Definitions are sae-lens', with n_j the length of decoder row j and c the coefficient:
+
+    standard   mean |e|^2 + c mean_b sum_j n_j a_j                         a = relu(pre)
+    jumprelu   mean |e|^2 + c mean_b sum_j [pre_j > t_j]                   a = pre [pre > t]
+    gated      mean |e|^2 + c mean_b sum_j n_j relu(gate_j) + mean |relu(gate) @ decoder + bias - x|^2
+
+The gradient of a JumpReLU threshold is the straight-through estimate of Rajamanoharan et al. (2024b, eq. 11-12), with
+a rectangle of width `BANDWIDTH` as the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from saes.dictionaries.parameters import Architecture, Gradients, Parameters
+from saes.dictionaries.select import decoder_norms
+
+BANDWIDTH = 0.05
+"""Width of the kernel that a threshold's gradient is estimated with (sae-lens' `jumprelu_bandwidth`)."""
+
+
+def standard(
+    parameters: Parameters,
+    x: Float[Tensor, "batch d_in"],
+    y: Float[Tensor, "batch d_out"] | None = None,
+    *,
+    sparsity: float,
+) -> Gradients:
+    """One batch of a ReLU dictionary with an L1 penalty of weight `sparsity`; `y` as in `topk.step`."""
+    decoder, norms = parameters["decoder"], decoder_norms(parameters["decoder"])
+    inputs = x - parameters["decoder_bias"] if y is None else x
+    latents = torch.addmm(parameters["encoder_bias"], inputs, parameters["encoder"].T).relu_()
+    error = _reconstruct(parameters, latents, x).sub_(x if y is None else y)
+    total, active = latents.sum(0), latents > 0
+    losses = {
+        "reconstruction": error.square().sum() / len(x),
+        "sparsity": sparsity * (total @ norms) / len(x),
+    }
+    into = error.mul_(2 / len(x))
+    of = {"decoder": torch.addmm((sparsity / len(x) * total / norms)[:, None] * decoder, latents.T, into)}
+    toward = torch.addmm(sparsity / len(x) * norms, into, decoder.T, out=latents).mul_(active)
+    _input_side(parameters, of, toward, inputs, into, x, centred=y is None)
+    return Gradients(losses=losses, of=of, fired=active.sum(0))
+
+
+def jumprelu(
+    parameters: Parameters,
+    x: Float[Tensor, "batch d_in"],
+    y: Float[Tensor, "batch d_out"] | None = None,
+    *,
+    sparsity: float,
+) -> Gradients:
+    """One batch of a JumpReLU dictionary with an L0 penalty of weight `sparsity`; `y` as in `topk.step`."""
+    # Below 0 the gate would let negative pre-activations through; sae-lens projects at the same place.
+    threshold = parameters["threshold"].clamp_(min=0)
+    inputs = x - parameters["decoder_bias"] if y is None else x
+    pre = torch.addmm(parameters["encoder_bias"], inputs, parameters["encoder"].T)
+    near, active = ((pre - threshold) / BANDWIDTH).abs_() < 0.5, pre > threshold
+    latents = pre.mul_(active)
+    error = _reconstruct(parameters, latents, x).sub_(x if y is None else y)
+    losses = {
+        "reconstruction": error.square().sum() / len(x),
+        "sparsity": sparsity * active.sum().to(x.dtype) / len(x),
+    }
+    into = error.mul_(2 / len(x))
+    of = {"decoder": latents.T @ into}
+    toward = torch.mm(into, parameters["decoder"].T, out=latents)
+    edge = torch.where(near, toward, 0).sum(0) * threshold + near.sum(0) * (sparsity / len(x))
+    of["threshold"] = edge / -BANDWIDTH
+    _input_side(parameters, of, toward.mul_(active), inputs, into, x, centred=y is None)
+    return Gradients(losses=losses, of=of, fired=active.sum(0))
+
+
+def gated(parameters: Parameters, x: Float[Tensor, "batch d"], *, sparsity: float) -> Gradients:
+    """One batch of a gated SAE with an L1 penalty of weight `sparsity` on its gate."""
+    encoder, decoder, bias = (parameters[name] for name in ("encoder", "decoder", "decoder_bias"))
+    norms, scale = decoder_norms(decoder), parameters["magnitude_scale"].exp()
+    inputs = x - bias
+    shared = inputs @ encoder.T
+    gate = (shared + parameters["gate_bias"]).relu_()
+    opened = gate > 0
+    magnitude = torch.addcmul(parameters["magnitude_bias"], shared, scale).relu_()
+    active = opened & (magnitude > 0)
+    latents, total = magnitude.mul_(opened), gate.sum(0)
+    error, by_gate = (torch.addmm(bias, made, decoder).sub_(x) for made in (latents, gate))
+    losses = {
+        "reconstruction": error.square().sum() / len(x),
+        "sparsity": sparsity * (total @ norms) / len(x),
+        "auxiliary": by_gate.square().sum() / len(x),
+    }
+    into, into_gate = error.mul_(2 / len(x)), by_gate.mul_(2 / len(x))
+    of = {"decoder": torch.addmm((sparsity / len(x) * total / norms)[:, None] * decoder, latents.T, into)}
+    of["decoder"].addmm_(gate.T, into_gate)
+    toward = torch.mm(into, decoder.T, out=latents).mul_(active)
+    of["magnitude_bias"] = toward.sum(0)
+    of["magnitude_scale"] = shared.mul_(toward).sum(0) * scale
+    toward_gate = torch.addmm(sparsity / len(x) * norms, into_gate, decoder.T, out=gate).mul_(opened)
+    of["gate_bias"] = toward_gate.sum(0)
+    toward_shared = toward_gate.addcmul_(toward, scale)
+    of["encoder"] = toward_shared.T @ inputs
+    through_input = (of["gate_bias"] + of["magnitude_bias"] * scale) @ encoder
+    of["decoder_bias"] = into.sum(0) + into_gate.sum(0) - through_input
+    return Gradients(losses=losses, of=of, fired=active.sum(0))
+
+
+DENSE: dict[Architecture, Callable[..., Gradients]] = {
+    "standard": standard,
+    "jumprelu": jumprelu,
+    "gated": gated,
+}
+
+
+def _reconstruct(
+    parameters: Parameters, latents: Float[Tensor, "batch d_sae"], x: Float[Tensor, "batch d_in"]
+) -> Float[Tensor, "batch d_out"]:
+    y_hat = torch.addmm(parameters["decoder_bias"], latents, parameters["decoder"])
+    return y_hat.addmm_(x, parameters["skip"].T) if "skip" in parameters else y_hat
+
+
+def _input_side(
+    parameters: Parameters,
+    of: dict[str, Tensor],
+    toward: Float[Tensor, "batch d_sae"],
+    inputs: Float[Tensor, "batch d_in"],
+    into: Float[Tensor, "batch d_out"],
+    x: Float[Tensor, "batch d_in"],
+    *,
+    centred: bool,
+) -> None:
+    """The encoder's gradients and the bias's, from those at the pre-activations and at the output."""
+    of["encoder"] = toward.T @ inputs
+    of["encoder_bias"] = toward.sum(0)
+    of["decoder_bias"] = into.sum(0)
+    if centred:
+        of["decoder_bias"] = of["decoder_bias"] - of["encoder_bias"] @ parameters["encoder"]
+    if "skip" in parameters:
+        of["skip"] = into.T @ x

@@ -1,0 +1,130 @@
+"""Activations -> the latents that may be active: the k largest of every row, or the k B largest of the batch.
+
+What is compared is the pre-activation in units of the output, `pre * |decoder row|`, as sae-lens does by default
+(`rescale_acts_by_decoder_norm`): what a latent would add to the output, not how its two rows share that length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from saes.dictionaries.pairs import Pairs, equal_bags
+
+CHUNK = {"cpu": 256}
+"""Rows encoded at once, so that what is searched is still in the cache; a GPU takes the whole batch."""
+SAMPLED_ROWS = 64
+"""Rows that the lower bound of a batch's threshold is guessed from."""
+SPARE = 1.5
+"""How many times the wanted number of candidates the guess aims at; too few are noticed and mended."""
+
+
+def decoder_norms(decoder: Float[Tensor, "d_sae d"]) -> Float[Tensor, " d_sae"]:
+    """Lengths of the decoder rows."""
+    return decoder.norm(dim=1)
+
+
+def top_of_rows(
+    x: Float[Tensor, "batch d"],
+    encoder: Float[Tensor, "d_sae d"],
+    bias: Float[Tensor, " d_sae"],
+    norms: Float[Tensor, " d_sae"],
+    k: int,
+) -> Pairs:
+    """The k largest latents of every row (TopK); `value` is ReLU of the pre-activation itself."""
+    parts = [part.topk(k, dim=1, sorted=False) for _, part in _encode(x, encoder, bias, norms)]
+    latent = torch.cat([part.indices for part in parts])
+    value = torch.cat([part.values for part in parts])
+    return equal_bags(latent, value.relu_() / norms[latent], len(encoder))
+
+
+def top_of_batch(
+    x: Float[Tensor, "batch d"],
+    encoder: Float[Tensor, "d_sae d"],
+    bias: Float[Tensor, " d_sae"],
+    norms: Float[Tensor, " d_sae"],
+    k: int,
+) -> Pairs:
+    """The k B largest positive latents of the whole batch (BatchTopK), in the order of rows and latents.
+
+    On a GPU non-positive ones fill up what is missing, with the value 0, so that all shapes are known beforehand.
+    """
+    total, d_sae = k * len(x), len(encoder)
+    if x.is_cuda:
+        (_, whole), *_ = _encode(x, encoder, bias, norms)
+        value, place = whole.flatten().topk(total, sorted=False)
+        place, order = place.sort()
+        value = value[order]
+    else:
+        value, place = _largest(x, encoder, bias, norms, k)
+    latent = place % d_sae
+    row = torch.div(place, d_sae, rounding_mode="floor")
+    return Pairs(
+        latent=latent,
+        bag=row,
+        start=torch.searchsorted(row, torch.arange(len(x), device=x.device)),
+        value=value.relu_() / norms[latent],
+        d_sae=d_sae,
+    )
+
+
+def nested(pairs: Pairs, widths: Int[Tensor, " level"]) -> Pairs:
+    """The same pairs with one bag per row and level: level 0 holds latents below `widths[0]`, and so on (Matryoshka).
+
+    Pairs of a row must be in the order of their latents, as `top_of_batch` gives them.
+    """
+    level = torch.searchsorted(widths, pairs.latent, right=True)
+    bag = pairs.bag * len(widths) + level
+    bags = torch.arange(len(pairs.start) * len(widths), device=bag.device)
+    return replace(pairs, bag=bag, start=torch.searchsorted(bag, bags))
+
+
+def _encode(
+    x: Float[Tensor, "batch d"],
+    encoder: Float[Tensor, "d_sae d"],
+    bias: Float[Tensor, " d_sae"],
+    norms: Float[Tensor, " d_sae"],
+) -> Iterator[tuple[int, Float[Tensor, "chunk d_sae"]]]:
+    """Chunks of `(x @ encoder.T + bias) * norms` with their first row; the next one overwrites the one before."""
+    # Scaling the rows of the encoder is cheaper than scaling what comes out: B F numbers against F d.
+    rows, scaled_bias = encoder * norms[:, None], bias * norms
+    size = min(CHUNK.get(x.device.type, len(x)), len(x))
+    space = x.new_empty(size, len(encoder))
+    for start in range(0, len(x), size):
+        part = x[start : start + size]
+        yield start, torch.addmm(scaled_bias, part, rows.T, out=space[: len(part)])
+
+
+def _largest(
+    x: Float[Tensor, "batch d"],
+    encoder: Float[Tensor, "d_sae d"],
+    bias: Float[Tensor, " d_sae"],
+    norms: Float[Tensor, " d_sae"],
+    k: int,
+) -> tuple[Float[Tensor, " pair"], Int[Tensor, " pair"]]:
+    """The k B largest positive entries of the encoded batch and their places, ascending, for a CPU.
+
+    Only entries above a lower bound are kept for the search. It is guessed from some rows, and 0 if it was too high.
+    """
+    total, d_sae = k * len(x), len(encoder)
+    few = x[:: max(len(x) // SAMPLED_ROWS, 1)]
+    wanted = min(int(SPARE * k * len(few)) + 1, len(few) * d_sae)
+    guesses = [part.flatten() for _, part in _encode(few, encoder, bias, norms)]
+    guess = float(torch.cat(guesses).topk(wanted, sorted=False).values.min())
+    for bound in (max(guess, 0.0), 0.0):
+        values, places = [], []
+        for start, part in _encode(x, encoder, bias, norms):
+            found = (part.flatten() > bound).nonzero()[:, 0]
+            values.append(part.flatten()[found])
+            places.append(found + start * d_sae)
+        value, place = torch.cat(values), torch.cat(places)
+        if len(value) >= total or bound == 0:
+            break
+    if len(value) > total:
+        kept = value.topk(total, sorted=False).indices.sort().values
+        value, place = value[kept], place[kept]
+    return value, place

@@ -1,0 +1,157 @@
+"""A batch -> loss and gradients of TopK, BatchTopK and Matryoshka: one dense product, all the rest over active latents.
+
+Loss, with z the active pre-activations and e = y_hat - y:
+
+    mean_b sum_d e^2  (+ the same for every nested level of Matryoshka)  (+ the auxiliary loss of dead latents)
+
+That latents are chosen and measured in units of the output changes which are active and nothing else: the decoder's
+length cancels in (pre * length) / length. No gradient with respect to x is ever needed, as the one with respect to
+`decoder_bias` through the input is -(sum_b dz) @ encoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from saes.dictionaries import pairs as sparse
+from saes.dictionaries.auxiliary import Dead, auxiliary
+from saes.dictionaries.pairs import Pairs
+from saes.dictionaries.parameters import Gradients, Parameters
+from saes.dictionaries.select import decoder_norms, nested, top_of_batch, top_of_rows
+
+
+def step(
+    parameters: Parameters,
+    x: Float[Tensor, "batch d_in"],
+    y: Float[Tensor, "batch d_out"] | None = None,
+    *,
+    k: int,
+    per_batch: bool = False,
+    widths: tuple[int, ...] | None = None,
+    dead: Dead | None = None,
+) -> Gradients:
+    """One batch of a k-sparse dictionary.
+
+    `y` is what to reconstruct when it is not x itself; then no bias is taken from x (a transcoder). `per_batch` keeps
+    the k B largest of the batch, not k per row. `widths`, ascending to d_sae, adds a loss for each nested prefix.
+    """
+    encoder, decoder, bias = (parameters[name] for name in ("encoder", "decoder", "decoder_bias"))
+    inputs = x - bias if y is None else x
+    target = x if y is None else y
+    norms = decoder_norms(decoder)
+    choose = top_of_batch if per_batch else top_of_rows
+    active = choose(inputs, encoder, parameters["encoder_bias"], norms, k)
+    fired = sparse.fired(active)
+    levels = widths or (len(encoder),)
+    if len(levels) > 1:
+        active = nested(active, torch.tensor(levels, device=x.device))
+    base = bias + x @ parameters["skip"].T if "skip" in parameters else bias
+    error = _errors(active, decoder, target - base, len(levels))
+    losses = _named(error.square().sum((0, 2)) / len(x), levels)
+    into = error.mul(2 / len(x))
+    if len(levels) > 1:
+        # The output of a level is made by the latents of all levels up to it.
+        into = into.flip(1).cumsum(1).flip(1)
+    of = _backward(parameters, active, inputs, rearrange(into, "row level d -> (row level) d"), len(levels))
+    through_output = into[:, 0]
+    of["decoder_bias"] = through_output.sum(0)
+    if "skip" in parameters:
+        of["skip"] = through_output.T @ x
+    if dead is not None:
+        losses["auxiliary"] = auxiliary(parameters, inputs, error[:, -1].neg(), norms, dead, of)
+    if y is None:
+        of["decoder_bias"] = of["decoder_bias"] - of["encoder_bias"] @ encoder
+    return Gradients(losses=losses, of=of, fired=fired)
+
+
+def _errors(
+    active: Pairs, decoder: Float[Tensor, "d_sae d_out"], target: Float[Tensor, "batch d_out"], levels: int
+) -> Float[Tensor, "batch level d_out"]:
+    """Reconstruction minus target of every nested level, the last of which is the whole dictionary's."""
+    parts = rearrange(sparse.decode(active, decoder), "(row level) d -> row level d", level=levels)
+    whole = parts if levels == 1 else parts.cumsum(1)
+    return whole.sub_(target[:, None])
+
+
+def _named(loss: Float[Tensor, " level"], widths: tuple[int, ...]) -> dict[str, Float[Tensor, ""]]:
+    named = {"reconstruction": loss[-1]}
+    named.update({f"reconstruction_{width}": loss[i] for i, width in enumerate(widths[:-1])})
+    return named
+
+
+def _backward(
+    parameters: Parameters,
+    active: Pairs,
+    inputs: Float[Tensor, "batch d_in"],
+    into: Float[Tensor, "bag d_out"],
+    levels: int,
+) -> dict[str, Tensor]:
+    """Gradients of both matrices and of the encoder's bias; `into` is the loss's gradient at what each bag adds."""
+    sorted_pairs = sparse.by_latent(active)
+    toward = sparse.inner(active, into, parameters["decoder"]) * (active.value > 0)
+    of = {
+        "decoder": sparse.outer(active, sorted_pairs, active.value, into),
+        "encoder_bias": sparse.per_latent(active, toward),
+    }
+    row, by_row = active, sorted_pairs
+    if levels > 1:
+        row, by_row = _of_rows(active, sorted_pairs, levels)
+    of["encoder"] = sparse.outer(row, by_row, toward, inputs)
+    return of
+
+
+def _of_rows(
+    active: Pairs, sorted_pairs: sparse.ByLatent, levels: int
+) -> tuple[Pairs, sparse.ByLatent]:
+    """The same pairs in bags of whole rows, which is what the encoder has seen."""
+    row = Pairs(
+        latent=active.latent,
+        bag=torch.div(active.bag, levels, rounding_mode="floor"),
+        start=active.start[::levels],
+        value=active.value,
+        d_sae=active.d_sae,
+    )
+    bag: Int[Tensor, " pair"] = row.bag[sorted_pairs.order]
+    return row, sparse.ByLatent(order=sorted_pairs.order, bag=bag, start=sorted_pairs.start)
+
+
+def plain_loss(
+    parameters: Mapping[str, Tensor],
+    x: Float[Tensor, "batch d_in"],
+    y: Float[Tensor, "batch d_out"] | None = None,
+    *,
+    k: int,
+    per_batch: bool = False,
+    widths: tuple[int, ...] | None = None,
+    dead: Dead | None = None,
+) -> Float[Tensor, ""]:
+    """The same loss as it is written down, dense and for autograd: the reference that `step` is tested against."""
+    encoder, decoder, bias = (parameters[name] for name in ("encoder", "decoder", "decoder_bias"))
+    inputs, target = (x - bias, x) if y is None else (x, y)
+    pre = (inputs @ encoder.T + parameters["encoder_bias"]) * decoder.norm(dim=1)
+    if per_batch:
+        flat = pre.relu().flatten()
+        top = flat.topk(k * len(x))
+        latents = torch.zeros_like(flat).scatter(0, top.indices, top.values).reshape(pre.shape)
+    else:
+        top = pre.topk(k, dim=1)
+        latents = torch.zeros_like(pre).scatter(1, top.indices, top.values.relu())
+    latents = latents / decoder.norm(dim=1)
+    base = bias + x @ parameters["skip"].T if "skip" in parameters else bias
+    loss = x.new_zeros(())
+    for width in widths or (len(encoder),):
+        y_hat = latents[:, :width] @ decoder[:width] + base
+        loss = loss + (y_hat - target).square().sum(1).mean()
+    if dead is None or not bool(dead.mask.any()):
+        return loss
+    n_dead, k_aux = int(dead.mask.sum()), x.shape[1] // 2
+    chosen = torch.where(dead.mask, pre, -torch.inf).topk(min(k_aux, n_dead), dim=1)
+    revived = torch.zeros_like(pre).scatter(1, chosen.indices, chosen.values) / decoder.norm(dim=1)
+    residual = (target - y_hat).detach()
+    missing = (revived @ decoder - residual).square().sum(1).mean()
+    return loss + dead.coefficient * min(n_dead / k_aux, 1.0) * missing
