@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from saes.disk import save as save
     from saes.recipes import default_hook as default_hook
     from saes.recipes import topk as topk
-    from saes.training import SAEConfig as SAEConfig
     from saes.training import TrainedSAE as TrainedSAE
     from saes.training import TrainingRecord as TrainingRecord
     from saes.training import train_sae as train_sae
+    from saes.training_config import SAEConfig as SAEConfig
 
 __all__ = lazy_exports(
     __name__,
@@ -27,6 +27,7 @@ __all__ = lazy_exports(
         "alignment": ["Alignment", "truth"],
         "disk": ["load", "save"],
         "recipes": ["default_hook", "topk"],
-        "training": ["SAEConfig", "TrainedSAE", "TrainingRecord", "train_sae"],
+        "training": ["TrainedSAE", "TrainingRecord", "train_sae"],
+        "training_config": ["SAEConfig"],
     },
 )

@@ -18,7 +18,8 @@ from saes.activations import check_hook, record
 from saes.alignment import Alignment, truth
 from saes.disk import load, save
 from saes.recipes import default_hook
-from saes.training import SAEConfig, TrainingRecord, train_sae
+from saes.training import TrainingRecord, train_sae
+from saes.training_config import SAEConfig
 from tinysql.config import to_json
 from tinysql.runs import Run, provenance
 from tinysql.tokens import Tokenizer, Tokens

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from data_gen.errors import InputError, nearest
-from saes.training import SAEConfig
+from saes.training_config import SAEConfig
 from tinysql.models.config import ModelConfig
 
 

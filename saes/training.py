@@ -1,86 +1,38 @@
-"""Activations -> SAE: a TopK SAE trained by sae-lens' own step on activations held in memory.
+"""Activations -> SAE: trained on activations held in memory, by the steps of `saes.dictionaries`.
 
-sae-lens brings the SAE, its loss (with the auxiliary loss for dead latents), its optimiser and its file
-format. Ours are the batches: every activation once per epoch, in an order drawn from the seed.
-
-Activations are centred and scaled to a mean squared norm of d_in before training, z = (x - mean) * s, and
-the two numbers are folded into the weights afterwards, so that the SAE reads and writes raw activations.
+Every activation comes once per epoch, in an order that the seed and the epoch determine. Activations are centred and
+scaled to a mean squared norm of d_in before training, z = (x - mean) * s, and the two numbers are folded into the
+weights afterwards, so that the SAE reads and writes raw activations. Losses, clipping and schedules are those of
+sae-lens' `SAETrainer`, and so is the file format.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from data_gen.errors import InputError
+from data_gen.seeding import stable_hash
 from saes.activations import Activations
-from saes.disk import SAE, stock
-from tinysql.progress import progress
+from saes.dictionaries.inference import calibrate, to_sae
+from saes.disk import SAE
+from saes.loop import Loop
+from saes.resume import MetricsLog, fingerprint, load_state, save_state
+from saes.training_config import SAEConfig
+from tinysql.progress import Bar
 
 CHECK_ROWS = 16_384
 """Rows on which the finished SAE's FVU, L0 and dead latents are measured."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SAEConfig:
-    """Everything that decides how an SAE is trained; `None` means "derive it"."""
-
-    d_sae: int | None = None
-    """Number of latents; derived as 4 per input dimension."""
-    k: int = 8
-    """Latents that may be active at one token."""
-    steps: int = 1000
-    """Optimiser steps."""
-    batch_size: int = 512
-    """Activations (tokens) per step."""
-    lr: float = 4e-3
-    """Adam's learning rate after warm-up."""
-    warmup_fraction: float = 0.03
-    """First share of the steps, over which the rate rises from nearly 0 to `lr`."""
-    decay_fraction: float = 0.3
-    """Last share of the steps, over which the rate falls to 0."""
-    aux_loss: float = 1.0
-    """Weight of the auxiliary loss, which lets dead latents learn what the live ones leave over."""
-    dead_after: int = 100
-    """Steps without firing after which a latent counts as dead."""
-    seed: int = 0
-    """Draws the first weights and the order of the activations."""
-
-    def __post_init__(self) -> None:
-        for name in ("d_sae", "k", "steps", "batch_size", "lr", "dead_after"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise InputError(
-                    f"SAE {name} is {value}, expected more than 0", hint=f"set {name} to a positive number"
-                )
-        if (
-            min(self.warmup_fraction, self.decay_fraction) < 0
-            or self.warmup_fraction + self.decay_fraction >= 1
-        ):
-            raise InputError(
-                f"SAE warmup_fraction {self.warmup_fraction} and decay_fraction {self.decay_fraction} "
-                "are not shares that leave steps between them",
-                hint="choose two shares of at least 0 that add up to less than 1",
-            )
-        if self.d_sae is not None and self.k > self.d_sae:
-            raise InputError(
-                f"SAE k is {self.k}, but there are {self.d_sae} latents", hint="lower k or raise d_sae"
-            )
-
-    @property
-    def warmup_steps(self) -> int:
-        """Steps at the beginning over which the learning rate rises."""
-        return int(self.steps * self.warmup_fraction)
-
-    @property
-    def decay_steps(self) -> int:
-        """Steps at the end over which the learning rate falls."""
-        return int(self.steps * self.decay_fraction)
+HELD_BACK = 8
+"""One in so many activations is kept from training where a threshold is to be set, up to `CHECK_ROWS`."""
+LOGGED, SAVED = 200, 10
+"""How often a training logs its loss and saves its state."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,13 +45,15 @@ class TrainingRecord:
     loss_steps: tuple[int, ...]
     """At which steps the loss was kept."""
     loss: tuple[float, ...]
-    """Squared error per activation (of mean squared norm d_in) plus the auxiliary loss."""
+    """All parts of the loss, per activation (of mean squared norm d_in)."""
     fvu: float
     """Fraction of variance unexplained, sum |x - x_hat|^2 / sum |x - mean|^2."""
     l0: float
     """Mean number of active latents per token."""
     dead: int
     """Latents that never fired on the measured rows."""
+    threshold: float | None = None
+    """The threshold that `batchtopk` and `matryoshka` are saved with, set on activations held back from training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,43 +65,53 @@ class TrainedSAE:
 
 
 def train_sae(
-    activations: Activations, config: SAEConfig, *, model_name: str = "tinysql", show_progress: bool = False
+    activations: Activations,
+    config: SAEConfig,
+    *,
+    model_name: str = "tinysql",
+    show_progress: bool = False,
+    directory: Path | None = None,
 ) -> TrainedSAE:
-    """Train a TopK SAE; the same activations and configuration give the same weights.
+    """Train an SAE; the same activations and configuration give the same weights.
 
-    The global random state is left as it was; nothing is written and no network is used. Raises `InputError`
-    when there are fewer activations than one batch, when one is not finite, or when k exceeds the latents.
+    The global random state is left as it was and no network is used. With a `directory`, state and metrics are
+    written there, and training goes on, bit for bit, from what an earlier call left in it. Raises `InputError` when
+    there are fewer activations than one batch, when one is not finite, when k exceeds the latents, when the directory
+    holds another training, and when the loss is not finite: then the last good state is kept.
     """
     values = activations.values
     _check(values, config)
+    train, held_back = _split(values, config)
     mean = values.mean(0)
     spread = (values - mean).square().sum(1).mean().sqrt()
     scale = float(values.shape[1] ** 0.5 / spread.clamp_min(1e-12))
-    trainer = _start(values, config, hook=activations.hook, model_name=model_name)
-    batches: Any = trainer.data_provider
-    every = max(config.steps // 200, 1)
-    loss: dict[int, float] = {}
-    steps = range(config.steps)
-    for step in progress(steps, total=config.steps, title="training the SAE") if show_progress else steps:
-        # The same calls in the same order as `SAETrainer.fit`, which would also draw a bar of its own.
-        trainer.maybe_reset_sparsity()
-        output = trainer.step((next(batches) - mean) * scale)
-        trainer.n_training_steps += 1
-        if step % every == 0 or step == config.steps - 1:
-            loss[step] = output.loss.item()
-    trainer.set_final_sae_metadata()
-    sae = _fold(trainer.sae, mean, scale)
-    error, l0, dead = _measure(sae, values[:: max(len(values) // CHECK_ROWS, 1)][:CHECK_ROWS])
-    kept = TrainingRecord(
-        tokens=len(values),
+    loop = Loop.begin(config, d_in=values.shape[1], device=values.device)
+    data = fingerprint(values) if directory is not None else ""
+    if directory is not None and (saved := load_state(directory, config, data)) is not None:
+        loop.restore(saved.step, saved.tensors)
+    loss = _run(loop, values, train, mean, scale, directory, data, show_progress)
+    about = {"model_name": model_name, "hook_name": activations.hook, "prepend_bos": False}
+    sae = to_sae(
+        loop.parameters, config.architecture, k=config.k, mean=mean, scale=scale, metadata=about
+    )
+    threshold = None
+    if config.needs_threshold:
+        threshold = calibrate(sae, values[held_back], l0=config.k)
+    checked = train[:: max(len(train) // CHECK_ROWS, 1)][:CHECK_ROWS]
+    error, l0, dead = _measure(sae, values[checked])
+    metadata: Any = sae.cfg.metadata
+    metadata.l0, metadata.num_dead_features = l0, dead
+    record = TrainingRecord(
+        tokens=len(train),
         steps=config.steps,
         loss_steps=tuple(loss),
         loss=tuple(loss.values()),
         fvu=error,
         l0=l0,
         dead=dead,
+        threshold=threshold,
     )
-    return TrainedSAE(sae=sae, record=kept)
+    return TrainedSAE(sae=sae, record=record)
 
 
 def fvu(x: Float[Tensor, "token d_in"], x_hat: Float[Tensor, "token d_in"]) -> float:
@@ -155,15 +119,66 @@ def fvu(x: Float[Tensor, "token d_in"], x_hat: Float[Tensor, "token d_in"]) -> f
     return float((x - x_hat).square().sum() / (x - x.mean(0)).square().sum())
 
 
-def shuffled(
-    values: Float[Tensor, "token d_in"], batch_size: int, seed: int
-) -> Iterator[Float[Tensor, "batch d_in"]]:
-    """Endless batches: every row once per epoch in an order drawn from `seed`, the odd rest left out."""
-    generator = torch.Generator().manual_seed(seed)
+def batches(
+    rows: Int[Tensor, " token"], batch_size: int, seed: int, *, start: int = 0
+) -> Iterator[Int[Tensor, " batch"]]:
+    """Endless batches of these rows from step `start` on: each once per epoch in an order of its own, the odd rest left out."""
+    per_epoch = len(rows) // batch_size
+    epoch, first = divmod(start, per_epoch)
     while True:
-        order = torch.randperm(len(values), generator=generator).to(values.device)
-        for start in range(0, len(values) - batch_size + 1, batch_size):
-            yield values[order[start : start + batch_size]]
+        generator = torch.Generator().manual_seed(stable_hash("epoch", seed, epoch))
+        order = rows[torch.randperm(len(rows), generator=generator).to(rows.device)]
+        for batch in range(first, per_epoch):
+            yield order[batch * batch_size : (batch + 1) * batch_size]
+        epoch, first = epoch + 1, 0
+
+
+def _run(
+    loop: Loop,
+    values: Float[Tensor, "token d_in"],
+    train: Int[Tensor, " token"],
+    mean: Float[Tensor, " d_in"],
+    scale: float,
+    directory: Path | None,
+    data: str,
+    show_progress: bool,
+) -> dict[int, float]:
+    """Train to the last step; the logged losses by their steps."""
+    config = loop.config
+    log = MetricsLog(directory, loop.step)
+    loss = {line["step"]: line["loss"] for line in log.read()}
+    every, saved_every = max(config.steps // LOGGED, 1), max(config.steps // SAVED, 1)
+    order = batches(train, config.batch_size, config.seed, start=loop.step)
+    with Bar("training the SAE", active=show_progress) as bar:
+        while loop.step < config.steps:
+            step = loop.step
+            result = loop.advance((values[next(order)] - mean) * scale)
+            last = loop.step == config.steps
+            if step % every == 0 or last:
+                _check_finite(loop, directory, data)
+                measured = loop.metrics(result)
+                loss[step] = measured["loss"]
+                log.add({"step": step, **measured})
+                bar.show(loop.step, config.steps, {"loss": loss[step]})
+            if directory is not None and (loop.step % saved_every == 0 or last):
+                _check_finite(loop, directory, data)
+                save_state(directory, config, data, step=loop.step, tensors=loop.state())
+    return loss
+
+
+def _check_finite(loop: Loop, directory: Path | None, data: str) -> None:
+    """Stop at a loss that is not finite; nothing has changed since the step before it."""
+    if not loop.is_broken():
+        return
+    good = loop.good_steps()
+    kept = ""
+    if directory is not None:
+        save_state(directory, loop.config, data, step=good, tensors=loop.state())
+        kept = f"; the state before it is kept in {directory}"
+    raise InputError(
+        f"the gradient of step {good} is not finite (lr {loop.config.lr}){kept}",
+        hint="lower lr, or look for activations of extreme size",
+    )
 
 
 def _check(values: Float[Tensor, "token d_in"], config: SAEConfig) -> None:
@@ -174,60 +189,27 @@ def _check(values: Float[Tensor, "token d_in"], config: SAEConfig) -> None:
         )
     if not bool(values.isfinite().all()):
         raise InputError("some activations are not finite", hint="check that the model's weights are whole")
-    latents = config.d_sae or 4 * values.shape[1]
-    if config.k > latents:
+    latents = config.latents(values.shape[1])
+    if config.is_k_sparse and config.k > latents:
         raise InputError(
             f"SAE k is {config.k}, but there are {latents} latents", hint="lower k or raise d_sae"
         )
 
 
-def _start(values: Float[Tensor, "token d_in"], config: SAEConfig, *, hook: str, model_name: str) -> Any:
-    """sae-lens' trainer at step 0."""
-    sae_lens = stock()
-    sae_config = sae_lens.TopKTrainingSAEConfig(
-        d_in=values.shape[1],
-        d_sae=config.d_sae or 4 * values.shape[1],
-        k=config.k,
-        aux_loss_coefficient=config.aux_loss,
-        metadata=sae_lens.saes.sae.SAEMetadata(model_name=model_name, hook_name=hook, prepend_bos=False),
-    )
-    # sae-lens draws the first weights from the global generator of the CPU.
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(config.seed)
-        sae = sae_lens.TopKTrainingSAE(sae_config).to(values.device)
-    trainer_config = sae_lens.config.SAETrainerConfig(
-        total_training_samples=config.steps * config.batch_size,
-        train_batch_size_samples=config.batch_size,
-        lr=config.lr,
-        lr_end=config.lr,
-        lr_warm_up_steps=config.warmup_steps,
-        lr_decay_steps=config.decay_steps,
-        device=str(values.device),
-        dead_feature_window=config.dead_after,
-    )
-    return sae_lens.training.sae_trainer.SAETrainer(
-        trainer_config, sae, shuffled(values, config.batch_size, config.seed)
-    )
-
-
-@torch.no_grad()
-def _fold(trained: Any, mean: Float[Tensor, " d_in"], scale: float) -> SAE:
-    """The same SAE for raw activations, with decoder rows of length 1 and latents in units of the activation.
-
-    With n the lengths of the decoder rows: W_enc n, b_enc n / s, W_dec / n, b_dec / s + mean.
-    """
-    sae_lens = stock()
-    config = sae_lens.TopKSAEConfig.from_dict(trained.cfg.get_inference_sae_cfg_dict())
-    config.rescale_acts_by_decoder_norm = False
-    with torch.random.fork_rng(devices=[]):
-        sae = sae_lens.TopKSAE(config).to(mean.device)
-    lengths = trained.get_W_dec_norm()
-    sae.W_enc.copy_(trained.W_enc * lengths)
-    sae.b_enc.copy_(trained.b_enc * lengths / scale)
-    sae.W_dec.copy_(trained.W_dec / lengths[:, None])
-    sae.b_dec.copy_(trained.b_dec / scale + mean)
-    sae.requires_grad_(False)
-    return sae
+def _split(
+    values: Float[Tensor, "token d_in"], config: SAEConfig
+) -> tuple[Int[Tensor, " train"], Int[Tensor, " held_back"]]:
+    """Rows to train on, and rows to set a threshold on, which only some architectures need."""
+    n = len(values)
+    held = min(CHECK_ROWS, n // HELD_BACK, n - config.batch_size) if config.needs_threshold else 0
+    if config.needs_threshold and held < 1:
+        raise InputError(
+            f"{n} activations leave none to set the threshold of `{config.architecture}` on",
+            hint="record more rows or lower batch_size",
+        )
+    generator = torch.Generator().manual_seed(stable_hash("held back", config.seed))
+    order = torch.randperm(n, generator=generator).to(values.device)
+    return order[held:].sort().values, order[:held].sort().values
 
 
 @torch.no_grad()

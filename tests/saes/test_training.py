@@ -9,7 +9,8 @@ import torch
 from data_gen.errors import InputError
 from saes.activations import Activations
 from saes.disk import load, save, stock
-from saes.training import SAEConfig, TrainedSAE, _start, fvu, shuffled, train_sae
+from saes.training import TrainedSAE, batches, fvu, train_sae
+from saes.training_config import SAEConfig
 
 CONFIG = SAEConfig(d_sae=48, k=3, steps=400, batch_size=128, lr=5e-3, seed=1)
 HOOK = "blocks.1.hook_resid_post"
@@ -63,19 +64,6 @@ def test_global_random_state_and_directory_are_left_alone(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_it_is_what_sae_lens_own_loop_trains(trained: TrainedSAE) -> None:
-    activations = planted()
-    mean = activations.values.mean(0)
-    scale = 4 / (activations.values - mean).square().sum(1).mean().sqrt()
-    trainer = _start(activations.values, CONFIG, hook=HOOK, model_name="m")
-    trainer.data_provider = ((x - mean) * scale for x in shuffled(activations.values, 128, CONFIG.seed))
-    stock = trainer.fit()
-    x = planted(seed=4).values[:200]
-    with torch.no_grad():
-        expected = stock((x - mean) * scale) / scale + mean
-    torch.testing.assert_close(trained.sae.decode(trained.sae.encode(x)), expected, rtol=0, atol=1e-4)
-
-
 def test_stock_sae_lens_loads_what_is_saved(trained: TrainedSAE, tmp_path: Path) -> None:
     save(trained.sae, tmp_path)
     x = planted(seed=4).values
@@ -107,11 +95,19 @@ def test_weights_of_another_shape_are_bad_input(trained: TrainedSAE, tmp_path: P
 
 
 def test_every_activation_comes_once_per_epoch() -> None:
-    values = torch.arange(10.0)[:, None]
-    batches = shuffled(values, 5, seed=0)
-    epochs = [torch.cat([next(batches), next(batches)])[:, 0].tolist() for _ in range(2)]
-    assert sorted(epochs[0]) == sorted(epochs[1]) == values[:, 0].tolist()
+    rows = torch.arange(10)
+    order = batches(rows, 5, seed=0)
+    epochs = [torch.cat([next(order), next(order)]).tolist() for _ in range(2)]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == rows.tolist()
     assert epochs[0] != epochs[1]
+
+
+def test_the_order_goes_on_from_any_step() -> None:
+    rows = torch.arange(11) * 3
+    order = batches(rows, 5, seed=0)
+    whole = [next(order).tolist() for _ in range(7)]
+    for start in range(7):
+        assert next(batches(rows, 5, seed=0, start=start)).tolist() == whole[start]
 
 
 def test_fvu_is_zero_for_perfect_and_one_for_the_mean() -> None:

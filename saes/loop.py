@@ -1,0 +1,138 @@
+"""Batches -> parameters: one training's state and its step, in which nothing is read back from the device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from data_gen.errors import InputError
+from saes.dictionaries import adam as adams
+from saes.dictionaries import topk
+from saes.dictionaries.auxiliary import Dead
+from saes.dictionaries.dense import DENSE
+from saes.dictionaries.parameters import Gradients, first_parameters
+from saes.training_config import SAEConfig
+
+LOOK_EVERY = {"cpu": 1}
+"""Steps between two looks at the number of dead latents; 16 where a look makes the device wait."""
+
+
+class Loop:
+    """Parameters, optimiser and counters of one training."""
+
+    def __init__(
+        self, config: SAEConfig, parameters: dict[str, Tensor], since_fired: Int[Tensor, " d_sae"]
+    ) -> None:
+        """At step 0; `begin` draws the parameters."""
+        self.config = config
+        self.parameters = parameters
+        self.adam = adams.start(parameters, config.lr)
+        self.since_fired = since_fired
+        """Steps since each latent was last above 0."""
+        self.step = 0
+        """Steps done."""
+        self.good = torch.zeros((), dtype=torch.long, device=since_fired.device)
+        """Steps done before a gradient was not finite."""
+        self.room = 0
+        """At least the number of dead latents until the next look."""
+        d_sae, d_in = parameters["encoder"].shape
+        assert d_sae == config.latents(d_in)
+        self.widths = config.levels(d_in)
+
+    @staticmethod
+    def begin(config: SAEConfig, *, d_in: int, device: torch.device) -> Loop:
+        """The first parameters, drawn from the seed."""
+        parameters = first_parameters(
+            config.architecture, d_in=d_in, d_sae=config.latents(d_in), seed=config.seed, device=device
+        )
+        return Loop(config, parameters, torch.zeros(config.latents(d_in), dtype=torch.long, device=device))
+
+    @torch.no_grad()
+    def advance(self, x: Float[Tensor, "batch d_in"]) -> Gradients:
+        """One step on one batch."""
+        config = self.config
+        if config.is_k_sparse:
+            result = topk.step(
+                self.parameters,
+                x,
+                k=config.k,
+                per_batch=config.architecture != "topk",
+                widths=self.widths,
+                dead=self._dead(),
+            )
+        else:
+            result = DENSE[config.architecture](self.parameters, x, sparsity=config.sparsity_at(self.step))
+        adams.update(self.adam, result.of, config.lr_at(self.step))
+        since = torch.where(result.fired > 0, 0, self.since_fired + 1)
+        self.since_fired = torch.where(self.adam.broken, self.since_fired, since)
+        self.good += ~self.adam.broken
+        self.step += 1
+        return result
+
+    def metrics(self, result: Gradients) -> dict[str, float]:
+        """The last step in numbers, which waits for the device."""
+        parts = {name: float(value) for name, value in result.losses.items()}
+        return {
+            "loss": sum(parts.values()),
+            **parts,
+            "l0": float(result.fired.sum()) / self.config.batch_size,
+            "dead": int((self.since_fired > self.config.dead_after).sum()),
+            "lr": self.config.lr_at(self.step - 1),
+        }
+
+    def is_broken(self) -> bool:
+        """Whether some gradient was not finite, since when nothing has changed; waits for the device."""
+        return bool(self.adam.broken)
+
+    def good_steps(self) -> int:
+        """Steps before that."""
+        return int(self.good)
+
+    def state(self) -> dict[str, Tensor]:
+        """All that `restore` needs beside the configuration and the step."""
+        return {
+            **{f"parameters/{name}": value for name, value in self.parameters.items()},
+            **{f"adam/{name}": value for name, value in adams.state(self.adam).items()},
+            "since_fired": self.since_fired,
+            "room": torch.tensor(self.room),
+        }
+
+    def restore(self, step: int, tensors: Mapping[str, Tensor]) -> None:
+        """Go on after `step` steps; `InputError` when the tensors are not those of this configuration."""
+        wrong = sorted(
+            name
+            for name, value in self.parameters.items()
+            if f"parameters/{name}" not in tensors or tensors[f"parameters/{name}"].shape != value.shape
+        )
+        if wrong:
+            raise InputError(
+                f"the saved state does not hold `{wrong[0]}` of shape {list(self.parameters[wrong[0]].shape)}",
+                hint="remove it and train anew",
+            )
+        for name, value in self.parameters.items():
+            value.copy_(tensors[f"parameters/{name}"])
+        moments = {
+            key.removeprefix("adam/"): value for key, value in tensors.items() if key.startswith("adam/")
+        }
+        adams.restore(self.adam, moments)
+        self.since_fired = tensors["since_fired"].clone().to(self.since_fired.device)
+        self.room = int(tensors["room"])
+        self.step = step
+        self.good.fill_(step)
+
+    def _dead(self) -> Dead | None:
+        """Latents silent for longer than `dead_after`, or None while there can be none."""
+        config: Any = self.config
+        every = LOOK_EVERY.get(self.since_fired.device.type, 16)
+        if self.step % every == 0:
+            # A latent that is dead at a step before the next look has been silent for that much less by now.
+            self.room = int((self.since_fired > config.dead_after - every + 1).sum())
+        if self.room == 0 or config.aux_loss == 0:
+            return None
+        return Dead(
+            mask=self.since_fired > config.dead_after, room=self.room, coefficient=config.aux_loss
+        )

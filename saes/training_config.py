@@ -1,0 +1,138 @@
+"""Settings -> how an SAE is trained: `SAEConfig`, and what its rates are at every step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from data_gen.errors import InputError
+from saes.dictionaries.parameters import K_SPARSE, Architecture
+
+
+@dataclass(frozen=True, kw_only=True)
+class SAEConfig:
+    """Everything that decides how an SAE is trained; `None` means "derive it"."""
+
+    architecture: Architecture = "topk"
+    """Which latents may be active: `topk`, `batchtopk`, `matryoshka`, `standard`, `gated` or `jumprelu`."""
+    d_sae: int | None = None
+    """Number of latents; derived as 4 per input dimension."""
+    k: int = 8
+    """Latents that may be active at one token (on average over a batch for `batchtopk` and `matryoshka`)."""
+    widths: tuple[int, ...] | None = None
+    """Nested widths of `matryoshka`, up to d_sae; derived as a sixteenth, a quarter and all of d_sae."""
+    sparsity: float = 1.0
+    """Weight of the penalty of `standard`, `gated` (L1) and `jumprelu` (L0)."""
+    sparsity_warmup_fraction: float = 0.05
+    """First share of the steps, over which that weight rises from 0."""
+    steps: int = 1000
+    """Optimiser steps."""
+    batch_size: int = 512
+    """Activations (tokens) per step."""
+    lr: float = 4e-3
+    """Adam's learning rate after warm-up."""
+    warmup_fraction: float = 0.03
+    """First share of the steps, over which the rate rises from nearly 0 to `lr`."""
+    decay_fraction: float = 0.3
+    """Last share of the steps, over which the rate falls to 0."""
+    aux_loss: float = 1.0
+    """Weight of the auxiliary loss, which lets dead latents learn what the live ones leave over (k-sparse kinds)."""
+    dead_after: int = 100
+    """Steps without firing after which a latent counts as dead."""
+    seed: int = 0
+    """Draws the first weights and the order of the activations."""
+
+    def __post_init__(self) -> None:
+        for name in ("d_sae", "k", "steps", "batch_size", "lr", "dead_after"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise InputError(
+                    f"SAE {name} is {value}, expected more than 0", hint=f"set {name} to a positive number"
+                )
+        for name in ("sparsity", "aux_loss", "sparsity_warmup_fraction"):
+            if getattr(self, name) < 0:
+                raise InputError(
+                    f"SAE {name} is {getattr(self, name)}, expected at least 0",
+                    hint=f"set {name} to 0 or more",
+                )
+        if (
+            min(self.warmup_fraction, self.decay_fraction) < 0
+            or self.warmup_fraction + self.decay_fraction >= 1
+        ):
+            raise InputError(
+                f"SAE warmup_fraction {self.warmup_fraction} and decay_fraction {self.decay_fraction} "
+                "are not shares that leave steps between them",
+                hint="choose two shares of at least 0 that add up to less than 1",
+            )
+        if self.d_sae is not None and self.is_k_sparse and self.k > self.d_sae:
+            raise InputError(
+                f"SAE k is {self.k}, but there are {self.d_sae} latents", hint="lower k or raise d_sae"
+            )
+        self._check_widths()
+
+    def _check_widths(self) -> None:
+        if self.widths is None:
+            return
+        if self.architecture != "matryoshka":
+            raise InputError(
+                f"SAE widths are set, but architecture is `{self.architecture}`",
+                hint="only `matryoshka` has nested widths",
+            )
+        if not self.widths or self.widths[0] <= 0 or any(b <= a for a, b in pairwise(self.widths)):
+            raise InputError(
+                f"SAE widths are {list(self.widths)}, expected ascending numbers of latents",
+                hint="write them as --set widths=64,256,1024",
+            )
+        if self.d_sae is not None and self.widths[-1] != self.d_sae:
+            raise InputError(
+                f"SAE widths end at {self.widths[-1]}, but there are {self.d_sae} latents",
+                hint="let the last width be d_sae",
+            )
+
+    @property
+    def is_k_sparse(self) -> bool:
+        """Whether k, and not a penalty, decides how many latents are active."""
+        return self.architecture in K_SPARSE
+
+    @property
+    def needs_threshold(self) -> bool:
+        """Whether activations are held back to set the threshold that the saved SAE fires at."""
+        return self.architecture in ("batchtopk", "matryoshka")
+
+    def latents(self, d_in: int) -> int:
+        """`d_sae`, or what is derived for activations of this width."""
+        return self.d_sae or (self.widths[-1] if self.widths else 4 * d_in)
+
+    def levels(self, d_in: int) -> tuple[int, ...] | None:
+        """Nested widths of a Matryoshka SAE, None for the others."""
+        if self.architecture != "matryoshka":
+            return None
+        whole = self.latents(d_in)
+        return self.widths or tuple(sorted({max(whole // 16, 1), max(whole // 4, 1), whole}))
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps at the beginning over which the learning rate rises."""
+        return int(self.steps * self.warmup_fraction)
+
+    @property
+    def decay_steps(self) -> int:
+        """Steps at the end over which the learning rate falls."""
+        return int(self.steps * self.decay_fraction)
+
+    @property
+    def sparsity_warmup_steps(self) -> int:
+        """Steps at the beginning over which the weight of the penalty rises."""
+        return int(self.steps * self.sparsity_warmup_fraction)
+
+    def lr_at(self, step: int) -> float:
+        """The learning rate of a step, counted from 0: up to `lr`, constant, down to 0 (sae-lens' `constant`)."""
+        left = self.steps - step
+        up = (step + 1) / self.warmup_steps if step < self.warmup_steps else 1.0
+        down = left / self.decay_steps if left < self.decay_steps else 1.0
+        return self.lr * up * down
+
+    def sparsity_at(self, step: int) -> float:
+        """The weight of the penalty at a step, counted from 0."""
+        rising = self.sparsity_warmup_steps
+        return self.sparsity * (step / rising if step < rising else 1.0)
