@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     from saes.alignment import truth as truth
     from saes.disk import load as load
     from saes.disk import save as save
+    from saes.recipes import batchtopk as batchtopk
     from saes.recipes import default_hook as default_hook
+    from saes.recipes import gated as gated
+    from saes.recipes import jumprelu as jumprelu
+    from saes.recipes import matryoshka as matryoshka
+    from saes.recipes import standard as standard
     from saes.recipes import topk as topk
     from saes.training import TrainedSAE as TrainedSAE
     from saes.training import TrainingRecord as TrainingRecord
@@ -26,7 +31,7 @@ __all__ = lazy_exports(
         "activations": ["Activations", "record"],
         "alignment": ["Alignment", "truth"],
         "disk": ["load", "save"],
-        "recipes": ["default_hook", "topk"],
+        "recipes": ["batchtopk", "default_hook", "gated", "jumprelu", "matryoshka", "standard", "topk"],
         "training": ["TrainedSAE", "TrainingRecord", "train_sae"],
         "training_config": ["SAEConfig"],
     },

@@ -1,13 +1,15 @@
 """Run -> RUN/saes/NAME: an SAE trained on a run's own model and rows, and its truth.
 
 The directory appears whole or not at all and holds `cfg.json` and `sae_weights.safetensors` (sae-lens' own
-format), `config.json` (what made it) and `metrics.json` (how training went); `truth.json` comes with scoring.
+format), `config.json` (what made it), `metrics.json` and `metrics.jsonl` (how training went, in sum and step by step);
+`truth.json` comes with scoring. While it trains, its state stands in RUN/saes/.NAME.training, from which it goes on.
 Training reads the run's training rows, scoring its test rows, which share no schema with them.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +20,7 @@ from saes.activations import check_hook, record
 from saes.alignment import Alignment, truth
 from saes.disk import load, save
 from saes.recipes import default_hook
+from saes.resume import METRICS
 from saes.training import TrainingRecord, train_sae
 from saes.training_config import SAEConfig
 from tinysql.config import to_json
@@ -34,11 +37,13 @@ def train_on_run(
     rows: int = 2000,
     device: str = "cpu",
     overwrite: bool = False,
+    resume: bool = False,
 ) -> TrainingRecord:
     """Train on the activations of the first `rows` training examples and write RUN/saes/`name`.
 
-    `hook` is a residual stream two thirds up the model unless given. Raises `InputError` for a name with a
-    slash in it, an unknown hook, and a directory that is already there, unless `overwrite`.
+    `hook` is a residual stream two thirds up the model unless given. `resume` goes on, bit for bit, where a training
+    of that name was cut off. Raises `InputError` for a name with a slash in it, an unknown hook, a directory that is
+    already there, unless `overwrite`, and nothing to resume.
     """
     _check_name(name)
     if rows < 1:
@@ -46,13 +51,22 @@ def train_on_run(
             f"--rows is {rows}, expected at least 1", hint="2000 rows of the demo are some 100,000 tokens"
         )
     path = run.path / "saes" / name
+    state = path.with_name(f".{name}.training")
+    if resume and not state.is_dir():
+        raise InputError(
+            f"there is no cut-off training of `{name}` in {run.path}", hint="train without --resume"
+        )
     model, tokenizer = run.load(device)
     hook = hook or default_hook(model.cfg)
     check_hook(model, hook)
     if path.exists() and not overwrite:
         claim_directory(path)
     activations = record(model, _tokens(run, tokenizer, "train", rows), hook, show_progress=True)
-    trained = train_sae(activations, config, model_name=run.path.name, show_progress=True)
+    if not resume:
+        shutil.rmtree(state, ignore_errors=True)
+    trained = train_sae(
+        activations, config, model_name=run.path.name, show_progress=True, directory=state
+    )
     made = {
         "hook": hook,
         "rows": rows,
@@ -67,6 +81,8 @@ def train_on_run(
         save(trained.sae, folder)
         write_atomic(folder / "config.json", json.dumps(made, indent=1))
         write_atomic(folder / "metrics.json", json.dumps(to_json(trained.record)))
+        write_atomic(folder / METRICS, (state / METRICS).read_bytes())
+    shutil.rmtree(state, ignore_errors=True)
     return trained.record
 
 

@@ -22,13 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train.add_argument("--name", help="directory under RUN/saes (default: the recipe's name)")
     train.add_argument("--rows", type=int, default=2000, help="training examples to record (default: 2000)")
     train.add_argument(
-        "--seed", type=read_seed, default=0, help="seed of weights and batch order (default: 0)"
+        "--seed", type=read_seed, default=0, help="seed of weights and order (default: 0)"
     )
     train.add_argument(
         "--set", action="append", default=[], metavar="A=VALUE", help="override a field of the recipe"
     )
     train.add_argument("--device", default="cpu", help="where to train (default: cpu)")
     train.add_argument("--overwrite", action="store_true", help="replace an SAE of that name")
+    train.add_argument("--resume", action="store_true", help="go on where a training of that name was cut off")
     train.set_defaults(call=call_train)
     score = verbs.add_parser("eval", help="score an SAE's latents against the known role of every token")
     score.add_argument("run", type=Path, help="a run directory")
@@ -61,6 +62,7 @@ def call_train(arguments: argparse.Namespace) -> None:
         rows=arguments.rows,
         device=arguments.device,
         overwrite=arguments.overwrite,
+        resume=arguments.resume,
     )
     print(f"{run.path / 'saes' / name}")
     print(f"tokens {record.tokens}  FVU {record.fvu:.3f}  L0 {record.l0:.1f}  dead latents {record.dead}")

@@ -14,7 +14,34 @@ def topk() -> SAEConfig:
     return SAEConfig()
 
 
-RECIPES: dict[str, Callable[[], SAEConfig]] = {"topk": topk}
+def batchtopk() -> SAEConfig:
+    """As many active latents on average, but more of them at tokens that need more."""
+    return SAEConfig(architecture="batchtopk")
+
+
+def matryoshka() -> SAEConfig:
+    """BatchTopK whose first latents alone must already reconstruct, so that they are the general ones."""
+    return SAEConfig(architecture="matryoshka")
+
+
+def standard() -> SAEConfig:
+    """ReLU with an L1 penalty."""
+    return SAEConfig(architecture="standard")
+
+
+def gated() -> SAEConfig:
+    """Which latents are active and how much, decided apart; the L1 penalty acts on the first alone."""
+    return SAEConfig(architecture="gated")
+
+
+def jumprelu() -> SAEConfig:
+    """A trained threshold per latent, with an L0 penalty."""
+    return SAEConfig(architecture="jumprelu")
+
+
+RECIPES: dict[str, Callable[[], SAEConfig]] = {
+    recipe.__name__: recipe for recipe in (topk, batchtopk, matryoshka, standard, gated, jumprelu)
+}
 
 
 def find_recipe(name: str) -> SAEConfig:

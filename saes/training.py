@@ -96,7 +96,7 @@ def train_sae(
     )
     threshold = None
     if config.needs_threshold:
-        threshold = calibrate(sae, values[held_back], l0=config.k)
+        threshold = calibrate(sae, values[held_back], l0=float(config.k))
     checked = train[:: max(len(train) // CHECK_ROWS, 1)][:CHECK_ROWS]
     error, l0, dead = _measure(sae, values[checked])
     metadata: Any = sae.cfg.metadata
