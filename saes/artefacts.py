@@ -64,9 +64,7 @@ def train_on_run(
     activations = record(model, _tokens(run, tokenizer, "train", rows), hook, show_progress=True)
     if not resume:
         shutil.rmtree(state, ignore_errors=True)
-    trained = train_sae(
-        activations, config, model_name=run.path.name, show_progress=True, directory=state
-    )
+    trained = train_sae(activations, config, model_name=run.path.name, show_progress=True, directory=state)
     made = {
         "hook": hook,
         "rows": rows,

@@ -21,15 +21,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train.add_argument("--hook", help="hook to read (default: the residual stream two thirds up the model)")
     train.add_argument("--name", help="directory under RUN/saes (default: the recipe's name)")
     train.add_argument("--rows", type=int, default=2000, help="training examples to record (default: 2000)")
-    train.add_argument(
-        "--seed", type=read_seed, default=0, help="seed of weights and order (default: 0)"
-    )
+    train.add_argument("--seed", type=read_seed, default=0, help="seed of weights and order (default: 0)")
     train.add_argument(
         "--set", action="append", default=[], metavar="A=VALUE", help="override a field of the recipe"
     )
     train.add_argument("--device", default="cpu", help="where to train (default: cpu)")
     train.add_argument("--overwrite", action="store_true", help="replace an SAE of that name")
-    train.add_argument("--resume", action="store_true", help="go on where a training of that name was cut off")
+    train.add_argument(
+        "--resume", action="store_true", help="go on where a training of that name was cut off"
+    )
     train.set_defaults(call=call_train)
     score = verbs.add_parser("eval", help="score an SAE's latents against the known role of every token")
     score.add_argument("run", type=Path, help="a run directory")

@@ -133,6 +133,4 @@ class Loop:
             self.room = int((self.since_fired > config.dead_after - every + 1).sum())
         if self.room == 0 or config.aux_loss == 0:
             return None
-        return Dead(
-            mask=self.since_fired > config.dead_after, room=self.room, coefficient=config.aux_loss
-        )
+        return Dead(mask=self.since_fired > config.dead_after, room=self.room, coefficient=config.aux_loss)

@@ -85,6 +85,7 @@ class MetricsLog:
         self.path = directory / METRICS if directory is not None else None
         if self.path is None:
             return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         kept = ""
         if self.path.is_file():
             lines = self.path.read_text().splitlines(keepends=True)

@@ -91,9 +91,7 @@ def train_sae(
         loop.restore(saved.step, saved.tensors)
     loss = _run(loop, values, train, mean, scale, directory, data, show_progress)
     about = {"model_name": model_name, "hook_name": activations.hook, "prepend_bos": False}
-    sae = to_sae(
-        loop.parameters, config.architecture, k=config.k, mean=mean, scale=scale, metadata=about
-    )
+    sae = to_sae(loop.parameters, config.architecture, k=config.k, mean=mean, scale=scale, metadata=about)
     threshold = None
     if config.needs_threshold:
         threshold = calibrate(sae, values[held_back], l0=float(config.k))
@@ -136,7 +134,7 @@ def batches(
 def _run(
     loop: Loop,
     values: Float[Tensor, "token d_in"],
-    train: Int[Tensor, " token"],
+    train: Int[Tensor, " train"],
     mean: Float[Tensor, " d_in"],
     scale: float,
     directory: Path | None,

@@ -105,9 +105,7 @@ def _backward(
     return of
 
 
-def _of_rows(
-    active: Pairs, sorted_pairs: sparse.ByLatent, levels: int
-) -> tuple[Pairs, sparse.ByLatent]:
+def _of_rows(active: Pairs, sorted_pairs: sparse.ByLatent, levels: int) -> tuple[Pairs, sparse.ByLatent]:
     """The same pairs in bags of whole rows, which is what the encoder has seen."""
     row = Pairs(
         latent=active.latent,

@@ -42,7 +42,9 @@ def parameters(architecture: Any, dtype: torch.dtype, **shape: Any) -> dict[str,
     """First parameters with every entry moved, so that no bias is 0 and no decoder row has the first length."""
     generator = torch.Generator().manual_seed(5)
     made = first_parameters(architecture, d_in=D_IN, d_sae=D_SAE, dtype=dtype, **shape)
-    return {name: t + 0.05 * torch.rand(t.shape, generator=generator, dtype=dtype) for name, t in made.items()}
+    return {
+        name: t + 0.05 * torch.rand(t.shape, generator=generator, dtype=dtype) for name, t in made.items()
+    }
 
 
 def batch(dtype: torch.dtype, rows: int = BATCH, seed: int = 0) -> Tensor:

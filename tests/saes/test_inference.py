@@ -85,9 +85,7 @@ def test_a_stock_sae_lens_reconstructs_what_was_trained(architecture: Any, tmp_p
 @pytest.mark.parametrize("l0", [1.0, 4.0, 7.5])
 def test_the_threshold_gives_the_wanted_l0_exactly_where_it_is_set(l0: float) -> None:
     x = rows(5000, seed=2)
-    sae = to_sae(
-        trained_parameters("batchtopk"), "batchtopk", k=K, mean=x.mean(0), scale=1.0, metadata={}
-    )
+    sae = to_sae(trained_parameters("batchtopk"), "batchtopk", k=K, mean=x.mean(0), scale=1.0, metadata={})
     threshold = calibrate(sae, x, l0)
     assert int((sae.encode(x) > 0).sum()) == round(l0 * len(x))
     assert torch.equal(sae.threshold, torch.full((D_SAE,), threshold))

@@ -40,9 +40,7 @@ class Killed(Exception):
     """Ends a training from within."""
 
 
-def interrupted(
-    config: SAEConfig, directory: Path, after: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def interrupted(config: SAEConfig, directory: Path, after: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Train, and be killed in step `after`."""
     advance = Loop.advance
 
@@ -75,15 +73,17 @@ def test_going_on_gives_the_same_bits(
 
 
 def test_the_directory_changes_nothing(tmp_path: Path) -> None:
-    assert train_sae(activations(), CONFIG).record == train_sae(activations(), CONFIG, directory=tmp_path).record
+    assert (
+        train_sae(activations(), CONFIG).record == train_sae(activations(), CONFIG, directory=tmp_path).record
+    )
 
 
 def test_a_killed_process_goes_on(tmp_path: Path) -> None:
-    config = replace(CONFIG, steps=3000)
+    config = replace(CONFIG, steps=400)
     program = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import test_resume as t\n"
         "from dataclasses import replace\n"
-        "t.train_sae(t.activations(), replace(t.CONFIG, steps=3000), directory=Path(sys.argv[2]))"
+        "t.train_sae(t.activations(), replace(t.CONFIG, steps=400), directory=Path(sys.argv[2]))"
     )
     folder = str(Path(__file__).parent)
     process = subprocess.Popen([sys.executable, "-c", program, folder, str(tmp_path)], env=dict(os.environ))
@@ -94,8 +94,10 @@ def test_a_killed_process_goes_on(tmp_path: Path) -> None:
     process.wait()
     saved = load_state(tmp_path, config, fingerprint(activations().values))
     assert saved is not None
-    assert 0 < saved.step <= 3000
-    assert train_sae(activations(), config, directory=tmp_path).record == train_sae(activations(), config).record
+    assert 0 < saved.step <= 400
+    assert (
+        train_sae(activations(), config, directory=tmp_path).record == train_sae(activations(), config).record
+    )
 
 
 def test_a_half_written_line_of_the_log_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
