@@ -1,10 +1,10 @@
 """What a training step of an SAE costs: multiples of its five bare matrix products, and transient memory.
 
     python benchmarks/sae.py --json sae.json
-    python benchmarks/sae.py --peers DIR --json sae.json      # DIR: where dictionary_learning and sparsify are installed
+    python benchmarks/sae.py --peers DIR --json sae.json      # DIR holds dictionary_learning and sparsify
 
-One CPU thread, d_in 512, d_sae 4096, k 32, batch 2048, float32, activations with 2,048 true features in memory. The five
-products (encode, decode, and three of the backward pass) are timed beside every step in the same process, in processor
+One CPU thread, d_in 512, d_sae 4096, k 32, batch 2048, float32, activations with 2,048 true features in memory. The
+five products (encode, decode, and three of the backward pass) are timed beside every step in the same process, in processor
 seconds, and a row's multiple is the median over its rounds. Memory is the most that one step allocates beyond what
 stands before it, in units of batch x d_sae floats, as PyTorch's profiler counts allocations.
 """
@@ -251,7 +251,8 @@ def show(name: str, row: dict[str, Any]) -> None:
         print(f"{name:<32} not run: {row['not run']}", flush=True)
         return
     print(
-        f"{name:<32}{row['ms']:>8.0f}{row['x five products']:>10.2f}{row['tokens per second']:>10,.0f}{row['peak']:>8.2f}",
+        f"{name:<32}{row['ms']:>8.0f}{row['x five products']:>10.2f}"
+        f"{row['tokens per second']:>10,.0f}{row['peak']:>8.2f}",
         flush=True,
     )
 

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from data_gen.errors import InputError
 from saes.dictionaries import adam as adams
-from saes.dictionaries import topk
+from saes.dictionaries import dense, topk
 from saes.dictionaries.auxiliary import Dead
-from saes.dictionaries.dense import DENSE
 from saes.dictionaries.parameters import Gradients, first_parameters
 from saes.training_config import SAEConfig
 
@@ -65,7 +64,8 @@ class Loop:
                 dead=self._dead(),
             )
         else:
-            result = DENSE[config.architecture](self.parameters, x, sparsity=config.sparsity_at(self.step))
+            sparsity = config.sparsity_at(self.step)
+            result = dense.step(config.architecture, self.parameters, x, sparsity=sparsity)
         adams.update(self.adam, result.of, config.lr_at(self.step))
         since = torch.where(result.fired > 0, 0, self.since_fired + 1)
         self.since_fired = torch.where(self.adam.broken, self.since_fired, since)

@@ -120,7 +120,7 @@ def fvu(x: Float[Tensor, "token d_in"], x_hat: Float[Tensor, "token d_in"]) -> f
 def batches(
     rows: Int[Tensor, " token"], batch_size: int, seed: int, *, start: int = 0
 ) -> Iterator[Int[Tensor, " batch"]]:
-    """Endless batches of these rows from step `start` on: each once per epoch in an order of its own, the odd rest left out."""
+    """Endless batches from step `start` on: every row once per epoch, in an order of its own, the odd rest left out."""
     per_epoch = len(rows) // batch_size
     epoch, first = divmod(start, per_epoch)
     while True:

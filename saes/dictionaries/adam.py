@@ -1,4 +1,4 @@
-"""Gradients -> new parameters: Adam in one pass, with the gradient's norm bounded and a guard against what is not finite.
+"""Gradients -> new parameters: Adam in one pass, with clipping and a guard against what is not finite.
 
 Clipping costs no pass of its own, as the fused kernel divides by a scale; nor does the guard, as the kernel leaves
 parameters and moments alone once `broken` is set. Both stay on the device.

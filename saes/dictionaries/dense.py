@@ -26,95 +26,138 @@ BANDWIDTH = 0.05
 """Width of the kernel that a threshold's gradient is estimated with (sae-lens' `jumprelu_bandwidth`)."""
 
 
-def standard(
+CHUNK = {"cpu": 512}
+"""Rows at once, so that what one pass writes the next finds in the cache; a GPU takes the whole batch."""
+
+
+def step(
+    architecture: Architecture,
     parameters: Parameters,
     x: Float[Tensor, "batch d_in"],
     y: Float[Tensor, "batch d_out"] | None = None,
     *,
     sparsity: float,
 ) -> Gradients:
-    """One batch of a ReLU dictionary with an L1 penalty of weight `sparsity`; `y` as in `topk.step`."""
+    """One batch of a `standard`, `gated` or `jumprelu` dictionary, whose penalty has the weight `sparsity`.
+
+    `y` is as in `topk.step`; a gated dictionary has none.
+    """
+    size = CHUNK.get(x.device.type, len(x))
+    total: Gradients | None = None
+    for start in range(0, len(x), size):
+        target = None if y is None else y[start : start + size]
+        part = KINDS[architecture](
+            parameters, x[start : start + size], target, sparsity=sparsity, rows=len(x)
+        )
+        total = part if total is None else _add(total, part)
+    assert total is not None, "a batch has rows"
+    return total
+
+
+def standard(
+    parameters: Parameters,
+    x: Float[Tensor, "batch d_in"],
+    y: Float[Tensor, "batch d_out"] | None,
+    *,
+    sparsity: float,
+    rows: int,
+) -> Gradients:
+    """What these rows add to a batch of `rows`: a ReLU dictionary with an L1 penalty."""
     decoder, norms = parameters["decoder"], decoder_norms(parameters["decoder"])
     inputs = x - parameters["decoder_bias"] if y is None else x
     latents = torch.addmm(parameters["encoder_bias"], inputs, parameters["encoder"].T).relu_()
     error = _reconstruct(parameters, latents, x).sub_(x if y is None else y)
-    total, active = latents.sum(0), latents > 0
+    total, active = latents.sum(0), latents.sign()
     losses = {
-        "reconstruction": error.square().sum() / len(x),
-        "sparsity": sparsity * (total @ norms) / len(x),
+        "reconstruction": error.square().sum() / rows,
+        "sparsity": sparsity * (total @ norms) / rows,
     }
-    into = error.mul_(2 / len(x))
-    of = {"decoder": torch.addmm((sparsity / len(x) * total / norms)[:, None] * decoder, latents.T, into)}
-    toward = torch.addmm(sparsity / len(x) * norms, into, decoder.T, out=latents).mul_(active)
+    into = error.mul_(2 / rows)
+    of = {"decoder": torch.addmm((sparsity / rows * total / norms)[:, None] * decoder, latents.T, into)}
+    toward = torch.addmm(sparsity / rows * norms, into, decoder.T, out=latents).mul_(active)
     _input_side(parameters, of, toward, inputs, into, x, centred=y is None)
-    return Gradients(losses=losses, of=of, fired=active.sum(0))
+    return Gradients(losses=losses, of=of, fired=active.sum(0).long())
 
 
 def jumprelu(
     parameters: Parameters,
     x: Float[Tensor, "batch d_in"],
-    y: Float[Tensor, "batch d_out"] | None = None,
+    y: Float[Tensor, "batch d_out"] | None,
     *,
     sparsity: float,
+    rows: int,
 ) -> Gradients:
-    """One batch of a JumpReLU dictionary with an L0 penalty of weight `sparsity`; `y` as in `topk.step`."""
+    """What these rows add to a batch of `rows`: a JumpReLU dictionary with an L0 penalty."""
     # Below 0 the gate would let negative pre-activations through; sae-lens projects at the same place.
     threshold = parameters["threshold"].clamp_(min=0)
     inputs = x - parameters["decoder_bias"] if y is None else x
     pre = torch.addmm(parameters["encoder_bias"], inputs, parameters["encoder"].T)
-    near, active = ((pre - threshold) / BANDWIDTH).abs_() < 0.5, pre > threshold
-    latents = pre.mul_(active)
+    # Masks as numbers: sums and products of booleans are several times slower on a CPU.
+    beyond = pre - threshold
+    active = (beyond > 0).to(x.dtype)
+    near = (beyond.abs_() < BANDWIDTH / 2).to(x.dtype)
+    latents, count = pre.mul_(active), active.sum(0)
     error = _reconstruct(parameters, latents, x).sub_(x if y is None else y)
     losses = {
-        "reconstruction": error.square().sum() / len(x),
-        "sparsity": sparsity * active.sum().to(x.dtype) / len(x),
+        "reconstruction": error.square().sum() / rows,
+        "sparsity": sparsity * count.sum() / rows,
     }
-    into = error.mul_(2 / len(x))
+    into = error.mul_(2 / rows)
     of = {"decoder": latents.T @ into}
     toward = torch.mm(into, parameters["decoder"].T, out=latents)
-    edge = torch.where(near, toward, 0).sum(0) * threshold + near.sum(0) * (sparsity / len(x))
+    edge = near.sum(0) * (sparsity / rows) + near.mul_(toward).sum(0) * threshold
     of["threshold"] = edge / -BANDWIDTH
     _input_side(parameters, of, toward.mul_(active), inputs, into, x, centred=y is None)
-    return Gradients(losses=losses, of=of, fired=active.sum(0))
+    return Gradients(losses=losses, of=of, fired=active.sum(0).long())
 
 
-def gated(parameters: Parameters, x: Float[Tensor, "batch d"], *, sparsity: float) -> Gradients:
-    """One batch of a gated SAE with an L1 penalty of weight `sparsity` on its gate."""
+def gated(
+    parameters: Parameters, x: Float[Tensor, "batch d"], y: None, *, sparsity: float, rows: int
+) -> Gradients:
+    """What these rows add to a batch of `rows`: a gated SAE with an L1 penalty on its gate."""
     encoder, decoder, bias = (parameters[name] for name in ("encoder", "decoder", "decoder_bias"))
     norms, scale = decoder_norms(decoder), parameters["magnitude_scale"].exp()
     inputs = x - bias
     shared = inputs @ encoder.T
     gate = (shared + parameters["gate_bias"]).relu_()
-    opened = gate > 0
+    opened = gate.sign()
     magnitude = torch.addcmul(parameters["magnitude_bias"], shared, scale).relu_()
-    active = opened & (magnitude > 0)
     latents, total = magnitude.mul_(opened), gate.sum(0)
+    active = latents.sign()
     error, by_gate = (torch.addmm(bias, made, decoder).sub_(x) for made in (latents, gate))
     losses = {
-        "reconstruction": error.square().sum() / len(x),
-        "sparsity": sparsity * (total @ norms) / len(x),
-        "auxiliary": by_gate.square().sum() / len(x),
+        "reconstruction": error.square().sum() / rows,
+        "sparsity": sparsity * (total @ norms) / rows,
+        "auxiliary": by_gate.square().sum() / rows,
     }
-    into, into_gate = error.mul_(2 / len(x)), by_gate.mul_(2 / len(x))
-    of = {"decoder": torch.addmm((sparsity / len(x) * total / norms)[:, None] * decoder, latents.T, into)}
+    into, into_gate = error.mul_(2 / rows), by_gate.mul_(2 / rows)
+    of = {"decoder": torch.addmm((sparsity / rows * total / norms)[:, None] * decoder, latents.T, into)}
     of["decoder"].addmm_(gate.T, into_gate)
     toward = torch.mm(into, decoder.T, out=latents).mul_(active)
     of["magnitude_bias"] = toward.sum(0)
     of["magnitude_scale"] = shared.mul_(toward).sum(0) * scale
-    toward_gate = torch.addmm(sparsity / len(x) * norms, into_gate, decoder.T, out=gate).mul_(opened)
+    toward_gate = torch.addmm(sparsity / rows * norms, into_gate, decoder.T, out=gate).mul_(opened)
     of["gate_bias"] = toward_gate.sum(0)
     toward_shared = toward_gate.addcmul_(toward, scale)
     of["encoder"] = toward_shared.T @ inputs
     through_input = (of["gate_bias"] + of["magnitude_bias"] * scale) @ encoder
     of["decoder_bias"] = into.sum(0) + into_gate.sum(0) - through_input
-    return Gradients(losses=losses, of=of, fired=active.sum(0))
+    return Gradients(losses=losses, of=of, fired=active.sum(0).long())
 
 
-DENSE: dict[Architecture, Callable[..., Gradients]] = {
+KINDS: dict[Architecture, Callable[..., Gradients]] = {
     "standard": standard,
     "jumprelu": jumprelu,
     "gated": gated,
 }
+
+
+def _add(one: Gradients, other: Gradients) -> Gradients:
+    """The sum of both; the tensors of the first are overwritten."""
+    for name, gradient in one.of.items():
+        gradient.add_(other.of[name])
+    losses = {name: loss + other.losses[name] for name, loss in one.losses.items()}
+    return Gradients(losses=losses, of=one.of, fired=one.fired.add_(other.fired))
 
 
 def _reconstruct(

@@ -3,7 +3,8 @@
 Training sees z = (x - mean) * scale. With n the lengths of the decoder rows, the same dictionary on x, with decoder
 rows of length 1 and latents in units of the activation, has
 
-    W_enc = encoder.T * n    W_dec = decoder / n    b_dec = decoder_bias / scale + mean    biases, thresholds: * n / scale
+    W_enc = encoder.T * n    W_dec = decoder / n    b_dec = decoder_bias / scale + mean
+    biases of latents and thresholds * n / scale
 
 BatchTopK and Matryoshka become JumpReLU, whose one threshold `calibrate` sets.
 """

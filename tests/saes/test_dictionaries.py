@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from saes.dictionaries import adam, pairs, topk
+from saes.dictionaries import adam, dense, pairs, topk
 from saes.dictionaries.auxiliary import Dead
-from saes.dictionaries.dense import DENSE
 from saes.dictionaries.pairs import Pairs
 from saes.dictionaries.parameters import ARCHITECTURES, K_SPARSE, Gradients, first_parameters
 from saes.dictionaries.select import top_of_batch, top_of_rows
@@ -89,7 +88,7 @@ def sae_lens_step(sae: Any, x: Tensor, dead: Tensor | None) -> Any:
 
 def own_step(architecture: Any, values: dict[str, Tensor], x: Tensor, dead: Dead | None) -> Gradients:
     if architecture not in K_SPARSE:
-        return DENSE[architecture](values, x, sparsity=SPARSITY)
+        return dense.step(architecture, values, x, sparsity=SPARSITY)
     widths = WIDTHS if architecture == "matryoshka" else None
     return topk.step(values, x, k=K, per_batch=architecture != "topk", widths=widths, dead=dead)
 
@@ -151,9 +150,20 @@ def test_a_dense_skip_transcoder_of_x_is_differentiated_in_its_skip(architecture
     pre = x @ values["encoder"].T + values["encoder_bias"]
     latents = pre.relu() if architecture == "standard" else pre * (pre > values["threshold"])
     (latents @ values["decoder"] + bias + x @ skip.T - y).square().sum(1).mean().backward()
-    result = DENSE[architecture](values, x, y, sparsity=SPARSITY)
+    result = dense.step(architecture, values, x, y, sparsity=SPARSITY)
     assert relative(result.of["skip"], skip.grad) < 1e-10
     assert relative(result.of["decoder_bias"], bias.grad) < 1e-10
+
+
+@pytest.mark.parametrize("architecture", ["standard", "gated", "jumprelu"])
+def test_chunks_add_up_to_the_batch(architecture: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    values, x = parameters(architecture, torch.float64), batch(torch.float64)
+    whole = own_step(architecture, values, x, None)
+    monkeypatch.setitem(dense.CHUNK, "cpu", 7)
+    parts = own_step(architecture, values, x, None)
+    torch.testing.assert_close(dict(parts.of), dict(whole.of))
+    torch.testing.assert_close(dict(parts.losses), dict(whole.losses))
+    assert torch.equal(parts.fired, whole.fired)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -268,8 +278,8 @@ def test_matrices_and_bags_give_the_same_three_products(monkeypatch: pytest.Monk
                 pairs.outer(active, pairs.by_latent(active), active.value, bags),
             )
         )
-    for sparse, dense in zip(*found, strict=True):
-        torch.testing.assert_close(sparse, dense)
+    for bags_give, matrices_give in zip(*found, strict=True):
+        torch.testing.assert_close(bags_give, matrices_give)
     assert float(found[0][0][1].abs().max()) == 0
 
 
