@@ -4,9 +4,9 @@
     python benchmarks/sae.py --peers DIR --json sae.json      # DIR holds dictionary_learning and sparsify
 
 One CPU thread, d_in 512, d_sae 4096, k 32, batch 2048, float32, activations with 2,048 true features in memory. The
-five products (encode, decode, and three of the backward pass) are timed beside every step in the same process, in processor
-seconds, and a row's multiple is the median over its rounds. Memory is the most that one step allocates beyond what
-stands before it, in units of batch x d_sae floats, as PyTorch's profiler counts allocations.
+five products (encode, decode, and three of the backward pass) are timed beside every step in the same process, in
+processor seconds, and a row's multiple is the median over its rounds. Memory is the most that one step allocates beyond
+what stands before it, in units of batch x d_sae floats, as PyTorch's profiler counts allocations.
 """
 
 from __future__ import annotations

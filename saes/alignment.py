@@ -8,7 +8,7 @@ from typing import Any
 from data_gen.errors import InputError
 from saes.activations import Activations, HookedModel, record
 from saes.context import Excerpts, top_tokens
-from saes.controls import encode_sparse, neurons, random_sae
+from saes.controls import encode_sparse, equally_active, neurons, random_sae
 from saes.disk import SAE
 from saes.firing import Firings, shuffle_within
 from saes.roles import Roles
@@ -103,7 +103,10 @@ def align(
     permuted = roles.at(shuffle_within(example, seed))
     mean = values[halves.choose].mean(0)
     firings, error = encode_sparse(sae, values)
-    random_firings, random_error = encode_sparse(random_sae(sae, mean, seed), values)
+    control = equally_active(
+        random_sae(sae, mean, seed), values[halves.choose], len(firings.value) / len(values)
+    )
+    random_firings, random_error = encode_sparse(control, values)
     kept = scored(roles.at(halves.choose), roles.at(halves.measure)).tolist()
     if not any(kept):
         raise InputError("no role has enough tokens to be scored", hint="give more examples")

@@ -7,12 +7,14 @@ what the search finds by chance, and the neurons what the activation's own axes 
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saes.disk import SAE
+from saes.dictionaries.inference import calibrate
+from saes.disk import SAE, stock
 from saes.firing import Firings
 
 CHUNK = 8192
@@ -21,20 +23,37 @@ CHUNK = 8192
 
 @torch.no_grad()
 def random_sae(sae: SAE, mean: Float[Tensor, " d_in"], seed: int) -> SAE:
-    """An SAE of the same class, shape and k that learned nothing.
+    """An SAE of the same shape and k that learned nothing.
 
     Decoder rows are random directions of length 1, the encoder is their transpose, activations are centred
-    on `mean` before and after, and the encoder has no bias.
+    on `mean` before and after, and the encoder has no bias. Where no k decides how many latents are active, it is a
+    JumpReLU SAE, whose threshold `equally_active` sets.
     """
     generator = torch.Generator().manual_seed(seed)
     directions = torch.randn(sae.W_dec.shape, generator=generator).to(sae.W_dec)
     directions = directions / directions.norm(dim=1, keepdim=True)
-    control = copy.deepcopy(sae)
+    control: Any = copy.deepcopy(sae)
+    if not _has_k(sae):
+        shape = {"d_in": sae.cfg.d_in, "d_sae": sae.cfg.d_sae, "metadata": sae.cfg.metadata}
+        with torch.random.fork_rng(devices=[]):
+            control = stock().JumpReLUSAE(stock().JumpReLUSAEConfig(**shape)).to(sae.W_dec.device)
+        control.requires_grad_(False)
     control.W_dec.copy_(directions)
     control.W_enc.copy_(directions.T)
     control.b_enc.zero_()
     control.b_dec.copy_(mean)
     return control
+
+
+def equally_active(control: SAE, values: Float[Tensor, "token d_in"], l0: float) -> SAE:
+    """The control, as active as the SAE it stands beside: `l0` latents per token of `values`, unless its k says so."""
+    if not _has_k(control):
+        calibrate(control, values, l0)
+    return control
+
+
+def _has_k(sae: SAE) -> bool:
+    return bool(sae.cfg.architecture() == "topk")
 
 
 @torch.no_grad()

@@ -1,15 +1,18 @@
 """`tinysql sae train` and `eval` write whole artefacts, refuse bad input, and feed the report."""
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
 from data_gen.example import DataConfig, make_example
 from saes.artefacts import read_truth
 from saes.disk import stock
+from saes.loop import Loop
 from saes.pages import role_figure, sections
 from saes.recipes import default_hook
 from tinysql.checkpoints import save_tensors
@@ -42,13 +45,55 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_artefacts_are_there_and_say_what_made_them(run: Path) -> None:
     folder = run / "saes" / "topk"
-    names = ["cfg.json", "config.json", "metrics.json", "sae_weights.safetensors", "truth.json"]
+    names = [
+        "cfg.json",
+        "config.json",
+        "metrics.json",
+        "metrics.jsonl",
+        "sae_weights.safetensors",
+        "truth.json",
+    ]
     assert sorted(path.name for path in folder.iterdir()) == names
     config = json.loads((folder / "config.json").read_text())
     assert (config["seed"], config["rows"], config["sae"]["k"]) == (3, 40, 4)
     assert config["hook"] == "blocks.1.hook_resid_post"
     assert config["made_by"]["versions"]["sae-lens"] == stock().__version__
     assert stock().SAE.load_from_disk(folder).cfg.k == 4
+
+
+@pytest.mark.parametrize("recipe", ["batchtopk", "matryoshka", "standard", "gated", "jumprelu"])
+def test_every_kind_is_trained_and_scored_beside_an_equally_active_control(run: Path, recipe: str) -> None:
+    # Few rows: one in eight is held back where a threshold is set.
+    assert main(["sae", "train", str(run), "--recipe", recipe, *SMALL]) == 0
+    assert main(["sae", "eval", str(run), "--name", recipe, "--rows", "30"]) == 0
+    scores = read_truth(run / "saes" / recipe)
+    control = next(control for control in scores.controls if control.name == "random SAE")
+    # The threshold is set on half of the examples.
+    assert control.l0 == pytest.approx(scores.sae.l0, rel=0.25)
+
+
+def test_a_cut_off_training_goes_on(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["sae", "train", str(run), "--name", "whole", *SMALL]) == 0
+    assert main(["sae", "train", str(run), "--name", "cut", "--resume", *SMALL]) == 2
+    assert "no cut-off training of `cut`" in capsys.readouterr().err
+    advance = Loop.advance
+
+    def until(loop: Loop, x: Tensor) -> object:
+        if loop.step == 20:
+            raise KeyboardInterrupt
+        return advance(loop, x)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "advance", until)
+        with suppress(KeyboardInterrupt):
+            main(["sae", "train", str(run), "--name", "cut", *SMALL])
+    assert (run / "saes" / ".cut.training").is_dir()
+    assert main(["sae", "train", str(run), "--name", "cut", "--resume", *SMALL]) == 0
+    assert not (run / "saes" / ".cut.training").exists()
+    for name in ("sae_weights.safetensors", "metrics.json", "metrics.jsonl"):
+        assert (run / "saes" / "cut" / name).read_bytes() == (run / "saes" / "whole" / name).read_bytes()
 
 
 def unseen(run: Path) -> DataConfig:
