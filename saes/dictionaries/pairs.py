@@ -14,7 +14,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-DENSE_BELOW = {"cpu": 64, "cuda": 144}
+DENSE_BELOW = {"cpu": 4, "cuda": 144}
 """Latents per active latent below which matrices are faster; measured on the CPU, on the GPU the ratio at which
 reading 2 k d bytes costs as much as 2 F d operations."""
 
