@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from saes.training import TrainingRecord as TrainingRecord
     from saes.training import train_sae as train_sae
     from saes.training_config import SAEConfig as SAEConfig
+    from saes.transcoders import train_transcoder as train_transcoder
 
 __all__ = lazy_exports(
     __name__,
@@ -34,5 +35,6 @@ __all__ = lazy_exports(
         "recipes": ["batchtopk", "default_hook", "gated", "jumprelu", "matryoshka", "standard", "topk"],
         "training": ["TrainedSAE", "TrainingRecord", "train_sae"],
         "training_config": ["SAEConfig"],
+        "transcoders": ["train_transcoder"],
     },
 )

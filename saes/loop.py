@@ -43,21 +43,32 @@ class Loop:
         self.widths = config.levels(d_in)
 
     @staticmethod
-    def begin(config: SAEConfig, *, d_in: int, device: torch.device) -> Loop:
-        """The first parameters, drawn from the seed."""
+    def begin(
+        config: SAEConfig, *, d_in: int, device: torch.device, d_out: int | None = None, skip: bool = False
+    ) -> Loop:
+        """The first parameters, drawn from the seed; with `d_out`, a transcoder's."""
         parameters = first_parameters(
-            config.architecture, d_in=d_in, d_sae=config.latents(d_in), seed=config.seed, device=device
+            config.architecture,
+            d_in=d_in,
+            d_sae=config.latents(d_in),
+            d_out=d_out,
+            skip=skip,
+            seed=config.seed,
+            device=device,
         )
         return Loop(config, parameters, torch.zeros(config.latents(d_in), dtype=torch.long, device=device))
 
     @torch.no_grad()
-    def advance(self, x: Float[Tensor, "batch d_in"]) -> Gradients:
-        """One step on one batch."""
+    def advance(
+        self, x: Float[Tensor, "batch d_in"], y: Float[Tensor, "batch d_out"] | None = None
+    ) -> Gradients:
+        """One step on one batch; `y` is what a transcoder is to write."""
         config = self.config
         if config.is_k_sparse:
             result = topk.step(
                 self.parameters,
                 x,
+                y,
                 k=config.k,
                 per_batch=config.architecture != "topk",
                 widths=self.widths,
@@ -65,7 +76,7 @@ class Loop:
             )
         else:
             sparsity = config.sparsity_at(self.step)
-            result = dense.step(config.architecture, self.parameters, x, sparsity=sparsity)
+            result = dense.step(config.architecture, self.parameters, x, y, sparsity=sparsity)
         adams.update(self.adam, result.of, config.lr_at(self.step))
         since = torch.where(result.fired > 0, 0, self.since_fired + 1)
         self.since_fired = torch.where(self.adam.broken, self.since_fired, since)

@@ -80,8 +80,8 @@ def train_sae(
     holds another training, and when the loss is not finite: then the last good state is kept.
     """
     values = activations.values
-    _check(values, config)
-    train, held_back = _split(values, config)
+    check(values, config)
+    train, held_back = split(values, config)
     mean = values.mean(0)
     spread = (values - mean).square().sum(1).mean().sqrt()
     scale = float(values.shape[1] ** 0.5 / spread.clamp_min(1e-12))
@@ -179,7 +179,8 @@ def _check_finite(loop: Loop, directory: Path | None, data: str) -> None:
     )
 
 
-def _check(values: Float[Tensor, "token d_in"], config: SAEConfig) -> None:
+def check(values: Float[Tensor, "token d_in"], config: SAEConfig) -> None:
+    """`InputError` when these activations cannot be trained on."""
     if len(values) < config.batch_size:
         raise InputError(
             f"{len(values)} activations are fewer than one SAE batch of {config.batch_size}",
@@ -194,7 +195,7 @@ def _check(values: Float[Tensor, "token d_in"], config: SAEConfig) -> None:
         )
 
 
-def _split(
+def split(
     values: Float[Tensor, "token d_in"], config: SAEConfig
 ) -> tuple[Int[Tensor, " train"], Int[Tensor, " held_back"]]:
     """Rows to train on, and rows to set a threshold on, which only some architectures need."""

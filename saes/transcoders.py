@@ -1,0 +1,149 @@
+"""Activations at two hooks -> a transcoder, which reads the one and writes the other (Dunefsky et al. 2024).
+
+With a skip connection the part that is linear in the input passes beside the latents (Paulo et al. 2025). Both sides
+are centred and scaled for training, zx = (x - mx) * sx and zy = (y - my) * sy, and folded back afterwards: with n the
+lengths of the decoder rows,
+
+    W_enc = encoder.T * n * sx / sy    b_enc = (encoder_bias - sx * encoder @ mx) * n / sy    threshold * n / sy
+    W_dec = decoder / n    W_skip = skip * sx / sy    b_dec = decoder_bias / sy + my - W_skip @ mx
+
+They are saved in sae-lens' transcoder classes, which have ReLU and JumpReLU but no TopK.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from data_gen.errors import InputError
+from saes.activations import Activations
+from saes.dictionaries.inference import calibrate
+from saes.dictionaries.parameters import Parameters
+from saes.disk import SAE, stock
+from saes.loop import Loop
+from saes.training import CHECK_ROWS, TrainedSAE, TrainingRecord, batches, check, split
+from saes.training_config import SAEConfig
+from tinysql.progress import Bar
+
+KINDS = ("standard", "jumprelu", "batchtopk", "matryoshka")
+"""Architectures that a transcoder can be saved as."""
+
+
+def train_transcoder(
+    inputs: Activations,
+    outputs: Activations,
+    config: SAEConfig,
+    *,
+    skip: bool = False,
+    model_name: str = "tinysql",
+    show_progress: bool = False,
+) -> TrainedSAE:
+    """Train a transcoder from `inputs` to `outputs`, two recordings of the same tokens.
+
+    Raises `InputError` when the recordings are not of the same tokens, for an architecture without a transcoder class,
+    and as `train_sae` does.
+    """
+    x, y = inputs.values, outputs.values
+    _check_pair(inputs, outputs, config)
+    train, held_back = split(x, config)
+    (mx, sx), (my, sy) = _scaling(x), _scaling(y)
+    loop = Loop.begin(config, d_in=x.shape[1], d_out=y.shape[1], skip=skip, device=x.device)
+    loss: dict[int, float] = {}
+    every = max(config.steps // 200, 1)
+    order = batches(train, config.batch_size, config.seed)
+    with Bar("training the transcoder", active=show_progress) as bar:
+        while loop.step < config.steps:
+            step, rows = loop.step, next(order)
+            result = loop.advance((x[rows] - mx) * sx, (y[rows] - my) * sy)
+            if step % every == 0 or loop.step == config.steps:
+                if loop.is_broken():
+                    raise InputError(
+                        f"the gradient of step {loop.good_steps()} is not finite (lr {config.lr})",
+                        hint="lower lr, or look for activations of extreme size",
+                    )
+                loss[step] = loop.metrics(result)["loss"]
+                bar.show(loop.step, config.steps, {"loss": loss[step]})
+    about = {"model_name": model_name, "hook_name": inputs.hook, "hook_name_out": outputs.hook}
+    transcoder = _fold(loop.parameters, config, (mx, sx), (my, sy), about)
+    threshold = calibrate(transcoder, x[held_back], float(config.k)) if config.needs_threshold else None
+    rows = train[:: max(len(train) // CHECK_ROWS, 1)][:CHECK_ROWS]
+    error, l0, dead = _measure(transcoder, x[rows], y[rows])
+    record = TrainingRecord(
+        tokens=len(train),
+        steps=config.steps,
+        loss_steps=tuple(loss),
+        loss=tuple(loss.values()),
+        fvu=error,
+        l0=l0,
+        dead=dead,
+        threshold=threshold,
+    )
+    return TrainedSAE(sae=transcoder, record=record)
+
+
+def _check_pair(inputs: Activations, outputs: Activations, config: SAEConfig) -> None:
+    if config.architecture not in KINDS:
+        raise InputError(
+            f"a transcoder of architecture `{config.architecture}` cannot be saved in sae-lens' classes",
+            hint=f"choose one of {', '.join(KINDS)}",
+        )
+    same = len(inputs) == len(outputs) and bool((inputs.position == outputs.position).all())
+    if not same or not bool((inputs.example == outputs.example).all()):
+        raise InputError(
+            f"`{inputs.hook}` and `{outputs.hook}` were recorded at different tokens",
+            hint="record both hooks from the same tokens",
+        )
+    for activations in (inputs, outputs):
+        check(activations.values, config)
+
+
+def _scaling(values: Float[Tensor, "token d"]) -> tuple[Float[Tensor, " d"], float]:
+    """The mean, and the factor that makes the mean squared norm d."""
+    mean = values.mean(0)
+    spread = (values - mean).square().sum(1).mean().sqrt()
+    return mean, float(values.shape[1] ** 0.5 / spread.clamp_min(1e-12))
+
+
+@torch.no_grad()
+def _fold(
+    parameters: Parameters,
+    config: SAEConfig,
+    of_input: tuple[Float[Tensor, " d_in"], float],
+    of_output: tuple[Float[Tensor, " d_out"], float],
+    metadata: dict[str, Any],
+) -> SAE:
+    """The inference transcoder for raw activations."""
+    (mx, sx), (my, sy), sae_lens = of_input, of_output, stock()
+    encoder, decoder = parameters["encoder"], parameters["decoder"]
+    lengths = decoder.norm(dim=1).clamp(min=1e-8)
+    jumps, skips = config.architecture != "standard", "skip" in parameters
+    name = ("JumpReLU" if jumps else "") + ("Skip" if skips else "") + "Transcoder"
+    shape = {"d_in": encoder.shape[1], "d_out": decoder.shape[1], "d_sae": len(decoder)}
+    about = sae_lens.saes.sae.SAEMetadata(**metadata, training_architecture=config.architecture)
+    classes = sae_lens.saes.transcoder
+    made = getattr(classes, f"{name}Config")(**shape, apply_b_dec_to_input=False, metadata=about)
+    with torch.random.fork_rng(devices=[]):
+        transcoder = getattr(classes, name)(made).to(decoder.device)
+    transcoder.W_enc.copy_((encoder * lengths[:, None]).T * (sx / sy))
+    transcoder.b_enc.copy_((parameters["encoder_bias"] - sx * (encoder @ mx)) * lengths / sy)
+    transcoder.W_dec.copy_(decoder / lengths[:, None])
+    transcoder.b_dec.copy_(parameters["decoder_bias"] / sy + my)
+    if skips:
+        transcoder.W_skip.copy_(parameters["skip"] * (sx / sy))
+        transcoder.b_dec.sub_(transcoder.W_skip @ mx)
+    if "threshold" in parameters:
+        transcoder.threshold.copy_(parameters["threshold"].clamp(min=0) * lengths / sy)
+    return transcoder.requires_grad_(False)
+
+
+@torch.no_grad()
+def _measure(
+    transcoder: Any, x: Float[Tensor, "token d_in"], y: Float[Tensor, "token d_out"]
+) -> tuple[float, float, int]:
+    """FVU of the outputs, L0 and the number of latents that never fire."""
+    active = transcoder.encode(x) > 0
+    error = (transcoder(x) - y).square().sum() / (y - y.mean(0)).square().sum()
+    return float(error), float(active.sum(1).float().mean()), int((~active.any(0)).sum())
