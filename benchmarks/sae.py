@@ -213,35 +213,45 @@ def measure(make: Callable[[], Step], batches: list[Tensor], products: Step) -> 
     }
 
 
+def sparse_sums(n: int, seed: int) -> Tensor:
+    """Rows of 8 of 512 directions of 128 dimensions."""
+    generator = torch.Generator().manual_seed(seed)
+    directions = torch.nn.functional.normalize(
+        torch.randn(512, 128, generator=torch.Generator().manual_seed(9)), dim=1
+    )
+    strength = torch.zeros(n, 512)
+    where = torch.rand(n, 512, generator=generator).topk(8).indices
+    return strength.scatter_(1, where, torch.rand(n, 8, generator=generator)) @ directions
+
+
 def threshold_errors() -> dict[str, Any]:
-    """L0 of the saved BatchTopK SAE after short trainings at k 8: ours beside sae-lens' running mean."""
+    """L0 of the saved BatchTopK SAE on fresh rows after short trainings at k 8: ours beside sae-lens' running mean."""
     from saes.activations import Activations
     from saes.training import train_sae
 
-    x = torch.cat(activations())[:, :128].contiguous()
+    x, fresh = sparse_sums(131_072, seed=0), sparse_sums(131_072, seed=1)
     zeros = torch.zeros(len(x), dtype=torch.long)
     data = Activations(hook="h", values=x, ids=zeros, roles=("",) * len(x), example=zeros, position=zeros)
+    mean = x.mean(0)
+    scale = (128 / (x - mean).square().sum(1).mean()).sqrt()
     found: dict[str, Any] = {}
     for steps in (20, 100, 400):
-        config = SAEConfig(architecture="batchtopk", d_sae=1024, k=8, steps=steps, batch_size=1024)
+        config = SAEConfig(architecture="batchtopk", d_sae=1024, k=8, steps=steps, batch_size=256)
         trained = train_sae(data, config)
-        z = (x - x.mean(0)) * (128 / (x - x.mean(0)).square().sum(1).mean()).sqrt()
         theirs = stock().BatchTopKTrainingSAE(stock().BatchTopKTrainingSAEConfig(d_in=128, d_sae=1024, k=8))
         settings = stock().config.SAETrainerConfig(
-            total_training_samples=steps * 1024,
-            train_batch_size_samples=1024,
+            total_training_samples=steps * 256,
+            train_batch_size_samples=256,
             lr=4e-3,
             lr_end=4e-3,
             device="cpu",
         )
-        rows = iter(z[torch.randperm(len(z))[:1024]] for _ in range(10**6))
-        stock().training.sae_trainer.SAETrainer(settings, theirs, rows).fit()
-        gate = theirs.topk_threshold.float()
+        stock().training.sae_trainer.SAETrainer(settings, theirs, iter(((x - mean) * scale).split(256))).fit()
         with torch.no_grad():
-            pre = theirs.encode_with_hidden_pre(z)[1]
+            pre = theirs.encode_with_hidden_pre((fresh - mean) * scale)[1]
         found[f"{steps} steps"] = {
-            "tinysql": trained.record.l0,
-            "sae-lens": float((pre > gate).float().sum(1).mean()),
+            "tinysql": float((trained.sae.encode(fresh) > 0).float().sum(1).mean()),
+            "sae-lens": float((pre > theirs.topk_threshold.float()).float().sum(1).mean()),
         }
     return found
 

@@ -81,7 +81,7 @@ def test_a_skip_takes_the_linear_part() -> None:
     linear = replace(
         outputs, values=inputs.values @ torch.arange(D_IN * D_OUT).reshape(D_IN, D_OUT).float().sin()
     )
-    few = config(k=1, steps=300)
+    few = config(k=1, steps=300, d_sae=16)
     with_skip, without = (
         train_transcoder(inputs, linear, few, skip=skip).record.fvu for skip in (True, False)
     )
