@@ -78,9 +78,8 @@ def test_a_map_between_two_hooks_is_learned(architecture: Any) -> None:
 
 def test_a_skip_takes_the_linear_part() -> None:
     inputs, outputs = pair()
-    linear = replace(
-        outputs, values=inputs.values @ torch.arange(D_IN * D_OUT).reshape(D_IN, D_OUT).float().sin()
-    )
+    rotation = torch.linalg.qr(torch.randn(D_OUT, D_IN, generator=torch.Generator().manual_seed(3)))[0]
+    linear = replace(outputs, values=inputs.values @ rotation.T)
     few = config(k=1, steps=300, d_sae=16)
     with_skip, without = (
         train_transcoder(inputs, linear, few, skip=skip).record.fvu for skip in (True, False)
