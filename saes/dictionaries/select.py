@@ -53,14 +53,9 @@ def top_of_batch(
 
     On a GPU non-positive ones fill up what is missing, with the value 0, so that all shapes are known beforehand.
     """
-    total, d_sae = k * len(x), len(encoder)
-    if x.is_cuda:
-        (_, whole), *_ = _encode(x, encoder, bias, norms)
-        value, place = whole.flatten().topk(total, sorted=False)
-        place, order = place.sort()
-        value = value[order]
-    else:
-        value, place = _largest(x, encoder, bias, norms, k)
+    d_sae = len(encoder)
+    search = _search_some if x.device.type == "cpu" else _search_all
+    value, place = search(x, encoder, bias, norms, k)
     latent = place % d_sae
     row = torch.div(place, d_sae, rounding_mode="floor")
     return Pairs(
@@ -72,12 +67,14 @@ def top_of_batch(
     )
 
 
-def nested(pairs: Pairs, widths: Int[Tensor, " level"]) -> Pairs:
+def nested(pairs: Pairs, widths: tuple[int, ...]) -> Pairs:
     """The same pairs with one bag per row and level: level 0 holds latents below `widths[0]`, and so on (Matryoshka).
 
     Pairs of a row must be in the order of their latents, as `top_of_batch` gives them.
     """
-    level = torch.searchsorted(widths, pairs.latent, right=True)
+    level = torch.zeros_like(pairs.latent)
+    for width in widths[:-1]:
+        level += pairs.latent >= width
     bag = pairs.bag * len(widths) + level
     bags = torch.arange(len(pairs.start) * len(widths), device=bag.device)
     return replace(pairs, bag=bag, start=torch.searchsorted(bag, bags))
@@ -99,7 +96,20 @@ def _encode(
         yield start, torch.addmm(scaled_bias, part, rows.T, out=space[: len(part)])
 
 
-def _largest(
+def _search_all(
+    x: Float[Tensor, "batch d"],
+    encoder: Float[Tensor, "d_sae d"],
+    bias: Float[Tensor, " d_sae"],
+    norms: Float[Tensor, " d_sae"],
+    k: int,
+) -> tuple[Float[Tensor, " pair"], Int[Tensor, " pair"]]:
+    """The k B largest entries of the encoded batch and their places, ascending, without waiting for the device."""
+    whole = torch.cat([part.clone() for _, part in _encode(x, encoder, bias, norms)]).flatten()
+    place = whole.topk(k * len(x), sorted=False).indices.sort().values
+    return whole[place], place
+
+
+def _search_some(
     x: Float[Tensor, "batch d"],
     encoder: Float[Tensor, "d_sae d"],
     bias: Float[Tensor, " d_sae"],

@@ -49,7 +49,7 @@ def step(
     fired = sparse.fired(active)
     levels = widths or (len(encoder),)
     if len(levels) > 1:
-        active = nested(active, torch.tensor(levels, device=x.device))
+        active = nested(active, levels)
     base = bias + x @ parameters["skip"].T if "skip" in parameters else bias
     error = _errors(active, decoder, target - base, len(levels))
     losses = _named(error.square().sum((0, 2)) / len(x), levels)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from saes.dictionaries import adam, dense, pairs, topk
+from saes.dictionaries import adam, dense, pairs, select, topk
 from saes.dictionaries.auxiliary import Dead
 from saes.dictionaries.pairs import Pairs
 from saes.dictionaries.parameters import ARCHITECTURES, K_SPARSE, Gradients, first_parameters
@@ -230,8 +230,12 @@ def test_the_k_largest_of_each_row_are_chosen_in_units_of_the_output() -> None:
     assert sorted(zip(chosen.latent.tolist(), chosen.value.tolist(), strict=True)) == [(0, 3.0), (2, 1.0)]
 
 
+@pytest.mark.parametrize("search", ["_search_some", "_search_all"])
 @pytest.mark.parametrize("scale", [1.0, 30.0], ids=["alike", "one row has nearly all"])
-def test_the_k_b_largest_of_the_batch_are_chosen(scale: float) -> None:
+def test_the_k_b_largest_of_the_batch_are_chosen(
+    scale: float, search: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(select, "_search_some", getattr(select, search))
     values, x = parameters("topk", torch.float64), batch(torch.float64, rows=500)
     # Row 7 is looked at when the threshold is guessed, which is then far too high for the other rows.
     x[7] *= scale
@@ -281,6 +285,23 @@ def test_matrices_and_bags_give_the_same_three_products(monkeypatch: pytest.Monk
     for bags_give, matrices_give in zip(*found, strict=True):
         torch.testing.assert_close(bags_give, matrices_give)
     assert float(found[0][0][1].abs().max()) == 0
+
+
+@pytest.mark.parametrize("few", [0, 144], ids=["bags", "matrices"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_nothing_is_read_back_from_the_device(
+    architecture: Any, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tensors of the device `meta` have shapes and no values, so a step that asks for one cannot be taken."""
+    monkeypatch.setitem(pairs.DENSE_BELOW, "meta", few)
+    values = {name: value.to("meta") for name, value in parameters(architecture, torch.float32).items()}
+    dead = Dead(mask=dead_latents(20).to("meta"), room=20)
+    result = own_step(architecture, values, batch(torch.float32).to("meta"), dead)
+    assert {name: gradient.shape for name, gradient in result.of.items()} == {
+        name: value.shape for name, value in values.items()
+    }
+    with pytest.raises(RuntimeError):
+        bool(result.fired[0])
 
 
 def test_a_gradient_that_is_not_finite_changes_nothing_from_then_on() -> None:
