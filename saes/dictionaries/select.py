@@ -104,7 +104,7 @@ def _search_all(
     k: int,
 ) -> tuple[Float[Tensor, " pair"], Int[Tensor, " pair"]]:
     """The k B largest entries of the encoded batch and their places, ascending, without waiting for the device."""
-    whole = torch.cat([part.clone() for _, part in _encode(x, encoder, bias, norms)]).flatten()
+    whole = torch.addmm(bias * norms, x, (encoder * norms[:, None]).T).flatten()
     place = whole.topk(k * len(x), sorted=False).indices.sort().values
     return whole[place], place
 

@@ -110,8 +110,8 @@ def test_loss_and_gradients_are_sae_lens_own(architecture: str, dtype: torch.dty
     values, x, mask = parameters(architecture, dtype), batch(dtype), dead_latents(n_dead)
     sae = filled(architecture, values)
     expected = sae_lens_step(sae, x, mask)
-    # Two places more than there are dead latents: the mask decides, not the room.
-    result = own_step(architecture, values, x, Dead(mask=mask, room=n_dead + 2) if n_dead else None)
+    # More places than there are dead latents, and than d_in / 2: the mask decides, not the room.
+    result = own_step(architecture, values, x, Dead(mask=mask, room=n_dead + 7) if n_dead else None)
     tolerance = 1e-10 if dtype == torch.float64 else 2e-6
     assert float(sum(result.losses.values())) == pytest.approx(expected.loss.item(), rel=tolerance)
     assert torch.equal(result.fired, (expected.feature_acts > 0).sum(0))
