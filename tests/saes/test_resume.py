@@ -20,7 +20,8 @@ from saes.resume import fingerprint, load_state, save_state
 from saes.training import train_sae
 from saes.training_config import SAEConfig
 
-CONFIG = SAEConfig(d_sae=48, k=3, steps=60, batch_size=128, lr=5e-3, seed=1, dead_after=5)
+# Few of many latents at once, so that some are dead whenever training is cut off.
+CONFIG = SAEConfig(d_sae=256, k=2, steps=60, batch_size=128, lr=5e-3, seed=1, dead_after=2)
 
 
 def activations(n: int = 1000) -> Activations:
