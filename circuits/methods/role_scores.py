@@ -99,7 +99,7 @@ def _by_role(
     """Scores of some examples, each position's added to that of its role."""
     graph, change = Graph.of(found.machine.model), found.change(rows)
     scores = change.last.new_zeros(change.last.shape[1], len(roles), len(graph.writers), len(graph.readers))
-    whole = _labels(found.batch[rows], roles).to(change.last)
+    whole = _labels(found.batch, roles)[rows].to(change.last)
     last = at(whole, found.batch.position[rows])
     for part in readings(found.machine, change, found.gradients, rows):
         each = torch.matmul(

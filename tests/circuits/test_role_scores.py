@@ -49,6 +49,19 @@ def test_an_edge_from_embed_scores_only_where_the_prompts_differ(random_case) ->
     assert same == 0
 
 
+def test_a_batch_contracted_pair_by_pair_gives_the_same(random_case, monkeypatch) -> None:
+    """The pairs' positions differ, so that each by itself would be cut shorter than the batch."""
+    case = random_case()
+    pairs = with_roles(case.pairs, lambda row, column: ("even", "odd")[column % 2])
+    assert len(set(pairs.position.tolist())) > 1
+    together, edges = role_scores(case.model, pairs, steps=2), eap_ig(case.model, pairs, steps=2)
+    monkeypatch.setattr("circuits.engine.attribution.CHANGE_BYTES", (1, 1))
+    alone = role_scores(case.model, pairs, steps=2)
+    torch.testing.assert_close(alone.values, together.values)
+    torch.testing.assert_close(alone.errors, together.errors)
+    torch.testing.assert_close(eap_ig(case.model, pairs, steps=2).per_example, edges.per_example)
+
+
 def test_errors_are_those_of_a_mean_over_pairs(random_case) -> None:
     case = random_case()
     pairs = with_roles(case.pairs, lambda row, column: "all")
