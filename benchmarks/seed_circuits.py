@@ -43,7 +43,7 @@ from circuits.judging.bootstrap import interval
 from circuits.judging.curves import faithfulness_curve
 from circuits.judging.ratios import ratios_of
 from circuits.looking.lens import LensReading, logit_lens
-from circuits.looking.swaps import PLACES, swap_pairs, swap_test
+from circuits.looking.swaps import PLACES, Slot, swap_pairs, swap_test
 from circuits.methods.eap import eap
 from circuits.methods.eap_ig import eap_ig
 from circuits.metrics import logit_diff
@@ -222,15 +222,17 @@ def depth_rows(subject: Subject) -> list[Row]:
 
 def swap_rows(subject: Subject) -> list[Row]:
     """Where a swapped table or column is read: by answers, and by the logits of the name's first token."""
-    scores = shortcut_scores(subject.model, subject.tokenizer, subject.data, SWAPS, seed=subject.seed)
+    by_variant = shortcut_scores(subject.model, subject.tokenizer, subject.data, SWAPS, seed=subject.seed)
+    scores = {str(variant): score for variant, score in by_variant.items()}
+    slots: tuple[Slot, ...] = ("table", "column")
     rows = []
-    for slot in ("table", "column"):
+    for slot in slots:
         row: Row = {"run": subject.name, "set": subject.set, "slot": slot}
         for place in PLACES:
-            found = scores[f"{slot}.{place}"]  # type: ignore[index]
+            found = scores[f"{slot}.{place}"]
             row[place] = {"schema": found.schema.to_json(), "english": found.english.to_json()}
         try:
-            pairs = swap_pairs(subject.tokenizer, subject.data, slot, HELD_OUT, seed=subject.seed)  # type: ignore[arg-type]
+            pairs = swap_pairs(subject.tokenizer, subject.data, slot, HELD_OUT, seed=subject.seed)
             row["logits"] = swap_test(subject.model, pairs).to_json()["follows"]
         except InputError as error:
             row["refused"] = str(error)

@@ -206,7 +206,7 @@ class _Table:
         self.ids, self.donor = (corrupt, clean) if direction is Direction.DENOISE else (clean, corrupt)
         self.rerun = Rerun(model, self.ids, batch.position)
         self.base = metric(self.rerun.logits, batch)
-        self.other = metric(at_position(model(self.donor), batch.position), batch)  # type: ignore[operator]
+        self.other = metric(at_position(model(self.donor), batch.position), batch)
         before = torch.arange(clean.shape[1], device=clean.device) <= batch.position[:, None]
         # Where both sides have read the same so far they carry the same, and a patch changes nothing.
         self.parted = before & ((clean != corrupt).cumsum(1) > 0)

@@ -16,7 +16,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.hook_points import HookPoint
 
-from data_gen.errors import InputError, nearest
+from data_gen.errors import InputError
+from saes.activations import HookedModel, check_hook
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import TokenPairs, Tokens
 
@@ -24,16 +25,13 @@ HookFunction = Callable[[Tensor, HookPoint], Tensor | None]
 
 
 @runtime_checkable
-class HookedLM(Protocol):
+class HookedLM(HookedModel, Protocol):
     """A language model with TransformerLens' hooks: ours, or a foreign one behind TransformerLens' bridge."""
 
-    hook_dict: Any
     blocks: Any
     cfg: Any
     ln_final: Any
     unembed: Any
-    hooks: Any
-    parameters: Any
 
 
 class Seen(NamedTuple):
@@ -52,11 +50,7 @@ def device_of(model: HookedLM) -> torch.device:
 def check_hooks(model: HookedLM, hooks: Iterable[str]) -> None:
     """Raises `InputError`, with the nearest name, for a hook that the model does not have."""
     for hook in hooks:
-        if hook not in model.hook_dict:
-            raise InputError(
-                f"the model has no hook `{hook}`{nearest(hook, list(model.hook_dict))}",
-                hint="`model.hook_dict` lists the hooks",
-            )
+        check_hook(model, hook)
 
 
 def stream_hooks(model: HookedLM) -> tuple[str, ...]:
@@ -83,7 +77,7 @@ def look(model: HookedLM, ids: Int[Tensor, "batch seq"], hooks: Iterable[str]) -
         return keep
 
     with hooked(model, [(name, keeping(name)) for name in hooks]):
-        logits = model(ids)  # type: ignore[operator]
+        logits = model(ids)
     return Seen(logits, kept)
 
 
@@ -194,7 +188,7 @@ class Rerun:
         block = block_of(hooks[0][0])
         with hooked(self.model, hooks):
             if block is None or not self._streams:
-                return at_position(self.model(self.ids[rows]), self.position[rows])  # type: ignore[operator]
+                return at_position(self.model(self.ids[rows]), self.position[rows])
             stream = self._streams[block][rows]
             for one in self.model.blocks[block:]:
                 stream = one(stream)

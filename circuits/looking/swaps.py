@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 from jaxtyping import Bool
@@ -27,6 +27,9 @@ from tinysql.tokens import Tokenizer, TokenPairs, Tokens
 ATTEMPTS = 20
 """Rows tried per pair: both names must have equally many tokens."""
 PLACES = ("english", "schema")
+
+Slot: TypeAlias = Literal["table", "column"]
+"""What is swapped: a table's name or a column's."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,9 +88,7 @@ def swap_test(
     return SwapTest(needed=needed, enough=enough)
 
 
-def swap_pairs(
-    tokenizer: Tokenizer, config: DataConfig, slot: Literal["table", "column"], n: int, *, seed: int = 0
-) -> TokenPairs:
+def swap_pairs(tokenizer: Tokenizer, config: DataConfig, slot: Slot, n: int, *, seed: int = 0) -> TokenPairs:
     """`n` pairs whose sides say another table, or another first column, in instruction and schema alike.
 
     Names of unlike numbers of tokens are passed over. Raises `InputError` when too few rows have such names.

@@ -153,7 +153,7 @@ def _gradient(model: HookedLM, batch: TokenPairs, hook: str, stream: Tensor, met
 
     hooks = [(STREAM, start), (hook, catch)]
     with torch.enable_grad(), hooked(model, hooks):
-        logits = model(batch.clean.ids)  # type: ignore[operator]
+        logits = model(batch.clean.ids)
         value = metric(at_position(logits, batch.position), batch).sum()
     (gradient,) = torch.autograd.grad(value, caught, allow_unused=True, materialize_grads=True)
     return gradient

@@ -103,9 +103,9 @@ def test_integrated_scores_are_eap_igs_own_under_its_left_rule(case: Case) -> No
     torch.testing.assert_close(scores.values.float(), as_theirs(scores, case), **CLOSE)
 
 
+@pytest.mark.parametrize("case", [name for name, case in CASES.items() if "circuit" in case], indirect=True)
 def test_a_circuit_computes_what_eap_igs_evaluation_computes(case: Case) -> None:
-    if "circuit" not in case.theirs:
-        pytest.skip("their edges are of query heads, ours of the heads that these share")
+    """Without the model of shared heads: there their edges are of query heads, ours of the heads that these share."""
     edges = tuple(Edge.parse(edge) for edge in case.theirs["circuit"])
     graph = eap(case.model, case.pairs).graph
     found = metric_of(case.model, [Circuit(graph, edges)], case.pairs, logit_diff)[0]
