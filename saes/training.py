@@ -8,7 +8,7 @@ sae-lens' `SAETrainer`, and so is the file format.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,9 +82,7 @@ def train_sae(
     values = activations.values
     check(values, config)
     train, held_back = split(values, config)
-    mean = values.mean(0)
-    spread = (values - mean).square().sum(1).mean().sqrt()
-    scale = float(values.shape[1] ** 0.5 / spread.clamp_min(1e-12))
+    mean, scale = scaling(values)
     loop = Loop.begin(config, d_in=values.shape[1], device=values.device)
     data = fingerprint(values) if directory is not None else ""
     if directory is not None and (saved := load_state(directory, config, data)) is not None:
@@ -95,26 +93,53 @@ def train_sae(
     threshold = None
     if config.needs_threshold:
         threshold = calibrate(sae, values[held_back], l0=float(config.k))
-    checked = train[:: max(len(train) // CHECK_ROWS, 1)][:CHECK_ROWS]
-    error, l0, dead = _measure(sae, values[checked])
+    checked = values[measured_rows(train)]
+    with torch.no_grad():
+        latents = sae.encode(checked)
+        record = recorded(latents, sae.decode(latents), checked, len(train), config, loss, threshold)
     metadata: Any = sae.cfg.metadata
-    metadata.l0, metadata.num_dead_features = l0, dead
-    record = TrainingRecord(
-        tokens=len(train),
-        steps=config.steps,
-        loss_steps=tuple(loss),
-        loss=tuple(loss.values()),
-        fvu=error,
-        l0=l0,
-        dead=dead,
-        threshold=threshold,
-    )
+    metadata.l0, metadata.num_dead_features = record.l0, record.dead
     return TrainedSAE(sae=sae, record=record)
 
 
 def fvu(x: Float[Tensor, "token d_in"], x_hat: Float[Tensor, "token d_in"]) -> float:
     """Fraction of variance unexplained: 0 is perfect, 1 is no better than the mean."""
     return float((x - x_hat).square().sum() / (x - x.mean(0)).square().sum())
+
+
+def scaling(values: Float[Tensor, "token d"]) -> tuple[Float[Tensor, " d"], float]:
+    """The mean, and the factor that makes the mean squared norm d."""
+    mean = values.mean(0)
+    spread = (values - mean).square().sum(1).mean().sqrt()
+    return mean, float(values.shape[1] ** 0.5 / spread.clamp_min(1e-12))
+
+
+def measured_rows(train: Int[Tensor, " train"]) -> Int[Tensor, " row"]:
+    """Up to `CHECK_ROWS` of the rows trained on, evenly spread."""
+    return train[:: max(len(train) // CHECK_ROWS, 1)][:CHECK_ROWS]
+
+
+def recorded(
+    latents: Float[Tensor, "token d_sae"],
+    predicted: Float[Tensor, "token d"],
+    wanted: Float[Tensor, "token d"],
+    tokens: int,
+    config: SAEConfig,
+    loss: Mapping[int, float],
+    threshold: float | None,
+) -> TrainingRecord:
+    """How training went, measured on what the finished dictionary makes of some rows."""
+    active = latents > 0
+    return TrainingRecord(
+        tokens=tokens,
+        steps=config.steps,
+        loss_steps=tuple(loss),
+        loss=tuple(loss.values()),
+        fvu=fvu(wanted, predicted),
+        l0=float(active.sum(1).float().mean()),
+        dead=int((~active.any(0)).sum()),
+        threshold=threshold,
+    )
 
 
 def batches(
@@ -209,11 +234,3 @@ def split(
     generator = torch.Generator().manual_seed(stable_hash("held back", config.seed))
     order = torch.randperm(n, generator=generator).to(values.device)
     return order[held:].sort().values, order[:held].sort().values
-
-
-@torch.no_grad()
-def _measure(sae: SAE, values: Float[Tensor, "token d_in"]) -> tuple[float, float, int]:
-    """FVU, L0 and the number of latents that never fire."""
-    latents = sae.encode(values)
-    active = latents > 0
-    return fvu(values, sae.decode(latents)), float(active.sum(1).float().mean()), int((~active.any(0)).sum())

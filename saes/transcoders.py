@@ -24,7 +24,7 @@ from saes.dictionaries.inference import calibrate
 from saes.dictionaries.parameters import Parameters
 from saes.disk import SAE, stock
 from saes.loop import Loop
-from saes.training import CHECK_ROWS, TrainedSAE, TrainingRecord, batches, check, split
+from saes.training import TrainedSAE, batches, check, measured_rows, recorded, scaling, split
 from saes.training_config import SAEConfig
 from tinysql.progress import Bar
 
@@ -49,7 +49,7 @@ def train_transcoder(
     x, y = inputs.values, outputs.values
     _check_pair(inputs, outputs, config)
     train, held_back = split(x, config)
-    (mx, sx), (my, sy) = _scaling(x), _scaling(y)
+    (mx, sx), (my, sy) = scaling(x), scaling(y)
     loop = Loop.begin(config, d_in=x.shape[1], d_out=y.shape[1], skip=skip, device=x.device)
     loss: dict[int, float] = {}
     every = max(config.steps // 200, 1)
@@ -67,20 +67,12 @@ def train_transcoder(
                 loss[step] = loop.metrics(result)["loss"]
                 bar.show(loop.step, config.steps, {"loss": loss[step]})
     about = {"model_name": model_name, "hook_name": inputs.hook, "hook_name_out": outputs.hook}
-    transcoder = _fold(loop.parameters, config, (mx, sx), (my, sy), about)
+    transcoder: Any = _fold(loop.parameters, config, (mx, sx), (my, sy), about)
     threshold = calibrate(transcoder, x[held_back], float(config.k)) if config.needs_threshold else None
-    rows = train[:: max(len(train) // CHECK_ROWS, 1)][:CHECK_ROWS]
-    error, l0, dead = _measure(transcoder, x[rows], y[rows])
-    record = TrainingRecord(
-        tokens=len(train),
-        steps=config.steps,
-        loss_steps=tuple(loss),
-        loss=tuple(loss.values()),
-        fvu=error,
-        l0=l0,
-        dead=dead,
-        threshold=threshold,
-    )
+    rows = measured_rows(train)
+    with torch.no_grad():
+        latents, predicted = transcoder.encode(x[rows]), transcoder(x[rows])
+    record = recorded(latents, predicted, y[rows], len(train), config, loss, threshold)
     return TrainedSAE(sae=transcoder, record=record)
 
 
@@ -98,13 +90,6 @@ def _check_pair(inputs: Activations, outputs: Activations, config: SAEConfig) ->
         )
     for activations in (inputs, outputs):
         check(activations.values, config)
-
-
-def _scaling(values: Float[Tensor, "token d"]) -> tuple[Float[Tensor, " d"], float]:
-    """The mean, and the factor that makes the mean squared norm d."""
-    mean = values.mean(0)
-    spread = (values - mean).square().sum(1).mean().sqrt()
-    return mean, float(values.shape[1] ** 0.5 / spread.clamp_min(1e-12))
 
 
 @torch.no_grad()
@@ -137,13 +122,3 @@ def _fold(
     if "threshold" in parameters:
         transcoder.threshold.copy_(parameters["threshold"].clamp(min=0) * lengths / sy)
     return transcoder.requires_grad_(False)
-
-
-@torch.no_grad()
-def _measure(
-    transcoder: Any, x: Float[Tensor, "token d_in"], y: Float[Tensor, "token d_out"]
-) -> tuple[float, float, int]:
-    """FVU of the outputs, L0 and the number of latents that never fire."""
-    active = transcoder.encode(x) > 0
-    error = (transcoder(x) - y).square().sum() / (y - y.mean(0)).square().sum()
-    return float(error), float(active.sum(1).float().mean()), int((~active.any(0)).sum())
