@@ -161,13 +161,7 @@ def eval_on_run(
             hint="choose another seed",
         )
     model, tokenizer = run.load(find_device(device))
-    seen = {_text(pair) for pair in draw(run, edit, settings.pairs, settings.seed, tokenizer)}
-    drawn = [pair for pair in draw(run, edit, pairs, seed, tokenizer) if _text(pair) not in seen]
-    if not drawn:
-        raise InputError(
-            f"all {pairs} pairs were seen in finding the circuit of `{edit}`",
-            hint="take more --pairs or another --seed",
-        )
+    drawn = _unseen(run, edit, pairs, seed, settings, tokenizer)
     held_out = tokenizer.encode_pairs(drawn, drop_misaligned=True, whole_answers=settings.whole_answers)
     report = evaluate(
         model,
@@ -199,6 +193,20 @@ def eval_on_run(
     }
     write_atomic(directory / "report.json", json.dumps(written, indent=1))
     return Evaluated(report, curve, agreed, stability)
+
+
+def _unseen(
+    run: Run, edit: str, pairs: int, seed: int, settings: FindSettings, tokenizer: Tokenizer
+) -> list[CounterfactualPair]:
+    """Of newly drawn pairs those on which the circuit was not found."""
+    seen = {_text(pair) for pair in draw(run, edit, settings.pairs, settings.seed, tokenizer)}
+    drawn = [pair for pair in draw(run, edit, pairs, seed, tokenizer) if _text(pair) not in seen]
+    if not drawn:
+        raise InputError(
+            f"all {pairs} pairs were seen in finding the circuit of `{edit}`",
+            hint="take more --pairs or another --seed",
+        )
+    return drawn
 
 
 def directory_of(run: Path, edit: str) -> Path:

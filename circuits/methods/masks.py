@@ -16,7 +16,7 @@ value.)
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -80,13 +80,7 @@ def edge_masks(
                 hint="choose an edit that the model has learned",
             )
         learner = _Learner(graph, share, updates, model.device)
-        left: list[int] = []
-        for step in track(range(updates)):
-            left = left or torch.randperm(len(scenes), generator=generator).tolist()
-            scene = scenes[left.pop()]
-            with torch.enable_grad():
-                lost = scene.lost(learner.mask(generator)) / scale
-                learner.step(lost, step)
+        _learn(learner, scenes, scale, track(range(updates)), generator)
     kept = HardConcrete.kept(learner.odds.detach())
     per_example = torch.zeros(graph.mask.shape)
     per_example[torch.from_numpy(graph.mask)] = kept.float().cpu()
@@ -105,6 +99,23 @@ def edge_masks(
             "multipliers": learner.multipliers.tolist(),
         },
     )
+
+
+def _learn(
+    learner: _Learner,
+    scenes: Sequence[_Scene],
+    scale: float,
+    updates: Iterable[int],
+    generator: torch.Generator,
+) -> None:
+    """One update per batch; every batch once before any comes again."""
+    left: list[int] = []
+    for update in updates:
+        left = left or torch.randperm(len(scenes), generator=generator).tolist()
+        scene = scenes[left.pop()]
+        with torch.enable_grad():
+            lost = scene.lost(learner.mask(generator)) / scale
+            learner.step(lost, update)
 
 
 def _check(graph: Graph, share: float, updates: int) -> None:
