@@ -23,16 +23,16 @@ from datetime import UTC, datetime
 from statistics import median
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinysql.batches import Batch
+from tinysql.batches import Batch, TrainingRows, packed_batches
 from tinysql.distributed import World
 from tinysql.flops import step_flops, utilisation
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
-from tinysql.models.packing import Packing
 from tinysql.recipes import find_recipe
 from tinysql.training import Trainer
 from tinysql.training_config import TrainConfig
@@ -135,35 +135,17 @@ def full_batch(rows: int) -> Batch:
     )
 
 
-def packed_batches(rows: int, width: int) -> list[Batch]:
-    """Random tokens in documents of 40 to 250, the last 30 of each scored."""
-    found = []
-    for seed in range(8):
-        g = torch.Generator().manual_seed(seed)
-        segments = torch.zeros(rows, width, dtype=torch.int32)
-        bounds, places = [], []
-        for row in range(rows):
-            at = number = 0
-            while at < width:
-                end = min(width, at + int(torch.randint(40, 250, (), generator=g)))
-                segments[row, at:end] = number
-                bounds.append(row * width + at)
-                places += range(row * width + max(at, end - 31), row * width + end - 1)
-                at, number = end, number + 1
-        bounds += [rows * width] * (rows * width // 16 + 1 - len(bounds))
-        base = Packing.of(segments)
-        found.append(
-            Batch(
-                ids=torch.randint(0, VOCABULARY, (rows, width), generator=g),
-                real=torch.ones(rows, width, dtype=torch.bool),
-                packing=Packing(segments, base.positions, torch.tensor(bounds, dtype=torch.int32), width),
-                places=torch.tensor(places),
-                targets=torch.randint(0, VOCABULARY, (len(places),), generator=g),
-                weights=torch.full((len(places),), 1 / len(places)),
-                tokens=rows * width,
-            )
-        )
-    return found
+def response_batches(rows: int, width: int) -> list[Batch]:
+    """Random tokens in documents of 40 to 250, packed, the last 30 of each scored."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(40, 250, 10 * rows * width // 145)
+    documents = TrainingRows(
+        rng.integers(0, VOCABULARY, lengths.sum()).astype(np.int32),
+        np.concatenate([[0], lengths.cumsum()]),
+        lengths - 30,
+        0,
+    )
+    return list(packed_batches(documents, width=width, batch_size=rows, seed=[0], prompt_loss=0.0))[:8]
 
 
 def our_step(model: ModelConfig, batches: list[Batch]) -> tuple[Callable[[], int], float]:
@@ -211,7 +193,7 @@ def cases(name: str) -> Iterator[tuple[str, Callable[[], tuple[Callable[[], int]
     if name == "hybrids":
         for recipe in HYBRIDS:
             model = replace(find_recipe(recipe).train.model, d_vocab=VOCABULARY)
-            yield recipe, lambda model=model: our_step(model, packed_batches(64, 512))
+            yield recipe, lambda model=model: our_step(model, response_batches(64, 512))
         return
     shape = SHAPES[name]
     config = gpt_config(shape)
@@ -219,7 +201,7 @@ def cases(name: str) -> Iterator[tuple[str, Callable[[], tuple[Callable[[], int]
     yield "bare", lambda: (bare_step(shape), dense)
     yield "ours", lambda: our_step(config, [full_batch(shape.rows)])
     wide = replace(config, n_ctx=512)
-    yield "ours, response only, packed", lambda: our_step(wide, packed_batches(shape.rows // 2, 512))
+    yield "ours, response only, packed", lambda: our_step(wide, response_batches(shape.rows // 2, 512))
 
 
 def run(name: str, seconds: float) -> list[dict[str, Any]]:

@@ -16,8 +16,8 @@ from tinysql.tokens import Tokenizer
 
 BUCKET = 64
 """Batches sorted by length together: large enough to save padding, small enough to stay random."""
-SHORTEST = 16
-"""Tokens per document that a packed batch has room for on average; documents are longer."""
+ROOM = 256
+"""Numbers of documents of packed batches are rounded up to multiples of this, so that few sizes occur."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,10 +83,11 @@ class Batch:
         packing = self.packing
         if packing is not None and packing.bounds is not None:
             inside = packing.bounds[(packing.bounds >= low) & (packing.bounds < high)] - low
-            room = max(1, (high - low) // SHORTEST + 1 - len(inside))
-            ends = torch.full((room,), high - low, dtype=inside.dtype)
             packing = Packing(
-                packing.segments[start:end], packing.positions[start:end], torch.cat([inside, ends]), width
+                packing.segments[start:end],
+                packing.positions[start:end],
+                _with_room(inside, high - low),
+                width,
             )
         return replace(
             self,
@@ -194,12 +195,10 @@ class TrainingRows:
             if at < width:  # the padding is a document of its own
                 bounds.append(i * width + at)
                 segments[i, at:] = len(documents)
-        capacity = len(bins) * width // SHORTEST + 1
-        bounds += [len(bins) * width] * max(1, capacity - len(bounds))
         packing = Packing(
             torch.from_numpy(segments),
             torch.from_numpy(positions),
-            torch.tensor(bounds, dtype=torch.int32),
+            _with_room(torch.tensor(bounds, dtype=torch.int32), len(bins) * width),
             width,
         )
         return _batch(ids, real, answer, first, packing, prompt_loss)
@@ -207,6 +206,12 @@ class TrainingRows:
     def _row(self, row: int | np.integer) -> np.ndarray:
         found: np.ndarray = self.ids[self.starts[row] : self.starts[row + 1]]
         return found
+
+
+def _with_room(starts: Int[Tensor, " document"], end: int) -> Int[Tensor, " room"]:
+    """Starts of documents and the end of the last, repeated up to the next multiple of `ROOM`, plus one."""
+    room = -(-len(starts) // ROOM) * ROOM + 1
+    return torch.cat([starts, torch.full((room - len(starts),), end, dtype=starts.dtype)])
 
 
 def _batch(

@@ -19,6 +19,7 @@ from data_gen.files import atomic_directory, read_json, write_atomic
 from tinysql.config import from_json
 from tinysql.distributed import World
 from tinysql.models.hybrid import HybridLM
+from tinysql.optimizer import moments_of
 from tinysql.training_config import TrainState
 
 KEPT = 2
@@ -142,9 +143,10 @@ def _fit_moments(
         moments = {
             key.rsplit("/", 1)[1]: value for key, value in tensors.items() if key.rsplit("/", 1)[0] == name
         }
-        if set(moments) != {"step", "exp_avg", "exp_avg_sq"}:
+        expected = moments_of(optimizer, parameter)
+        if set(moments) != expected:
             raise InputError(
-                f"the optimizer of this checkpoint holds {sorted(moments)} for `{name}`, expected step and two moments",
+                f"the optimizer of this checkpoint holds {sorted(moments)} for `{name}`, expected {sorted(expected)}",
                 hint="remove the checkpoint and train again",
             )
         fresh[parameter] = {

@@ -42,8 +42,8 @@ class World:
         return value
 
     def whole(self, value: Tensor) -> Tensor:
-        """A number that was computed over shares, in full."""
-        return value.full_tensor() if hasattr(value, "full_tensor") else value
+        """A tensor that is shared out, in full."""
+        return whole(value)
 
     def gathered(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The same tensors, whole; every process must call it."""
@@ -51,19 +51,27 @@ class World:
 
     def shared(self, whole: Tensor, like: Tensor) -> Tensor:
         """A whole tensor, put where `like` is and shared out as it is."""
-        whole = whole.to(like.device)
-        if self.size == 1:
-            return whole
-        from torch.distributed.tensor import DTensor, distribute_tensor
-
-        if not isinstance(like, DTensor):
-            return whole
-        return distribute_tensor(whole, like.device_mesh, like.placements)
+        return shared_as(like, whole.to(like.device))
 
     def wait(self) -> None:
         """Until every process is here."""
         if self.size > 1:
             dist.barrier()
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor that is shared out among processes, in full; every process must call it."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+
+
+def shared_as(like: Tensor, whole: Tensor) -> Tensor:
+    """A whole tensor, shared out among processes as `like` is."""
+    if not hasattr(like, "full_tensor"):
+        return whole
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    assert isinstance(like, DTensor)
+    return distribute_tensor(whole, like.device_mesh, like.placements)
 
 
 @contextmanager

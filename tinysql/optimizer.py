@@ -1,33 +1,117 @@
-"""Gradients -> weights: AdamW in groups, and the mean of the last weights."""
+"""Gradients -> weights: AdamW in groups, Muon for matrices, and the mean of the last weights."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
+from tinysql.distributed import shared_as, whole
 from tinysql.models.hybrid import HybridLM
 
 UNDECAYED = {"w", "b", "W_E", "W_pos", "A_log", "D", "dt_bias", "conv_bias", "norm_weight"}
 """Parameters that weight decay leaves alone, with all biases `b_*`."""
 
 
+BY_ADAM = {"W_U", "W_R", "W_dt", "conv_weight"}
+"""Matrices that Muon leaves to AdamW: what scores tokens, experts and time steps, and the convolution's taps."""
+MUON_STEPS = 5
+MUON_MOMENTUM = 0.95
+
+
 def make_optimizer(
-    model: HybridLM, *, lr: float, betas: tuple[float, float], weight_decay: float
+    model: HybridLM, *, lr: float, betas: tuple[float, float], weight_decay: float, muon: bool = False
 ) -> torch.optim.AdamW:
-    """AdamW that decays matrices and leaves norms, biases, embeddings and Mamba's scalars alone."""
+    """AdamW that decays matrices and leaves norms, biases, embeddings and Mamba's scalars alone.
 
-    def is_plain(name: str) -> bool:
+    With `muon`, matrices between residual streams get Muon's updates instead.
+    """
+
+    def kind(name: str) -> str:
         last = name.rsplit(".", 1)[-1]
-        return last in UNDECAYED or last.startswith("b_")
+        if last in UNDECAYED or last.startswith("b_"):
+            return "plain"
+        return "matrix" if muon and last not in BY_ADAM else "decayed"
 
-    named = list(model.named_parameters())
-    groups = [
-        {"params": [p for name, p in named if not is_plain(name)], "weight_decay": weight_decay},
-        {"params": [p for name, p in named if is_plain(name)], "weight_decay": 0.0},
+    by_kind: dict[str, list[Tensor]] = {"matrix": [], "decayed": [], "plain": []}
+    for name, parameter in model.named_parameters():
+        by_kind[kind(name)].append(parameter)
+    groups: list[dict[str, Any]] = [
+        {"params": by_kind["decayed"], "weight_decay": weight_decay},
+        {"params": by_kind["plain"], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)
+    if not muon:
+        return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)
+    groups.append({"params": by_kind["matrix"], "weight_decay": weight_decay, "matrices": True})
+    return Muon(groups, lr=lr, betas=betas, fused=True)
+
+
+class Muon(torch.optim.AdamW):
+    """AdamW, but for groups marked `matrices`, whose momentum is orthogonalised before it is applied.
+
+    Every matrix of a parameter's last two dimensions, so each head and each expert, moves by a matrix whose singular
+    values are all near 1 (Jordan et al. 2024, kellerjordan.github.io/posts/muon), scaled so that its entries are as
+    large as AdamW's: `0.2 sqrt(max(rows, columns))` (Liu et al., arXiv 2502.16982), and one learning rate fits both.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One update; gradients of matrices are used up."""
+        for group in self.param_groups:
+            if group.get("matrices"):
+                self._move(group)
+        super().step(closure)
+
+    def _move(self, group: dict[str, Any]) -> None:
+        by_shape: dict[tuple[int, ...], list[tuple[Tensor, Tensor]]] = {}
+        for p in group["params"]:
+            if p.grad is None:
+                continue
+            state = self.state[p]
+            if "momentum" not in state:
+                state["momentum"] = torch.zeros_like(p)
+            state["momentum"].lerp_(p.grad, 1 - MUON_MOMENTUM)
+            direction = whole(p.grad.lerp(state["momentum"], MUON_MOMENTUM))
+            p.grad = None  # which AdamW passes over
+            by_shape.setdefault(tuple(sorted(direction.shape[-2:])), []).append((p, direction))
+        for (rows, columns), moved in by_shape.items():
+            # All matrices of one shape in one product.
+            flat = [_lying(d).reshape(-1, rows, columns) for _, d in moved]
+            turned = orthogonal(torch.cat(flat)).split([len(f) for f in flat])
+            for (p, direction), update in zip(moved, turned, strict=True):
+                update = update.reshape(_lying(direction).shape).to(p.dtype)
+                update = update if update.shape == direction.shape else update.mT
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.add_(shared_as(p, update), alpha=-group["lr"] * 0.2 * columns**0.5)
+
+
+def moments_of(optimizer: torch.optim.AdamW, parameter: Tensor) -> set[str]:
+    """What an optimizer of `make_optimizer` remembers of a parameter once it has moved."""
+    matrices = (group["params"] for group in optimizer.param_groups if group.get("matrices"))
+    if any(parameter is p for params in matrices for p in params):
+        return {"momentum"}
+    return {"step", "exp_avg", "exp_avg_sq"}
+
+
+def _lying(matrices: Tensor) -> Tensor:
+    """No more rows than columns."""
+    return matrices if matrices.shape[-2] <= matrices.shape[-1] else matrices.mT
+
+
+def orthogonal(matrices: Float[Tensor, "matrix row column"]) -> Float[Tensor, "matrix row column"]:
+    """Matrices with the same singular vectors, whose singular values are near 1 (five Newton-Schulz steps).
+
+    There may be no more rows than columns. In bfloat16 on a GPU.
+    """
+    x = matrices.bfloat16() if matrices.is_cuda else matrices
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    for _ in range(MUON_STEPS):
+        gram = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return x
 
 
 class Average:

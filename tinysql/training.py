@@ -120,7 +120,11 @@ class Trainer:
         self.model, self.config, self.world = model, config, world
         self.state = TrainState()
         self.optimizer = make_optimizer(
-            model, lr=config.lr, betas=(config.betas[0], config.betas[1]), weight_decay=config.weight_decay
+            model,
+            lr=config.lr,
+            betas=(config.betas[0], config.betas[1]),
+            weight_decay=config.weight_decay,
+            muon=config.optimizer == "muon",
         )
         self.average = Average(model) if config.average_last else None
         on_gpu = model.device.type == "cuda"
@@ -217,7 +221,7 @@ class Trainer:
         )
 
     def _without_moments(self) -> list[Tensor]:
-        return [p for p in self.model.parameters() if "exp_avg_sq" not in self.optimizer.state.get(p, {})]
+        return [p for p in self.model.parameters() if not self.optimizer.state.get(p)]
 
     def _balance(self, found: list[Losses]) -> None:
         for i, moe in enumerate(experts_of(self.model)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from data_gen.errors import InputError
 from tinysql.devices import Precision
@@ -22,6 +23,8 @@ class TrainConfig:
     """Tokens per row, filled with several documents; None means one document per row, rows of like length together."""
     accumulate: int = 1
     """Pieces a batch is cut into, one after the other through the model, to save memory."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """AdamW for every weight, or Muon for matrices and AdamW for the rest."""
     lr: float = 3e-3
     """Peak learning rate."""
     warmup_steps: int = 100

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from einops import einsum
@@ -64,9 +66,9 @@ class Attention(nn.Module):
         past: KeyValues | None = None,
         packing: Packing | None = None,
     ) -> Float[Tensor, "batch seq d_model"]:
-        q = self.hook_q(project(x, self.W_Q, self.b_Q))
-        k = self.hook_k(project(x, self.W_K, self.b_K))
-        v = self.hook_v(project(x, self.W_V, self.b_V))
+        q, k, v = project_all(x, (self.W_Q, self.W_K, self.W_V))
+        q, k, v = added(q, self.b_Q), added(k, self.b_K), added(v, self.b_V)
+        q, k, v = self.hook_q(q), self.hook_k(k), self.hook_v(v)
         z = self.attend(q, k, v, past, packing)
         return added(z.flatten(2) @ self.W_O.flatten(0, 1), self.b_O)
 
@@ -134,6 +136,17 @@ def project(
     heads, width, each = weight.shape
     out = x @ weight.transpose(0, 1).reshape(width, heads * each)
     return added(out.unflatten(-1, (heads, each)), bias)
+
+
+def project_all(
+    x: Float[Tensor, "batch seq d_model"], weights: Sequence[Float[Tensor, "_ d_model width"]]
+) -> list[Float[Tensor, "batch seq _ width"]]:
+    """`project` with each of the weights; one product in all where the step is compiled."""
+    if not torch.compiler.is_compiling():
+        return [project(x, weight) for weight in weights]
+    flat = [weight.transpose(0, 1).flatten(1) for weight in weights]
+    parts = (x @ torch.cat(flat, dim=1)).split([w.shape[1] for w in flat], dim=-1)
+    return [part.unflatten(-1, (len(w), -1)) for part, w in zip(parts, weights, strict=True)]
 
 
 def causal(
