@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 TEST_SEED = 104_729
 """Draws the rows that are asked, for every model; no seed that a model is trained with."""
-SLICE = 250
+SLICE = 1000
 """Rows of each cell that are answered, graded and kept together."""
 SIMPLE_SETS = 5
 """Command sets, from the first on, that the cells of new names and instructions mix."""

@@ -19,9 +19,7 @@ from data_gen.errors import InputError
 from data_gen.schema import Schema
 from tinysql.constrained import Constraint, Vocabulary
 from tinysql.devices import Precision, precision_on, products
-from tinysql.models.attention import KeyValues
-from tinysql.models.hybrid import Cache, HybridLM
-from tinysql.models.mamba import MambaState
+from tinysql.models.hybrid import HybridLM
 from tinysql.progress import progress
 from tinysql.tokens import Tokenizer
 
@@ -51,6 +49,8 @@ class Sampling:
 
 
 GREEDY = Sampling()
+LEAVING = 0.1
+"""Share of a batch's rows that have ended before they leave it: to copy the cache costs more than to carry some on."""
 
 
 def answer(
@@ -182,8 +182,8 @@ def generate(
 ) -> Iterator[tuple[list[int], list[int]]]:
     """Step by step, the rows that got a token and the token of each, until every row has ended.
 
-    A row ends with `end_id`, which is given too, behind `longest` tokens, or where the context is full; then it
-    leaves the batch. `noise` holds the uniform numbers that tokens are drawn by, needed above temperature 0.
+    A row ends with `end_id`, which is given too, behind `longest` tokens, or where the context is full.
+    `noise` holds the uniform numbers that tokens are drawn by, needed above temperature 0.
     """
     device = model.device
     length = torch.tensor([len(prompt) for prompt in prompts], device=device)
@@ -191,6 +191,7 @@ def generate(
         [torch.tensor(p, device=device) for p in prompts], batch_first=True
     )
     rows = torch.arange(len(prompts), device=device)
+    going = torch.ones_like(rows, dtype=torch.bool)
     drawn = noise.to(device) if noise is not None else None
     states = [constraint.start for constraint in constraints] if constraints is not None else []
     cache = model.start_cache()
@@ -200,34 +201,35 @@ def generate(
         last = torch.arange(1, len(ids) + 1, device=ids.device) * ids.shape[1] - 1
         logits = model(ids, cache=cache, places=last)
         at = cache.seen
-        numbers = rows.tolist()
         if constraints is not None:
-            masks = [constraints[row].allowed(states[row]) for row in numbers]
+            masks = [constraints[row].allowed(states[row]) for row in rows.tolist()]
             logits = logits.masked_fill(~torch.stack(masks).to(device), float("-inf"))
         uniform = drawn[rows, (at - length[rows]).clamp(min=0)] if drawn is not None else None
         token = choose(logits, sampling, uniform)
-        own = at >= length[rows]
+        own = going & (at >= length[rows])
         if at < given.shape[1]:
-            token = torch.where(own, token, given[rows, at])
-        chosen = [
-            (row, one)
-            for row, one, is_own in zip(numbers, token.tolist(), own.tolist(), strict=True)
-            if is_own
-        ]
-        if constraints is not None:
-            for row, one in chosen:
-                states[row] = constraints[row].after(states[row], one)
-        if chosen:
-            yield [row for row, _ in chosen], [one for _, one in chosen]
+            token = torch.where(at >= length[rows], token, given[rows, at])
         ended = own & (token == end_id)
         if longest is not None:
-            ended |= at + 1 - length[rows] >= longest
-        if bool(ended.any()):
-            going = ~ended
+            ended |= own & (at + 1 - length[rows] >= longest)
+        going = going & ~ended
+        # One wait for the device per step.
+        numbers, tokens, is_own, goes = torch.stack([rows, token, own, going]).cpu().numpy()
+        chosen = is_own.nonzero()[0]
+        if len(chosen):
+            found = numbers[chosen].tolist(), tokens[chosen].tolist()
+            if constraints is not None:
+                for row, one in zip(*found, strict=True):
+                    if one != end_id:  # a row that has ended may stay in the batch for a while
+                        states[row] = constraints[row].after(states[row], one)
+            yield found
+        left = int(goes.sum())
+        if not left:
+            return
+        if len(rows) - left > LEAVING * len(rows):
             rows, token = rows[going], token[going]
-            if not len(rows):
-                return
-            _keep(cache, going)
+            cache.keep(going)
+            going = torch.ones_like(rows, dtype=torch.bool)
         ids = token[:, None]
 
 
@@ -268,15 +270,6 @@ class _Noise:
         return torch.stack(
             [torch.rand(self._n_ctx, dtype=torch.float64, generator=stream) for stream in streams]
         )
-
-
-def _keep(cache: Cache, rows: Tensor) -> None:
-    """Let the cache go on with these rows alone."""
-    for block in cache.blocks:
-        if isinstance(block, KeyValues) and block.k is not None and block.v is not None:
-            block.k, block.v = block.k[rows], block.v[rows]
-        elif isinstance(block, MambaState) and block.conv is not None and block.ssm is not None:
-            block.conv, block.ssm = block.conv[rows], block.ssm[rows]
 
 
 def _text(tokenizer: Tokenizer, ids: Sequence[int]) -> str:

@@ -29,7 +29,7 @@ from tinysql.tracking import StopTraining, Tracker
 from tinysql.training_config import TrainConfig, TrainState, learning_rate, maybe_decay
 
 Done = TypeVar("Done")
-LOG_EVERY = 10
+LOG_EVERY = {"cpu": 10, "cuda": 50}
 """Steps between lines of `metrics.jsonl`; on a GPU the only moments at which the host waits for it."""
 
 
@@ -64,6 +64,7 @@ def train(
     log = Log(run / "metrics.jsonl", trainer.state, trackers, active=world.rank == 0)
     batches = feed.batches(Place(trainer.state.block, trainer.state.taken))
     bar = Bar("training", active=world.rank == 0)
+    log_every = LOG_EVERY.get(model.device.type, 10)
     try:
         with bar:
             while trainer.state.step < trainer.state.ends_at(config):
@@ -73,7 +74,7 @@ def train(
                 trainer.state.block, trainer.state.taken = place.block, place.taken
                 record |= trainer.measure(probe, grade, run / "best.safetensors")
                 maybe_decay(config, trainer.state, record.get("probe"))
-                logged = trainer.state.step % LOG_EVERY == 0 or "probe" in record or "grade" in record
+                logged = trainer.state.step % log_every == 0 or "probe" in record or "grade" in record
                 if logged:
                     record = {name: _number(value) for name, value in record.items()}
                     trainer.check()

@@ -15,23 +15,39 @@ from tinysql.models.config import ModelConfig
 from tinysql.models.layers import Rotary, added
 from tinysql.models.packing import Packing
 
+ROOM = 128
+"""Positions by which a KV cache that is full grows."""
+
 
 class KeyValues:
     """Keys and values seen so far by one attention block: what a KV cache holds."""
 
     def __init__(self) -> None:
-        self.k: Float[Tensor, "batch seen head d_head"] | None = None
-        self.v: Float[Tensor, "batch seen head d_head"] | None = None
-
-    @property
-    def seen(self) -> int:
-        return 0 if self.k is None else self.k.shape[1]
+        self.seen = 0
+        self._k: Float[Tensor, "batch room head d_head"] | None = None
+        self._v: Float[Tensor, "batch room head d_head"] | None = None
 
     def extend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        if self.k is not None and self.v is not None:
-            k, v = torch.cat([self.k, k], dim=1), torch.cat([self.v, v], dim=1)
-        self.k, self.v = k, v
-        return k, v
+        """Take new keys and values in; all that were seen, the new ones last."""
+        start, self.seen = self.seen, self.seen + k.shape[1]
+        self._k, self._v = self._put(self._k, k, start), self._put(self._v, v, start)
+        return self._k[:, : self.seen], self._v[:, : self.seen]
+
+    def _put(self, room: Tensor | None, new: Tensor, start: int) -> Tensor:
+        if torch.is_grad_enabled():  # writing in place would spoil what a backward pass needs
+            return new if room is None else torch.cat([room[:, :start], new], dim=1)
+        if room is None or room.shape[1] < self.seen:
+            larger = new.new_empty(len(new), self.seen + ROOM, *new.shape[2:])
+            if room is not None:
+                larger[:, :start] = room[:, :start]
+            room = larger
+        room[:, start : self.seen] = new
+        return room
+
+    def keep(self, rows: Bool[Tensor, " batch"]) -> None:
+        """Go on with these rows alone."""
+        if self._k is not None and self._v is not None:
+            self._k, self._v = self._k[rows], self._v[rows]
 
 
 class Attention(nn.Module):
@@ -99,13 +115,15 @@ class Attention(nn.Module):
 
     def _attend_fused(self, q: Tensor, k: Tensor, v: Tensor, start: int, packing: Packing | None) -> Tensor:
         plain = start == 0 and packing is None and self.window is None
-        mask = None if plain else self._mask(q, start, packing)
+        # The last position alone sees everything before it.
+        all_seen = q.shape[1] == 1 and packing is None and self.window is None
+        mask = None if plain or all_seen else self._mask(q, start, packing)
         z = F.scaled_dot_product_attention(
             q.transpose(1, 2),
             k.transpose(1, 2),
             v.transpose(1, 2),
             attn_mask=mask,
-            is_causal=plain,
+            is_causal=plain and not all_seen,
             scale=self.scale,
             enable_gqa=k.shape[2] != q.shape[2],
         )

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformer_lens import HookedRootModule
@@ -36,6 +36,12 @@ class Cache:
     blocks: list[KeyValues | MambaState | None]
     seen: int = 0
     """How many positions went through the model already."""
+
+    def keep(self, rows: Bool[Tensor, " batch"]) -> None:
+        """Go on with these rows alone."""
+        for block in self.blocks:
+            if block is not None:
+                block.keep(rows)
 
 
 class Embed(nn.Module):

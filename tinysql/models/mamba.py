@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
@@ -32,6 +32,11 @@ class MambaState:
     conv: Float[Tensor, "batch before channel"] | None = None
     """The last d_conv - 1 inputs of the convolution."""
     ssm: Float[Tensor, "batch head d_head d_state"] | None = None
+
+    def keep(self, rows: Bool[Tensor, " batch"]) -> None:
+        """Go on with these rows alone."""
+        if self.conv is not None and self.ssm is not None:
+            self.conv, self.ssm = self.conv[rows], self.ssm[rows]
 
 
 class Mamba(nn.Module):
