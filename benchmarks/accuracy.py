@@ -3,9 +3,9 @@
     python benchmarks/accuracy.py --recipes bm1 t33 --seeds 0 1 2 --device cuda --budget-seconds 1500 --out accuracy
     python benchmarks/accuracy.py --out accuracy --report --json docs/results/accuracy.json > table.md
 
-Each model is trained by `fit`, then answers the same rows as all others, greedily (in bfloat16 on a GPU, 2,048
-together): every command set in every variant of split `test`, and its first five sets with names and instructions
-that training does not have. Rows come in slices of all cells; while one is answered, processes of their own make
+Each model is trained by `fit`, then answers the same rows as all others, greedily (in bfloat16 on a GPU): every
+command set in every variant of split `test`, and its first five sets with names and instructions that training does
+not have. Rows come in slices of all cells; while one is answered, processes of their own make
 the rows of the next and grade those of the one before.
 
 Repeat the command to go on: a whole model, a checkpoint and a whole slice are kept, so a kill loses the steps since
@@ -247,7 +247,7 @@ def write_result(job: Job, run: Run) -> None:
             "command": " ".join(["python", *sys.argv]),
             "gpu": torch.cuda.get_device_name() if device.type == "cuda" else None,
             "precision": precision_on(device),
-            "batch_size": batch_on(device),
+            "batch_size": batch_on(run.shape, device),
         },
     }
     write_atomic(job.out / f"{job.name}.json", json.dumps(result, indent=1))

@@ -5,8 +5,8 @@
 
 Needs a GPU. The bare step is written here: linear layers, F.scaled_dot_product_attention, a tied head,
 torch.compile, bfloat16 autocast, fused AdamW. `ours` is the product's own `Trainer.step` on batches of the same
-size, every token scored; `response` is what training does: documents packed, next tokens scored in the answer alone.
-All rows of one shape are measured in turns in one run; a row is the median over its turns.
+size, every token scored; `response only` is what training does: documents packed, next tokens scored in the answer
+alone. All rows of one shape are measured in turns in one run; a row is the median over its turns.
 """
 
 from __future__ import annotations
@@ -202,6 +202,7 @@ def cases(name: str) -> Iterator[tuple[str, Callable[[], tuple[Callable[[], int]
     yield "ours", lambda: our_step(config, [full_batch(shape.rows)])
     wide = replace(config, n_ctx=512)
     yield "ours, response only, packed", lambda: our_step(wide, response_batches(shape.rows // 2, 512))
+    yield "the same, twice the rows", lambda: our_step(wide, response_batches(shape.rows, 512))
 
 
 def run(name: str, seconds: float) -> list[dict[str, Any]]:

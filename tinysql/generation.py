@@ -8,6 +8,7 @@ and the model's own where it has. So every row stands at the same position, and 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,8 @@ from torch import Tensor
 from data_gen.errors import InputError
 from data_gen.schema import Schema
 from tinysql.constrained import Constraint, Vocabulary
-from tinysql.devices import Precision, precision_on, products
+from tinysql.devices import Precision, memory_of, precision_on, products
+from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.progress import progress
 from tinysql.tokens import Tokenizer
@@ -73,7 +75,7 @@ def answer(
     `schemas`, one per prompt, an answer's names are those of its schema alone (see `Constraint`). Raises
     `InputError` for a prompt that fills the context by itself.
     """
-    size = batch_size if batch_size is not None else batch_on(model.device)
+    size = batch_size if batch_size is not None else batch_on(model.cfg, model.device)
     encoded = [tokenizer.encode_text(prompt) for prompt in prompts]
     for ids in encoded:
         _check_length(len(ids), model.cfg.n_ctx)
@@ -109,9 +111,24 @@ def answer(
     return [_text(tokenizer, answers[number]) for number in range(len(prompts))]
 
 
-def batch_on(device: torch.device) -> int:
-    """How many prompts are answered together: a GPU wants many, since every step waits for the host."""
-    return 2048 if device.type == "cuda" else 128
+def batch_on(shape: ModelConfig, device: torch.device) -> int:
+    """How many prompts are answered together.
+
+    A GPU wants many, since every step waits for the host: as many as have room for their caches in half its memory.
+    """
+    memory = memory_of(device)
+    if device.type != "cuda" or memory is None:
+        return 128
+    fits = int(memory / 2 / cache_bytes(shape))
+    return max(128, min(8192, 1 << fits.bit_length() - 1)) if fits else 128
+
+
+def cache_bytes(shape: ModelConfig) -> int:
+    """Bytes that one row's keys and values (in bfloat16, a full context of them) and states (in float32) take."""
+    blocks = Counter(shape.pattern)
+    state = shape.mamba_heads * shape.mamba.d_head * shape.mamba.d_state if blocks["M"] else 0
+    keys_and_values = 2 * shape.kv_heads * shape.head_width
+    return blocks["*"] * shape.n_ctx * keys_and_values * 2 + blocks["M"] * state * 4
 
 
 def _halved_to_fit(

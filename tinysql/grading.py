@@ -122,7 +122,10 @@ def grade_run(
 
 def how_answered(model: HybridLM, precision: Precision | None) -> dict[str, Any]:
     """What a report says of how its answers were computed."""
-    return {"precision": precision_on(model.device, precision), "batch_size": batch_on(model.device)}
+    return {
+        "precision": precision_on(model.device, precision),
+        "batch_size": batch_on(model.cfg, model.device),
+    }
 
 
 class Graded(NamedTuple):

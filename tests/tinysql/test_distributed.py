@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -81,9 +82,11 @@ def losses(path: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (path / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_two_processes_have_the_losses_of_one_and_either_goes_on_from_the_other(
-    recipe: Recipe, tmp_path: Path
+    recipe: Recipe, tmp_path: Path, optimizer: Literal["adamw", "muon"]
 ) -> None:
+    recipe = replace(recipe, train=replace(recipe.train, optimizer=optimizer))
     alone = run(recipe, tmp_path / "alone", 1)
     assert alone.returncode == 0, alone.stderr
     # Two processes die behind their first checkpoint; one process goes on from it.

@@ -9,7 +9,7 @@ import torch
 from data_gen.errors import InputError
 from data_gen.example import DataConfig, make_example
 from tinysql.devices import precision_on
-from tinysql.generation import Sampling, answer, batch_on, choose, generate, stream
+from tinysql.generation import Sampling, answer, batch_on, cache_bytes, choose, generate, stream
 from tinysql.models.config import MambaConfig, ModelConfig, MoEConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import Tokenizer
@@ -265,7 +265,22 @@ def test_products_are_computed_in_the_precision_that_is_asked_for(
         assert seen == {expected}
     assert precision_on(torch.device("cuda")) == "bfloat16"
     assert precision_on(torch.device("cuda"), "float32") == "float32"
-    assert batch_on(torch.device("cuda")) > batch_on(torch.device("cpu"))
+
+
+def test_a_gpu_answers_as_many_prompts_together_as_have_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Per token 2 blocks x (keys and values) x 2 heads of 8 in bfloat16; 2 states of 4 heads of 16 x 8 in float32.
+    shape = ModelConfig(
+        pattern="*M*M",
+        d_model=32,
+        n_heads=4,
+        n_kv_heads=2,
+        n_ctx=100,
+        mamba=MambaConfig(d_head=16, d_state=8),
+    )
+    assert cache_bytes(shape) == 100 * 2 * 2 * 2 * 8 * 2 + 2 * 4 * 16 * 8 * 4
+    monkeypatch.setattr("tinysql.generation.memory_of", lambda device: 2 * 1000 * cache_bytes(shape))
+    assert batch_on(shape, torch.device("cuda")) == 512
+    assert batch_on(shape, torch.device("cpu")) == 128
 
 
 def test_a_batch_that_does_not_fit_into_memory_is_halved(

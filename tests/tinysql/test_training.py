@@ -61,6 +61,18 @@ def test_a_resumed_run_ends_with_the_same_bits(
     assert losses[0] == losses[1]
 
 
+def test_a_run_with_muon_is_resumed_to_the_same_bits(
+    recipe: Recipe, tmp_path: Path, killed_at: Killer
+) -> None:
+    recipe = replace(recipe, train=replace(recipe.train, optimizer="muon", hold_steps=25))
+    whole = fit(recipe, tmp_path / "whole").path
+    with killed_at(17):
+        fit(recipe, tmp_path / "run")
+    run = fit(recipe, tmp_path / "run", resume=True).path
+    expected, found = load_tensors(whole / "model.safetensors"), load_tensors(run / "model.safetensors")
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
 def test_training_lowers_the_loss(whole: Path) -> None:
     losses = [json.loads(line)["loss"] for line in (whole / "metrics.jsonl").read_text().splitlines()]
     assert losses[-1] < 0.6 * losses[0]
