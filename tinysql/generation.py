@@ -19,6 +19,7 @@ from torch import Tensor
 from data_gen.errors import InputError
 from data_gen.schema import Schema
 from tinysql.constrained import Constraint, Vocabulary
+from tinysql.decoding import Decoder
 from tinysql.devices import Precision, memory_of, precision_on, products
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
@@ -51,7 +52,7 @@ class Sampling:
 
 
 GREEDY = Sampling()
-LEAVING = 0.1
+LEAVING = 0.2
 """Share of a batch's rows that have ended before they leave it: to copy the cache costs more than to carry some on."""
 
 
@@ -211,13 +212,11 @@ def generate(
     going = torch.ones_like(rows, dtype=torch.bool)
     drawn = noise.to(device) if noise is not None else None
     states = [constraint.start for constraint in constraints] if constraints is not None else []
-    cache = model.start_cache()
+    decoder = Decoder(model)
     ids = given[:, : int(length.min())]
-    while cache.seen + ids.shape[1] <= model.cfg.n_ctx:
-        # Only the last position is unembedded: behind a long prompt that is most of a small model's work.
-        last = torch.arange(1, len(ids) + 1, device=ids.device) * ids.shape[1] - 1
-        logits = model(ids, cache=cache, places=last)
-        at = cache.seen
+    while decoder.cache.seen + ids.shape[1] <= model.cfg.n_ctx:
+        logits = decoder(ids)
+        at = decoder.cache.seen
         if constraints is not None:
             masks = [constraints[row].allowed(states[row]) for row in rows.tolist()]
             logits = logits.masked_fill(~torch.stack(masks).to(device), float("-inf"))
@@ -245,7 +244,7 @@ def generate(
             return
         if len(rows) - left > LEAVING * len(rows):
             rows, token = rows[going], token[going]
-            cache.keep(going)
+            decoder.keep(going)
             going = torch.ones_like(rows, dtype=torch.bool)
         ids = token[:, None]
 

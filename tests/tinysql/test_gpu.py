@@ -6,6 +6,7 @@ import torch
 
 from tinysql.batches import Batch, TrainingRows, packed_batches
 from tinysql.distributed import World
+from tinysql.generation import generate
 from tinysql.loss import losses
 from tinysql.models.config import MambaConfig, ModelConfig, MoEConfig
 from tinysql.models.hybrid import HybridLM
@@ -88,3 +89,28 @@ def test_training_on_a_gpu_lowers_the_loss() -> None:
     trainer = Trainer(model, TrainConfig(model=model.cfg, lr=3e-3, batch_size=8, compile=False), World())
     values = [float(trainer.step(batch(0))["loss"]) for _ in range(60)]
     assert values[-1] < 0.5 * values[0]
+
+
+@pytest.mark.parametrize(("pattern", "alike"), [("*-*-", 30), ("M*-M", 30), ("ME*E", 20)])
+def test_recorded_steps_give_the_answers_of_steps_that_are_not(
+    pattern: str, alike: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tinysql.models.attention.ROOM", 16)
+    model = HybridLM(shape(pattern), seed=3).cuda().eval()
+    rng = np.random.default_rng(0)
+    prompts = [rng.integers(0, VOCABULARY, n).tolist() for n in rng.integers(10, 40, 30)]
+
+    def answers() -> list[list[int]]:
+        found: list[list[int]] = [[] for _ in prompts]
+        # Experts are recorded in bfloat16 alone; there a row goes its own way from its first near tie on.
+        with torch.autocast("cuda", torch.bfloat16, enabled="E" in pattern):
+            for rows, tokens in generate(model, prompts, end_id=1, longest=60):
+                for row, token in zip(rows, tokens, strict=True):
+                    found[row].append(token)
+        return found
+
+    recorded = answers()
+    monkeypatch.setattr("tinysql.decoding._is_recordable", lambda model: False)
+    plain = answers()
+    assert sum(one == other for one, other in zip(recorded, plain, strict=True)) >= alike
+    assert max(map(len, recorded)) == 60

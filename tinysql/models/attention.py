@@ -24,11 +24,15 @@ class KeyValues:
 
     def __init__(self) -> None:
         self.seen = 0
+        self.place: Int[Tensor, " 1"] | None = None
+        """Where the next position goes, once shapes are fixed; on the device, so that a CUDA graph follows it."""
         self._k: Float[Tensor, "batch room head d_head"] | None = None
         self._v: Float[Tensor, "batch room head d_head"] | None = None
 
     def extend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Take new keys and values in; all that were seen, the new ones last."""
+        """Take new keys and values in; all that were seen, the new ones last, or the whole room once it is fixed."""
+        if self.place is not None and self._k is not None and self._v is not None:
+            return self._k.index_copy_(1, self.place, k), self._v.index_copy_(1, self.place, v)
         start, self.seen = self.seen, self.seen + k.shape[1]
         self._k, self._v = self._put(self._k, k, start), self._put(self._v, v, start)
         return self._k[:, : self.seen], self._v[:, : self.seen]
@@ -36,18 +40,34 @@ class KeyValues:
     def _put(self, room: Tensor | None, new: Tensor, start: int) -> Tensor:
         if torch.is_grad_enabled():  # writing in place would spoil what a backward pass needs
             return new if room is None else torch.cat([room[:, :start], new], dim=1)
-        if room is None or room.shape[1] < self.seen:
-            larger = new.new_empty(len(new), self.seen + ROOM, *new.shape[2:])
-            if room is not None:
-                larger[:, :start] = room[:, :start]
-            room = larger
+        if room is None:
+            room = new[:, :0]
+        if room.shape[1] < self.seen:
+            room = _enlarged(room, start, self.seen + ROOM)
         room[:, start : self.seen] = new
         return room
+
+    def fix(self, place: Int[Tensor, " 1"], seen: int) -> None:
+        """From now on shapes stay: `seen` positions are there, and there is room for one more at least."""
+        self.place = place
+        if self._k is not None and self._v is not None and self._k.shape[1] <= seen:
+            self._k, self._v = (_enlarged(room, seen, seen + ROOM) for room in (self._k, self._v))
+
+    def has_room(self, seen: int) -> bool:
+        """Whether one more position fits behind those seen."""
+        return self._k is not None and seen < self._k.shape[1]
 
     def keep(self, rows: Bool[Tensor, " batch"]) -> None:
         """Go on with these rows alone."""
         if self._k is not None and self._v is not None:
             self._k, self._v = self._k[rows], self._v[rows]
+
+
+def _enlarged(room: Tensor, used: int, size: int) -> Tensor:
+    # Zeros, because what is masked is still multiplied.
+    larger = room.new_zeros(len(room), size, *room.shape[2:])
+    larger[:, :used] = room[:, :used]
+    return larger
 
 
 class Attention(nn.Module):
@@ -98,26 +118,31 @@ class Attention(nn.Module):
     ) -> Float[Tensor, "batch seq head d_head"]:
         """What each head reads out: fused attention, unless someone hooks its scores or its pattern."""
         start = past.seen if past is not None else 0
+        place = past.place if past is not None else None
         if self.rotary is not None:
-            places = packing.positions if packing is not None else _line(start, q)
+            own = place[None] if place is not None else _line(start, q)
+            places = packing.positions if packing is not None else own
             q, k = self.rotary(q, places), self.rotary(k, places)
         q, k = self.hook_rot_q(q), self.hook_rot_k(k)
         if past is not None:
             k, v = past.extend(k, v)
         if self._watched():
-            return self.hook_z(self._attend_in_the_open(q, k, v, start, packing))
+            return self.hook_z(self._attend_in_the_open(q, k, v, start if place is None else place, packing))
         if packing is not None and packing.is_fused(q) and self.window is None:
             return self.hook_z(packing.attend(q, k, v, self.scale))
-        return self.hook_z(self._attend_fused(q, k, v, start, packing))
+        return self.hook_z(self._attend_fused(q, k, v, start if place is None else place, packing))
 
     def _watched(self) -> bool:
         return any(point.has_hooks() for point in (self.hook_attn_scores, self.hook_pattern))
 
-    def _attend_fused(self, q: Tensor, k: Tensor, v: Tensor, start: int, packing: Packing | None) -> Tensor:
-        plain = start == 0 and packing is None and self.window is None
+    def _attend_fused(
+        self, q: Tensor, k: Tensor, v: Tensor, start: int | Tensor, packing: Packing | None
+    ) -> Tensor:
+        simple = packing is None and self.window is None
+        plain = simple and isinstance(start, int) and start == 0
         # The last position alone sees everything before it.
-        all_seen = q.shape[1] == 1 and packing is None and self.window is None
-        mask = None if plain or all_seen else self._mask(q, start, packing)
+        all_seen = simple and isinstance(start, int) and q.shape[1] == 1
+        mask = None if plain or all_seen else self._mask(q, k, start, packing)
         z = F.scaled_dot_product_attention(
             q.transpose(1, 2),
             k.transpose(1, 2),
@@ -130,17 +155,21 @@ class Attention(nn.Module):
         return z.transpose(1, 2)
 
     def _attend_in_the_open(
-        self, q: Tensor, k: Tensor, v: Tensor, start: int, packing: Packing | None
+        self, q: Tensor, k: Tensor, v: Tensor, start: int | Tensor, packing: Packing | None
     ) -> Tensor:
         each = q.shape[2] // k.shape[2]
         k, v = (t.repeat_interleave(each, dim=2) if each > 1 else t for t in (k, v))
         scores = einsum(q, k, "batch q head d, batch k head d -> batch head q k") * self.scale
-        scores = scores.masked_fill(~self._mask(q, start, packing), float("-inf"))
+        scores = scores.masked_fill(~self._mask(q, k, start, packing), float("-inf"))
         pattern = self.hook_pattern(self.hook_attn_scores(scores).softmax(-1))
         return einsum(pattern, v, "batch head q k, batch k head d -> batch q head d")
 
-    def _mask(self, q: Tensor, start: int, packing: Packing | None) -> Bool[Tensor, "... q k"]:
+    def _mask(
+        self, q: Tensor, k: Tensor, start: int | Tensor, packing: Packing | None
+    ) -> Bool[Tensor, "... q k"]:
         """Which keys each query may see: `[q k]`, or `[batch 1 q k]` when documents are packed."""
+        if isinstance(start, Tensor):
+            return visible(torch.arange(k.shape[1], device=k.device), start, self.window)
         mask = causal(q.shape[1], start, q.device, self.window)
         return mask if packing is None else mask & packing.together[:, None]
 
@@ -172,9 +201,15 @@ def causal(
 ) -> Bool[Tensor, "q k"]:
     """Which keys each query may see, when `start` keys came before the first query."""
     keys = torch.arange(start + n_queries, device=device)
-    queries = keys[start:, None]
-    seen = keys <= queries
-    return seen if window is None else seen & (keys > queries - window)
+    return visible(keys, keys[start:], window)
+
+
+def visible(
+    keys: Int[Tensor, " k"], queries: Int[Tensor, " q"], window: int | None = None
+) -> Bool[Tensor, "q k"]:
+    """Which keys, by position, queries at these positions may see."""
+    seen = keys <= queries[:, None]
+    return seen if window is None else seen & (keys > queries[:, None] - window)
 
 
 def _line(start: int, q: Tensor) -> Int[Tensor, "1 seq"]:

@@ -37,6 +37,26 @@ class Cache:
     seen: int = 0
     """How many positions went through the model already."""
 
+    place: Int[Tensor, " 1"] | None = None
+    """Where the next position goes, on the device, once shapes are fixed (`fix`)."""
+
+    def fix(self, device: torch.device) -> None:
+        """From now on single positions go in at `place`, which the caller sets, and no tensor changes its shape.
+
+        So one recorded step (a CUDA graph) serves for every position until there is no room.
+        """
+        self.place = torch.tensor([self.seen], device=device)
+        for block in self.blocks:
+            if isinstance(block, KeyValues):
+                block.fix(self.place, self.seen)
+            elif isinstance(block, MambaState):
+                block.fixed = True
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more position fits without a change of shapes."""
+        return all(block.has_room(self.seen) for block in self.blocks if isinstance(block, KeyValues))
+
     def keep(self, rows: Bool[Tensor, " batch"]) -> None:
         """Go on with these rows alone."""
         for block in self.blocks:
@@ -187,7 +207,9 @@ class HybridLM(HookedRootModule):
             )
         resid = self.hook_embed(self.embed(ids))
         if self.cfg.positions == "learned":
-            own = self.pos_embed.W_pos[start:length].expand(len(ids), -1, -1)
+            fixed = cache.place if cache is not None else None
+            own = self.pos_embed.W_pos[start:length] if fixed is None else self.pos_embed.W_pos[fixed]
+            own = own.expand(len(ids), -1, -1)
             where = own if packing is None else F.embedding(packing.positions, self.pos_embed.W_pos)
             resid = resid + self.hook_pos_embed(where)
         for i, block in enumerate(self.blocks):
@@ -196,7 +218,7 @@ class HybridLM(HookedRootModule):
                 resid = checkpoint(block, resid, past, packing, routing, use_reentrant=False)
             else:
                 resid = block(resid, past, packing, routing)
-        if cache is not None:
+        if cache is not None and cache.place is None:
             cache.seen = length
         stream = self.ln_final(resid)
         return self.unembed(stream if places is None else stream.flatten(0, 1)[places])

@@ -8,6 +8,7 @@ out = RMSNorm(y * silu(z)) @ W_out
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +33,16 @@ class MambaState:
     conv: Float[Tensor, "batch before channel"] | None = None
     """The last d_conv - 1 inputs of the convolution."""
     ssm: Float[Tensor, "batch head d_head d_state"] | None = None
+    fixed: bool = False
+    """Whether the tensors stay where they are and take new values in."""
+
+    def put(self, name: Literal["conv", "ssm"], value: Tensor) -> None:
+        """Take the new value of one of the two."""
+        room = getattr(self, name)
+        if self.fixed and room is not None:
+            room.copy_(value)
+        else:
+            setattr(self, name, value)
 
     def keep(self, rows: Bool[Tensor, " batch"]) -> None:
         """Go on with these rows alone."""
@@ -106,7 +117,7 @@ class Mamba(nn.Module):
         dt = self.hook_dt(self.step_sizes(raw_dt))
         scanned = self.scan(x, dt, B, C, past.ssm if past is not None else None, segments)
         if past is not None:
-            past.ssm = scanned.state
+            past.put("ssm", scanned.state)
         y = self.hook_y(scanned.y)
         gated = gated_norm(y, z, self.norm_weight, groups=self.shape.n_groups, eps=self.eps)
         return self.hook_gated(gated)
@@ -179,7 +190,7 @@ class Mamba(nn.Module):
             segments=segments,
         )
         if past is not None:
-            past.conv = tail
+            past.put("conv", tail)
         parts = F.silu(mixed).split([t[0, 0].numel() for t in (x, B, C)], dim=-1)
         x, B, C = (part.unflatten(-1, t.shape[2:]) for part, t in zip(parts, (x, B, C), strict=True))
         return x, B, C
