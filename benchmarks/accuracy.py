@@ -98,9 +98,9 @@ def cells_of(data: DataConfig) -> dict[str, DataConfig]:
     found = {
         f"{name} {variant}": replace(plain, command_sets=(name,), variant=variant)
         for variant in VARIANTS
-        for name in data.command_sets
+        for name in dict.fromkeys(data.command_sets)  # training may have some more often than others
     }
-    simple = replace(plain, command_sets=data.command_sets[:SIMPLE_SETS])
+    simple = replace(plain, command_sets=tuple(dict.fromkeys(data.command_sets))[:SIMPLE_SETS])
     for split in ("tables", "columns", "names", "templates", "novel"):
         found[split] = replace(simple, split=split)
     # Split `train` alone has such names; the seed makes others than those of training.
