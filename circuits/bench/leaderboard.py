@@ -3,7 +3,7 @@
 A subject is one planted model of one seed, or one edit of one run. All its methods score the same pairs, `exact`
 scores them once, and the circuits of every method are run on the same other pairs (`circuits.judging.curves`): the
 second half of a planted model's, those of the next seed of a run's. Rows are written after every subject, so that a
-run that was killed loses one subject.
+run that was killed loses one subject. A method that refuses a subject has a row that says why.
 Beside the methods stands the control `random`: scores that know nothing.
 """
 
@@ -25,6 +25,7 @@ from circuits.judging.curves import Areas, faithfulness_curve
 from circuits.judging.recovery import recovery
 from circuits.methods.table import METHODS
 from circuits.planted.cases import PLANTED, planted
+from circuits.planted.draft import Planted
 from circuits.scores import EdgeScores
 from data_gen.errors import InputError, nearest
 from data_gen.files import claim_directory, read_json, write_atomic
@@ -138,28 +139,48 @@ def _rows(subject: Subject, settings: LeaderboardSettings, device: torch.device 
     oracle, its_seconds = _timed("exact", model, pairs)
     rows = []
     for method in (*settings.methods, CONTROL):
-        if method == CONTROL:
-            scores, seconds = _control(oracle, subject.seed), 0.0
-        else:
-            scores, seconds = (oracle, its_seconds) if method == "exact" else _timed(method, model, pairs)
-        areas = _areas(model, scores, held_out, subject.seed)
-        rows.append(
-            Row(
-                subject=subject.name,
-                edit=subject.edit,
-                seed=subject.seed,
-                method=method,
-                n_pairs=len(pairs),
-                n_edges=len(oracle.graph.edges),
-                seconds=seconds,
-                recovery=recovery(scores, truth.edges, truth.ambiguous) if truth is not None else None,
-                agreement=agreement(scores, oracle) if method != "exact" else None,
-                n_held_out=len(held_out),
-                cmd=areas.cmd if areas is not None else None,
-                cpr=areas.cpr if areas is not None else None,
-            )
+        found, seconds, refused = oracle, its_seconds, None
+        try:
+            if method == CONTROL:
+                found, seconds = _control(oracle, subject.seed), 0.0
+            elif method != "exact":
+                found, seconds = _timed(method, model, pairs)
+        except InputError as error:
+            refused = str(error).splitlines()[0]
+        row = Row(
+            subject=subject.name,
+            edit=subject.edit,
+            seed=subject.seed,
+            method=method,
+            n_pairs=len(pairs),
+            n_edges=len(oracle.graph.edges),
+            seconds=seconds,
+            recovery=None,
+            agreement=None,
+            n_held_out=len(held_out),
+            refused=refused,
         )
+        rows.append(row if refused else _judged(row, model, found, oracle, truth, held_out))
     return rows
+
+
+def _judged(
+    row: Row,
+    model: HybridLM,
+    scores: EdgeScores,
+    oracle: EdgeScores,
+    truth: Planted | None,
+    held_out: TokenPairs,
+) -> Row:
+    """The row with what its method's scores are worth."""
+    areas = _areas(model, scores, held_out, row.seed)
+    return replace(
+        row,
+        recovery=recovery(scores, truth.edges, truth.ambiguous) if truth is not None else None,
+        agreement=agreement(scores, oracle) if row.method != "exact" else None,
+        cmd=areas.cmd if areas is not None else None,
+        cpr=areas.cpr if areas is not None else None,
+    )
 
 
 def _areas(model: HybridLM, scores: EdgeScores, held_out: TokenPairs, seed: int) -> Areas | None:

@@ -45,6 +45,8 @@ class Row:
     cmd: Area | None = None
     """On held-out pairs; `None` where the model does not tell clean from corrupt there, and in older rows."""
     cpr: Area | None = None
+    refused: str | None = None
+    """Why the method does not score this subject; all its numbers are then missing."""
 
 
 Measure = Callable[[Row], float | None]
@@ -67,7 +69,7 @@ MEASURES: dict[str, Measure] = {
     "top shared": _agreed("top_shared"),
     "CMD": lambda row: None if row.cmd is None else row.cmd.value.value,
     "CPR": lambda row: None if row.cpr is None else row.cpr.value.value,
-    "seconds": lambda row: row.seconds,
+    "seconds": lambda row: None if row.refused else row.seconds,
 }
 """Columns of the table of methods; nothing where a row has no such number."""
 
@@ -106,8 +108,8 @@ def markdown(rows: Sequence[Row], made_by: dict[str, Any]) -> str:
 
     Intervals of planted models are bootstrap intervals over seeds, those of runs over pairs, at 95 %.
     """
-    planted = [row for row in rows if row.recovery is not None]
-    runs = [row for row in rows if row.recovery is None]
+    planted = [row for row in rows if row.edit is None]
+    runs = [row for row in rows if row.edit is not None and row.refused is None]
     parts = ["# Methods that score edges", _provenance(made_by)]
     if planted:
         seeds = sorted({row.seed for row in planted})
@@ -128,6 +130,11 @@ def markdown(rows: Sequence[Row], made_by: dict[str, Any]) -> str:
             " circuits; a row without CMD is of an edit on which the model does not tell clean from corrupt.",
             _run_table(runs),
         ]
+    refusals = _distinct(
+        f"- `{row.method}` on {row.subject}: {row.refused}" for row in rows if row.refused is not None
+    )
+    if refusals:
+        parts += ["Refused, and left out of all means:", "\n".join(refusals)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.torch import load_file
 
+from circuits.artefacts import draw
 from circuits.bench.leaderboard import LeaderboardSettings, Subject, _of_run, leaderboard
 from circuits.bench.standings import MEASURES, read_rows
 from circuits.judging.curves import faithfulness_curve
@@ -22,7 +24,7 @@ from tinysql.cli import main
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import tiny
-from tinysql.runs import record_model, start_run
+from tinysql.runs import open_run, record_model, start_run
 from tinysql.tokens import Tokenizer
 
 SMALL = LeaderboardSettings(methods=("eap",), planted=("copy-attention-name",), seeds=2)
@@ -46,7 +48,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_command_fills_both_parts_and_prints_them(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    methods = ["eap", "exact", "relp"]
     arguments = ["--planted", "copy-attention-name", "--seeds", "2", "--edits", "select.0.column"]
+    arguments += ["--methods", ",".join(methods)]
     out = tmp_path / "board"
     assert main(["bench", "circuits", str(run), "--out", str(out), *arguments, "--pairs", "6"]) == 0
     printed = capsys.readouterr().out
@@ -57,8 +61,9 @@ def test_the_command_fills_both_parts_and_prints_them(
     written = json.loads((out / "leaderboard.json").read_text())
     assert {"command", "commit", "date", "device", "versions"} <= set(written["made_by"])
     rows = read_rows(out)
-    assert [row.method for row in rows] == [*METHODS, "random"] * 3
-    assert [row.seed for row in rows[:: len(METHODS) + 1]] == [0, 1, 0]
+    assert [row.method for row in rows] == [*methods, "random"] * 3
+    assert [row.seed for row in rows[:: len(methods) + 1]] == [0, 1, 0]
+    assert LeaderboardSettings().methods == tuple(METHODS)
     for row in rows:
         assert (row.recovery is None) == (row.edit is not None)
         assert (row.agreement is None) == (row.method == "exact")
@@ -146,14 +151,48 @@ def test_circuits_are_found_on_one_half_and_run_on_the_other(tmp_path: Path) -> 
     assert control.cmd.value.value > 3 * row.cmd.value.value
 
 
-def test_pairs_of_a_run_are_held_out_from_scoring(run: Path) -> None:
+def test_pairs_of_a_run_are_held_out_from_scoring(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the second seed draws pairs of the first again, either way round."""
+
+    def overlapping(run, edit, n, seed, tokenizer):
+        drawn = draw(run, edit, n, seed, tokenizer)
+        if seed == 0:
+            return drawn
+        first = draw(run, edit, n, 0, tokenizer)
+        turned = replace(first[1], clean=first[1].corrupt, corrupt=first[1].clean)
+        return [first[0], turned, *drawn]
+
+    monkeypatch.setattr("circuits.bench.leaderboard.draw", overlapping)
     subject = Subject(str(run), "select.0.column", 0)
     _, pairs, held_out = _of_run(subject, 24, "cpu")
-    seen = {tuple(row.tolist()) for side in (pairs.clean, pairs.corrupt) for row in side.ids}
     assert len(held_out) > 12
-    width = pairs.clean.ids.shape[1]
-    for side in (held_out.clean, held_out.corrupt):
-        assert not seen & {tuple(row.tolist()[:width]) for row in side.ids}
+    pad = open_run(run).load()[1].pad_id
+    scored, others = (
+        {tuple(row[row != pad].tolist()) for side in (some.clean, some.corrupt) for row in side.ids}
+        for some in (pairs, held_out)
+    )
+    assert not scored & others
+
+
+def test_a_method_that_refuses_a_subject_has_a_row_that_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(model, pairs):
+        raise InputError("no MLP to score", hint="take another model")
+
+    monkeypatch.setitem(METHODS, "relp", refuse)
+    settings = replace(SMALL, methods=("relp", "eap"), seeds=1)
+    rows = leaderboard(settings, tmp_path)
+    assert [(row.method, row.refused) for row in rows] == [
+        ("relp", "no MLP to score"),
+        ("eap", None),
+        ("random", None),
+    ]
+    assert (rows[0].recovery, rows[0].agreement, rows[0].cmd) == (None, None, None)
+    assert read_rows(tmp_path) == rows
+    text = (tmp_path / "leaderboard.md").read_text()
+    assert "- `relp` on copy-attention-name: no MLP to score" in text
+    assert f"| `relp` |{'  |' * len(MEASURES)}" in text
 
 
 def test_a_model_that_cannot_tell_the_sides_apart_has_no_areas_but_a_row(run: Path, tmp_path: Path) -> None:
