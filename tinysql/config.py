@@ -19,11 +19,12 @@ def to_json(config: Any) -> dict[str, Any]:
     return {field.name: _plain(getattr(config, field.name)) for field in fields(config)}
 
 
-def from_json(kind: type[Config], values: Mapping[str, Any], *, where: str) -> Config:
+def from_json(kind: type[Config], values: Any, *, where: str) -> Config:
     """Build `kind` from JSON; `InputError` on an unknown, missing or ill-typed key, naming `where`."""
     if not isinstance(values, Mapping):
         raise InputError(
-            f"{where} is {values!r}, expected the fields of {kind.__name__}", hint="restore the file"
+            f"{where} is {values!r}, expected the fields of {kind.__name__}",
+            hint=f"give an object with some of {', '.join(typing.get_type_hints(kind))}",
         )
     hints = typing.get_type_hints(kind)
     arguments = {}
@@ -64,11 +65,19 @@ def _replace(config: Any, settings: Sequence[tuple[list[str], str, str]]) -> Any
             inner.pop(head, None)
             continue
         if not is_dataclass(changed.get(head, getattr(config, head))):
-            raise InputError(f"--set {whole}: `{head}` has no fields", hint=f"set `{head}` itself")
+            raise InputError(f"--set {whole}: `{head}` has no fields", hint=_how_to_set(hints[head], head))
         inner.setdefault(head, []).append((rest, text, whole))
     for head, some in inner.items():
         changed[head] = _replace(changed.get(head, getattr(config, head)), some)
     return replace(config, **changed)
+
+
+def _how_to_set(hint: Any, name: str) -> str:
+    """How to set a field that has no fields: by its value, or where it is None, by those of what it could be."""
+    kind = next((option for option in typing.get_args(hint) if is_dataclass(option)), None)
+    if kind is None:
+        return f"set `{name}` itself"
+    return f"`{name}` is None; set it whole, as in \"{{'{fields(kind)[0].name}': ...}}\""
 
 
 def _literal(text: str) -> Any:
@@ -105,7 +114,13 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
         items = value if isinstance(value, list | tuple) else [value]
         return tuple(_typed(options[0], item, where) for item in items)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise InputError(
+                f"{where} is a whole number of {len(str(value))} digits, which no float holds",
+                hint="give a number below 1.8e308",
+            ) from error
     if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
     raise InputError(

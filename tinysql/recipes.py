@@ -42,6 +42,11 @@ class Recipe:
                 f"rows is {self.rows} and variants {','.join(self.variants)}, but rows on disk are of one variant",
                 hint="set rows=None for fresh rows of several variants, or data.variant for one",
             )
+        if self.rows is not None and self.train.pack is None and self.rows < self.train.batch_size:
+            raise InputError(
+                f"rows is {self.rows}, fewer than one batch of {self.train.batch_size}",
+                hint="make more rows or lower train.batch_size",
+            )
         if self.rows is None and self.train.pack is None:
             raise InputError(
                 "rows is None, so rows come fresh from the generator, and they are packed",

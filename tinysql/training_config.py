@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
-from data_gen.errors import InputError
+from data_gen.errors import InputError, nearest
 from tinysql.devices import Precision
 from tinysql.models.config import ModelConfig
+
+Optimizer = Literal["adamw", "muon"]
+MOST_TOKENS = 1_000_000
+"""The largest vocabulary that may be asked for; the tokenizer's trainer sets aside room for all of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +28,7 @@ class TrainConfig:
     """Tokens per row, filled with several documents; None means one document per row, rows of like length together."""
     accumulate: int = 1
     """Pieces a batch is cut into, one after the other through the model, to save memory."""
-    optimizer: Literal["adamw", "muon"] = "adamw"
+    optimizer: Optimizer = "adamw"
     """AdamW for every weight, or Muon for matrices and AdamW for the rest."""
     lr: float = 3e-3
     """Peak learning rate."""
@@ -79,10 +84,12 @@ class TrainConfig:
                 )
         not_negative = ("warmup_steps", "weight_decay", "prompt_loss", "seed", "average_last", "grade_every")
         for name in (*not_negative, "balance_loss", "balance_rate"):
-            if getattr(self, name) < 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(
-                    f"{name} is {getattr(self, name)}, expected 0 or more", hint="give a larger number"
+                    f"{name} is {getattr(self, name)}, expected a finite number, 0 or more",
+                    hint="see `TrainConfig` for the usual one",
                 )
+        self._check_choices()
         if self.seed >= 2**63:
             raise InputError(f"seed is {self.seed}, expected less than 2^63", hint="give a smaller number")
         for name in ("lr", "clip"):
@@ -109,6 +116,20 @@ class TrainConfig:
                 f"batch_size {self.batch_size} is not a multiple of accumulate {self.accumulate}",
                 hint="choose a multiple",
             )
+
+    def _check_choices(self) -> None:
+        if self.vocab_size > MOST_TOKENS:
+            raise InputError(
+                f"vocab_size is {self.vocab_size:,}, expected at most {MOST_TOKENS:,}",
+                hint="give a smaller number",
+            )
+        for name, kind in (("optimizer", Optimizer), ("precision", Precision)):
+            value = getattr(self, name)
+            if value not in get_args(kind) and (name, value) != ("precision", None):
+                raise InputError(
+                    f"{name} is {value!r}{nearest(str(value), get_args(kind))}",
+                    hint=f"expected one of {', '.join(get_args(kind))}",
+                )
 
     @property
     def longest_hold(self) -> int:

@@ -1,12 +1,16 @@
 """Configurations survive JSON, and settings that do not fit are refused by name."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
 from data_gen.errors import InputError
 from tinysql.config import from_json, override, to_json
+from tinysql.models.config import RotaryScaling
 from tinysql.recipes import RECIPES, Recipe, find_recipe
+from tinysql.training_config import TrainConfig
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -51,6 +55,23 @@ def test_settings_reach_their_field(setting: str, read: object) -> None:
         ("train.warmup_steps=-1", "warmup_steps is -1"),
         ("train.max_hold_steps=3", "max_hold_steps is 3"),
         ("probe_rows=0", "probe_rows is 0"),
+        ("rows=3", "rows is 3, fewer than one batch of 16"),
+        (f"train.lr=1{'0' * 400}", "train.lr is a whole number of 401 digits"),
+        ("train.weight_decay=1e999", "weight_decay is inf, expected a finite number"),
+        ("train.balance_loss=1e999", "balance_loss is inf, expected a finite number"),
+        ("train.vocab_size=10000000000000", "vocab_size is 10,000,000,000,000, expected at most 1,000,000"),
+        ("train.model.mamba=5", "mamba is 5, expected the fields of MambaConfig\nhint: give an object"),
+        (
+            "train.model.rotary_scaling.factor=8",
+            "rotary_scaling` has no fields\nhint: .*set it whole.*'factor'",
+        ),
+        ("train.model.rotary_base=0", "rotary_base is 0.0, expected a finite number above 0"),
+        ("train.model.rotary_base=1e999", "rotary_base is inf"),
+        ("train.model.eps=-1", "eps is -1.0, expected a finite number of at least 0"),
+        ("train.model.eps=1e999", "eps is inf"),
+        ("train.model.attention_scale=0", "attention_scale is 0.0"),
+        ("train.model.mamba.dt_max=0", "mamba.dt_max is 0.0"),
+        ("train.model.moe.scale=-1", "moe.scale is -1.0"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(setting: str, sentence: str) -> None:
@@ -73,6 +94,50 @@ def test_settings_that_fit_together_may_come_in_any_order(settings: list[str]) -
 
 def test_the_last_of_two_settings_of_a_field_holds() -> None:
     assert override(find_recipe("tiny"), ["train.lr=1", "rows=50", "train.lr=2"]).train.lr == 2.0
+
+
+def test_what_is_none_until_it_is_set_can_be_set_whole() -> None:
+    found = override(find_recipe("tiny"), ["train.model.rotary_scaling={'factor': 8}"])
+    assert found.train.model.rotary_scaling == RotaryScaling(factor=8.0)
+
+
+NAMES = """
+from data_gen.errors import InputError
+from tinysql.models.config import ModelConfig
+from tinysql.training_config import TrainConfig
+for kind, fields in (
+    (TrainConfig, {"optimizer": "sgd"}),
+    (TrainConfig, {"precision": "float16"}),
+    (ModelConfig, {"norm": "lay"}),
+    (ModelConfig, {"positions": "alibi"}),
+    (ModelConfig, {"activation": "swish"}),
+    (ModelConfig, {"biases": ("qkv", "out")}),
+    (ModelConfig, {"biases": "qkv"}),
+):
+    try:
+        print("taken:", kind(**fields))
+    except InputError as error:
+        print(error.message)
+"""
+
+
+def test_names_that_are_none_of_the_known_are_refused_where_no_types_are_checked() -> None:
+    # In a process of its own: in this one, types are checked when functions are called.
+    ran = subprocess.run([sys.executable, "-c", NAMES], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines() == [
+        "optimizer is 'sgd'",
+        "precision is 'float16'; did you mean `bfloat16`?",
+        "norm is 'lay'; did you mean `layer`?",
+        "positions is 'alibi'",
+        "activation is 'swish'",
+        "biases is 'out'",
+        "biases is 'q'; did you mean `qkv`?",
+    ]
+
+
+def test_a_number_that_is_none_is_refused() -> None:
+    with pytest.raises(InputError, match="weight_decay is nan, expected a finite number"):
+        TrainConfig(weight_decay=float("nan"))
 
 
 def test_an_unknown_recipe_names_the_nearest() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from data_gen.errors import InputError
-from tinysql.models.config import MambaConfig, ModelConfig, MoEConfig
+from tinysql.models.config import MambaConfig, ModelConfig, MoEConfig, RotaryScaling
 from tinysql.models.hybrid import HybridLM
 from tinysql.models.packing import Packing
 
@@ -266,11 +266,40 @@ def test_a_sequence_beyond_the_context_is_refused(model: HybridLM) -> None:
         ({"pattern": "M", "d_model": 20}, "2 \\* d_model 40 is not a multiple of mamba.d_head 64"),
         ({"pattern": "-*", "window": 4, "windowed_blocks": (0,)}, "windowed_blocks is \\(0,\\) and window 4"),
         ({"window": 4}, "windowed_blocks is \\(\\) and window 4"),
+        ({"eps": float("nan")}, "eps is nan"),
     ],
 )
 def test_impossible_shapes_are_refused(fields: dict[str, object], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         ModelConfig(**fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"factor": 0.0}, "rotary_scaling.factor is 0.0"),
+        ({"low": 4.0, "high": 4.0}, "low is 4.0 and rotary_scaling.high 4.0, expected low < high"),
+    ],
+)
+def test_impossible_rotary_scalings_are_refused(fields: dict[str, float], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        RotaryScaling(**fields)
+
+
+def test_hooks_that_the_model_has_not_are_refused_with_the_nearest() -> None:
+    model, ids = (
+        HybridLM(ModelConfig(pattern="*-", d_model=8, n_heads=2, d_vocab=9)),
+        torch.zeros(1, 3).long(),
+    )
+    wrong = "blocks.0.attn.hook_paterns"
+    nearest = "no hook `blocks.0.attn.hook_paterns`; did you mean `blocks.0.attn.hook_pattern`"
+    with pytest.raises(InputError, match=nearest):
+        model.run_with_hooks(ids, fwd_hooks=[(wrong, lambda x, hook: x)])
+    for names in (wrong, ["hook_embed", wrong]):
+        with pytest.raises(InputError, match=nearest):
+            model.run_with_cache(ids, names_filter=names)
+    _, cache = model.run_with_cache(ids, names_filter="hook_embed")
+    assert list(cache) == ["hook_embed"]
 
 
 def test_more_chosen_experts_than_there_are_is_refused() -> None:

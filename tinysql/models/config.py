@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from data_gen.errors import InputError
+from data_gen.errors import InputError, nearest
 
 MIXERS = {"M": "Mamba-2", "*": "attention", "E": "experts", "-": "MLP"}
 """What each pattern character builds, as Nemotron-H writes it."""
 
 Biased = Literal["norm", "qkv", "attention_out", "mlp"]
+Normed = Literal["rms", "layer"]
+Positions = Literal["rope", "learned", "none"]
+Activation = Literal["relu", "gelu", "gelu_tanh", "silu", "relu2"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,8 @@ class MambaConfig:
                 f"mamba.dt_min is {self.dt_min} and mamba.dt_max {self.dt_max}, expected 0 <= dt_min <= dt_max",
                 hint="leave them at 0 and None",
             )
+        if self.dt_max is not None:
+            _positive(self, "dt_max", where="mamba.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +73,7 @@ class MoEConfig:
                 f"moe.n_active is {self.n_active}, more than the {self.n_experts} of moe.n_experts",
                 hint="choose fewer experts per token, or have more of them",
             )
+        _positive(self, "scale", where="moe.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +87,14 @@ class RotaryScaling:
     high: float = 4.0
     """Frequencies that turn more often than this are left alone."""
     original_n_ctx: int = 8192
+
+    def __post_init__(self) -> None:
+        _positive(self, "factor", "low", "high", "original_n_ctx", where="rotary_scaling.")
+        if self.low >= self.high:
+            raise InputError(
+                f"rotary_scaling.low is {self.low} and rotary_scaling.high {self.high}, expected low < high",
+                hint="leave them at 1 and 4",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,9 +117,9 @@ class ModelConfig:
     """Vocabulary size; training takes it from the tokenizer."""
     n_ctx: int = 192
     """Longest sequence in tokens, prompt and answer together."""
-    norm: Literal["rms", "layer"] = "rms"
+    norm: Normed = "rms"
     """RMSNorm, or LayerNorm (which also subtracts the mean)."""
-    positions: Literal["rope", "learned", "none"] = "rope"
+    positions: Positions = "rope"
     """Rotary, learned absolute, or no position information."""
     rotary_base: float = 10_000.0
     rotary_scaling: RotaryScaling | None = None
@@ -114,7 +129,7 @@ class ModelConfig:
     """Indices of `*` blocks with a window; the others see everything before them."""
     attention_scale: float | None = None
     """Factor on attention scores; derived as 1 / sqrt(d_head)."""
-    activation: Literal["relu", "gelu", "gelu_tanh", "silu", "relu2"] = "gelu"
+    activation: Activation = "gelu"
     """Non-linearity of the MLP; `relu2` is squared ReLU, `gelu_tanh` GPT-2's approximation."""
     gated: bool = False
     """Whether an MLP multiplies `activation(x @ W_gate)` with `x @ W_in`."""
@@ -138,6 +153,12 @@ class ModelConfig:
         _at_least_one(
             self, "d_model", "n_heads", "n_kv_heads", "d_vocab", "n_ctx", "d_head", "d_mlp", "window"
         )
+        self._check_choices()
+        _positive(self, "rotary_base", *(["attention_scale"] if self.attention_scale is not None else []))
+        if not 0 <= self.eps < math.inf:
+            raise InputError(
+                f"eps is {self.eps}, expected a finite number of at least 0", hint="leave it at 1e-5"
+            )
         _divides(self.n_heads, "n_heads", self.d_model, "d_model", self.d_head is None, "set d_head")
         _divides(self.kv_heads, "n_kv_heads", self.n_heads, "n_heads", True, "leave it at None")
         if "*" in self.pattern and self.head_width % 2 and self.positions == "rope":
@@ -152,6 +173,23 @@ class ModelConfig:
                 f"windowed_blocks is {self.windowed_blocks} and window {self.window} for pattern {self.pattern!r}",
                 hint="give both, and indices of `*` blocks",
             )
+
+    def _check_choices(self) -> None:
+        """Refuse names that are none of the known: a mixer would take any other as its own last case."""
+        given: list[tuple[str, str, Any]] = [
+            ("norm", self.norm, Normed),
+            ("positions", self.positions, Positions),
+        ]
+        given += [
+            ("activation", self.activation, Activation),
+            *(("biases", name, Biased) for name in self.biases),
+        ]
+        for field_name, value, kind in given:
+            if value not in get_args(kind):
+                raise InputError(
+                    f"{field_name} is {value!r}{nearest(str(value), get_args(kind))}",
+                    hint=f"expected one of {', '.join(get_args(kind))}",
+                )
 
     def _check_mamba(self) -> None:
         if "M" not in self.pattern:
@@ -252,6 +290,15 @@ def _at_least_one(config: Any, *names: str, where: str = "") -> None:
         value = getattr(config, name)
         if value is not None and value < 1:
             raise InputError(f"{where}{name} is {value}, expected at least 1", hint="give a larger number")
+
+
+def _positive(config: Any, *names: str, where: str = "") -> None:
+    for name in names:
+        value = getattr(config, name)
+        if not 0 < value < math.inf:
+            raise InputError(
+                f"{where}{name} is {value}, expected a finite number above 0", hint="give a positive number"
+            )
 
 
 def _divides(part: int, part_name: str, whole: int, whole_name: str, needed: bool, otherwise: str) -> None:

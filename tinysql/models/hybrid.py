@@ -7,7 +7,7 @@ character of the pattern, so the residual graph of a model is read off its patte
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from transformer_lens import HookedRootModule
 from transformer_lens.hook_points import HookPoint
 
-from data_gen.errors import InputError
+from data_gen.errors import InputError, nearest
 from tinysql.models.attention import Attention, KeyValues
 from tinysql.models.config import ModelConfig
 from tinysql.models.layers import MLP, Norm
@@ -234,7 +234,33 @@ class HybridLM(HookedRootModule):
         """
         if names_filter is None:
             names_filter = _all_but_states
+        if isinstance(names_filter, str):
+            names_filter = [names_filter]
+        for name in names_filter if isinstance(names_filter, list) else ():
+            self._check_hook(name)
         return super().run_with_cache(*model_args, names_filter=names_filter, **kwargs)
+
+    @contextmanager
+    def hooks(
+        self,
+        fwd_hooks: Sequence[tuple[str | Callable[[str], bool], Callable[..., Any]]] = (),
+        bwd_hooks: Sequence[tuple[str | Callable[[str], bool], Callable[..., Any]]] = (),
+        *args: Any,
+        **kwargs: Any,
+    ) -> Iterator[HybridLM]:
+        """TransformerLens' `hooks`; `InputError` for the name of a hook that the model has not."""
+        for name, _ in (*fwd_hooks, *bwd_hooks):
+            if isinstance(name, str):
+                self._check_hook(name)
+        with super().hooks(list(fwd_hooks), list(bwd_hooks), *args, **kwargs):
+            yield self
+
+    def _check_hook(self, name: str) -> None:
+        if name not in self.hook_dict:
+            raise InputError(
+                f"the model has no hook `{name}`{nearest(name, self.hook_dict)}",
+                hint="`model.hook_dict` lists the hooks",
+            )
 
     @contextmanager
     def states_at(self, positions: Sequence[int]) -> Iterator[HybridLM]:
