@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -100,19 +101,23 @@ def load_training(
 ) -> tuple[TrainState, dict[str, Tensor]] | None:
     """Restore the newest whole checkpoint under `directory`; its state and average, or None when there is none.
 
-    A damaged one is removed, with a warning. Raises `InputError` when all are damaged.
+    A damaged one is removed, with a warning. Raises `InputError` when all are damaged; the oldest then stays.
     """
     found = _steps(directory)
     for place in reversed(found):
         try:
             parts = {name: load_tensors(place / f"{name}.safetensors") for name in PARTS}
             state = _read_state(place / "state.json")
+            _check_average(parts["average"], state, model, place / "average.safetensors")
             fit_weights(model, parts["model"], place / "model.safetensors", world)
             _fit_moments(optimizer, model, parts["optimizer"], world)
         except InputError as error:
+            reason = error.message
             if place == found[0]:
-                raise
-            reason = str(error).splitlines()[0]
+                raise InputError(
+                    f"{place} is damaged ({reason}), and there is no checkpoint before it",
+                    hint=f"restore it, or remove {directory} and repeat the command, which then begins at step 0",
+                ) from error
             warnings.warn(f"{place} is damaged ({reason}); going on from the checkpoint before", stacklevel=2)
             world.wait()
             if world.rank == 0:
@@ -128,11 +133,34 @@ def _read_state(file: Path) -> TrainState:
     missing = sorted({field.name for field in fields(TrainState)} - set(values))
     if missing:
         raise InputError(f"{file} has no `{missing[0]}`", hint="restore the file, or remove the checkpoint")
-    return from_json(TrainState, values, where=str(file))
+    state = from_json(TrainState, values, where=str(file))
+    if f"step-{state.step:08d}" != file.parent.name:
+        raise InputError(f"{file}: step is {state.step}", hint="restore the file, or remove the checkpoint")
+    for name in ("decay_start", "tokens", "seconds", "block", "taken", "averaged"):
+        value = getattr(state, name)
+        if value is not None and not 0 <= value < math.inf:
+            raise InputError(
+                f"{file}: {name} is {value}, expected a finite number of at least 0",
+                hint="restore the file, or remove the checkpoint",
+            )
+    return state
+
+
+def _check_average(average: Mapping[str, Tensor], state: TrainState, model: HybridLM, file: Path) -> None:
+    """Refuse a running mean that is not of this model's weights, or that holds none where some were averaged."""
+    expected = {name: tuple(t.shape) for name, t in model.state_dict().items()} if state.averaged else {}
+    found = {name: tuple(t.shape) for name, t in average.items()}
+    wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    if wrong:
+        raise InputError(
+            f"{file}: the mean of `{wrong[0]}` over {state.averaged} steps is {found.get(wrong[0])}, "
+            f"expected {expected.get(wrong[0])}",
+            hint="restore the file, or remove the checkpoint",
+        )
 
 
 def _steps(directory: Path) -> list[Path]:
-    return sorted(path for path in directory.glob("step-*") if path.name[5:].isdigit())
+    return sorted(path for path in directory.glob("step-*") if path.name[5:].isdigit() and path.is_dir())
 
 
 def _fit_moments(
@@ -147,6 +175,20 @@ def _fit_moments(
         if set(moments) != expected:
             raise InputError(
                 f"the optimizer of this checkpoint holds {sorted(moments)} for `{name}`, expected {sorted(expected)}",
+                hint="remove the checkpoint and train again",
+            )
+        wrong = next(
+            (
+                k
+                for k, v in moments.items()
+                if v.shape != (parameter.shape if k != "step" else torch.Size([]))
+            ),
+            None,
+        )
+        if wrong is not None:
+            raise InputError(
+                f"the optimizer of this checkpoint holds `{name}/{wrong}` as {tuple(moments[wrong].shape)}, "
+                f"and the weight is {tuple(parameter.shape)}",
                 hint="remove the checkpoint and train again",
             )
         fresh[parameter] = {

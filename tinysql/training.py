@@ -346,11 +346,14 @@ def _number(value: Any) -> Any:
 def read_log(log: Path) -> list[dict[str, Any]]:
     """The whole lines of `metrics.jsonl`, up to one that a kill cut short; none when there is no such file."""
     records = []
-    for line in log.read_text().splitlines() if log.exists() else []:
+    for line in log.read_bytes().splitlines() if log.exists() else []:
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
+            record = json.loads(line)
+        except ValueError:  # cut short, or no text
             break
+        if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+            break
+        records.append(record)
     return records
 
 
