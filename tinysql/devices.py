@@ -24,12 +24,12 @@ def find_device(name: str) -> torch.device:
     if name == "cuda" and "LOCAL_RANK" in os.environ:
         name = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
-        device = torch.device(name)
-        if device.type not in KINDS:
+        if name.split(":")[0] not in KINDS:
             raise RuntimeError(f"tinysql computes on {', '.join(KINDS)}")
+        device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].split(". ")[0]
         raise InputError(
             f"device `{name}` cannot be used ({reason})", hint="use `cpu`, or `cuda` with a GPU"
         ) from error

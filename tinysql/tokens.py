@@ -158,8 +158,9 @@ class Tokenizer:
         try:
             return cls(tokenizers.Tokenizer.from_file(str(path)), pad=pad, end=end)
         except Exception as error:  # the library raises bare Exception
+            reason = error.message if isinstance(error, InputError) else error
             raise InputError(
-                f"{path} is not a whole tokenizer file ({error})",
+                f"{path} is not a whole tokenizer file ({reason})",
                 hint="train the run again, or restore the file",
             ) from error
 

@@ -1,6 +1,8 @@
 """`tinysql ask`: the answer comes piece by piece, repeats, keeps to the schema, and a closed pipe is no fault."""
 
+import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 from tinysql.cli import main
 from tinysql.fit import fit
 from tinysql.recipes import find_recipe
+from tinysql.tokens import Tokenizer
 
 SCHEMA = "CREATE TABLE cars ( wheels INTEGER )"
 
@@ -50,6 +53,34 @@ def test_numbers_that_are_none_are_refused(given: str, run: Path, capsys: pytest
     assert given[2:].split("=")[0] in printed.err
     assert "Traceback" not in printed.err
     assert printed.out == ""
+
+
+def test_what_asks_nothing_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ask", str(run), " ", "--schema", SCHEMA]) == 2
+    assert "the question is empty" in capsys.readouterr().err
+
+
+def test_a_broken_recipe_is_not_blamed_on_the_answer(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    config = json.loads((copy / "config.json").read_text())
+    config["recipe"]["data"]["command_sets"] = ["cs99"]
+    (copy / "config.json").write_text(json.dumps(config))
+    assert ask(copy) == 2
+    printed = capsys.readouterr()
+    assert "no command set `cs99`" in printed.err
+    assert printed.out == ""
+
+
+def test_a_tokenizer_that_is_not_the_model_s_is_refused(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    texts = [f"a{i} b{i * i} c{i**3}" for i in range(2000)]
+    Tokenizer.train(texts, vocab_size=2000).save(copy / "tokenizer.json")
+    assert ask(copy) == 2
+    assert re.search(r"tokenizer.json has \d+ tokens and the model knows \d+\nhint", capsys.readouterr().err)
 
 
 def test_a_reader_that_goes_away_is_no_fault(run: Path) -> None:

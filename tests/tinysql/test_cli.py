@@ -51,7 +51,7 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
         f"train tiny --out {tmp_path / 'x'} --set train.lrr=1": "unknown key `lrr`",
         f"train tiny --out {tmp_path / 'occupied'}": "not empty",
         "train": "the following arguments are required",
-        "train tiny --device tpu9": "tpu9",
+        "train tiny --device tpu9": "device `tpu9` cannot be used (tinysql computes on cpu, cuda, mps)",
         f"eval {tmp_path / 'nowhere'}": "is not a run directory",
         f"eval {tmp_path / 'cut'}": "config.json",
         f"eval {run} --rows 0": "--rows is 0",
@@ -218,7 +218,9 @@ def test_an_answer_that_does_not_fit_the_schema_is_said_to_be_none(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["ask", str(run), "which cars are red", "--schema", "CREATE TABLE cars ( red TEXT )"]) == 0
-    assert "warning: the answer does not fit the schema" in capsys.readouterr().err
+    warning = capsys.readouterr().err
+    assert "warning: the answer does not fit the schema" in warning
+    assert warning.count("\n") == 1
 
 
 def test_a_report_of_artefacts_that_were_changed_is_refused(

@@ -44,11 +44,15 @@ def call(arguments: argparse.Namespace) -> None:
         arguments.question.encode()
     except UnicodeEncodeError as error:
         raise InputError("the question is no text", hint="write it in UTF-8") from error
+    if not arguments.question.strip():
+        raise InputError(
+            "the question is empty", hint='ask something, such as "show me the price and the name"'
+        )
     sampling = Sampling(temperature=arguments.temperature, seed=arguments.seed)
     schema = parse_schema(read_schema(arguments.schema))
     prompt = prompt_string(" ".join(arguments.question.split()), write_schema(schema).string)
     run = open_run(arguments.run)
-    model, tokenizer = run.load()
+    (model, tokenizer), newest = run.load(), run.data.command_sets[-1]
     sql = ""
     for piece in stream(
         model, tokenizer, prompt, sampling=sampling, schema=schema if arguments.constrain else None
@@ -57,9 +61,9 @@ def call(arguments: argparse.Namespace) -> None:
         sql += piece
     print(flush=True)
     try:
-        parse_sql(sql, schema, run.data.command_sets[-1])
+        parse_sql(sql, schema, newest)
     except InputError as error:
-        print(f"warning: the answer does not fit the schema ({error})", file=sys.stderr)
+        print(f"warning: the answer does not fit the schema ({error.message})", file=sys.stderr)
 
 
 def read_schema(given: str) -> str:
