@@ -6,7 +6,7 @@ With one process everything here does nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from data_gen.errors import InputError
 from tinysql.models.hybrid import HybridLM
 
 
@@ -23,6 +24,19 @@ class World:
 
     rank: int = 0
     size: int = 1
+
+    def first(self, work: Callable[[], None]) -> None:
+        """Let the first process do `work` while the others wait; what it is refused, all raise."""
+        refused: list[InputError | OSError | None] = [None]
+        if self.rank == 0:
+            try:
+                work()
+            except (InputError, OSError) as error:
+                refused = [error]
+        if self.size > 1:
+            dist.broadcast_object_list(refused)
+        if refused[0] is not None:
+            raise refused[0]
 
     def shard(self, model: HybridLM) -> HybridLM:
         """Share the weights out: each process keeps a part of every block and gathers the rest when it is needed."""

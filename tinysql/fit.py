@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,31 +16,33 @@ from data_gen.files import claim_directory, read_json
 from data_gen.store.dataset import read_dataset, write_dataset
 from tinysql.batches import TrainingRows
 from tinysql.checkpoints import save_tensors
-from tinysql.devices import memory_of
+from tinysql.devices import find_device, memory_of
 from tinysql.distributed import World, join_world
 from tinysql.feed import Bucketed, Feed, Generated, Packed, mixed_texts
 from tinysql.models.huggingface import from_hf, tokenizer_from_hf
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe
-from tinysql.runs import Run, open_run, record_model, resume_run, start_run
+from tinysql.runs import Run, holding, open_run, record_model, resume_run, start_run
 from tinysql.tokens import Tokenizer
 from tinysql.tracking import Tracker
 from tinysql.training import train
 
 FIRST_PROBE_ROW = 1 << 40
 """Where the probe's rows begin when training rows are fresh: further than training ever comes."""
+COLUMNS = ("prompt", "sql_statement")
+"""Of a dataset, what is trained on."""
 TOKENIZER_ROWS = 5000
 """Rows the tokenizer is learned from; more change nothing about a synthetic vocabulary."""
 
 
 def fit(
     recipe: Recipe,
-    path: Path,
+    path: Path | str,
     *,
     device: torch.device | str = "cpu",
     resume: bool = False,
     overwrite: bool = False,
-    dataset: Path | None = None,
+    dataset: Path | str | None = None,
     init: str | None = None,
     trackers: Sequence[Tracker] = (),
 ) -> Run:
@@ -49,20 +52,20 @@ def fit(
     goes on from its newest checkpoint. `dataset` is a directory that `tinysql data make` wrote, whose rows are
     trained on in place of new ones; `init` is a checkpoint of transformers, a directory or a hub id, whose model
     and tokenizer training begins with. Started by `torchrun`, all processes train one model.
-    `InputError` when `path` holds something else, or the recipe needs a GPU and there is none.
+    `InputError` when `path` holds something else or another process trains in it, or the recipe needs a GPU and
+    there is none.
     """
-    device = torch.device(device)
+    path, dataset = Path(path), Path(dataset) if dataset is not None else None
+    device = find_device(device) if isinstance(device, str) else device
     if recipe.needs_gpu and device.type == "cpu":
         raise InputError(
             f"this recipe trains {recipe.train.model.num_parameters() / 1e6:.0f} M weights, which is too slow on a CPU",
             hint="pass --device cuda, or take the recipe nano or micro (--set needs_gpu=False trains it all the same)",
         )
     recipe = on_dataset(recipe, dataset) if dataset is not None else recipe
-    with join_world(device) as world:
+    with join_world(device) as world, ExitStack() as held:
         _check_memory(recipe, device, world)
-        if world.rank == 0:
-            _prepare(recipe, path, dataset, init, resume, overwrite)
-        world.wait()
+        world.first(lambda: _prepare(recipe, path, dataset, init, resume, overwrite, held))
         run = open_run(path)
         if not finished(run):
             _train(recipe, run, world, device, resume or world.size > 1, init, trackers)
@@ -91,18 +94,41 @@ def on_dataset(recipe: Recipe, dataset: Path) -> Recipe:
             f"`{dataset}` is no dataset: it has no config.json that says how its rows were made",
             hint="name a directory that `tinysql data make` wrote",
         )
-    return replace(recipe, data=DataConfig.from_dict(header["config"]), rows=header["rows"], variants=())
+    recipe = replace(recipe, data=DataConfig.from_dict(header["config"]), rows=header["rows"], variants=())
+    # The first row is read, so that a damaged dataset is refused before an older run is emptied.
+    first = next(iter(read_dataset(dataset)), {})
+    missing = [name for name in COLUMNS if name not in first]
+    if missing:
+        raise InputError(
+            f"the rows of `{dataset}` have no `{missing[0]}`, so they are no training rows",
+            hint="name a directory that `tinysql data make` wrote",
+        )
+    return recipe
 
 
 def _prepare(
-    recipe: Recipe, path: Path, dataset: Path | None, init: str | None, resume: bool, overwrite: bool
+    recipe: Recipe,
+    path: Path,
+    dataset: Path | None,
+    init: str | None,
+    resume: bool,
+    overwrite: bool,
+    held: ExitStack,
 ) -> None:
-    """Everything that one process does for all: the directory, the rows, the tokenizer, the model's shape."""
+    """Everything that one process does for all: the directory, the rows, the tokenizer, the model's shape.
+
+    The directory is `held` from here on: an older run's before it is emptied, a new one's when there is one.
+    """
+    if path.is_dir():
+        held.enter_context(holding(path))
     if resume and (path / "config.json").exists():
         run = resume_run(path, recipe, init)
     else:
         _check_sources(path, dataset, init, recipe)
+        is_new = not path.is_dir()
         claim_directory(path, overwrite, kind="training run")
+        if is_new:
+            held.enter_context(holding(path))
         run = start_run(path, recipe, init)
     if finished(run):
         return
@@ -237,7 +263,7 @@ def _tokenizer(recipe: Recipe, path: Path, init: str | None) -> Tokenizer:
 
 
 def _rows(path: Path) -> Iterator[tuple[str, str]]:
-    rows = read_dataset(path / "data" / "train", columns=("prompt", "sql_statement"))
+    rows = read_dataset(path / "data" / "train", columns=COLUMNS)
     return ((row["prompt"], row["sql_statement"]) for row in rows)
 
 

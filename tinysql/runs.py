@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import metadata
@@ -20,6 +23,7 @@ from data_gen.draw.splits import Split
 from data_gen.errors import InputError
 from data_gen.files import read_json, write_atomic
 from tinysql.config import from_json, to_json
+from tinysql.devices import find_device
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe
@@ -67,9 +71,16 @@ class Run:
             raise InputError(
                 f"{self.path} holds no finished model", hint="finish it with: tinysql train --resume"
             )
-        model = HybridLM(self.shape)
+        place = find_device(device) if isinstance(device, str) else device
+        model, tokenizer = HybridLM(self.shape), Tokenizer.load(self.path / "tokenizer.json")
         load_weights(model, weights)
-        return model.to(device).eval(), Tokenizer.load(self.path / "tokenizer.json")
+        if tokenizer.vocab_size > self.shape.d_vocab:
+            raise InputError(
+                f"{self.path / 'tokenizer.json'} has {tokenizer.vocab_size} tokens and the model knows "
+                f"{self.shape.d_vocab}",
+                hint="restore the tokenizer that the run was trained with",
+            )
+        return model.to(place).eval(), tokenizer
 
 
 def open_run(path: str | Path) -> Run:
@@ -87,6 +98,28 @@ def open_run(path: str | Path) -> Run:
             hint="name a directory that `tinysql train` or `tinysql demo` made",
         )
     return Run(path, config)
+
+
+@contextmanager
+def holding(path: Path) -> Iterator[None]:
+    """Within it, no other process of this machine that asks for it holds the directory `path`.
+
+    The system lets go of it when the process ends, by a kill too. Raises `InputError` when another holds it.
+    """
+    place = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"another process is training in `{path}`",
+                hint="wait for it or end it, then repeat the command with --resume; or choose another --out",
+            ) from error
+        except OSError:  # a disk that knows no locks
+            pass
+        yield
+    finally:
+        os.close(place)
 
 
 def start_run(path: Path, recipe: Recipe, init: str | None = None) -> Run:

@@ -23,7 +23,7 @@ from tinysql.models.config import ModelConfig
 from tinysql.models.huggingface import to_hf
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe, find_recipe
-from tinysql.runs import load
+from tinysql.runs import holding, load
 from tinysql.tokens import Tokenizer
 from tinysql.tracking import tensorboard
 from tinysql.training import read_log
@@ -68,6 +68,74 @@ def test_the_rows_of_a_dataset_are_trained_on(recipe: Recipe, tmp_path: Path) ->
 def test_a_directory_that_is_no_dataset_is_refused(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is no dataset: it has no config.json"):
         on_dataset(recipe, tmp_path)
+
+
+def test_a_dataset_that_cannot_be_trained_on_costs_no_older_run(recipe: Recipe, tmp_path: Path) -> None:
+    path = fit(recipe, str(tmp_path / "run")).path
+    weights = (path / "model.safetensors").read_bytes()
+    write_dataset(DataConfig(command_sets=("cs1",)), 40, tmp_path / "rows")
+    [shard] = (tmp_path / "rows").glob("*.parquet")
+    shard.write_bytes(shard.read_bytes()[:500])
+    pairs = [
+        "data",
+        "pairs",
+        "cs1",
+        "--edit",
+        "select.0.column",
+        "--rows",
+        "20",
+        "--out",
+        str(tmp_path / "pairs"),
+    ]
+    assert main(pairs) == 0
+    with pytest.raises(InputError, match="is cut short or changed"):
+        fit(recipe, path, overwrite=True, dataset=str(tmp_path / "rows"))
+    with pytest.raises(InputError, match="pairs` have no `prompt`, so they are no training rows"):
+        fit(recipe, path, overwrite=True, dataset=tmp_path / "pairs")
+    assert (path / "model.safetensors").read_bytes() == weights
+
+
+def test_one_process_at_a_time_trains_in_a_directory(recipe: Recipe, tmp_path: Path) -> None:
+    path = fit(recipe, tmp_path / "run").path
+    weights = (path / "model.safetensors").read_bytes()
+    for settings in ({"resume": True}, {"overwrite": True}):
+        with holding(path), pytest.raises(InputError, match="another process is training in .*run`"):
+            fit(recipe, path, **settings)
+    assert (path / "model.safetensors").read_bytes() == weights
+    inside = []
+
+    def meanwhile(step: int, values: object) -> None:
+        with pytest.raises(InputError, match="another process is training"):
+            fit(recipe, tmp_path / "new", resume=True)
+        inside.append(step)
+
+    fit(recipe, tmp_path / "new", trackers=[meanwhile])
+    assert inside
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "--data rows --set data.command_sets=cs4",
+        "--data rows --set rows=10",
+        "--init llama --set train.model.d_model=64",
+        "--init llama --set train.vocab_size=300",
+        "--init llama --set train.model={}",
+    ],
+)
+def test_a_setting_that_would_have_no_effect_is_refused(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "tiny", *command.split()]) == 2
+    name = command.rsplit(" ", 1)[1].partition("=")[0]
+    option = " ".join(command.split()[:2])
+    assert f"--set {name} has no effect beside {option}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--out", "--data", "--init"])
+def test_an_empty_path_is_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "tiny", option, ""]) == 2
+    assert "the path is empty" in capsys.readouterr().err
 
 
 @pytest.fixture

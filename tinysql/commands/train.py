@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
+from data_gen.errors import InputError
+from data_gen.files import read_path
 from data_gen.seeding import read_seed
+
+REPLACED = {
+    "data": ("rows", "variants", "data."),
+    "init": ("train.vocab_size", "train.model.", "train.model"),
+}
+"""Fields that an option takes from elsewhere, whose settings would be without effect."""
+KEPT = ("train.model.n_ctx",)
+"""Of them, what is asked for all the same."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "recipe",
         help="a recipe: nano, micro, bm1, bm2, bm3, t33, t33-plain, t33-dense, t200, t600, t1b or tiny",
     )
-    parser.add_argument("--out", type=Path, help="run directory (default: runs/RECIPE)")
+    parser.add_argument("--out", type=read_path, help="run directory (default: runs/RECIPE)")
     parser.add_argument(
         "--seed", type=read_seed, default=0, help="seed of data, weights and batch order (default: 0)"
     )
@@ -21,9 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="A.B=VALUE", help="override a field of the recipe"
     )
     parser.add_argument("--device", default="cpu", help="where to train (default: cpu)")
-    parser.add_argument("--data", type=Path, help="train on the rows of this dataset directory")
+    parser.add_argument("--data", type=read_path, help="train on the rows of this dataset directory")
     parser.add_argument(
-        "--init", metavar="DIR_OR_HUB_ID", help="begin with a checkpoint of transformers and its tokenizer"
+        "--init",
+        type=read_path,
+        metavar="DIR_OR_HUB_ID",
+        help="begin with a checkpoint of transformers and its tokenizer",
     )
     parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard event files too")
     parser.add_argument("--wandb", metavar="PROJECT", help="log to this Weights & Biases project too")
@@ -39,8 +53,9 @@ def call(arguments: argparse.Namespace) -> None:
     from tinysql.recipes import find_recipe
     from tinysql.tracking import tensorboard, weights_and_biases
 
+    check_settings(arguments)
     recipe = override(find_recipe(arguments.recipe).with_seed(arguments.seed), arguments.set)
-    out = arguments.out or Path("runs") / arguments.recipe
+    out = Path(arguments.out or Path("runs") / arguments.recipe)
     trackers = [tensorboard(out)] if arguments.tensorboard else []
     trackers += [weights_and_biases(out, arguments.wandb)] if arguments.wandb else []
     run = fit(
@@ -53,4 +68,21 @@ def call(arguments: argparse.Namespace) -> None:
         init=arguments.init,
         trackers=trackers,
     )
-    print(run.path)
+    if os.environ.get("RANK", "0") == "0":  # of several processes, one says it
+        print(run.path)
+
+
+def check_settings(arguments: argparse.Namespace) -> None:
+    """Refuse a setting that --data or --init would silently pass over."""
+    for option, fields in REPLACED.items():
+        for setting in arguments.set if getattr(arguments, option) is not None else []:
+            name = setting.partition("=")[0]
+            if name not in KEPT and any(
+                name == field or (field.endswith(".") and name.startswith(field)) for field in fields
+            ):
+                raise InputError(
+                    f"--set {name} has no effect beside --{option} {getattr(arguments, option)}, which decides it",
+                    hint=f"leave out one of the two; of the model, {KEPT[0]} alone can be set"
+                    if option == "init"
+                    else "leave out one of the two",
+                )
