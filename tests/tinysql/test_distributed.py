@@ -99,3 +99,14 @@ def test_two_processes_have_the_losses_of_one_and_either_goes_on_from_the_other(
     expected, found = (load_tensors(tmp_path / name / "model.safetensors") for name in ("alone", "two"))
     for name, tensor in expected.items():
         torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+def test_what_the_first_process_is_refused_all_say(recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("four years")
+    ran = run(recipe, tmp_path / "out", 2)
+    assert ran.returncode != 0
+    # `torchrun` adds a traceback of its own; the other process must not add that of a lost connection.
+    assert ran.stderr.count("out` is not empty\nhint: choose another --out") == 2
+    assert "world.wait" not in ran.stderr
+    assert (tmp_path / "out" / "thesis.txt").read_text() == "four years"
