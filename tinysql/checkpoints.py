@@ -108,6 +108,7 @@ def load_training(
         try:
             parts = {name: load_tensors(place / f"{name}.safetensors") for name in PARTS}
             state = _read_state(place / "state.json")
+            _check_finite(parts["model"], place / "model.safetensors")
             _check_average(parts["average"], state, model, place / "average.safetensors")
             fit_weights(model, parts["model"], place / "model.safetensors", world)
             _fit_moments(optimizer, model, parts["optimizer"], world)
@@ -144,6 +145,16 @@ def _read_state(file: Path) -> TrainState:
                 hint="restore the file, or remove the checkpoint",
             )
     return state
+
+
+def _check_finite(weights: Mapping[str, Tensor], file: Path) -> None:
+    """Refuse weights from which training could not go on; the checkpoint before may have whole ones."""
+    wrong = next((name for name, weight in weights.items() if not weight.isfinite().all()), None)
+    if wrong is not None:
+        raise InputError(
+            f"{file}: weight `{wrong}` has numbers that are not finite",
+            hint="restore the file, or remove the checkpoint",
+        )
 
 
 def _check_average(average: Mapping[str, Tensor], state: TrainState, model: HybridLM, file: Path) -> None:

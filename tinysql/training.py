@@ -104,7 +104,7 @@ class NotFinite(InputError):
     def __init__(self, step: int, batch: Batch) -> None:
         super().__init__(
             f"the loss or the gradient is not finite at step {step}",
-            hint="look at bad_batch.safetensors, lower lr, and go on from the last checkpoint with --resume",
+            hint="look at bad_batch.safetensors, then train again with a lower train.lr and another --out",
         )
         self.batch = batch
 

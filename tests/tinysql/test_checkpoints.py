@@ -63,6 +63,11 @@ def test_a_state_with_numbers_that_cannot_be_is_passed_over(
 @pytest.mark.parametrize(
     ("part", "change", "reason"),
     [
+        (
+            "model",
+            lambda t: {**t, "embed.W_E": t["embed.W_E"] / 0},
+            "`embed.W_E` has numbers that are not finite",
+        ),
         ("average", lambda t: {**t, "foo": torch.zeros(2)}, "the mean of `foo`"),
         ("average", lambda t: dict(list(t.items())[1:]), "the mean of `.*` over 2 steps is None"),
         ("average", lambda t: {}, "over 2 steps is None"),
