@@ -18,20 +18,16 @@ PEAK = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
 
 def step_flops(config: ModelConfig, batch: Batch) -> float:
     """Operations of one step, forward and backward."""
-    mean_length = batch.tokens / _documents(batch)
-    forward = (
-        batch.tokens * body_flops(config, mean_length)
-        + len(batch.places) * 2 * config.d_model * config.d_vocab
-    )
-    return 3 * forward
+    body = batch.tokens * body_flops(config, _keys_seen(batch) / batch.tokens)
+    return 3 * (body + len(batch.places) * 2 * config.d_model * config.d_vocab)
 
 
-def body_flops(config: ModelConfig, length: float) -> float:
-    """Operations of all blocks per token, forward, in documents of `length` tokens."""
+def body_flops(config: ModelConfig, seen: float) -> float:
+    """Operations of all blocks per token, forward, where a query sees `seen` keys on average, its own among them."""
     looked_up = config.d_vocab * (1 if config.tied else 2)
     looked_up += config.n_ctx if config.positions == "learned" else 0
     blocks = config.num_active_parameters() - config.d_model * looked_up
-    attention = 2 * 2 * config.n_heads * config.head_width * length / 2
+    attention = 2 * 2 * config.n_heads * config.head_width * seen
     mamba, chunk = config.mamba, config.mamba.chunk
     inner = config.mamba_heads * mamba.d_head
     scan = chunk * (mamba.n_groups * mamba.d_state + inner) + 4 * inner * mamba.d_state
@@ -39,11 +35,10 @@ def body_flops(config: ModelConfig, length: float) -> float:
     return 2 * blocks + kinds.count("*") * attention + kinds.count("M") * scan
 
 
-def _documents(batch: Batch) -> int:
-    if batch.packing is None:
-        return len(batch.ids)
-    segments = batch.packing.segments
-    return len(segments) + int((segments[:, 1:] != segments[:, :-1]).sum())
+def _keys_seen(batch: Batch) -> int:
+    """Keys that the tokens of a batch see, all together: of a document of n tokens, n (n + 1) / 2."""
+    places = batch.real.cumsum(1) if batch.packing is None else batch.packing.positions + 1
+    return int((places * batch.real).sum())
 
 
 def utilisation(per_second: float) -> float | None:

@@ -132,6 +132,8 @@ class Trainer:
         self.autocast = products(model.device, precision_on(model.device, config.precision))
         compiled = config.compile if config.compile is not None else on_gpu
         self.losses = torch.compile(losses) if compiled else losses
+        self.flops = 0.0
+        """Operations so far, of this process, as the peak is."""
         self._unchecked: list[tuple[int, Batch, Tensor]] = []
 
     def step(self, batch: Batch) -> dict[str, Any]:
@@ -156,8 +158,8 @@ class Trainer:
             and self.state.ends_at(self.config) - self.state.step < self.config.average_last
         ):
             self.average.add(self.model)
-        flops = step_flops(self.config.model, batch) / self.world.size  # of this process, as the peak is
-        return {"step": step, "lr": rate, "loss": loss, "grad_norm": norm, "flops": flops}
+        self.flops += step_flops(self.config.model, batch) / self.world.size
+        return {"step": step, "lr": rate, "loss": loss, "grad_norm": norm, "flops": self.flops}
 
     def _pieces(self, batch: Batch) -> list[Batch]:
         parts = (
@@ -312,22 +314,21 @@ class Log:
 
     def __init__(self, path: Path, state: TrainState, trackers: Sequence[Tracker], *, active: bool) -> None:
         self.path, self.trackers, self.active = path, trackers, active
-        self.before = (state.tokens, state.seconds, state.step)
+        self.before = (state.tokens, state.seconds, 0.0)
         self.shown: dict[str, float] = {}
         if active:
             _trim_log(path, state.step)
 
     def write(self, record: dict[str, Any], state: TrainState) -> None:
         """Add what a step measured, and the speed since the last line."""
-        tokens, seconds, step = self.before
-        elapsed = max(state.seconds - seconds, 1e-9)
-        flops = record.pop("flops") * (state.step - step)
+        tokens, seconds, before = self.before
+        elapsed, flops = max(state.seconds - seconds, 1e-9), record.pop("flops")
         speed: dict[str, float] = {"tokens_per_second": round((state.tokens - tokens) / elapsed)}
-        used = utilisation(flops / elapsed)
+        used = utilisation((flops - before) / elapsed)
         if used is not None:
             speed["mfu"] = round(used, 4)
         self.shown = {name: record[name] for name in ("loss", "probe", "grade") if name in record} | speed
-        self.before = (state.tokens, state.seconds, state.step)
+        self.before = (state.tokens, state.seconds, flops)
         if self.active:
             line = {**record, "tokens": state.tokens, "seconds": round(state.seconds, 2), **speed}
             with self.path.open("a") as file:

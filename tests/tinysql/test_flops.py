@@ -1,6 +1,7 @@
 """The arithmetic of a step: counted by hand, and by torch's own counter of matrix products."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from tinysql.flops import body_flops, step_flops
 from tinysql.loss import losses
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
-from tinysql.training import Trainer
+from tinysql.training import Log, Trainer, read_log
 from tinysql.training_config import TrainConfig
 
 SHAPE = ModelConfig(pattern="*-*-", d_model=64, n_heads=2, n_kv_heads=1, d_vocab=50, n_ctx=256, gated=True)
@@ -42,6 +43,36 @@ def test_a_mamba_block_by_hand() -> None:
     small = 5 * (inner + 2 * state) + 3 * 2 + inner + 2 * 64
     scan = chunk * (state + inner) + 4 * inner * state
     assert body_flops(shape, 100.0) == 2 * (projections + small) + scan
+
+
+@pytest.mark.parametrize("bins", [None, [[0, 1], [2]], [[2, 1, 0]]])
+def test_every_token_sees_its_document_up_to_itself(bins: list[list[int]] | None) -> None:
+    lengths = np.array([10, 30, 60])
+    rows = TrainingRows(
+        np.arange(100, dtype=np.int32) % 50, np.concatenate([[0], lengths.cumsum()]), lengths // 2, 0
+    )
+    batch = rows.batch(range(3)) if bins is None else rows.packed(bins, 110)
+    # Queries and keys, values; 2 blocks; 64 wide; without attention, the rest is the same per token.
+    attention = 2 * (2 * 2 * 64) * sum(n * (n + 1) / 2 for n in lengths)
+    head = len(batch.places) * 2 * 64 * 50
+    assert step_flops(SHAPE, batch) == pytest.approx(3 * (100 * body_flops(SHAPE, 0.0) + attention + head))
+
+
+def test_a_line_of_the_log_counts_every_step_since_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tinysql.training.utilisation", lambda per_second: per_second)
+    trainer = Trainer(HybridLM(SHAPE), TrainConfig(model=SHAPE), World())
+    log = Log(tmp_path / "metrics.jsonl", trainer.state, (), active=True)
+    long, short = ROWS.batch([0, 1]), ROWS.batch([1])
+    for some in ((long, short), (short, long, short)):
+        for batch in some:
+            record = trainer.step(batch)
+        trainer.state.seconds += 4.0
+        log.write({"step": record["step"], "flops": record["flops"]}, trainer.state)
+    found = [one["mfu"] for one in read_log(tmp_path / "metrics.jsonl")]
+    one, two = step_flops(SHAPE, short), step_flops(SHAPE, long)
+    assert found == pytest.approx([(two + one) / 4, (2 * one + two) / 4])
 
 
 class Second(World):
