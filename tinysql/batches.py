@@ -81,13 +81,12 @@ class Batch:
         low, high = start * width, end * width
         here = (self.places >= low) & (self.places < high)
         packing = self.packing
-        if packing is not None and packing.bounds is not None:
-            inside = packing.bounds[(packing.bounds >= low) & (packing.bounds < high)] - low
+        if packing is not None:
+            bounds = packing.bounds
+            if bounds is not None:
+                bounds = _with_room(bounds[(bounds >= low) & (bounds < high)] - low, high - low)
             packing = Packing(
-                packing.segments[start:end],
-                packing.positions[start:end],
-                _with_room(inside, high - low),
-                width,
+                packing.segments[start:end], packing.positions[start:end], bounds, packing.longest
             )
         return replace(
             self,

@@ -120,7 +120,7 @@ def batch_on(shape: ModelConfig, device: torch.device) -> int:
     memory = memory_of(device)
     if device.type != "cuda" or memory is None:
         return 128
-    fits = int(memory / 2 / cache_bytes(shape))
+    fits = int(memory / 2 / max(1, cache_bytes(shape)))  # an MLP keeps nothing
     return max(128, min(8192, 1 << fits.bit_length() - 1)) if fits else 128
 
 

@@ -4,6 +4,7 @@ import multiprocessing
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from data_gen.example import make_example
 from tinysql import feed as feeds
 from tinysql.batches import Batch, TrainingRows, pack, packed_batches
 from tinysql.feed import Bucketed, Feed, Generated, Packed, Place, mixed_texts
+from tinysql.models.packing import Packing
 from tinysql.tokens import Tokenizer
 
 SOURCES = tuple(
@@ -205,6 +207,14 @@ def test_pieces_of_a_batch_add_up_to_it(rows: TrainingRows, packed: bool) -> Non
             begins = torch.ones_like(segments, dtype=torch.bool)
             begins[:, 1:] = segments.diff(dim=1) > 0
             assert starts.tolist() == begins.flatten().nonzero().flatten().tolist()
+
+
+def test_pieces_of_a_packed_batch_without_bounds_keep_their_own_documents(rows: TrainingRows) -> None:
+    batch = next(packed_batches(rows, width=300, batch_size=4, seed=[0], prompt_loss=0.0))
+    bare = replace(batch, packing=Packing.of(batch.packing.segments))
+    for piece, expected in zip(bare.split(4), batch.packing.segments, strict=True):
+        assert piece.packing.segments.tolist() == [expected.tolist()]
+        assert torch.equal(piece.packing.positions, Packing.of(expected[None]).positions)
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused(rows: TrainingRows) -> None:

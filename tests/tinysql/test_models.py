@@ -118,6 +118,18 @@ def test_cached_and_uncached_logits_agree(model: HybridLM, pieces: tuple[int, ..
     torch.testing.assert_close(torch.cat(parts, dim=1), model(ids()), atol=1e-5, rtol=1e-5)
 
 
+def test_gradients_pass_through_the_cache(model: HybridLM) -> None:
+    found = []
+    for pieces in ((12,), (4, 1, 7)):
+        model.zero_grad()
+        cache = model.start_cache()
+        parts = [model(part, cache=cache) for part in ids().split(pieces, dim=1)]
+        torch.cat(parts, dim=1).square().mean().backward()
+        found.append([p.grad.clone() for p in model.parameters()])
+    for whole, pieced in zip(*found, strict=True):
+        torch.testing.assert_close(pieced, whole, atol=1e-5, rtol=1e-4)
+
+
 def test_hooking_the_pattern_changes_no_logit(model: HybridLM) -> None:
     logits, cache = model.run_with_cache(ids())
     torch.testing.assert_close(logits, model(ids()), atol=1e-5, rtol=1e-5)
