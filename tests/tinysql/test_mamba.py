@@ -185,6 +185,15 @@ def test_a_decay_set_to_zero_forgets(model: HybridLM) -> None:
     torch.testing.assert_close(kept["y"][:, 6], alone)
 
 
+def test_step_sizes_are_computed_in_float32_under_autocast(model: HybridLM) -> None:
+    mixer = model.float().blocks[0].mamba
+    raw = torch.randn(2, SEQ, 4).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = mixer.step_sizes(raw)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, mixer.step_sizes(raw.float()))
+
+
 @pytest.mark.parametrize("positions", [[], [4, 2], [3, 3], [SEQ], [-1]])
 def test_positions_that_make_no_sense_are_refused(model: HybridLM, positions: list[int]) -> None:
     with model.states_at(positions), pytest.raises(InputError, match="cannot be hooked"):

@@ -6,6 +6,7 @@ import torch
 from data_gen.errors import InputError
 from tinysql.models.config import MambaConfig, ModelConfig, MoEConfig, RotaryScaling
 from tinysql.models.hybrid import HybridLM
+from tinysql.models.moe import Routing, sequence_balance_loss
 from tinysql.models.packing import Packing
 
 SHAPES = {
@@ -13,7 +14,15 @@ SHAPES = {
         pattern="*-*-", d_model=24, n_heads=3, d_vocab=31, n_ctx=20
     ),
     "attention only, LayerNorm, learned positions": ModelConfig(
-        pattern="**", d_model=16, n_heads=2, d_head=6, d_vocab=31, n_ctx=20, norm="layer", positions="learned"
+        pattern="**",
+        d_model=16,
+        n_heads=2,
+        d_head=6,
+        d_vocab=31,
+        n_ctx=20,
+        norm="layer",
+        positions="learned",
+        attention_scale=0.7,
     ),
     "MLP first, no positions, squared ReLU": ModelConfig(
         pattern="-*-",
@@ -171,6 +180,11 @@ def test_norms_divide_by_the_root_mean_square(model: HybridLM) -> None:
     torch.testing.assert_close(cache["blocks.1.ln1.hook_normalized"], expected)
 
 
+def test_narrow_streams_are_normed_in_float32(model: HybridLM) -> None:
+    x = torch.randn(3, 5, model.cfg.d_model).bfloat16() * 10
+    assert torch.equal(model.ln_final(x), model.ln_final(x.float()).bfloat16())
+
+
 def test_gradients_reach_every_weight(model: HybridLM) -> None:
     model(ids()).square().mean().backward()
     assert [
@@ -230,11 +244,19 @@ def test_the_formula_counts_the_weights(model: HybridLM) -> None:
     assert model.cfg.num_active_parameters() == model.num_parameters() - idle
 
 
-def test_recomputed_blocks_give_the_same_gradients(model: HybridLM) -> None:
-    found = []
+def test_recomputed_blocks_run_twice_and_give_the_same_gradients(model: HybridLM) -> None:
+    found, runs = [], []
+    for block in model.blocks:
+        block.register_forward_pre_hook(lambda block, given: runs.append(block))
     for recompute in (False, True):
         model.zero_grad()
-        model(ids(), recompute=recompute).square().mean().backward()
+        runs.clear()
+        routing: list[Routing] = []
+        loss = model(ids(), recompute=recompute, routing=routing).square().mean()
+        for decided in tuple(routing):
+            loss = loss + sequence_balance_loss(decided, torch.ones(3, 12, dtype=torch.bool))
+        loss.backward()
+        assert len(runs) == len(model.blocks) * (2 if recompute else 1)
         found.append([p.grad.clone() for p in model.parameters()])
     for kept, again in zip(*found, strict=True):
         torch.testing.assert_close(kept, again)

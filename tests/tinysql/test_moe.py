@@ -150,6 +150,34 @@ def test_the_balance_loss_is_one_when_even_and_larger_when_not() -> None:
     )
 
 
+def test_the_balance_loss_looks_at_each_sequence_by_itself() -> None:
+    # Each of two sequences leans on two experts, together they are even.
+    scores = torch.full((2, 4, 4), 1e-3)
+    scores[0, :, :2], scores[1, :, 2:] = 1.0, 1.0
+    chosen = torch.tensor([[[0, 1]] * 4, [[2, 3]] * 4])
+    found = sequence_balance_loss(Routing(scores, chosen), EVERY[:2, :4])
+    torch.testing.assert_close(found, torch.tensor(2.0), atol=0.01, rtol=0)
+
+
+def test_the_gradient_of_the_balance_loss_is_its_slope() -> None:
+    moe = make().double()
+    direction = torch.randn(moe.W_R.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+
+    def value() -> Tensor:
+        routing: list[Routing] = []
+        moe(stream().double(), routing)
+        return sequence_balance_loss(routing[0], EVERY)
+
+    value().backward()
+    slope, found = (moe.W_R.grad * direction).sum(), []
+    with torch.no_grad():
+        for step in (1e-6, -2e-6):
+            moe.W_R += step * direction
+            found.append(value())
+    torch.testing.assert_close(slope, (found[0] - found[1]) / 2e-6, rtol=1e-5, atol=1e-9)
+    assert slope.abs() > 1e-3
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_padding_changes_neither_loads_nor_losses(packed: bool) -> None:
     shape = ModelConfig(

@@ -106,6 +106,25 @@ def test_float32_is_as_exact_as_float32_can_be() -> None:
     assert ((got - y).abs().max() / y.abs().max()).item() < 1e-6
 
 
+def test_a_narrow_scan_keeps_its_state_in_float32() -> None:
+    # 2,000 times 1: a bfloat16 sum would stay at 256 or a few times that.
+    ones = torch.ones(1, 2000, 1, 1, dtype=torch.bfloat16)
+    still = torch.zeros(1, 2000, 1)
+    scanned = ssd_scan(ones, still + 1, still, ones, ones, chunk=4)
+    assert scanned.y.dtype == torch.bfloat16
+    assert scanned.state.dtype == torch.float32
+    assert scanned.state.item() == 2000
+
+
+def test_a_narrow_step_is_rounded_once() -> None:
+    found = {name: value[:, 0].bfloat16() for name, value in inputs(1).items()}
+    state, D = torch.randn(BATCH, HEADS, WIDTH, STATE), torch.randn(HEADS)
+    y, after = ssd_step(**found, state=state, D=D)
+    wide, expected = ssd_step(**{name: value.float() for name, value in found.items()}, state=state, D=D)
+    assert torch.equal(y, wide.bfloat16())
+    assert torch.equal(after, expected)
+
+
 @pytest.mark.parametrize("strength", [1.0, 1e3, 1e5])
 def test_strong_decay_gives_neither_infinities_nor_missing_gradients(strength: float) -> None:
     found = inputs(64, torch.float32)
@@ -141,6 +160,15 @@ def test_the_convolution_is_torchs_and_keeps_documents_apart() -> None:
     torch.testing.assert_close(apart[:, 4:], causal_conv(x[:, 4:], weight, bias)[0])
 
 
+def test_what_stands_before_belongs_to_the_first_document() -> None:
+    x, weight = torch.randn(2, 9, 6), torch.randn(6, 4)
+    _, before = causal_conv(x[:, :4], weight)
+    segments = torch.tensor([[3] * 2 + [4] * 3] * 2)
+    y, _ = causal_conv(x[:, 4:], weight, before=before, segments=segments)
+    torch.testing.assert_close(y[:, :2], causal_conv(x[:, :6], weight)[0][:, 4:])
+    torch.testing.assert_close(y[:, 2:], causal_conv(x[:, 6:], weight)[0])
+
+
 @pytest.mark.parametrize("cut", [1, 2, 6])
 def test_the_convolution_goes_on_where_it_stopped(cut: int) -> None:
     x, weight = torch.randn(2, 9, 6), torch.randn(6, 4)
@@ -156,3 +184,10 @@ def test_the_gated_norm_normalises_each_group_by_itself() -> None:
     half = (y * torch.nn.functional.silu(z))[:, :, :2]
     expected = half / (half.square().mean((2, 3), keepdim=True) + 1e-5).sqrt() * weight[:2]
     torch.testing.assert_close(got[:, :, :2], expected)
+
+
+def test_a_narrow_gated_norm_is_rounded_once() -> None:
+    y, z = torch.randn(2, 5, 4, 3).bfloat16(), torch.randn(2, 5, 4, 3).bfloat16()
+    weight = torch.rand(4, 3)
+    wide = gated_norm(y.float(), z.float(), weight, groups=2, eps=1e-5)
+    assert torch.equal(gated_norm(y, z, weight, groups=2, eps=1e-5), wide.bfloat16())

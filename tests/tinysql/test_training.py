@@ -402,7 +402,8 @@ from tinysql.training import _with_free_sizes
 
 graphs = []
 compiled = torch.compile(losses, backend=lambda graph, inputs: graphs.append(graph) or graph, fullgraph=True)
-shape = ModelConfig(pattern="*-M", d_model=32, n_heads=2, n_ctx=64, mamba=MambaConfig(d_head=16, d_state=8))
+mamba = MambaConfig(d_head=16, d_state=8)
+shape = ModelConfig(pattern="*-M", d_model=32, n_heads=4, n_kv_heads=2, n_ctx=64, mamba=mamba)
 model, rng = HybridLM(shape), numpy.random.default_rng(0)
 for seed in range(3):
     lengths = rng.integers(8, 30, 40 + seed)
