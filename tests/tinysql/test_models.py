@@ -1,5 +1,7 @@
 """Laws of `HybridLM`: causality, cache, hooks, seeds."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -207,6 +209,53 @@ def test_weights_follow_the_seed_alone() -> None:
     again, other = HybridLM(config, seed=5).state_dict(), HybridLM(config, seed=6).state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["embed.W_E"], other["embed.W_E"])
+
+
+def test_weights_begin_as_large_as_what_they_read_asks_for() -> None:
+    config = ModelConfig(
+        pattern="M*E-",
+        d_model=64,
+        n_heads=4,
+        d_head=24,
+        d_mlp=160,
+        d_vocab=200,
+        mamba=MambaConfig(n_heads=8, d_head=20, d_state=16),
+        moe=MoEConfig(n_experts=8, n_active=2, d_expert=40, d_shared=96, d_latent=32),
+    )
+    # What a weight reads, times the number of blocks where it writes into the stream.
+    fan_in = {
+        "blocks.0.mamba": {**dict.fromkeys(("W_z", "W_x", "W_B", "W_C", "W_dt"), 64), "W_out": 8 * 20 * 4},
+        "blocks.1.attn": {"W_Q": 64, "W_K": 64, "W_V": 64, "W_O": 4 * 24 * 4},
+        "blocks.2.moe": {
+            **{"W_R": 64, "W_in": 32, "W_out": 40, "W_in_shared": 64, "W_out_shared": 96 * 4},
+            **{"W_down": 64, "W_up": 32 * 4},
+        },
+        "blocks.3.mlp": {"W_in": 64, "W_out": 160 * 4},
+        "unembed": {"W_U": 64},
+    }
+    model = HybridLM(config)
+    for part, weights in fan_in.items():
+        for name, fan in weights.items():
+            weight = model.get_parameter(f"{part}.{name}")
+            assert weight.std().item() == pytest.approx(fan**-0.5, rel=0.15), f"{part}.{name}"
+    plain = HybridLM(replace(config, moe=replace(config.moe, d_latent=None))).blocks[2].moe
+    assert plain.W_in.std().item() == pytest.approx(64**-0.5, rel=0.05)
+    assert plain.W_out.std().item() == pytest.approx((40 * 4) ** -0.5, rel=0.05)
+    assert model.embed.W_E.std().item() == pytest.approx(0.6, rel=0.05)
+    tied = HybridLM(replace(config, tied=True)).embed
+    assert tied.W_E.std().item() == pytest.approx(64**-0.5, rel=0.05)
+
+
+def test_mamba_begins_with_the_decays_of_mamba_ssm() -> None:
+    shape = MambaConfig(n_heads=400, d_head=1, d_state=1)
+    mixer = HybridLM(ModelConfig(pattern="M", d_model=8, d_vocab=9, mamba=shape)).blocks[0].mamba
+    dt = torch.nn.functional.softplus(mixer.dt_bias)
+    assert (0.99e-3 < dt.min()) & (dt.min() < 1.2e-3) & (0.8e-1 < dt.max()) & (dt.max() < 1.01e-1)
+    assert dt.log().mean().exp().item() == pytest.approx(1e-2, rel=0.15)
+    decay = mixer.A_log.exp()
+    assert (1 <= decay.min()) & (decay.min() < 1.3) & (15.7 < decay.max()) & (decay.max() <= 16.0001)
+    assert decay.mean().item() == pytest.approx(8.5, rel=0.1)
+    assert mixer.D.eq(1).all()
 
 
 def test_rotary_scores_depend_on_distance_alone() -> None:

@@ -24,7 +24,8 @@ SHAPE = ModelConfig(
 def test_singular_values_come_near_one_and_vectors_stay() -> None:
     matrices = torch.randn(3, 20, 50, generator=torch.Generator().manual_seed(0))
     u, _, v = torch.linalg.svd(matrices, full_matrices=False)
-    found = orthogonal(matrices)
+    # From 1 to a hundredth: two or three steps would leave the small ones small.
+    found = orthogonal(u * torch.logspace(0, -2, 20) @ v)
     along = torch.einsum("mrk,mrc,mkc->mk", u, found, v)
     assert 0.6 < float(along.min()) <= float(along.max()) < 1.3
     torch.testing.assert_close(u * along[:, None] @ v, found, rtol=1e-3, atol=1e-4)
@@ -72,10 +73,12 @@ def test_matrices_move_by_orthogonal_updates_and_the_rest_as_adamw_moves_them() 
             assert np.sum(one * slope) > 0, name  # downhill
 
 
-def test_momentum_and_weight_decay_are_those_of_the_definition() -> None:
-    """Two steps of one matrix, computed here as the definition says, one matrix at a time."""
+@pytest.mark.parametrize("shape", [(3, 12, 5), (3, 5, 12), (6, 6)])
+def test_momentum_and_weight_decay_are_those_of_the_definition(shape: tuple[int, ...]) -> None:
+    """Two steps, computed here as the definition says, one matrix at a time."""
     generator = torch.Generator().manual_seed(0)
-    weight = torch.nn.Parameter(torch.randn(3, 12, 5, generator=generator))
+    weight = torch.nn.Parameter(torch.randn(shape, generator=generator))
+    tall, larger = shape[-2] > shape[-1], max(shape[-2:])
     expected, momentum = weight.detach().clone(), torch.zeros_like(weight)
     group = {"params": [weight], "weight_decay": 0.1, "matrices": True}
     optimizer = Muon([group], lr=1e-2, betas=(0.9, 0.95), fused=True)
@@ -85,9 +88,32 @@ def test_momentum_and_weight_decay_are_those_of_the_definition() -> None:
         optimizer.step()
         momentum = MUON_MOMENTUM * momentum + (1 - MUON_MOMENTUM) * gradient
         ahead = MUON_MOMENTUM * momentum + (1 - MUON_MOMENTUM) * gradient
-        turned = torch.stack([orthogonal(one.mT[None])[0].mT for one in ahead])
-        expected = expected * (1 - 1e-2 * 0.1) - 1e-2 * 0.2 * 12**0.5 * turned
+        matrices = ahead.reshape(-1, *shape[-2:])
+        turned = [orthogonal(one.mT[None])[0].mT if tall else orthogonal(one[None])[0] for one in matrices]
+        update = 0.2 * larger**0.5 * torch.stack(turned).reshape(shape)
+        expected = expected * (1 - 1e-2 * 0.1) - 1e-2 * update
     torch.testing.assert_close(weight.detach(), expected)
+
+
+@pytest.mark.parametrize("muon", [False, True])
+def test_matrices_alone_decay(muon: bool) -> None:
+    model = HybridLM(SHAPE)
+    optimizer = make_optimizer(model, lr=1e-2, betas=(0.9, 0.95), weight_decay=0.5, muon=muon)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    for name, parameter in model.named_parameters():
+        rate = 0.995 if name in MATRICES | BY_ADAM else 1.0
+        torch.testing.assert_close(parameter.detach(), before[name] * rate, msg=name)
+
+
+BY_ADAM = {
+    *(f"blocks.0.mamba.{name}" for name in ("W_dt", "conv_weight")),
+    "blocks.2.moe.W_R",
+    "unembed.W_U",
+}
+"""Matrices that AdamW moves also beside Muon."""
 
 
 def test_a_checkpoint_knows_which_moments_a_weight_has() -> None:
