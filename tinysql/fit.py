@@ -74,10 +74,11 @@ def fit(
 
 
 def _check_memory(recipe: Recipe, device: torch.device, world: World) -> None:
-    """Refuse a model whose weights, gradients and two moments alone, in float32, are more than the memory."""
+    """Refuse a model whose weights, gradients and moments alone, in float32, are more than the memory."""
     weights, memory = recipe.train.model.num_parameters(), memory_of(device)
+    moments = 1 if recipe.train.optimizer == "muon" else 2  # Muon's one; few weights are AdamW's then
     # Of several GPUs each holds a part; processes on a CPU share its memory.
-    needed = 16 * weights / (world.size if device.type == "cuda" else 1)
+    needed = 4 * (2 + moments) * weights / (world.size if device.type == "cuda" else 1)
     if memory is not None and needed > memory:
         raise InputError(
             f"training {weights:,} weights takes at least {needed / 2**30:,.0f} GiB, "

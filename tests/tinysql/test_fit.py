@@ -18,7 +18,8 @@ from data_gen.store.dataset import read_dataset, write_dataset
 from tinysql.checkpoints import load_tensors
 from tinysql.cli import main
 from tinysql.config import override
-from tinysql.fit import fit, on_dataset
+from tinysql.distributed import World
+from tinysql.fit import _check_memory, fit, on_dataset
 from tinysql.models.config import ModelConfig
 from tinysql.models.huggingface import to_hf
 from tinysql.models.hybrid import HybridLM
@@ -329,3 +330,18 @@ def test_tensorboard_reads_what_the_log_holds(recipe: Recipe, tmp_path: Path) ->
         expected = [(record["step"], record[name]) for record in logged if name in record]
         found = [(event.step, event.value) for event in events.Scalars(name)]
         assert found == [(step, pytest.approx(value)) for step, value in expected]
+
+
+@pytest.mark.parametrize(("optimizer", "bytes_each"), [("adamw", 16), ("muon", 12)])
+def test_weights_gradients_and_moments_have_to_fit(
+    recipe: Recipe, optimizer: str, bytes_each: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = override(recipe, [f"train.optimizer={optimizer}"])
+    needed = bytes_each * recipe.train.model.num_parameters()
+    monkeypatch.setattr(sys.modules["tinysql.fit"], "memory_of", lambda device: needed)
+    _check_memory(recipe, torch.device("cpu"), World())
+    _check_memory(recipe, torch.device("cuda"), World())
+    monkeypatch.setattr(sys.modules["tinysql.fit"], "memory_of", lambda device: needed - 1)
+    _check_memory(recipe, torch.device("cuda"), World(0, 2))
+    with pytest.raises(InputError, match="weights takes at least"):
+        _check_memory(recipe, torch.device("cpu"), World(0, 2))

@@ -20,6 +20,7 @@ from tinysql.checkpoints import load_tensors, load_training, load_weights, save_
 from tinysql.config import override
 from tinysql.distributed import World
 from tinysql.fit import fit
+from tinysql.loss import losses
 from tinysql.models.config import ModelConfig, MoEConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.optimizer import make_optimizer
@@ -84,6 +85,37 @@ def test_training_follows_the_seed(recipe: Recipe, whole: Path, tmp_path: Path) 
     expected = load_tensors(whole / "model.safetensors")
     assert all(torch.equal(expected[name], same[name]) for name in expected)
     assert not torch.equal(expected["unembed.W_U"], other["unembed.W_U"])
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_trainer_s_step_is_that_of_its_configuration(optimizer: str) -> None:
+    """One step, made here by hand, with the moments and the decay that the configuration names."""
+    shape = ModelConfig(pattern="*-", d_model=8, n_heads=2, d_vocab=50, n_ctx=16)
+    rows = TrainingRows(np.arange(64, dtype=np.int32) % 50, np.arange(0, 65, 16), np.full(4, 8), 0)
+    config = TrainConfig(
+        model=shape,
+        optimizer=optimizer,
+        lr=0.5,
+        warmup_steps=5,
+        betas=(0.5, 0.6),
+        weight_decay=0.3,
+        clip=0.01,
+    )
+    trained, model = HybridLM(shape), HybridLM(shape)
+    trainer = Trainer(trained, config, World())
+    expected = make_optimizer(model, lr=1.0, betas=(0.5, 0.6), weight_decay=0.3, muon=optimizer == "muon")
+    for step in range(2):
+        batch = rows.batch([step, step + 1])
+        trainer.step(batch)
+        for group in expected.param_groups:
+            group["lr"] = 0.5 * (step + 1) / 5
+        expected.zero_grad()
+        losses(model, batch).total.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 0.01)
+        expected.step()
+    assert type(trainer.optimizer) is type(expected)
+    for found, wanted in zip(trained.parameters(), model.parameters(), strict=True):
+        assert torch.equal(found, wanted)
 
 
 def test_only_answer_tokens_carry_loss() -> None:
@@ -184,7 +216,19 @@ def test_an_occupied_directory_is_kept(recipe: Recipe, whole: Path) -> None:
     assert (whole / "model.safetensors").read_bytes() == before
 
 
-def test_a_checkpoint_that_lacks_moments_is_refused(recipe: Recipe, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda moment: {}, "the optimizer of this checkpoint holds .* for `blocks.0.attn.W_Q`"),
+        (
+            lambda moment: {"blocks.0.attn.W_Q/exp_avg": moment[:1]},
+            r"`exp_avg` of `blocks.0.attn.W_Q` is \(1, 32, 16\), and the weight \(2, 32, 16\)",
+        ),
+    ],
+)
+def test_a_checkpoint_whose_moments_do_not_fit_is_refused(
+    recipe: Recipe, change: Callable[[torch.Tensor], dict[str, torch.Tensor]], message: str, tmp_path: Path
+) -> None:
     model = HybridLM(recipe.train.model)
     optimizer = make_optimizer(model, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.01)
     model(torch.zeros(1, 3, dtype=torch.long)).sum().backward()
@@ -192,8 +236,8 @@ def test_a_checkpoint_that_lacks_moments_is_refused(recipe: Recipe, tmp_path: Pa
     save_training(tmp_path, model, optimizer, TrainState(step=10), {}, World())
     [file] = tmp_path.glob("step-*/optimizer.safetensors")
     tensors = load_tensors(file)
-    save_tensors(file, {name: t for name, t in tensors.items() if name != "blocks.0.attn.W_Q/exp_avg"})
-    with pytest.raises(InputError, match="the optimizer of this checkpoint holds .* for `blocks.0.attn.W_Q`"):
+    save_tensors(file, tensors | change(tensors.pop("blocks.0.attn.W_Q/exp_avg")))
+    with pytest.raises(InputError, match=message):
         load_training(tmp_path, model, optimizer, World())
 
 
