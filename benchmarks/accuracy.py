@@ -201,7 +201,9 @@ class _Waiting:
     seconds: float
 
     def counts(self) -> dict[str, Any]:
-        """How many of each cell are right, and the first that are wrong."""
+        """How many of each cell are right, the first that are wrong, and the commit that answered."""
+        from tinysql.runs import provenance
+
         cells = {}
         for cell, future in self.grades.items():
             found = future.result()
@@ -214,11 +216,14 @@ class _Waiting:
             ]
             right = {name: sum(getattr(grade, name) for grade in found) for name in MEASURES}
             cells[cell] = {"total": len(found), **right, "wrong": wrong[:SHOWN]}
-        return {"cells": cells, "seconds": round(self.seconds, 2)}
+        return {"cells": cells, "seconds": round(self.seconds, 2), "commit": provenance()["commit"]}
 
 
 def write_result(job: Job, run: Run) -> None:
-    """`OUT/RECIPE-SEED.json`: the sum of the slices that there are, and what made it."""
+    """`OUT/RECIPE-SEED.json`: the sum of the slices that there are, and what made it.
+
+    `commits` are those that trained and that answered, `made_by` says what wrote the file, perhaps at a later one.
+    """
     import torch
 
     from tinysql.devices import precision_on
@@ -230,6 +235,7 @@ def write_result(job: Job, run: Run) -> None:
     parts = [read_json(file) for file in files if file.exists()]
     log = read_log(run.path / "metrics.jsonl")
     device = torch.device(job.device)
+    commits = [run.config["made_by"]["commit"], *(part.get("commit") for part in parts)]
     result = {
         "recipe": job.recipe,
         "seed": job.seed,
@@ -241,6 +247,7 @@ def write_result(job: Job, run: Run) -> None:
         "trained": log[-1] if log else None,
         "probes": [[one["step"], one["probe"], one["tokens"]] for one in log if "probe" in one],
         "cells": _summed(parts),
+        "commits": list(dict.fromkeys(commits)),
         "answering_seconds": round(sum(part["seconds"] for part in parts), 1),
         "made_by": {
             **provenance(),

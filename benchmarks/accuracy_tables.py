@@ -107,11 +107,17 @@ def _models(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
                 " / ".join(f"{one['seconds']:.0f}" for one in trained),
                 " / ".join(f"{result['answering_seconds']:.0f}" for result in results),
                 f"{first['made_by']['gpu'] or 'CPU'}, {first['made_by']['precision']}",
-                (first["made_by"]["commit"] or "?")[:7],
+                " / ".join(dict.fromkeys(_short(one) for result in results for one in result["commits"])),
             ]
         )
     heads = ["recipe", "settings", "seeds", "weights", "of which a token uses", "tokens", "s of training"]
     return _rows([*heads, "s of answering", "device, precision", "commit"], rows)
+
+
+def _short(commit: str | None) -> str:
+    """Seven digits of a commit, and whether the tree had changes beside it."""
+    digits, *changes = (commit or "?").split("+")
+    return "+".join([digits[:7], *changes])
 
 
 def _rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from torch import Tensor
 from tinysql.kernels.reference import ssd_step
 from tinysql.models.config import MambaConfig, ModelConfig
 from tinysql.models.hybrid import HybridLM
+from tinysql.runs import provenance
 
 REPEATS = 7
 STATE = "blocks.0.mamba.hook_state"
@@ -86,6 +88,8 @@ def main() -> None:
     for name, value in rows.items():
         print(f"{name:22} {value:10.3f} ms")
     made_by = {
+        **{name: provenance()[name] for name in ("commit", "python")},
+        "command": " ".join(["python", *sys.argv]),
         "device": torch.cuda.get_device_name() if arguments.device.startswith("cuda") else platform.machine(),
         "torch": torch.__version__,
         "shape": [arguments.batch, arguments.seq, 16, 64, 128],

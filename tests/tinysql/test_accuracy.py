@@ -112,6 +112,8 @@ def test_every_answer_is_graded_in_its_own_cell_and_reported(
     assert {name for name, cell in cells.items() if cell["execution"]} == {"cs2 syn"}
     assert {cell["total"] for cell in cells.values()} == {ROWS}
     assert (cells["cs2 syn"]["exact"], cells["cs2 syn"]["wrong"]) == (ROWS, [])
+    run = json.loads((tmp_path / "runs" / "tiny-0" / "config.json").read_text())
+    assert result(tmp_path)["commits"] == [run["made_by"]["commit"]]
     assert [wrong["index"] for wrong in cells["novel"]["wrong"]] == list(range(ROWS))
     capsys.readouterr()
     (tmp_path / "tables").mkdir()
@@ -154,6 +156,19 @@ def test_the_cells_are_those_of_every_set_variant_and_split(accuracy: ModuleType
 def seed_result(seed: int, right: int, settings: tuple[str, ...] = ()) -> dict[str, Any]:
     cells = {"cs1 base": {"total": 50, "execution": right}}
     return {"recipe": "tiny", "seed": seed, "settings": settings, "cells": cells}
+
+
+def test_the_table_names_every_commit_that_trained_or_answered(accuracy: ModuleType) -> None:
+    def made(seed: int, commits: list[str | None]) -> dict[str, Any]:
+        rest = {"trained": None, "parameters": 1, "active": 1, "answering_seconds": 0.0, "commits": commits}
+        made_by = {"gpu": None, "precision": "float32", "commit": "f" * 40}
+        return {**seed_result(seed, 1), **rest, "made_by": made_by}
+
+    table = accuracy.markdown(
+        {"tiny": [made(0, ["a" * 40, "b" * 40 + "+changes"]), made(1, ["a" * 40, None])]}
+    )
+    assert "| aaaaaaa / bbbbbbb+changes / ? |" in table
+    assert "fffffff" not in table
 
 
 def test_seeds_are_summed_up_by_hand(accuracy: ModuleType) -> None:
