@@ -118,6 +118,16 @@ def test_a_trainer_s_step_is_that_of_its_configuration(optimizer: str) -> None:
         assert torch.equal(found, wanted)
 
 
+def test_a_line_is_forgotten_when_its_step_lies_behind_the_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(json.dumps({"step": step}) + "\n" for step in (8, 9, 10, 13)) + '{"step": 1')
+    # A checkpoint of ten steps holds those numbered 0 to 9.
+    training.Log(path, TrainState(step=10), (), active=False)
+    assert len(training.read_log(path)) == 4
+    training.Log(path, TrainState(step=10), (), active=True)
+    assert path.read_text() == '{"step": 8}\n{"step": 9}\n'
+
+
 def test_only_answer_tokens_carry_loss() -> None:
     model = HybridLM(ModelConfig(pattern="-", d_model=8, n_heads=2, d_vocab=11, n_ctx=8))
     rows = TrainingRows(np.array([1, 2, 3, 4, 5], dtype=np.int32), np.array([0, 5]), np.array([3]), 0)
