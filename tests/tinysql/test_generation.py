@@ -81,17 +81,6 @@ def test_cached_logits_are_the_uncached_ones(pattern: str, tokenizer: Tokenizer)
     torch.testing.assert_close(cached, model(ids), atol=2e-5, rtol=1e-4)
 
 
-def test_a_cache_that_is_full_grows_and_forgets_nothing(
-    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = model_of("*-*-", tokenizer, n_ctx=60)
-    prompts = [tokenizer.encode_text(prompt)[: 9 + row] for row, prompt in enumerate(PROMPTS[:3])]
-    expected = tokens_of(model, prompts)
-    assert min(map(len, expected)) > 40
-    monkeypatch.setattr("tinysql.models.attention.ROOM", 7)
-    assert tokens_of(model, prompts) == expected
-
-
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_a_row_that_has_ended_leaves_the_others_as_they_are(pattern: str, tokenizer: Tokenizer) -> None:
     model = model_of(pattern, tokenizer, n_ctx=60)

@@ -28,6 +28,7 @@ def shape(pattern: str) -> ModelConfig:
         n_heads=4,
         n_kv_heads=2,
         d_head=32,
+        attention_scale=0.3,
         d_vocab=VOCABULARY,
         n_ctx=128,
         mamba=MambaConfig(n_heads=4, d_head=32, d_state=32, n_groups=2, chunk=32),

@@ -185,13 +185,11 @@ def test_a_decay_set_to_zero_forgets(model: HybridLM) -> None:
     torch.testing.assert_close(kept["y"][:, 6], alone)
 
 
-def test_step_sizes_are_computed_in_float32_under_autocast(model: HybridLM) -> None:
-    mixer = model.float().blocks[0].mamba
+def test_step_sizes_are_computed_in_float32_of_narrow_weights_too(model: HybridLM) -> None:
+    mixer = model.bfloat16().blocks[0].mamba
     raw = torch.randn(2, SEQ, 4).bfloat16()
-    with torch.autocast("cpu", torch.bfloat16):
-        found = mixer.step_sizes(raw)
-    assert found.dtype == torch.float32
-    assert torch.equal(found, mixer.step_sizes(raw.float()))
+    expected = torch.nn.functional.softplus(raw.float() + mixer.dt_bias.float())
+    assert torch.equal(mixer.step_sizes(raw), expected)
 
 
 @pytest.mark.parametrize("positions", [[], [4, 2], [3, 3], [SEQ], [-1]])

@@ -129,6 +129,22 @@ def test_cached_and_uncached_logits_agree(model: HybridLM, pieces: tuple[int, ..
     torch.testing.assert_close(torch.cat(parts, dim=1), model(ids()), atol=1e-5, rtol=1e-5)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("room", [1, 3, 128])
+def test_a_cache_that_is_full_grows_and_forgets_nothing(
+    model: HybridLM, room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tinysql.models.attention.ROOM", room)
+    cache = model.start_cache()
+    parts = [model(part, cache=cache) for part in ids().split((2, *[1] * 7, 3), dim=1)]
+    torch.testing.assert_close(torch.cat(parts, dim=1), model(ids()), atol=1e-5, rtol=1e-5)
+    rows = torch.tensor([True, False, True])
+    cache.keep(rows)
+    behind = torch.cat([ids(), ids()[:, :4]], dim=1)
+    parts = [model(part, cache=cache) for part in behind[rows, 12:].split(1, dim=1)]
+    torch.testing.assert_close(torch.cat(parts, dim=1), model(behind[rows])[:, 12:], atol=1e-5, rtol=1e-5)
+
+
 def test_gradients_pass_through_the_cache(model: HybridLM) -> None:
     found = []
     for pieces in ((12,), (4, 1, 7)):
