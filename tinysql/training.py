@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,7 +31,7 @@ from tinysql.training_config import TrainConfig, TrainState, learning_rate, mayb
 
 Done = TypeVar("Done")
 LOG_EVERY = {"cpu": 10, "cuda": 50}
-"""Steps between lines of `metrics.jsonl`; on a GPU the only moments at which the host waits for it."""
+"""Steps between lines of `metrics.jsonl`; only then, and to probe, grade or save, does the host wait for a GPU."""
 
 
 def train(
@@ -63,39 +64,52 @@ def train(
         trainer.restore(run / "checkpoints")
     log = Log(run / "metrics.jsonl", trainer.state, trackers, active=world.rank == 0)
     batches = feed.batches(Place(trainer.state.block, trainer.state.taken))
-    bar = Bar("training", active=world.rank == 0)
-    log_every = LOG_EVERY.get(model.device.type, 10)
+    measure = partial(trainer.measure, probe, grade, run / "best.safetensors")
+    save = partial(trainer.save, run / "checkpoints")
     try:
-        with bar:
-            while trainer.state.step < trainer.state.ends_at(config):
-                begun = time.perf_counter()
-                batch, place = next(batches)
-                record = trainer.step(batch)
-                trainer.state.block, trainer.state.taken = place.block, place.taken
-                record |= trainer.measure(probe, grade, run / "best.safetensors")
-                maybe_decay(config, trainer.state, record.get("probe"))
-                logged = trainer.state.step % log_every == 0 or "probe" in record or "grade" in record
-                if logged:
-                    record = {name: _number(value) for name, value in record.items()}
-                    trainer.check()
-                trainer.state.seconds += time.perf_counter() - begun
-                if logged:
-                    log.write(record, trainer.state)
-                    bar.show(trainer.state.step, trainer.state.ends_at(config), log.shown)
-                if trainer.state.step % config.checkpoint_every == 0:
-                    trainer.check()
-                    trainer.save(run / "checkpoints")
-        trainer.check()
+        _go_on(trainer, batches, log, measure, save)
     except NotFinite as error:
         if world.rank == 0:
             error.save(run / "bad_batch.safetensors")
         raise
     except StopTraining:
-        trainer.save(run / "checkpoints")
+        save()
         raise
     batches.close()
     trainer.finish()
     return model.eval()
+
+
+def _go_on(
+    trainer: Trainer,
+    batches: Iterator[tuple[Batch, Place]],
+    log: Log,
+    measure: Callable[[], dict[str, float]],
+    save: Callable[[], None],
+) -> None:
+    """Step after step until the last one: measure, log, save."""
+    config, state = trainer.config, trainer.state
+    log_every = LOG_EVERY.get(trainer.model.device.type, 10)
+    with Bar("training", active=log.active) as bar:
+        while state.step < state.ends_at(config):
+            begun = time.perf_counter()
+            batch, place = next(batches)
+            record = trainer.step(batch)
+            state.block, state.taken = place.block, place.taken
+            record |= measure()
+            maybe_decay(config, state, record.get("probe"))
+            logged = state.step % log_every == 0 or "probe" in record or "grade" in record
+            if logged:
+                record = {name: _number(value) for name, value in record.items()}
+                trainer.check()
+            state.seconds += time.perf_counter() - begun
+            if logged:
+                log.write(record, state)
+                bar.show(state.step, state.ends_at(config), log.shown)
+            if state.step % config.checkpoint_every == 0:
+                trainer.check()
+                save()
+    trainer.check()
 
 
 class NotFinite(InputError):
