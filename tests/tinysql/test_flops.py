@@ -12,7 +12,7 @@ from tinysql.batches import TrainingRows
 from tinysql.distributed import World
 from tinysql.flops import body_flops, step_flops
 from tinysql.loss import losses
-from tinysql.models.config import ModelConfig
+from tinysql.models.config import ModelConfig, MoEConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.training import Log, Trainer, read_log
 from tinysql.training_config import TrainConfig
@@ -43,6 +43,16 @@ def test_a_mamba_block_by_hand() -> None:
     small = 5 * (inner + 2 * state) + 3 * 2 + inner + 2 * 64
     scan = chunk * (state + inner) + 4 * inner * state
     assert body_flops(shape, 100.0) == 2 * (projections + small) + scan
+
+
+def test_attention_and_experts_by_hand() -> None:
+    shape = ModelConfig(pattern="*", d_model=64, n_heads=2, n_kv_heads=1, d_head=24, d_vocab=50)
+    projections = 64 * 24 * (2 + 1 + 1 + 2)
+    assert body_flops(shape, 10.0) == 2 * (projections + 2 * 64) + 2 * 2 * 2 * 24 * 10
+    moe = MoEConfig(n_experts=8, n_active=3, d_expert=16, d_shared=40, d_latent=32)
+    shape = ModelConfig(pattern="E", d_model=64, d_vocab=50, moe=moe)
+    weights = 64 * 8 + 3 * 2 * 32 * 16 + 2 * 64 * 40 + 2 * 64 * 32
+    assert body_flops(shape, 10.0) == 2 * (weights + 2 * 64)
 
 
 @pytest.mark.parametrize("bins", [None, [[0, 1], [2]], [[2, 1, 0]]])

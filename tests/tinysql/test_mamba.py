@@ -132,6 +132,26 @@ def test_the_gradient_at_a_state_is_the_effect_of_moving_it(model: HybridLM, few
     torch.testing.assert_close(slope, (value(1e-5) - value(-1e-5)) / 2e-5, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize("few", [False, True])
+def test_a_patched_state_goes_on_in_a_cache(model: HybridLM, few: bool) -> None:
+    def hook(states: Tensor, hook: object) -> Tensor:
+        states = states.clone()
+        states[:, 0 if few else 3] += 1.0
+        return states
+
+    def watch(states: Tensor, hook: object) -> None:
+        pass
+
+    with model.states_at([3]) if few else nullcontext():
+        expected = model.run_with_hooks(ids(), fwd_hooks=[(STATE, hook)])
+        cache = model.start_cache()
+        head = model.run_with_hooks(ids()[:, :5], cache=cache, fwd_hooks=[(STATE, hook)])
+        watched = model.run_with_hooks(ids()[:, 5:9], cache=cache, fwd_hooks=[(STATE, watch)])
+    tail = model(ids()[:, 9:], cache=cache)
+    torch.testing.assert_close(torch.cat([head, watched, tail], dim=1), expected)
+    assert (expected - model(ids()))[:, 9:].abs().max() > 1e-6
+
+
 def test_watching_states_changes_no_gradient_of_the_weights(model: HybridLM) -> None:
     found = []
     for names in ([], [STATE, "blocks.0.mamba.hook_decay"]):
