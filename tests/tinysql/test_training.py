@@ -232,7 +232,7 @@ def test_an_occupied_directory_is_kept(recipe: Recipe, whole: Path) -> None:
         (lambda moment: {}, "the optimizer of this checkpoint holds .* for `blocks.0.attn.W_Q`"),
         (
             lambda moment: {"blocks.0.attn.W_Q/exp_avg": moment[:1]},
-            r"`exp_avg` of `blocks.0.attn.W_Q` is \(1, 32, 16\), and the weight \(2, 32, 16\)",
+            r"holds `blocks.0.attn.W_Q/exp_avg` as \(1, 32, 16\), and the weight is \(2, 32, 16\)",
         ),
     ],
 )
