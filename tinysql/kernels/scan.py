@@ -1,0 +1,273 @@
+"""Projected inputs -> SSM outputs and states: the forward kernels of Mamba-2's scan.
+
+The algorithm is `reference.ssd_scan`'s. A program owns one chunk of `Q` positions and a few heads of one group. The
+state that enters the chunk is either replayed from the chunks before it (short sequences: one launch, nothing kept)
+or read from what `_states` stored (long ones: two launches). Matrix products run in the dtype of `x` and add up in
+float32; states live in float32 while they are carried.
+
+Letters: B batch, T or S sequence, H heads, P d_head, N d_state, G groups, Q positions of a chunk. A state on chip is
+kept as its transpose `[N, P]`, so that no accumulator is ever transposed to enter a product.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, no_type_check
+
+import torch
+import triton
+import triton.language as tl
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from tinysql.kernels.decays import chunk_decays, decay_between
+from tinysql.kernels.tiles import MAX_BLOCK, Tiles, block
+
+
+class Forward(NamedTuple):
+    """What the forward kernels give."""
+
+    y: Float[Tensor, "batch seq head d_head"]
+    final: Float[Tensor, "batch head d_head d_state"]
+    """After the last position, float32."""
+    states: Float[Tensor, "batch chunk head d_head d_state"]
+    """Those that enter the chunks, in the dtype of `x`; no chunks where they are replayed."""
+
+
+@triton.jit
+@no_type_check
+def load_tile(p, start, seq, row, size, Q: tl.constexpr, BLOCK: tl.constexpr):
+    """Positions `start ...` of a `[seq, size]` array with `row` numbers per position: [Q, BLOCK]."""
+    o_q, o_b = tl.arange(0, Q), tl.arange(0, BLOCK)
+    mask = (start + o_q < seq)[:, None] & (o_b < size)[None, :]
+    return tl.load(p + tl.cast(start, tl.int64) * row + o_q[:, None] * row + o_b[None, :], mask=mask, other=0.0)
+
+
+@triton.jit
+@no_type_check
+def load_turned(p, start, seq, row, size, Q: tl.constexpr, BLOCK: tl.constexpr):
+    """The transpose of `load_tile`: [BLOCK, Q]."""
+    o_q, o_b = tl.arange(0, Q), tl.arange(0, BLOCK)
+    mask = (start + o_q < seq)[None, :] & (o_b < size)[:, None]
+    return tl.load(p + tl.cast(start, tl.int64) * row + o_q[None, :] * row + o_b[:, None], mask=mask, other=0.0)
+
+
+@triton.jit
+@no_type_check
+def load_column(p, start, seq, row, Q: tl.constexpr):
+    """One number per position, in float32: [Q]."""
+    o_t = start + tl.arange(0, Q)
+    return tl.load(p + o_t.to(tl.int64) * row, mask=o_t < seq, other=0.0).to(tl.float32)
+
+
+@triton.jit
+@no_type_check
+def advance(
+    m_h, p_x, p_dt, p_log, p_b, p_seg, start, seq, x_row, b_row, heads, p_left, n_left,
+    Q: tl.constexpr, BP: tl.constexpr, BN: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """The transposed state [N, P] behind a chunk from the one in front of it."""
+    _, _, _, to_end, carry = chunk_decays(p_log, p_seg, start, seq, heads, Q, PACKED)
+    m_dt = load_column(p_dt, start, seq, heads, Q)
+    # [Q, P]
+    m_x = load_tile(p_x, start, seq, x_row, p_left, Q, BP)
+    m_v = (m_x.to(tl.float32) * m_dt[:, None]).to(m_x.dtype)
+    m_v = (m_v.to(tl.float32) * to_end[:, None]).to(m_x.dtype)
+    # [N, Q]
+    m_bt = load_turned(p_b, start, seq, b_row, n_left, Q, BN)
+    return tl.dot(m_bt, m_v, acc=m_h * carry, input_precision=PRECISION)
+
+
+@triton.jit
+@no_type_check
+def retreat(
+    m_g, p_dy, p_log, p_c, p_seg, start, seq, dy_row, c_row, heads, p_left, n_left,
+    Q: tl.constexpr, BP: tl.constexpr, BN: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """The transposed gradient [N, P] of the state in front of a chunk from that of the one behind it."""
+    _, _, from_start, _, carry = chunk_decays(p_log, p_seg, start, seq, heads, Q, PACKED)
+    # [Q, P]
+    m_dy = load_tile(p_dy, start, seq, dy_row, p_left, Q, BP)
+    m_dy = (m_dy.to(tl.float32) * from_start[:, None]).to(m_dy.dtype)
+    # [N, Q]
+    m_ct = load_turned(p_c, start, seq, c_row, n_left, Q, BN)
+    return tl.dot(m_ct, m_dy, acc=m_g * carry, input_precision=PRECISION)
+
+
+@triton.jit(do_not_specialize=["seq", "chunks"])
+@no_type_check
+def _outputs(
+    x, dt, log, b, c, d, init, seg, states, y, final, seq, chunks, x_row, b_row, c_row,
+    H: tl.constexpr, R: tl.constexpr, P: tl.constexpr, N: tl.constexpr, Q: tl.constexpr, HEADS: tl.constexpr,
+    BP: tl.constexpr, BN: tl.constexpr, HAS_D: tl.constexpr, HAS_INIT: tl.constexpr, PACKED: tl.constexpr,
+    REPLAY: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """y [B, T, H, P] of one chunk and HEADS heads; with REPLAY also the final states [B, H, P, N]."""
+    P_BLOCKS: tl.constexpr = (P + BP - 1) // BP
+    i_c, i_p = tl.program_id(0) // P_BLOCKS, tl.program_id(0) % P_BLOCKS
+    first, i_b = tl.program_id(1) * HEADS, tl.program_id(2).to(tl.int64)
+    start, p_left = i_c * Q, P - i_p * BP
+    p_seg = seg
+    if PACKED:
+        p_seg = seg + i_b * seq
+    p_b = b + i_b * seq * b_row + (first // R) * N
+    p_c = c + i_b * seq * c_row + (first // R) * N
+    o_t, o_p, o_n = start + tl.arange(0, Q), tl.arange(0, BP), tl.arange(0, BN)
+    # [N, P] of an array [P, N]
+    turned = (i_p * BP + o_p)[None, :] * N + o_n[:, None]
+    inside = (o_p < p_left)[None, :] & (o_n < N)[:, None]
+    # [Q, N], [N, Q] -> [i, j]
+    m_c = load_tile(p_c, start, seq, c_row, N, Q, BN)
+    m_cb = tl.dot(m_c, load_turned(p_b, start, seq, b_row, N, Q, BN), input_precision=PRECISION)
+    for i_h in range(first, first + HEADS):
+        p_x = x + i_b * seq * x_row + i_h * P + i_p * BP
+        p_dt, p_log = dt + i_b * seq * H + i_h, log + i_b * seq * H + i_h
+        if REPLAY:
+            m_h = tl.zeros([BN, BP], tl.float32)
+            if HAS_INIT:
+                m_h = tl.load(init + (i_b * H + i_h) * P * N + turned, mask=inside, other=0.0).to(tl.float32)
+            for i_before in range(0, i_c):
+                m_h = advance(
+                    m_h, p_x, p_dt, p_log, p_b, p_seg, i_before * Q, seq, x_row, b_row, H, p_left, N,
+                    Q, BP, BN, PACKED, PRECISION,
+                )  # fmt: skip
+            m_in = m_h.to(m_c.dtype)
+        else:
+            p_state = states + ((i_b * chunks + i_c) * H + i_h) * P * N
+            m_in = tl.load(p_state + turned, mask=inside, other=0.0)
+        sums, place, from_start, _, _ = chunk_decays(p_log, p_seg, start, seq, H, Q, PACKED)
+        m_decay = decay_between(sums, place, False, PRECISION == "ieee", PACKED, Q)
+        m_x = load_tile(p_x, start, seq, x_row, p_left, Q, BP)
+        m_v = (m_x.to(tl.float32) * load_column(p_dt, start, seq, H, Q)[:, None]).to(m_x.dtype)
+        # [Q, P]
+        m_y = tl.dot(m_c, m_in, input_precision=PRECISION) * from_start[:, None]
+        m_y = tl.dot((m_cb * m_decay).to(m_x.dtype), m_v, acc=m_y, input_precision=PRECISION)
+        if HAS_D:
+            m_y += tl.load(d + i_h).to(tl.float32) * m_x.to(tl.float32)
+        p_y = y + (i_b * seq + start) * H * P + i_h * P + i_p * BP
+        mask = (o_t < seq)[:, None] & (o_p < p_left)[None, :]
+        tl.store(p_y + (o_t - start)[:, None] * (H * P) + o_p[None, :], m_y.to(m_x.dtype), mask=mask)
+        if REPLAY:
+            if i_c == chunks - 1:
+                m_h = advance(
+                    m_h, p_x, p_dt, p_log, p_b, p_seg, start, seq, x_row, b_row, H, p_left, N,
+                    Q, BP, BN, PACKED, PRECISION,
+                )  # fmt: skip
+                tl.store(final + (i_b * H + i_h) * P * N + turned, m_h, mask=inside)
+
+
+@triton.jit(do_not_specialize=["seq", "chunks"])
+@no_type_check
+def _states(
+    x, dt, log, b, edge, seg, states, final, seq, chunks, x_row, b_row,
+    H: tl.constexpr, R: tl.constexpr, P: tl.constexpr, N: tl.constexpr, Q: tl.constexpr, BP: tl.constexpr,
+    BN: tl.constexpr, HAS_EDGE: tl.constexpr, PACKED: tl.constexpr, REVERSE: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """A state walks over the chunks of one head: `states` [B, chunk, H, P, N] are those that enter them.
+
+    With REVERSE the gradient of the state walks from the end: `x` is dy, `b` is C, `edge` the final state's gradient,
+    `states` the gradients of the states that leave the chunks, and `final` the initial state's gradient.
+    """
+    N_BLOCKS: tl.constexpr = (N + BN - 1) // BN
+    i_p, i_n = tl.program_id(0) // N_BLOCKS, tl.program_id(0) % N_BLOCKS
+    i_h, i_b = tl.program_id(1), tl.program_id(2).to(tl.int64)
+    p_left, n_left = P - i_p * BP, N - i_n * BN
+    p_seg = seg
+    if PACKED:
+        p_seg = seg + i_b * seq
+    p_x = x + i_b * seq * x_row + i_h * P + i_p * BP
+    p_b = b + i_b * seq * b_row + (i_h // R) * N + i_n * BN
+    p_dt, p_log = dt + i_b * seq * H + i_h, log + i_b * seq * H + i_h
+    o_p, o_n = tl.arange(0, BP), tl.arange(0, BN)
+    turned = (i_p * BP + o_p)[None, :] * N + (i_n * BN + o_n)[:, None]
+    inside = (o_p < p_left)[None, :] & (o_n < n_left)[:, None]
+    m_h = tl.zeros([BN, BP], tl.float32)
+    if HAS_EDGE:
+        m_h = tl.load(edge + (i_b * H + i_h) * P * N + turned, mask=inside, other=0.0).to(tl.float32)
+    for step in range(0, chunks):
+        i_c = step
+        if REVERSE:
+            i_c = chunks - 1 - step
+        p_state = states + ((i_b * chunks + i_c) * H + i_h) * P * N
+        tl.store(p_state + turned, m_h.to(states.dtype.element_ty), mask=inside)
+        if REVERSE:
+            m_h = retreat(
+                m_h, p_x, p_log, p_b, p_seg, i_c * Q, seq, x_row, b_row, H, p_left, n_left,
+                Q, BP, BN, PACKED, PRECISION,
+            )  # fmt: skip
+        else:
+            m_h = advance(
+                m_h, p_x, p_dt, p_log, p_b, p_seg, i_c * Q, seq, x_row, b_row, H, p_left, n_left,
+                Q, BP, BN, PACKED, PRECISION,
+            )  # fmt: skip
+    tl.store(final + (i_b * H + i_h) * P * N + turned, m_h, mask=inside)
+
+
+def rows(t: Tensor) -> Tensor:
+    """`t` `[batch seq head size]` as the kernels read it: positions equally far apart, the rest without gaps."""
+    _, seq, _, size = t.shape
+    even = t.stride(3) == 1 and t.stride(2) == size and t.stride(0) == seq * t.stride(1)
+    return t if even else t.contiguous()
+
+
+def precision(t: Tensor) -> str:
+    """How products multiply: float32 is float32, never tf32."""
+    return "ieee" if t.dtype == torch.float32 else "tf32"
+
+
+def walk(
+    x: Float[Tensor, "batch seq head d_head"],
+    dt: Float[Tensor, "batch seq head"],
+    log_decay: Float[Tensor, "batch seq head"],
+    B: Float[Tensor, "batch seq group d_state"],
+    edge: Float[Tensor, "batch head d_head d_state"] | None,
+    segments: Int[Tensor, "batch seq"] | None,
+    tiles: Tiles,
+    *,
+    reverse: bool,
+) -> tuple[Float[Tensor, "batch chunk head d_head d_state"], Float[Tensor, "batch head d_head d_state"]]:
+    """States that enter each chunk and the one behind all; or, in `reverse`, their gradients (see `_states`)."""
+    (batch, seq, heads, width), state = x.shape, B.shape[3]
+    chunks = triton.cdiv(seq, tiles.chunk)
+    states = x.new_empty(batch, chunks, heads, width, state)
+    final = x.new_empty(batch, heads, width, state, dtype=torch.float32)
+    bp, bn = min(block(width), tiles.state_block), min(block(state), tiles.state_block)
+    _states[triton.cdiv(width, bp) * triton.cdiv(state, bn), heads, batch](
+        x, dt, log_decay, B, edge, segments, states, final, seq, chunks, x.stride(1), B.stride(1),
+        heads, heads // B.shape[2], width, state, tiles.chunk, bp, bn, edge is not None, segments is not None,
+        reverse, precision(x), num_warps=tiles.state_warps, num_stages=tiles.stages,
+    )  # fmt: skip
+    return states, final
+
+
+def scan_forward(
+    x: Float[Tensor, "batch seq head d_head"],
+    dt: Float[Tensor, "batch seq head"],
+    log_decay: Float[Tensor, "batch seq head"],
+    B: Float[Tensor, "batch seq group d_state"],
+    C: Float[Tensor, "batch seq group d_state"],
+    D: Float[Tensor, " head"] | None,
+    initial: Float[Tensor, "batch head d_head d_state"] | None,
+    segments: Int[Tensor, "batch seq"] | None,
+    tiles: Tiles,
+) -> Forward:
+    """`reference.ssd_scan` by kernels: one launch where states are replayed, two where they are stored."""
+    (batch, seq, heads, width), (groups, state) = x.shape, B.shape[2:]
+    x, B, C, dt, log_decay = rows(x), rows(B), rows(C), dt.contiguous(), log_decay.contiguous()
+    initial = initial.contiguous() if initial is not None else None
+    segments = segments.contiguous() if segments is not None else None
+    chunks, bp, per_group = triton.cdiv(seq, tiles.chunk), min(block(width), MAX_BLOCK), heads // groups
+    shared = tiles.shared(per_group)
+    if tiles.replay:
+        states = x.new_empty(batch, 0, heads, width, state)
+        final = x.new_empty(batch, heads, width, state, dtype=torch.float32)
+    else:
+        states, final = walk(x, dt, log_decay, B, initial, segments, tiles, reverse=False)
+    y = torch.empty(batch, seq, heads, width, dtype=x.dtype, device=x.device)
+    _outputs[chunks * triton.cdiv(width, bp), heads // shared, batch](
+        x, dt, log_decay, B, C, D, initial, segments, states, y, final, seq, chunks,
+        x.stride(1), B.stride(1), C.stride(1), heads, per_group, width, state, tiles.chunk, shared,
+        bp, block(state), D is not None, initial is not None, segments is not None, tiles.replay, precision(x),
+        num_warps=tiles.forward_warps, num_stages=tiles.stages,
+    )  # fmt: skip
+    return Forward(y, final, states)

@@ -1,0 +1,54 @@
+"""Shapes of a scan -> tiles and launch sizes of its kernels: one fixed table, nothing tuned while running."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+SHORT = 512
+"""Longest sequence whose states are computed again by whoever needs them, instead of kept."""
+
+MAX_BLOCK = 64
+"""Most channels of a head that one program holds; a wider head is shared by several."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tiles:
+    """What the kernels of one scan are compiled and launched with."""
+
+    chunk: int
+    """Positions that one program treats together."""
+    heads: int
+    """Heads of one group that one program does one after another, sharing their products of B and C."""
+    replay: bool
+    """Whether a program computes the state that enters its chunk itself; otherwise the states are stored."""
+    forward_warps: int
+    backward_warps: int
+    state_warps: int = 4
+    state_block: int = 64
+    """Most channels and most numbers of a state that one program carries along the chunks."""
+    stages: int = 2
+
+    def shared(self, per_group: int) -> int:
+        """The most heads, at most `heads`, that divide the `per_group` heads of a group."""
+        return max(n for n in range(1, self.heads + 1) if per_group % n == 0)
+
+
+TABLE = {
+    # (short, float32): products in float32 run on the ordinary units, and tiles take twice the memory
+    (True, False): Tiles(chunk=64, heads=4, replay=True, forward_warps=4, backward_warps=8),
+    (False, False): Tiles(chunk=64, heads=4, replay=False, forward_warps=4, backward_warps=8),
+    (True, True): Tiles(chunk=32, heads=4, replay=True, forward_warps=4, backward_warps=8, stages=1),
+    (False, True): Tiles(chunk=32, heads=4, replay=False, forward_warps=4, backward_warps=8, stages=1),
+}
+
+
+def choose(seq: int, dtype: torch.dtype) -> Tiles:
+    """The table's entry for sequences of `seq` positions whose matrix products run in `dtype`."""
+    return TABLE[seq <= SHORT, dtype == torch.float32]
+
+
+def block(size: int) -> int:
+    """Tile that holds `size` entries: a power of two, and at least what a matrix product needs."""
+    return max(16, 1 << (size - 1).bit_length())
