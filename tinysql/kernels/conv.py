@@ -22,12 +22,12 @@ POSITIONS, CHANNELS, WARPS = 32, 128, 4
 
 
 class ConvGradients(NamedTuple):
-    """Gradients of the convolution's inputs; `bias` and `before` have no meaning where there was none."""
+    """Gradients of the convolution's inputs; those of `bias` and `before` are empty where there was none."""
 
     x: Float[Tensor, "batch seq channel"]
     weight: Float[Tensor, "channel tap"]
-    bias: Float[Tensor, " channel"]
-    before: Float[Tensor, "batch tap-1 channel"]
+    bias: Float[Tensor, " channel"] | Float[Tensor, "0"]
+    before: Float[Tensor, "batch tap-1 channel"] | Float[Tensor, "0"]
 
 
 @triton.jit
@@ -38,7 +38,9 @@ def _inputs_at(p_x, p_before, o_t, o_k, seq, row, K, REACH: tl.constexpr, HAS_BE
     m_x = tl.load(p_x + o_t.to(tl.int64)[:, None] * row + o_k[None, :], mask=mask, other=0.0).to(tl.float32)
     if HAS_BEFORE:
         mask = ((o_t < 0) & (o_t >= -REACH))[:, None] & (o_k < K)[None, :]
-        m_x += tl.load(p_before + (o_t + REACH)[:, None] * K + o_k[None, :], mask=mask, other=0.0).to(tl.float32)
+        m_x += tl.load(p_before + (o_t + REACH)[:, None] * K + o_k[None, :], mask=mask, other=0.0).to(
+            tl.float32
+        )
     return m_x
 
 
@@ -65,7 +67,9 @@ def _summed(
         m_x = _inputs_at(p_x, p_before, o_t - back, o_k, seq, row, K, TAPS - 1, HAS_BEFORE)
         if PACKED:
             m_x = tl.where(_same(p_seg, o_t, back, seq)[:, None], m_x, 0.0)
-        m_a += m_x * tl.load(w + o_k * TAPS + (TAPS - 1 - back), mask=o_k < K, other=0.0).to(tl.float32)[None, :]
+        m_a += (
+            m_x * tl.load(w + o_k * TAPS + (TAPS - 1 - back), mask=o_k < K, other=0.0).to(tl.float32)[None, :]
+        )
     return m_a
 
 
@@ -85,7 +89,20 @@ def _conv(
     if PACKED:
         p_seg = seg + i_b * seq
     m_a = _summed(
-        x + i_b * seq * row, w, bias, p_before, p_seg, o_t, o_k, seq, row, K, TAPS, HAS_BIAS, HAS_BEFORE, PACKED
+        x + i_b * seq * row,
+        w,
+        bias,
+        p_before,
+        p_seg,
+        o_t,
+        o_k,
+        seq,
+        row,
+        K,
+        TAPS,
+        HAS_BIAS,
+        HAS_BEFORE,
+        PACKED,
     )
     mask = (o_t < seq)[:, None] & (o_k < K)[None, :]
     m_y = (m_a * tl.sigmoid(m_a)).to(y.dtype.element_ty)
@@ -129,7 +146,10 @@ def _conv_gradients(
             m_da = tl.where(_same(p_seg, o_to, back, seq)[:, None], m_da, 0.0)
         m_x = _inputs_at(p_x, p_before, o_t, o_k, seq, row, K, TAPS - 1, HAS_BEFORE)
         tl.store(p_parts + (TAPS - 1 - back) * K, tl.sum(m_da * m_x, 0), mask=o_k < K)
-        m_dx += m_da * tl.load(w + o_k * TAPS + (TAPS - 1 - back), mask=o_k < K, other=0.0).to(tl.float32)[None, :]
+        m_dx += (
+            m_da
+            * tl.load(w + o_k * TAPS + (TAPS - 1 - back), mask=o_k < K, other=0.0).to(tl.float32)[None, :]
+        )
     mask = ((o_t >= 0) & (o_t < seq))[:, None] & (o_k < K)[None, :]
     tl.store(dx + (i_b * seq + o_t)[:, None] * K + o_k[None, :], m_dx.to(dx.dtype.element_ty), mask=mask)
     if HAS_BEFORE:
@@ -182,5 +202,6 @@ def conv_backward(
         POSITIONS, CHANNELS, taps, bias is not None, before is not None, segments is not None, num_warps=WARPS,
     )  # fmt: skip
     whole = parts.sum(0)
-    dbias = whole[taps].to(bias.dtype) if bias is not None else x.new_empty(0)
-    return ConvGradients(dx, whole[:taps].t().to(weight.dtype).contiguous(), dbias.clone(), dbefore)
+    # Copies: what an operator returns must not share memory.
+    dbias = whole[taps].to(bias.dtype, copy=True) if bias is not None else x.new_empty(0)
+    return ConvGradients(dx, whole[:taps].t().to(weight.dtype).contiguous(), dbias, dbefore)

@@ -36,9 +36,10 @@ class Gradients(NamedTuple):
     log_decay: Float[Tensor, "batch seq head"]
     B: Float[Tensor, "batch seq group d_state"]
     C: Float[Tensor, "batch seq group d_state"]
-    D: Float[Tensor, " head"]
-    initial: Float[Tensor, "batch head d_head d_state"]
-    """Without meaning where there is no initial state."""
+    D: Float[Tensor, " head"] | Float[Tensor, "0"]
+    """Empty where there is no D."""
+    initial: Float[Tensor, "batch head d_head d_state"] | Float[Tensor, "0"]
+    """Empty where there is no initial state."""
 
 
 @triton.jit
@@ -131,7 +132,10 @@ def _gradients(
         sums, place, from_start, to_end, carry = chunk_decays(p_log, p_seg, start, seq, H, Q, PACKED)
         m_dt = load_column(p_dt, start, seq, H, Q)
         # [Q, P], [P, Q]
-        m_dy, m_x = load_tile(p_dy, start, seq, dy_row, p_left, Q, BP), load_tile(p_x, start, seq, x_row, p_left, Q, BP)
+        m_dy, m_x = (
+            load_tile(p_dy, start, seq, dy_row, p_left, Q, BP),
+            load_tile(p_x, start, seq, x_row, p_left, Q, BP),
+        )
         m_vt = load_turned(p_x, start, seq, x_row, p_left, Q, BP)
         m_vt = (m_vt.to(tl.float32) * m_dt[None, :]).to(m_x.dtype)
         m_v = (m_x.to(tl.float32) * m_dt[:, None]).to(m_x.dtype).to(tl.float32)
@@ -160,7 +164,9 @@ def _gradients(
         m_xf, m_dyf = m_x.to(tl.float32), m_dy.to(tl.float32)
         if HAS_D:
             m_dx += tl.load(d + i_h).to(tl.float32) * m_dyf
-            tl.store(dd + ((i_b * chunks + i_c) * H + i_h) * P_BLOCKS + i_p, tl.sum(tl.sum(m_dyf * m_xf, 1), 0))
+            tl.store(
+                dd + ((i_b * chunks + i_c) * H + i_h) * P_BLOCKS + i_p, tl.sum(tl.sum(m_dyf * m_xf, 1), 0)
+            )
         p_dx = dx + (i_b * seq + start) * H * P + i_h * P + i_p * BP
         mask = valid[:, None] & (o_p < p_left)[None, :]
         tl.store(p_dx + o_q[:, None] * (H * P) + o_p[None, :], m_dx.to(m_x.dtype), mask=mask)
@@ -212,7 +218,9 @@ def scan_backward(
     else:
         dstates, dinitial = walk(dy, dt, log_decay, C, dfinal, segments, tiles, reverse=True)
     dx = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    ddt = torch.empty((p_blocks, *dt.shape), dtype=dt.dtype if p_blocks == 1 else torch.float32, device=x.device)
+    ddt = torch.empty(
+        (p_blocks, *dt.shape), dtype=dt.dtype if p_blocks == 1 else torch.float32, device=x.device
+    )
     dlog = torch.empty_like(ddt, dtype=log_decay.dtype if p_blocks == 1 else torch.float32)
     # The programs that share a group's B and C, side by side.
     parts = per_group // shared * p_blocks
@@ -225,8 +233,8 @@ def scan_backward(
         initial is not None, dfinal is not None, segments is not None, tiles.replay, precision(x),
         num_warps=tiles.backward_warps, num_stages=tiles.stages,
     )  # fmt: skip
-    dD = dD.sum((0, 1, 3)).to(D.dtype) if D is not None else dD
-    dinitial = dinitial.to(initial.dtype) if initial is not None else dinitial
+    dD = dD.sum((0, 1, 3)).to(D.dtype) if D is not None else x.new_empty(0)
+    dinitial = dinitial.to(initial.dtype) if initial is not None else x.new_empty(0)
     return Gradients(
         dx, _whole(ddt, 0, dt), _whole(dlog, 0, log_decay), _whole(dB, 3, B), _whole(dC, 3, C), dD, dinitial
     )

@@ -39,7 +39,9 @@ def load_tile(p, start, seq, row, size, Q: tl.constexpr, BLOCK: tl.constexpr):
     """Positions `start ...` of a `[seq, size]` array with `row` numbers per position: [Q, BLOCK]."""
     o_q, o_b = tl.arange(0, Q), tl.arange(0, BLOCK)
     mask = (start + o_q < seq)[:, None] & (o_b < size)[None, :]
-    return tl.load(p + tl.cast(start, tl.int64) * row + o_q[:, None] * row + o_b[None, :], mask=mask, other=0.0)
+    return tl.load(
+        p + tl.cast(start, tl.int64) * row + o_q[:, None] * row + o_b[None, :], mask=mask, other=0.0
+    )
 
 
 @triton.jit
@@ -48,7 +50,9 @@ def load_turned(p, start, seq, row, size, Q: tl.constexpr, BLOCK: tl.constexpr):
     """The transpose of `load_tile`: [BLOCK, Q]."""
     o_q, o_b = tl.arange(0, Q), tl.arange(0, BLOCK)
     mask = (start + o_q < seq)[None, :] & (o_b < size)[:, None]
-    return tl.load(p + tl.cast(start, tl.int64) * row + o_q[None, :] * row + o_b[:, None], mask=mask, other=0.0)
+    return tl.load(
+        p + tl.cast(start, tl.int64) * row + o_q[None, :] * row + o_b[:, None], mask=mask, other=0.0
+    )
 
 
 @triton.jit

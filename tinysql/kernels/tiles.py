@@ -46,7 +46,7 @@ TABLE = {
 
 def choose(seq: int, dtype: torch.dtype) -> Tiles:
     """The table's entry for sequences of `seq` positions whose matrix products run in `dtype`."""
-    return TABLE[seq <= SHORT, dtype == torch.float32]
+    return TABLE[bool(seq <= SHORT), dtype == torch.float32]
 
 
 def block(size: int) -> int:

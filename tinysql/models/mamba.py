@@ -16,7 +16,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
-from tinysql.kernels.reference import Scanned, causal_conv, gated_norm, ssd_scan, ssd_step
+from tinysql.kernels.ops import conv_silu, gated_norm, ssd_scan, ssd_step
+from tinysql.kernels.reference import Scanned
 from tinysql.models.attention import project
 from tinysql.models.config import ModelConfig
 from tinysql.models.packing import Packing
@@ -182,15 +183,9 @@ class Mamba(nn.Module):
         """x, B and C behind convolution and SiLU."""
         joined = torch.cat([t.flatten(2) for t in (x, B, C)], dim=-1)
         before = past.conv if past is not None else None
-        mixed, tail = causal_conv(
-            joined,
-            self.conv_weight.to(joined.dtype),
-            self.conv_bias.to(joined.dtype),
-            before=before,
-            segments=segments,
-        )
+        mixed, tail = conv_silu(joined, self.conv_weight, self.conv_bias, before=before, segments=segments)
         if past is not None:
             past.put("conv", tail)
-        parts = F.silu(mixed).split([t[0, 0].numel() for t in (x, B, C)], dim=-1)
+        parts = mixed.split([t[0, 0].numel() for t in (x, B, C)], dim=-1)
         x, B, C = (part.unflatten(-1, t.shape[2:]) for part, t in zip(parts, (x, B, C), strict=True))
         return x, B, C

@@ -14,7 +14,8 @@ from torch import Tensor
 from transformer_lens.hook_points import HookPoint
 
 from data_gen.errors import InputError
-from tinysql.kernels.reference import Scanned, linear_recurrence, ssd_scan
+from tinysql.kernels.ops import ssd_scan
+from tinysql.kernels.reference import Scanned, linear_recurrence
 
 States = Float[Tensor, "batch position head d_head d_state"]
 

@@ -1,0 +1,340 @@
+"""Every kernel against the recurrence or formula it stands for, in float64: outputs and all gradients.
+
+On a GPU the kernels run as compiled; elsewhere in Triton's interpreter, one element of the configuration table after
+the other at small sizes.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tinysql.kernels import ops, reference, tiles
+from tinysql.kernels.tiles import TABLE, Tiles
+from tinysql.models.config import MambaConfig, ModelConfig
+from tinysql.models.hybrid import HybridLM
+
+pytest.importorskip("triton", reason="the kernels need Triton, on a GPU or for its interpreter")
+
+from tinysql.kernels import operators
+from tinysql.kernels.gradients import scan_backward
+from tinysql.kernels.scan import scan_forward
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+NAMES = ("x", "dt", "log_decay", "B", "C", "D", "initial")
+SHORT = {dtype: TABLE[True, dtype == torch.float32] for dtype in (torch.float32, torch.float16)}
+LONG = {dtype: TABLE[False, dtype == torch.float32] for dtype in (torch.float32, torch.float16)}
+
+
+def inputs(
+    seq: int, heads: int = 2, width: int = 16, state: int = 16, groups: int = 1, batch: int = 1, seed: int = 0
+) -> list[Tensor]:
+    """x, dt, log_decay, B, C, D and an initial state; decays from hardly any to most of it."""
+    g = torch.Generator().manual_seed(seed)
+    shapes = {
+        "x": (batch, seq, heads, width),
+        "B": (batch, seq, groups, state),
+        "C": (batch, seq, groups, state),
+        "D": (heads,),
+        "initial": (batch, heads, width, state),
+    }
+    found = {name: torch.randn(*shape, generator=g) for name, shape in shapes.items()}
+    found["dt"] = torch.rand(batch, seq, heads, generator=g)
+    found["log_decay"] = -found["dt"] * torch.logspace(-1, 1, heads)
+    return [found[name].to(DEVICE) for name in NAMES]
+
+
+def recurrent(
+    x: Tensor,
+    dt: Tensor,
+    log: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    state: Tensor,
+    segments: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Position by position, the state forgotten where a document begins."""
+    outputs = []
+    for t in range(x.shape[1]):
+        if segments is not None and t:
+            state = state * (segments[:, t] == segments[:, t - 1])[:, None, None, None]
+        y, state = reference.ssd_step(x[:, t], dt[:, t], log[:, t], B[:, t], C[:, t], state, D=D)
+        outputs.append(y)
+    return torch.stack(outputs, 1), state
+
+
+def differences(
+    given: list[Tensor], segments: Tensor | None, config: Tiles, dtype: torch.dtype = torch.float32
+) -> dict[str, float]:
+    """Greatest error of the outputs and of each gradient, over the greatest value of each."""
+    narrow = [t.to(dtype) if name in ("x", "B", "C") else t for name, t in zip(NAMES, given, strict=True)]
+    wide = [t.double().requires_grad_() for t in narrow]
+    expected = recurrent(*wide, segments)
+    torch.manual_seed(1)
+    dy, dfinal = torch.randn_like(narrow[0]), torch.randn_like(given[6])
+    slopes = torch.autograd.grad(expected, wide, (dy.double(), dfinal.double()))
+    got = scan_forward(*narrow, segments, config)
+    found = scan_backward(dy, dfinal, *narrow, segments, got.states, config)
+    pairs = [
+        ("y", got.y, expected[0]),
+        ("final", got.final, expected[1]),
+        *zip(NAMES, found, slopes, strict=True),
+    ]
+    return {
+        name: ((a.double() - b).abs().max() / b.abs().max().clamp_min(1e-6)).item()
+        for name, a, b in pairs
+        for b in [b.detach()]
+    }
+
+
+@pytest.mark.parametrize(
+    ("seq", "heads", "width", "state", "groups"),
+    [
+        (1, 2, 32, 16, 1),
+        (63, 2, 48, 16, 2),
+        (65, 2, 64, 64, 1),
+        (130, 2, 16, 16, 2),
+        (40, 6, 24, 20, 2),
+        (33, 1, 64, 128, 1),
+        (33, 1, 128, 16, 1),
+        (20, 1, 16, 256, 1),
+    ],
+)
+@pytest.mark.parametrize("key", TABLE)
+def test_the_scan_and_all_its_gradients_are_those_of_the_recurrence(
+    key: tuple[bool, bool], seq: int, heads: int, width: int, state: int, groups: int
+) -> None:
+    given = inputs(seq, heads, width, state, groups)
+    # The other entries are for two-byte floats, which here shows that what is rounded is rounded once.
+    dtype, bound = (torch.float32, 2e-6) if key[1] else (torch.float16, 2e-3)
+    found = differences(given, None, TABLE[key], dtype)
+    assert max(found.values()) < bound, found
+
+
+@pytest.mark.parametrize("config", TABLE.values())
+def test_tiles_of_the_table_are_exact_in_float32(config: Tiles) -> None:
+    found = differences(inputs(70, 3, groups=1, batch=2), None, dataclasses.replace(config, stages=1))
+    assert max(found.values()) < 2e-6, found
+
+
+@pytest.mark.parametrize("config", [SHORT[torch.float32], LONG[torch.float32]])
+@pytest.mark.parametrize(
+    "lengths",
+    [(5, 3, 60, 2), (32, 32, 6), (1, 69), (31, 1, 1, 37), (70,)],
+    ids=lambda v: "-".join(map(str, v)),
+)
+def test_packed_documents_do_not_see_each_other(lengths: tuple[int, ...], config: Tiles) -> None:
+    segments = torch.cat([torch.full((n,), i) for i, n in enumerate(lengths)])[None].to(DEVICE)
+    found = differences(inputs(70), segments, config)
+    assert max(found.values()) < 2e-6, found
+
+
+@pytest.mark.parametrize("config", [SHORT[torch.float32], LONG[torch.float32]])
+def test_nothing_at_all_leaks_between_documents(config: Tiles) -> None:
+    given = inputs(70)
+    segments = torch.tensor([[3] * 41 + [4] * 29], device=DEVICE)
+    y, _, states = scan_forward(*given, segments, config)
+    dy = torch.zeros_like(y)
+    dy[:, 41:] = 1.0
+    found = scan_backward(dy, None, *given, segments, states, config)
+    for gradient in found[:5]:
+        assert not gradient[:, :41].any()
+    assert not found.initial.any()
+    given[0] = given[0].clone()
+    given[0][:, :41] = torch.nan
+    assert scan_forward(*given, segments, config).y[:, 41:].equal(y[:, 41:]) or DEVICE == "cpu"
+
+
+@pytest.mark.parametrize("config", [SHORT[torch.float32], LONG[torch.float32]])
+@pytest.mark.parametrize("strength", [0.0, 1e-3, 30.0, 1e3, 1e5])
+def test_strong_decays_and_large_steps_stay_finite_and_exact(strength: float, config: Tiles) -> None:
+    given = inputs(70)
+    given[1] = given[1] * 100
+    given[2] = given[2] * strength
+    assert max(differences(given, None, config).values()) < 2e-5
+
+
+@pytest.mark.parametrize("config", [SHORT[torch.float32], LONG[torch.float32]])
+def test_a_step_that_forgets_everything_costs_its_neighbours_no_digit(config: Tiles) -> None:
+    given = inputs(70)
+    given[2][:, ::7] = -1e4
+    given[2][:, 1::7] *= 1e-3
+    assert max(differences(given, None, config).values()) < 2e-6
+
+
+def test_a_nan_is_not_hidden() -> None:
+    given = inputs(5)
+    given[2][0, 2] = torch.nan
+    y = scan_forward(*given, None, SHORT[torch.float32]).y
+    assert y[:, 2:].isnan().all()
+
+
+@pytest.mark.parametrize("config", [SHORT[torch.float32], LONG[torch.float32]])
+def test_a_scan_goes_on_where_another_ended(config: Tiles) -> None:
+    given = inputs(70)
+    whole = scan_forward(*given, None, config)
+    sequences, (D, initial) = given[:5], given[5:]
+    head = scan_forward(*(t[:, :37] for t in sequences), D, initial, None, config)
+    tail = scan_forward(*(t[:, 37:] for t in sequences), D, head.final, None, config)
+    torch.testing.assert_close(torch.cat([head.y, tail.y], 1), whole.y)
+    torch.testing.assert_close(tail.final, whole.final)
+
+
+@pytest.mark.parametrize("config", [SHORT[torch.float16], LONG[torch.float16]])
+def test_the_same_bits_twice(config: Tiles) -> None:
+    given = inputs(70, 4, batch=2)
+    (y, final, states), again = scan_forward(*given, None, config), scan_forward(*given, None, config)
+    assert y.equal(again.y)
+    assert final.equal(again.final)
+    dy = torch.ones_like(y)
+    twice = [scan_backward(dy, final, *given, None, states, config) for _ in range(2)]
+    for a, b in zip(*twice, strict=True):
+        assert a.equal(b)
+
+
+def test_arrays_with_gaps_between_positions_are_read_in_place() -> None:
+    x, dt, log, B, C, D, initial = inputs(40)
+    joined = torch.cat([x.flatten(2), B.flatten(2), C.flatten(2)], -1)
+    apart = joined.split([x[0, 0].numel(), B[0, 0].numel(), C[0, 0].numel()], -1)
+    views = [part.unflatten(-1, t.shape[2:]) for part, t in zip(apart, (x, B, C), strict=True)]
+    got = scan_forward(views[0], dt, log, views[1], views[2], D, initial, None, SHORT[torch.float32])
+    assert got.y.equal(scan_forward(x, dt, log, B, C, D, initial, None, SHORT[torch.float32]).y)
+
+
+@pytest.mark.parametrize(("seq", "channels", "packed", "before"), [
+    (1, 5, False, True), (2, 200, True, True), (33, 130, True, False), (70, 20, True, True), (40, 7, False, False),
+])  # fmt: skip
+def test_the_convolution_and_its_gradients(seq: int, channels: int, packed: bool, before: bool) -> None:
+    torch.manual_seed(0)
+    given = [
+        torch.randn(s, device=DEVICE)
+        for s in ((2, seq, channels), (channels, 4), (channels,), (2, 3, channels))
+    ]
+    if not before:
+        given[3] = torch.zeros_like(given[3])
+    wide = [t.double().requires_grad_() for t in given]
+    narrow = [t.clone().requires_grad_() for t in given]
+    segments = (torch.rand(2, seq, device=DEVICE) < 0.2).long().cumsum(1) if packed else None
+    expected = F.silu(reference.causal_conv(*wide[:3], before=wide[3], segments=segments)[0])
+    got = operators.conv(*narrow[:3], narrow[3] if before else None, segments)
+    torch.testing.assert_close(got.double(), expected, rtol=1e-5, atol=1e-6)
+    dy = torch.randn_like(got)
+    count = 4 if before else 3
+    slopes = torch.autograd.grad(expected, wide[:count], dy.double())
+    for a, b in zip(torch.autograd.grad(got, narrow[:count], dy), slopes, strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize(("seq", "heads", "width", "groups"), [(3, 4, 8, 2), (300, 3, 5, 1)])
+def test_the_gated_norm_and_its_gradients(seq: int, heads: int, width: int, groups: int) -> None:
+    torch.manual_seed(0)
+    shapes = ((1, seq, heads, width), (1, seq, heads, width), (heads, width))
+    narrow = [torch.randn(s, device=DEVICE).requires_grad_() for s in shapes]
+    wide = [t.detach().double().requires_grad_() for t in narrow]
+    expected = reference.gated_norm(*wide, groups=groups, eps=1e-5)
+    got = operators.norm(*narrow, groups, 1e-5)
+    torch.testing.assert_close(got.double(), expected, rtol=1e-5, atol=1e-6)
+    dout = torch.randn_like(got)
+    slopes = torch.autograd.grad(expected, wide, dout.double())
+    for a, b in zip(torch.autograd.grad(got, narrow, dout), slopes, strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize(("width", "state", "groups"), [(24, 20, 2), (64, 128, 1)])
+def test_one_step(width: int, state: int, groups: int, kernels: None) -> None:
+    x, dt, log, B, C, D, h = inputs(1, 4, width, state, groups, batch=2)
+    given = (x[:, 0], dt[:, 0], log[:, 0], B[:, 0], C[:, 0], h)
+    with torch.no_grad():
+        y, after = ops.ssd_step(*given, D=D)
+    expected = reference.ssd_step(*(t.double() for t in given), D=D.double())
+    torch.testing.assert_close(y.double(), expected[0], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(after.double(), expected[1], rtol=1e-5, atol=1e-5)
+
+
+@pytest.fixture
+def kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The kernels in place of the reference, whatever the device."""
+    monkeypatch.setattr(ops, "on_kernels", lambda x: x.dtype in ops.DTYPES)
+    yield
+
+
+def model_and_ids() -> tuple[HybridLM, Tensor]:
+    torch.manual_seed(0)
+    shape = MambaConfig(n_heads=4, d_head=8, d_state=16, n_groups=2)
+    config = ModelConfig(pattern="MM", d_model=16, d_vocab=11, n_ctx=48, mamba=shape)
+    return HybridLM(config).to(DEVICE), torch.randint(0, 11, (2, 40), device=DEVICE)
+
+
+@pytest.mark.parametrize("short", [512, 8])
+def test_a_model_has_the_same_logits_and_gradients_with_kernels(
+    monkeypatch: pytest.MonkeyPatch, short: int
+) -> None:
+    model, ids = model_and_ids()
+    monkeypatch.setattr(tiles, "SHORT", short)
+    found = []
+    for which in (lambda x: False, lambda x: True):
+        monkeypatch.setattr(ops, "on_kernels", which)
+        model.zero_grad()
+        logits = model(ids)
+        logits.logsumexp(-1).sum().backward()
+        found.append((logits.detach(), [p.grad.clone() for p in model.parameters() if p.grad is not None]))
+    torch.testing.assert_close(found[1][0], found[0][0], rtol=1e-4, atol=1e-5)
+    for a, b in zip(found[1][1], found[0][1], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_looking_changes_no_bit(kernels: None) -> None:
+    model, ids = model_and_ids()
+    names = ("x", "B", "C", "dt", "decay", "y", "gated")
+    with torch.no_grad():
+        plain = model(ids)
+        hooks = [(f"blocks.{i}.mamba.hook_{name}", lambda t, hook: None) for i in (0, 1) for name in names]
+        assert model.run_with_hooks(ids, fwd_hooks=hooks).equal(plain)
+
+
+def test_a_patched_state_goes_on_through_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, ids = model_and_ids()
+    found = []
+    for which in (lambda x: False, lambda x: True):
+        monkeypatch.setattr(ops, "on_kernels", which)
+        with torch.no_grad(), model.states_at([17]):
+            hook = ("blocks.0.mamba.hook_state", lambda t, hook: t * 2)
+            found.append(model.run_with_hooks(ids, fwd_hooks=[hook]))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("short", [512, 8])
+@pytest.mark.parametrize("full", [True, False])
+def test_the_scan_is_a_sound_operator(monkeypatch: pytest.MonkeyPatch, full: bool, short: int) -> None:
+    monkeypatch.setattr(tiles, "SHORT", short)
+    given = [t.requires_grad_() for t in inputs(20)]
+    segments = torch.tensor([[0] * 8 + [1] * 12], device=DEVICE)
+    rest = (*given[5:], segments) if full else (None, None, None)
+    torch.library.opcheck(operators._scan, (*given[:5], *rest))
+
+
+def test_the_convolution_and_the_norm_are_sound_operators() -> None:
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, device=DEVICE).requires_grad_()
+
+    segments = torch.tensor([[0] * 4 + [1] * 5], device=DEVICE)
+    torch.library.opcheck(operators._conv, (draw(1, 9, 5), draw(5, 4), draw(5), draw(1, 3, 5), segments))
+    torch.library.opcheck(operators._conv, (draw(1, 9, 5), draw(5, 4), None, None, None))
+    torch.library.opcheck(operators._norm, (draw(1, 3, 4, 5), draw(1, 3, 4, 5), draw(4, 5), 2, 1e-5))
+
+
+def test_a_compiled_scan_has_no_graph_break(kernels: None) -> None:
+    given = [t.requires_grad_() for t in inputs(20)]
+
+    def run(*found: Tensor) -> Tensor:
+        scanned = ops.ssd_scan(*found[:5], D=found[5], initial_state=found[6])
+        return scanned.y.square().sum() + scanned.state.sum()
+
+    compiled = torch.compile(run, fullgraph=True, backend="aot_eager")
+    slopes = torch.autograd.grad(compiled(*given), given)
+    for a, b in zip(slopes, torch.autograd.grad(run(*given), given), strict=True):
+        torch.testing.assert_close(a, b)

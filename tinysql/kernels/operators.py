@@ -1,0 +1,238 @@
+"""Kernels -> differentiable operators, as `torch.library` operators when compiled and with less to do when not.
+
+`tinysql::scan`, `tinysql::conv`, `tinysql::norm` and the operators of their gradients are opaque to `torch.compile`,
+which therefore neither breaks its graph at them nor looks inside. Run eagerly, the same functions hang on an
+`autograd.Function`, which costs the host less than an operator in Python does; without gradients on nothing at all.
+"""
+
+# Without postponed annotations: torch.library reads them.
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tinysql.kernels.conv import ConvGradients, conv_backward, conv_forward
+from tinysql.kernels.gradients import Gradients, scan_backward
+from tinysql.kernels.norm import NormGradients, norm_backward, norm_forward
+from tinysql.kernels.scan import scan_forward
+from tinysql.kernels.tiles import choose
+
+Found = tuple[Tensor | None, ...]
+
+
+def scan(
+    x: Tensor,
+    dt: Tensor,
+    log_decay: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    initial: Tensor | None,
+    segments: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """`y` and the final state of `reference.ssd_scan`, with gradients of both to all but `segments`."""
+    y, final, _ = _call(_scan, _Scan, _scan_now)(x, dt, log_decay, B, C, D, initial, segments)
+    return y, final
+
+
+def conv(
+    x: Tensor, weight: Tensor, bias: Tensor | None, before: Tensor | None, segments: Tensor | None
+) -> Tensor:
+    """SiLU of `reference.causal_conv`'s output, with gradients to all but `segments`."""
+    return _call(_conv, _Conv, conv_forward)(x, weight, bias, before, segments)
+
+
+def norm(y: Tensor, z: Tensor, weight: Tensor, groups: int, eps: float) -> Tensor:
+    """`reference.gated_norm`, with gradients to `y`, `z` and `weight`."""
+    return _call(_norm, _Norm, norm_forward)(y, z, weight, groups, eps)
+
+
+def _call(
+    operator: Callable[..., Any], function: type[torch.autograd.Function], plain: Callable[..., Any]
+) -> Any:
+    if torch.compiler.is_compiling():
+        return operator
+    return function.apply if torch.is_grad_enabled() else plain
+
+
+def _scan_now(
+    x: Tensor,
+    dt: Tensor,
+    log_decay: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    initial: Tensor | None,
+    segments: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    return tuple(
+        scan_forward(x, dt, log_decay, B, C, D, initial, segments, choose(x.shape[1], x.dtype))
+    )  # fmt: skip
+
+
+@torch.library.custom_op("tinysql::scan", mutates_args=())
+def _scan(
+    x: Tensor,
+    dt: Tensor,
+    log_decay: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    initial: Tensor | None,
+    segments: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    return _scan_now(x, dt, log_decay, B, C, D, initial, segments)
+
+
+@_scan.register_fake
+def _(x, dt, log_decay, B, C, D, initial, segments):  # type: ignore[no-untyped-def]
+    (batch, seq, heads, width), tiles = x.shape, choose(x.shape[1], x.dtype)
+    state = (heads, width, B.shape[3])
+    chunks = 0 if tiles.replay else (seq + tiles.chunk - 1) // tiles.chunk
+    return (
+        x.new_empty(x.shape),
+        x.new_empty(batch, *state, dtype=torch.float32),
+        x.new_empty(batch, chunks, *state),
+    )
+
+
+@torch.library.custom_op("tinysql::scan_gradients", mutates_args=())
+def _scan_gradients(
+    dy: Tensor,
+    dfinal: Tensor | None,
+    x: Tensor,
+    dt: Tensor,
+    log_decay: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    initial: Tensor | None,
+    segments: Tensor | None,
+    states: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    return tuple(_scan_gradients_now(dy, dfinal, x, dt, log_decay, B, C, D, initial, segments, states))
+
+
+def _scan_gradients_now(dy: Tensor, dfinal: Tensor | None, x: Tensor, *rest: Tensor | None) -> Gradients:
+    return scan_backward(dy, dfinal, x, *rest, choose(x.shape[1], x.dtype))
+
+
+@_scan_gradients.register_fake
+def _(dy, dfinal, x, dt, log_decay, B, C, D, initial, segments, states):  # type: ignore[no-untyped-def]
+    inputs = (x, dt, log_decay, B, C, D, initial)
+    return tuple(x.new_empty(0) if t is None else t.new_empty(t.shape) for t in inputs)
+
+
+def _scan_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*inputs, output[2])
+
+
+def _scan_backward(run: Callable[..., Any]) -> Callable[..., Found]:
+    def backward(ctx: Any, dy: Tensor | None, dfinal: Tensor | None, dstates: Tensor | None) -> Found:
+        x, *rest = ctx.saved_tensors
+        found = Gradients(*run(torch.zeros_like(x) if dy is None else dy, dfinal, x, *rest))
+        present = (*(t is not None for t in (x, *rest[:-2])), False)
+        return tuple(g if there else None for g, there in zip((*found, None), present, strict=True))
+
+    return backward
+
+
+class _Scan(torch.autograd.Function):
+    forward = staticmethod(_scan_now)
+    setup_context = staticmethod(_scan_context)
+    backward = staticmethod(_scan_backward(_scan_gradients_now))
+
+
+@torch.library.custom_op("tinysql::conv", mutates_args=())
+def _conv(
+    x: Tensor, weight: Tensor, bias: Tensor | None, before: Tensor | None, segments: Tensor | None
+) -> Tensor:
+    return conv_forward(x, weight, bias, before, segments)
+
+
+@_conv.register_fake
+def _(x, weight, bias, before, segments):  # type: ignore[no-untyped-def]
+    return x.new_empty(x.shape)
+
+
+@torch.library.custom_op("tinysql::conv_gradients", mutates_args=())
+def _conv_gradients(
+    dy: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    before: Tensor | None,
+    segments: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return tuple(conv_backward(dy, x, weight, bias, before, segments))
+
+
+@_conv_gradients.register_fake
+def _(dy, x, weight, bias, before, segments):  # type: ignore[no-untyped-def]
+    return tuple(x.new_empty(0) if t is None else t.new_empty(t.shape) for t in (x, weight, bias, before))
+
+
+def _conv_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _conv_backward(run: Callable[..., Any]) -> Callable[..., Found]:
+    def backward(ctx: Any, dy: Tensor) -> Found:
+        saved = ctx.saved_tensors
+        found = ConvGradients(*run(dy, *saved))
+        return (*(None if t is None else g for g, t in zip(found, saved[:4], strict=True)), None)
+
+    return backward
+
+
+class _Conv(torch.autograd.Function):
+    forward = staticmethod(conv_forward)
+    setup_context = staticmethod(_conv_context)
+    backward = staticmethod(_conv_backward(conv_backward))
+
+
+@torch.library.custom_op("tinysql::norm", mutates_args=())
+def _norm(y: Tensor, z: Tensor, weight: Tensor, groups: int, eps: float) -> Tensor:
+    return norm_forward(y, z, weight, groups, eps)
+
+
+@_norm.register_fake
+def _(y, z, weight, groups, eps):  # type: ignore[no-untyped-def]
+    return y.new_empty(y.shape)
+
+
+@torch.library.custom_op("tinysql::norm_gradients", mutates_args=())
+def _norm_gradients(
+    dout: Tensor, y: Tensor, z: Tensor, weight: Tensor, groups: int, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    return tuple(norm_backward(dout, y, z, weight, groups, eps))
+
+
+@_norm_gradients.register_fake
+def _(dout, y, z, weight, groups, eps):  # type: ignore[no-untyped-def]
+    return y.new_empty(y.shape), z.new_empty(z.shape), weight.new_empty(weight.shape)
+
+
+def _norm_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    *tensors, ctx.groups, ctx.eps = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _norm_backward(run: Callable[..., Any]) -> Callable[..., Found]:
+    def backward(ctx: Any, dout: Tensor) -> Found:
+        return (*NormGradients(*run(dout, *ctx.saved_tensors, ctx.groups, ctx.eps)), None, None)
+
+    return backward
+
+
+class _Norm(torch.autograd.Function):
+    forward = staticmethod(norm_forward)
+    setup_context = staticmethod(_norm_context)
+    backward = staticmethod(_norm_backward(norm_backward))
+
+
+_scan.register_autograd(_scan_backward(_scan_gradients), setup_context=_scan_context)
+_conv.register_autograd(_conv_backward(_conv_gradients), setup_context=_conv_context)
+_norm.register_autograd(_norm_backward(_norm_gradients), setup_context=_norm_context)

@@ -1,0 +1,117 @@
+"""Inputs of a Mamba-2 block's steps -> their outputs: by kernels on a GPU with Triton, by the reference otherwise.
+
+What the models call. Each function is the one of the same meaning in `reference.py`, which says what it computes and
+in which shapes; there is no other setting. Products add up in another order in the kernels, so the two agree to
+rounding, not bit for bit.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.util import find_spec
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from tinysql.kernels import reference
+from tinysql.kernels.reference import Scanned
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+MAX_STATE = 256
+"""Largest `d_state` that fits on chip."""
+
+
+def ssd_scan(
+    x: Float[Tensor, "batch seq head d_head"],
+    dt: Float[Tensor, "batch seq head"],
+    log_decay: Float[Tensor, "batch seq head"],
+    B: Float[Tensor, "batch seq group d_state"],
+    C: Float[Tensor, "batch seq group d_state"],
+    *,
+    D: Float[Tensor, " head"] | None = None,
+    initial_state: Float[Tensor, "batch head d_head d_state"] | None = None,
+    segments: Int[Tensor, "batch seq"] | None = None,
+    chunk: int = 64,
+) -> Scanned:
+    """`reference.ssd_scan`; kernels choose their own chunks, and `chunk` is for the reference."""
+    if not on_kernels(x) or B.shape[3] > MAX_STATE:
+        return reference.ssd_scan(
+            x, dt, log_decay, B, C, D=D, initial_state=initial_state, segments=segments, chunk=chunk
+        )
+    from tinysql.kernels import operators
+
+    return Scanned(
+        *operators.scan(x, dt, log_decay, B.to(x.dtype), C.to(x.dtype), D, initial_state, segments)
+    )
+
+
+def ssd_step(
+    x: Float[Tensor, "batch head d_head"],
+    dt: Float[Tensor, "batch head"],
+    log_decay: Float[Tensor, "batch head"],
+    B: Float[Tensor, "batch group d_state"],
+    C: Float[Tensor, "batch group d_state"],
+    state: Float[Tensor, "batch head d_head d_state"],
+    *,
+    D: Float[Tensor, " head"] | None = None,
+) -> tuple[Float[Tensor, "batch head d_head"], Float[Tensor, "batch head d_head d_state"]]:
+    """`reference.ssd_step`; by a kernel when no gradient is asked for and the state is float32."""
+    plain = torch.is_grad_enabled() or state.dtype != torch.float32 or B.shape[2] > MAX_STATE
+    if plain or not on_kernels(x):
+        return reference.ssd_step(x, dt, log_decay, B, C, state, D=D)
+    from tinysql.kernels.step import step_forward
+
+    return step_forward(x, dt, log_decay, B, C, state, D)
+
+
+def conv_silu(
+    x: Float[Tensor, "batch seq channel"],
+    weight: Float[Tensor, "channel tap"],
+    bias: Float[Tensor, " channel"],
+    *,
+    before: Float[Tensor, "batch tap-1 channel"] | None = None,
+    segments: Int[Tensor, "batch seq"] | None = None,
+) -> tuple[Float[Tensor, "batch seq channel"], Float[Tensor, "batch tap-1 channel"]]:
+    """SiLU of `reference.causal_conv`, with weights of any dtype; and the `before` of the next call."""
+    if not on_kernels(x):
+        mixed, tail = reference.causal_conv(
+            x, weight.to(x.dtype), bias.to(x.dtype), before=before, segments=segments
+        )
+        return F.silu(mixed), tail
+    from tinysql.kernels import operators
+
+    reach = weight.shape[1] - 1
+    before = before.to(x.dtype) if before is not None else None
+    tail = x[:, max(0, x.shape[1] - reach) :]
+    if x.shape[1] < reach:
+        history = x.new_zeros(len(x), reach, x.shape[2]) if before is None else before
+        tail = torch.cat([history[:, x.shape[1] :], tail], dim=1)
+    return operators.conv(x, weight, bias, before, segments), tail
+
+
+def gated_norm(
+    y: Float[Tensor, "batch seq head d_head"],
+    z: Float[Tensor, "batch seq head d_head"],
+    weight: Float[Tensor, "head d_head"],
+    *,
+    groups: int,
+    eps: float,
+) -> Float[Tensor, "batch seq head d_head"]:
+    """`reference.gated_norm`."""
+    if not on_kernels(y):
+        return reference.gated_norm(y, z, weight, groups=groups, eps=eps)
+    from tinysql.kernels import operators
+
+    return operators.norm(y, z, weight, groups, eps)
+
+
+def on_kernels(x: Tensor) -> bool:
+    """Whether kernels treat `x`: on a GPU, in a dtype they know, with Triton installed."""
+    return x.is_cuda and x.dtype in DTYPES and _has_triton()
+
+
+@cache
+def _has_triton() -> bool:
+    return find_spec("triton") is not None
