@@ -144,7 +144,11 @@ def _gradients(
         m_dm = tl.dot(m_dy, m_vt, input_precision=PRECISION)
         m_dm *= decay_between(sums, place, False, PRECISION == "ieee", PACKED, Q)
         m_dcb += m_dm
+        # What every pair i > j carries, then that of the pairs around each step k: i >= k > j. Sums of rows less sums
+        # of columns would be the same but for rounding, and leave some of it where nothing crosses.
         m_w = tl.where(o_q[:, None] > o_q[None, :], m_cb * m_dm, 0.0)
+        m_w = tl.cumsum(m_w, 0, reverse=True)
+        crossing = tl.sum(tl.where(o_q[:, None] > o_q[None, :], m_w, 0.0), 1)
         # [Q, N]
         m_read = tl.dot(m_dy, m_h, input_precision=PRECISION) * from_start[:, None]
         m_dc += m_read
@@ -157,9 +161,9 @@ def _gradients(
         m_vt = (m_vt.to(tl.float32) * to_end[None, :]).to(m_x.dtype)
         m_dbt = tl.dot(m_gt, m_vt, acc=m_dbt, input_precision=PRECISION)
 
-        arriving = tl.sum(m_w, 1) - tl.sum(m_w, 0) + tl.sum(m_read * m_c.to(tl.float32), 1)
-        m_dlog = tl.cumsum(arriving.to(tl.float64), 0, reverse=True) + tl.cumsum(written, 0) - written
-        m_dlog += carry * carried
+        arriving = tl.sum(m_read * m_c.to(tl.float32), 1)
+        m_dlog = tl.cumsum(arriving, 0, reverse=True) + crossing + carry * carried
+        m_dlog += (tl.cumsum(written, 0) - written).to(tl.float32)
         m_dx = m_dv * m_dt[:, None]
         m_xf, m_dyf = m_x.to(tl.float32), m_dy.to(tl.float32)
         if HAS_D:
@@ -172,7 +176,7 @@ def _gradients(
         tl.store(p_dx + o_q[:, None] * (H * P) + o_p[None, :], m_dx.to(m_x.dtype), mask=mask)
         o_line = ((i_p * tl.num_programs(2) + i_b) * seq + start) * H + i_h + o_q * H
         tl.store(ddt + o_line, tl.sum(m_dv * m_xf, 1).to(ddt.dtype.element_ty), mask=valid)
-        tl.store(dlog + o_line, m_dlog.to(tl.float32).to(dlog.dtype.element_ty), mask=valid)
+        tl.store(dlog + o_line, m_dlog.to(dlog.dtype.element_ty), mask=valid)
         if REPLAY and HAS_INIT:
             if i_c == 0:
                 m_g = retreat(

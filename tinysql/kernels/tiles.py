@@ -44,7 +44,7 @@ TABLE = {
 }
 
 
-def choose(seq: int, dtype: torch.dtype) -> Tiles:
+def choose(seq: int | torch.SymInt, dtype: torch.dtype) -> Tiles:
     """The table's entry for sequences of `seq` positions whose matrix products run in `dtype`."""
     return TABLE[bool(seq <= SHORT), dtype == torch.float32]
 
