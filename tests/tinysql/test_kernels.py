@@ -5,7 +5,6 @@ the other at small sizes.
 """
 
 import dataclasses
-from collections.abc import Iterator
 
 import jaxtyping
 import pytest
@@ -254,10 +253,9 @@ def test_one_step(width: int, state: int, groups: int, kernels: None) -> None:
 
 
 @pytest.fixture
-def kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernels in place of the reference, whatever the device."""
     monkeypatch.setattr(ops, "on_kernels", lambda x: x.dtype in ops.DTYPES)
-    yield
 
 
 def model_and_ids() -> tuple[HybridLM, Tensor]:

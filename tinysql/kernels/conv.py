@@ -26,8 +26,8 @@ class ConvGradients(NamedTuple):
 
     x: Float[Tensor, "batch seq channel"]
     weight: Float[Tensor, "channel tap"]
-    bias: Float[Tensor, " channel"] | Float[Tensor, "0"]
-    before: Float[Tensor, "batch tap-1 channel"] | Float[Tensor, "0"]
+    bias: Tensor
+    before: Tensor
 
 
 @triton.jit

@@ -36,9 +36,9 @@ class Gradients(NamedTuple):
     log_decay: Float[Tensor, "batch seq head"]
     B: Float[Tensor, "batch seq group d_state"]
     C: Float[Tensor, "batch seq group d_state"]
-    D: Float[Tensor, " head"] | Float[Tensor, "0"]
+    D: Tensor
     """Empty where there is no D."""
-    initial: Float[Tensor, "batch head d_head d_state"] | Float[Tensor, "0"]
+    initial: Tensor
     """Empty where there is no initial state."""
 
 
@@ -177,7 +177,8 @@ def _gradients(
         o_line = ((i_p * tl.num_programs(2) + i_b) * seq + start) * H + i_h + o_q * H
         tl.store(ddt + o_line, tl.sum(m_dv * m_xf, 1).to(ddt.dtype.element_ty), mask=valid)
         tl.store(dlog + o_line, m_dlog.to(dlog.dtype.element_ty), mask=valid)
-        if REPLAY and HAS_INIT:
+        # Two conditions: the first is a constant, and what it excludes is not compiled.
+        if REPLAY and HAS_INIT:  # noqa: SIM102
             if i_c == 0:
                 m_g = retreat(
                     m_g, p_dy, p_log, p_c, p_seg, start, seq, dy_row, c_row, H, p_left, N,

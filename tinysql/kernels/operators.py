@@ -66,9 +66,7 @@ def _scan_now(
     initial: Tensor | None,
     segments: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return tuple(
-        scan_forward(x, dt, log_decay, B, C, D, initial, segments, choose(x.shape[1], x.dtype))
-    )  # fmt: skip
+    return scan_forward(x, dt, log_decay, B, C, D, initial, segments, choose(x.shape[1], x.dtype))
 
 
 @torch.library.custom_op("tinysql::scan", mutates_args=())
@@ -111,11 +109,11 @@ def _scan_gradients(
     segments: Tensor | None,
     states: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return tuple(_scan_gradients_now(dy, dfinal, x, dt, log_decay, B, C, D, initial, segments, states))
+    return _scan_gradients_now(dy, dfinal, x, dt, log_decay, B, C, D, initial, segments, states)
 
 
-def _scan_gradients_now(dy: Tensor, dfinal: Tensor | None, x: Tensor, *rest: Tensor | None) -> Gradients:
-    return scan_backward(dy, dfinal, x, *rest, choose(x.shape[1], x.dtype))
+def _scan_gradients_now(dy: Tensor, dfinal: Tensor | None, x: Tensor, *rest: Any) -> Gradients:
+    return scan_backward(dy, dfinal, x, *rest, tiles=choose(x.shape[1], x.dtype))
 
 
 @_scan_gradients.register_fake
@@ -166,7 +164,7 @@ def _conv_gradients(
     before: Tensor | None,
     segments: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return tuple(conv_backward(dy, x, weight, bias, before, segments))
+    return conv_backward(dy, x, weight, bias, before, segments)
 
 
 @_conv_gradients.register_fake
@@ -207,7 +205,7 @@ def _(y, z, weight, groups, eps):  # type: ignore[no-untyped-def]
 def _norm_gradients(
     dout: Tensor, y: Tensor, z: Tensor, weight: Tensor, groups: int, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return tuple(norm_backward(dout, y, z, weight, groups, eps))
+    return norm_backward(dout, y, z, weight, groups, eps)
 
 
 @_norm_gradients.register_fake
