@@ -113,7 +113,8 @@ def _scan_gradients(
 
 
 def _scan_gradients_now(dy: Tensor, dfinal: Tensor | None, x: Tensor, *rest: Any) -> Gradients:
-    return scan_backward(dy, dfinal, x, *rest, tiles=choose(x.shape[1], x.dtype))
+    arguments: Any = (*rest, choose(x.shape[1], x.dtype))
+    return scan_backward(dy, dfinal, x, *arguments)
 
 
 @_scan_gradients.register_fake
