@@ -202,14 +202,17 @@ def test_arrays_with_gaps_between_positions_are_read_in_place() -> None:
     assert got.y.equal(scan_forward(x, dt, log, B, C, D, initial, None, SHORT[torch.float32]).y)
 
 
-@pytest.mark.parametrize(("seq", "channels", "packed", "before"), [
-    (1, 5, False, True), (2, 200, True, True), (33, 130, True, False), (70, 20, True, True), (40, 7, False, False),
+@pytest.mark.parametrize(("seq", "channels", "taps", "packed", "before"), [
+    (1, 5, 4, False, True), (2, 200, 4, True, True), (33, 130, 4, True, False), (70, 20, 4, True, True),
+    (40, 7, 4, False, False), (34, 9, 2, True, True),
 ])  # fmt: skip
-def test_the_convolution_and_its_gradients(seq: int, channels: int, packed: bool, before: bool) -> None:
+def test_the_convolution_and_its_gradients(
+    seq: int, channels: int, taps: int, packed: bool, before: bool
+) -> None:
     torch.manual_seed(0)
     given = [
         torch.randn(s, device=DEVICE)
-        for s in ((2, seq, channels), (channels, 4), (channels,), (2, 3, channels))
+        for s in ((2, seq, channels), (channels, taps), (channels,), (2, taps - 1, channels))
     ]
     if not before:
         given[3] = torch.zeros_like(given[3])

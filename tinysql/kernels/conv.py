@@ -4,7 +4,8 @@
 
 Sums are float32, whatever the dtype of `x`. With `segments` a tap that lies in another document counts nothing; with
 `before` the taps ahead of the first position read there. The backward kernel computes `a` again instead of keeping
-it. Letters: T positions and K channels of a tile, `reach` = taps - 1.
+it. A program walks over its positions with the last few inputs of its channels at hand. Letters: B batch, T
+positions and K channels, `reach` = taps - 1.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
-POSITIONS, CHANNELS, WARPS = 32, 128, 4
-"""Tile and warps of one program."""
+POSITIONS, CHANNELS, WARPS = 32, 128, 1
+"""What one program treats, and its warps."""
+
+MAX_TAPS = 4
+"""Inputs that a program keeps at hand while it walks over positions."""
 
 
 class ConvGradients(NamedTuple):
@@ -32,45 +36,44 @@ class ConvGradients(NamedTuple):
 
 @triton.jit
 @no_type_check
-def _inputs_at(p_x, p_before, o_t, o_k, seq, row, K, REACH: tl.constexpr, HAS_BEFORE: tl.constexpr):
-    """The channels at positions `o_t`, which may lie in `before` or outside of everything: [T, K] float32."""
-    mask = ((o_t >= 0) & (o_t < seq))[:, None] & (o_k < K)[None, :]
-    m_x = tl.load(p_x + o_t.to(tl.int64)[:, None] * row + o_k[None, :], mask=mask, other=0.0).to(tl.float32)
+def _input_at(p_x, p_before, t, o_k, seq, row, K, REACH: tl.constexpr, HAS_BEFORE: tl.constexpr):
+    """The channels at position `t`, which may lie in `before` or outside of everything: [K] float32."""
+    o_t = t + tl.zeros_like(o_k)
+    inside = (o_k < K) & (o_t >= 0) & (o_t < seq)
+    b_x = tl.load(p_x + tl.cast(t, tl.int64) * row + o_k, mask=inside, other=0.0).to(tl.float32)
     if HAS_BEFORE:
-        mask = ((o_t < 0) & (o_t >= -REACH))[:, None] & (o_k < K)[None, :]
-        m_x += tl.load(p_before + (o_t + REACH)[:, None] * K + o_k[None, :], mask=mask, other=0.0).to(
-            tl.float32
-        )
-    return m_x
+        inside = (o_k < K) & (o_t < 0) & (o_t >= -REACH)
+        b_x += tl.load(p_before + (t + REACH) * K + o_k, mask=inside, other=0.0).to(tl.float32)
+    return b_x
 
 
 @triton.jit
 @no_type_check
-def _same(p_seg, o_t, back: tl.constexpr, seq):
-    """Whether positions and those `back` before them are of one document: [T]."""
-    here = tl.load(p_seg + tl.minimum(tl.maximum(o_t, 0), seq - 1))
-    return here == tl.load(p_seg + tl.minimum(tl.maximum(o_t - back, 0), seq - 1))
+def _tap(w, o_k, K, back: tl.constexpr, TAPS: tl.constexpr):
+    """The weights of the inputs `back` positions before, 0 where the convolution does not reach: [K] float32."""
+    b_w = tl.zeros_like(o_k).to(tl.float32)
+    if back < TAPS:
+        b_w = tl.load(w + o_k * TAPS + (TAPS - 1 - back), mask=o_k < K, other=0.0).to(tl.float32)
+    return b_w
 
 
 @triton.jit
 @no_type_check
-def _summed(
-    p_x, w, bias, p_before, p_seg, o_t, o_k, seq, row, K,
-    TAPS: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_BEFORE: tl.constexpr, PACKED: tl.constexpr,
-):  # fmt: skip
-    """The convolution before SiLU: [T, K] float32."""
-    m_a = _inputs_at(p_x, p_before, o_t, o_k, seq, row, K, TAPS - 1, HAS_BEFORE)
-    m_a *= tl.load(w + o_k * TAPS + (TAPS - 1), mask=o_k < K, other=0.0).to(tl.float32)[None, :]
-    if HAS_BIAS:
-        m_a += tl.load(bias + o_k, mask=o_k < K, other=0.0).to(tl.float32)[None, :]
-    for back in tl.static_range(1, TAPS):
-        m_x = _inputs_at(p_x, p_before, o_t - back, o_k, seq, row, K, TAPS - 1, HAS_BEFORE)
-        if PACKED:
-            m_x = tl.where(_same(p_seg, o_t, back, seq)[:, None], m_x, 0.0)
-        m_a += (
-            m_x * tl.load(w + o_k * TAPS + (TAPS - 1 - back), mask=o_k < K, other=0.0).to(tl.float32)[None, :]
-        )
-    return m_a
+def _document(p_seg, t, seq, PACKED: tl.constexpr):
+    """The document of position `t`; what lies outside belongs to the first or the last."""
+    place = t
+    if PACKED:
+        place = tl.load(p_seg + tl.minimum(tl.maximum(t, 0), seq - 1))
+    return place
+
+
+@triton.jit
+@no_type_check
+def _if_same(b, one, other, PACKED: tl.constexpr):
+    """`b` [K], or 0 where two documents differ."""
+    if PACKED:
+        b = tl.where(one == other, b, 0.0)
+    return b
 
 
 @triton.jit(do_not_specialize=["seq"])
@@ -80,33 +83,33 @@ def _conv(
     TAPS: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_BEFORE: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
     """y [B, T, K]."""
-    i_b = tl.program_id(2).to(tl.int64)
-    o_t = tl.program_id(0) * T + tl.arange(0, T)
+    i_b, start = tl.program_id(2).to(tl.int64), tl.program_id(0) * T
     o_k = tl.program_id(1) * BK + tl.arange(0, BK)
-    p_before, p_seg = before, seg
+    p_x, p_before, p_seg = x + i_b * seq * row, before, seg
     if HAS_BEFORE:
         p_before = before + i_b * (TAPS - 1) * K
     if PACKED:
         p_seg = seg + i_b * seq
-    m_a = _summed(
-        x + i_b * seq * row,
-        w,
-        bias,
-        p_before,
-        p_seg,
-        o_t,
-        o_k,
-        seq,
-        row,
-        K,
-        TAPS,
-        HAS_BIAS,
-        HAS_BEFORE,
-        PACKED,
-    )
-    mask = (o_t < seq)[:, None] & (o_k < K)[None, :]
-    m_y = (m_a * tl.sigmoid(m_a)).to(y.dtype.element_ty)
-    tl.store(y + (i_b * seq + o_t)[:, None] * K + o_k[None, :], m_y, mask=mask)
+    w0, w1 = _tap(w, o_k, K, 0, TAPS), _tap(w, o_k, K, 1, TAPS)
+    w2, w3 = _tap(w, o_k, K, 2, TAPS), _tap(w, o_k, K, 3, TAPS)
+    b_bias = tl.zeros([BK], tl.float32)
+    if HAS_BIAS:
+        b_bias = tl.load(bias + o_k, mask=o_k < K, other=0.0).to(tl.float32)
+    # [K] each: the inputs 1, 2 and 3 positions before, and their documents
+    x1 = _input_at(p_x, p_before, start - 1, o_k, seq, row, K, TAPS - 1, HAS_BEFORE)
+    x2 = _input_at(p_x, p_before, start - 2, o_k, seq, row, K, TAPS - 1, HAS_BEFORE)
+    x3 = _input_at(p_x, p_before, start - 3, o_k, seq, row, K, TAPS - 1, HAS_BEFORE)
+    for i in range(start, tl.minimum(start + T, seq)):
+        t = tl.cast(i, tl.int32)
+        x0 = _input_at(p_x, p_before, t, o_k, seq, row, K, TAPS - 1, HAS_BEFORE)
+        here = _document(p_seg, t, seq, PACKED)
+        b_a = b_bias + w0 * x0
+        b_a += w1 * _if_same(x1, here, _document(p_seg, t - 1, seq, PACKED), PACKED)
+        b_a += w2 * _if_same(x2, here, _document(p_seg, t - 2, seq, PACKED), PACKED)
+        b_a += w3 * _if_same(x3, here, _document(p_seg, t - 3, seq, PACKED), PACKED)
+        p_y = y + (i_b * seq + t) * K + o_k
+        tl.store(p_y, (b_a * tl.sigmoid(b_a)).to(y.dtype.element_ty), mask=o_k < K)
+        x3, x2, x1 = x2, x1, x0
 
 
 @triton.jit(do_not_specialize=["seq"])
@@ -115,46 +118,67 @@ def _conv_gradients(
     dy, x, w, bias, before, seg, dx, dbefore, parts, seq, dy_row, row, K: tl.constexpr, T: tl.constexpr,
     BK: tl.constexpr, TAPS: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_BEFORE: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
-    """dx [B, T, K], dbefore, and this program's part of the gradients of the taps and the bias [program, TAPS + 1, K].
+    """dx [B, T, K], dbefore, and this program's part of the gradients of the taps and the bias [program, 5, K].
 
-    With HAS_BEFORE the tiles begin `TAPS - 1` positions early.
+    A program owns T positions and walks 3 further, whose outputs its last inputs reach. With HAS_BEFORE the tiles
+    begin `TAPS - 1` positions early. In `parts` tap *r* stands at row *r*, counted back from the position itself.
     """
-    i_b = tl.program_id(2).to(tl.int64)
-    o_t = tl.program_id(0) * T + tl.arange(0, T)
+    i_b, start = tl.program_id(2).to(tl.int64), tl.program_id(0) * T
     if HAS_BEFORE:
-        o_t -= TAPS - 1
+        start -= TAPS - 1
     o_k = tl.program_id(1) * BK + tl.arange(0, BK)
     p_x, p_dy, p_before, p_seg = x + i_b * seq * row, dy + i_b * seq * dy_row, before, seg
     if HAS_BEFORE:
         p_before = before + i_b * (TAPS - 1) * K
     if PACKED:
         p_seg = seg + i_b * seq
-    p_parts = parts + (i_b * tl.num_programs(0) + tl.program_id(0)) * (TAPS + 1) * K + o_k
-    m_dx = tl.zeros([T, BK], tl.float32)
-    for back in tl.static_range(0, TAPS):
-        # The gradient of a at the position that reads this one over `back` steps.
-        o_to = o_t + back
-        m_a = _summed(
-            p_x, w, bias, p_before, p_seg, o_to, o_k, seq, row, K, TAPS, HAS_BIAS, HAS_BEFORE, PACKED
-        )
-        m_da = _inputs_at(p_dy, p_before, o_to, o_k, seq, dy_row, K, TAPS - 1, False)
-        m_gate = tl.sigmoid(m_a)
-        m_da *= m_gate * (1.0 + m_a * (1.0 - m_gate))
-        if back == 0:
-            tl.store(p_parts + TAPS * K, tl.sum(m_da, 0), mask=o_k < K)
-        if PACKED:
-            m_da = tl.where(_same(p_seg, o_to, back, seq)[:, None], m_da, 0.0)
-        m_x = _inputs_at(p_x, p_before, o_t, o_k, seq, row, K, TAPS - 1, HAS_BEFORE)
-        tl.store(p_parts + (TAPS - 1 - back) * K, tl.sum(m_da * m_x, 0), mask=o_k < K)
-        m_dx += (
-            m_da
-            * tl.load(w + o_k * TAPS + (TAPS - 1 - back), mask=o_k < K, other=0.0).to(tl.float32)[None, :]
-        )
-    mask = ((o_t >= 0) & (o_t < seq))[:, None] & (o_k < K)[None, :]
-    tl.store(dx + (i_b * seq + o_t)[:, None] * K + o_k[None, :], m_dx.to(dx.dtype.element_ty), mask=mask)
-    if HAS_BEFORE:
-        p_dbefore = dbefore + (i_b * (TAPS - 1) + o_t + TAPS - 1)[:, None] * K + o_k[None, :]
-        tl.store(p_dbefore, m_dx.to(dbefore.dtype.element_ty), mask=(o_t < 0)[:, None] & (o_k < K)[None, :])
+    w0, w1 = _tap(w, o_k, K, 0, TAPS), _tap(w, o_k, K, 1, TAPS)
+    w2, w3 = _tap(w, o_k, K, 2, TAPS), _tap(w, o_k, K, 3, TAPS)
+    zero = tl.zeros([BK], tl.float32)
+    b_bias = zero
+    if HAS_BIAS:
+        b_bias = tl.load(bias + o_k, mask=o_k < K, other=0.0).to(tl.float32)
+    # [K] each: inputs x, and gradients d of the sums a, so many positions before; sums over this program's positions
+    x1 = _input_at(p_x, p_before, start - 1, o_k, seq, row, K, TAPS - 1, HAS_BEFORE)
+    x2 = _input_at(p_x, p_before, start - 2, o_k, seq, row, K, TAPS - 1, HAS_BEFORE)
+    x3 = _input_at(p_x, p_before, start - 3, o_k, seq, row, K, TAPS - 1, HAS_BEFORE)
+    d1, d2, d3 = zero, zero, zero
+    dw0, dw1, dw2, dw3, db = zero, zero, zero, zero, zero
+    for i in range(start, start + T + 3):
+        t = tl.cast(i, tl.int32)
+        x0 = _input_at(p_x, p_before, t, o_k, seq, row, K, TAPS - 1, HAS_BEFORE)
+        s0, s1 = _document(p_seg, t, seq, PACKED), _document(p_seg, t - 1, seq, PACKED)
+        s2, s3 = _document(p_seg, t - 2, seq, PACKED), _document(p_seg, t - 3, seq, PACKED)
+        seen1, seen2 = _if_same(x1, s0, s1, PACKED), _if_same(x2, s0, s2, PACKED)
+        seen3 = _if_same(x3, s0, s3, PACKED)
+        b_a = b_bias + w0 * x0 + w1 * seen1 + w2 * seen2 + w3 * seen3
+        b_gate = tl.sigmoid(b_a)
+        d0 = _input_at(p_dy, p_before, t, o_k, seq, dy_row, K, TAPS - 1, False)
+        d0 *= b_gate * (1.0 + b_a * (1.0 - b_gate))
+        own = tl.where(t < start + T, d0, 0.0)
+        db += own
+        dw0 += own * x0
+        dw1 += own * seen1
+        dw2 += own * seen2
+        dw3 += own * seen3
+        # The gradient of the input 3 positions before, which nothing after t reaches.
+        b_dx = w0 * d3 + w1 * _if_same(d2, s2, s3, PACKED)
+        b_dx += w2 * _if_same(d1, s1, s3, PACKED) + w3 * _if_same(d0, s0, s3, PACKED)
+        to = t - 3
+        o_to = to + tl.zeros_like(o_k)
+        mask = (o_k < K) & (o_to >= tl.maximum(start, 0)) & (o_to < seq)
+        tl.store(dx + (i_b * seq + to) * K + o_k, b_dx.to(dx.dtype.element_ty), mask=mask)
+        if HAS_BEFORE:
+            p_dbefore = dbefore + (i_b * (TAPS - 1) + to + TAPS - 1) * K + o_k
+            tl.store(p_dbefore, b_dx.to(dbefore.dtype.element_ty), mask=(o_k < K) & (o_to >= start) & (o_to < 0))
+        x3, x2, x1 = x2, x1, x0
+        d3, d2, d1 = d2, d1, d0
+    p_parts = parts + (i_b * tl.num_programs(0) + tl.program_id(0)) * 5 * K + o_k
+    tl.store(p_parts, dw0, mask=o_k < K)
+    tl.store(p_parts + K, dw1, mask=o_k < K)
+    tl.store(p_parts + 2 * K, dw2, mask=o_k < K)
+    tl.store(p_parts + 3 * K, dw3, mask=o_k < K)
+    tl.store(p_parts + 4 * K, db, mask=o_k < K)
 
 
 def even(t: Tensor) -> Tensor:
@@ -196,12 +220,12 @@ def conv_backward(
     tiles = triton.cdiv(seq + (taps - 1 if before is not None else 0), POSITIONS)
     dx = torch.empty(batch, seq, channels, dtype=x.dtype, device=x.device)
     dbefore = torch.empty_like(before) if before is not None else x.new_empty(0)
-    parts = x.new_empty(batch * tiles, taps + 1, channels, dtype=torch.float32)
+    parts = x.new_empty(batch * tiles, MAX_TAPS + 1, channels, dtype=torch.float32)
     _conv_gradients[tiles, triton.cdiv(channels, CHANNELS), batch](
         dy, x, weight, bias, before, segments, dx, dbefore, parts, seq, dy.stride(1), x.stride(1), channels,
         POSITIONS, CHANNELS, taps, bias is not None, before is not None, segments is not None, num_warps=WARPS,
     )  # fmt: skip
     whole = parts.sum(0)
     # Copies: what an operator returns must not share memory.
-    dbias = whole[taps].to(bias.dtype, copy=True) if bias is not None else x.new_empty(0)
-    return ConvGradients(dx, whole[:taps].t().to(weight.dtype).contiguous(), dbias, dbefore)
+    dbias = whole[MAX_TAPS].to(bias.dtype, copy=True) if bias is not None else x.new_empty(0)
+    return ConvGradients(dx, whole[:taps].flip(0).t().to(weight.dtype).contiguous(), dbias, dbefore)

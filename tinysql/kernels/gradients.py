@@ -92,14 +92,16 @@ def _gradients(
     valid = start + o_q < seq
     # [Q, N], [N, Q]
     m_b, m_c = load_tile(p_b, start, seq, b_row, N, Q, BN), load_tile(p_c, start, seq, c_row, N, Q, BN)
-    m_bt, m_ct = load_turned(p_b, start, seq, b_row, N, Q, BN), load_turned(p_c, start, seq, c_row, N, Q, BN)
+    # Tiles as loaded may be turned for a product; accumulators must not (see `scan`).
+    m_bt, m_ct = tl.trans(m_b), tl.trans(m_c)
     # [i, j], [j, i]
     m_cb = tl.dot(m_c, m_bt, input_precision=PRECISION)
     m_bc = tl.dot(m_b, m_ct, input_precision=PRECISION)
     m_dcb = tl.zeros([Q, Q], tl.float32)
     # [Q, N], [N, Q]
     m_dc, m_dbt = tl.zeros([Q, BN], tl.float32), tl.zeros([BN, Q], tl.float32)
-    for i_h in range(first, first + HEADS):
+    # What the compiler would move out of this loop it could not keep in registers.
+    for i_h in tl.range(first, first + HEADS, disable_licm=True):
         p_x = x + i_b * seq * x_row + i_h * P + i_p * BP
         p_dy = dy + i_b * seq * dy_row + i_h * P + i_p * BP
         p_dt, p_log = dt + i_b * seq * H + i_h, log + i_b * seq * H + i_h

@@ -21,6 +21,8 @@ from tinysql.kernels.reference import Scanned
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 MAX_STATE = 256
 """Largest `d_state` that fits on chip."""
+MAX_TAPS = 4
+"""Widest convolution of the kernels."""
 
 
 def ssd_scan(
@@ -75,7 +77,7 @@ def conv_silu(
     segments: Int[Tensor, "batch seq"] | None = None,
 ) -> tuple[Float[Tensor, "batch seq channel"], Float[Tensor, "batch tap-1 channel"]]:
     """SiLU of `reference.causal_conv`, with weights of any dtype; and the `before` of the next call."""
-    if not on_kernels(x):
+    if not on_kernels(x) or weight.shape[1] > MAX_TAPS:
         mixed, tail = reference.causal_conv(
             x, weight.to(x.dtype), bias.to(x.dtype), before=before, segments=segments
         )
