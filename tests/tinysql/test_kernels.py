@@ -121,6 +121,16 @@ def test_tiles_of_the_table_are_exact_in_float32(config: Tiles) -> None:
     assert max(found.values()) < 2e-6, found
 
 
+@pytest.mark.parametrize("span", [1, 2, 3])
+@pytest.mark.parametrize("packed", [False, True])
+def test_spans_walked_side_by_side_are_exact(span: int, packed: bool) -> None:
+    config = dataclasses.replace(LONG[torch.float32], chunk=16, span=span)
+    assert config.spans(7, 2) > 1
+    segments = torch.tensor([[0] * 34 + [1] * 10 + [2] * 66], device=DEVICE) if packed else None
+    found = differences(inputs(110), segments, config)
+    assert max(found.values()) < 2e-6, found
+
+
 @pytest.mark.parametrize("config", [SHORT[torch.float32], LONG[torch.float32]])
 @pytest.mark.parametrize(
     "lengths",

@@ -170,7 +170,9 @@ def _conv_gradients(
         tl.store(dx + (i_b * seq + to) * K + o_k, b_dx.to(dx.dtype.element_ty), mask=mask)
         if HAS_BEFORE:
             p_dbefore = dbefore + (i_b * (TAPS - 1) + to + TAPS - 1) * K + o_k
-            tl.store(p_dbefore, b_dx.to(dbefore.dtype.element_ty), mask=(o_k < K) & (o_to >= start) & (o_to < 0))
+            tl.store(
+                p_dbefore, b_dx.to(dbefore.dtype.element_ty), mask=(o_k < K) & (o_to >= start) & (o_to < 0)
+            )
         x3, x2, x1 = x2, x1, x0
         d3, d2, d1 = d2, d1, d0
     p_parts = parts + (i_b * tl.num_programs(0) + tl.program_id(0)) * 5 * K + o_k

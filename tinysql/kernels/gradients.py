@@ -119,7 +119,7 @@ def _gradients(
             if HAS_FINAL:
                 m_g = tl.load(dfinal + of_head + turned, mask=in_turned, other=0.0).to(tl.float32)
             for i_after in range(0, chunks - 1 - i_c):
-                m_g = retreat(
+                m_g, _ = retreat(
                     m_g, p_dy, p_log, p_c, p_seg, (chunks - 1 - i_after) * Q, seq, dy_row, c_row, H, p_left, N,
                     Q, BP, BN, PACKED, PRECISION,
                 )  # fmt: skip
@@ -182,7 +182,7 @@ def _gradients(
         # Two conditions: the first is a constant, and what it excludes is not compiled.
         if REPLAY and HAS_INIT:  # noqa: SIM102
             if i_c == 0:
-                m_g = retreat(
+                m_g, _ = retreat(
                     m_g, p_dy, p_log, p_c, p_seg, start, seq, dy_row, c_row, H, p_left, N,
                     Q, BP, BN, PACKED, PRECISION,
                 )  # fmt: skip

@@ -22,6 +22,9 @@ from torch import Tensor
 from tinysql.kernels.decays import chunk_decays, decay_between
 from tinysql.kernels.tiles import MAX_BLOCK, Tiles, block
 
+EDGE_BLOCK = 1024
+"""Numbers of a state that one program carries from span to span."""
+
 
 class Forward(NamedTuple):
     """What the forward kernels give."""
@@ -69,7 +72,7 @@ def advance(
     m_h, p_x, p_dt, p_log, p_b, p_seg, start, seq, x_row, b_row, heads, p_left, n_left,
     Q: tl.constexpr, BP: tl.constexpr, BN: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """The transposed state [N, P] behind a chunk from the one in front of it."""
+    """The transposed state [N, P] behind a chunk from the one in front of it, and how much of that was kept."""
     _, _, _, to_end, carry = chunk_decays(p_log, p_seg, start, seq, heads, Q, PACKED)
     m_dt = load_column(p_dt, start, seq, heads, Q)
     # [Q, P]
@@ -78,7 +81,7 @@ def advance(
     m_v = (m_v.to(tl.float32) * to_end[:, None]).to(m_x.dtype)
     # [N, Q]
     m_bt = load_turned(p_b, start, seq, b_row, n_left, Q, BN)
-    return tl.dot(m_bt, m_v, acc=m_h * carry, input_precision=PRECISION)
+    return tl.dot(m_bt, m_v, acc=m_h * carry, input_precision=PRECISION), carry
 
 
 @triton.jit
@@ -87,14 +90,14 @@ def retreat(
     m_g, p_dy, p_log, p_c, p_seg, start, seq, dy_row, c_row, heads, p_left, n_left,
     Q: tl.constexpr, BP: tl.constexpr, BN: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """The transposed gradient [N, P] of the state in front of a chunk from that of the one behind it."""
+    """The transposed gradient [N, P] of the state in front of a chunk from that of the one behind, and the decay."""
     _, _, from_start, _, carry = chunk_decays(p_log, p_seg, start, seq, heads, Q, PACKED)
     # [Q, P]
     m_dy = load_tile(p_dy, start, seq, dy_row, p_left, Q, BP)
     m_dy = (m_dy.to(tl.float32) * from_start[:, None]).to(m_dy.dtype)
     # [N, Q]
     m_ct = load_turned(p_c, start, seq, c_row, n_left, Q, BN)
-    return tl.dot(m_ct, m_dy, acc=m_g * carry, input_precision=PRECISION)
+    return tl.dot(m_ct, m_dy, acc=m_g * carry, input_precision=PRECISION), carry
 
 
 @triton.jit(do_not_specialize=["seq", "chunks"])
@@ -130,7 +133,7 @@ def _outputs(
             if HAS_INIT:
                 m_h = tl.load(init + (i_b * H + i_h) * P * N + turned, mask=inside, other=0.0).to(tl.float32)
             for i_before in range(0, i_c):
-                m_h = advance(
+                m_h, _ = advance(
                     m_h, p_x, p_dt, p_log, p_b, p_seg, i_before * Q, seq, x_row, b_row, H, p_left, N,
                     Q, BP, BN, PACKED, PRECISION,
                 )  # fmt: skip
@@ -153,7 +156,7 @@ def _outputs(
         # Two conditions: the first is a constant, and what it excludes is not compiled.
         if REPLAY:  # noqa: SIM102
             if i_c == chunks - 1:
-                m_h = advance(
+                m_h, _ = advance(
                     m_h, p_x, p_dt, p_log, p_b, p_seg, start, seq, x_row, b_row, H, p_left, N,
                     Q, BP, BN, PACKED, PRECISION,
                 )  # fmt: skip
@@ -163,19 +166,27 @@ def _outputs(
 @triton.jit(do_not_specialize=["seq", "chunks"])
 @no_type_check
 def _states(
-    x, dt, log, b, edge, seg, states, final, seq, chunks, x_row, b_row,
+    x, dt, log, b, edge, seg, states, final, kept, seq, chunks, span, x_row, b_row,
     H: tl.constexpr, R: tl.constexpr, P: tl.constexpr, N: tl.constexpr, Q: tl.constexpr, BP: tl.constexpr,
     BN: tl.constexpr, HAS_EDGE: tl.constexpr, PACKED: tl.constexpr, REVERSE: tl.constexpr,
-    PRECISION: tl.constexpr,
+    KEEP: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """A state walks over the chunks of one head: `states` [B, chunk, H, P, N] are those that enter them.
+    """A state walks over a span of the chunks of one head: `states` [B, chunk, H, P, N] are those that enter them.
 
-    With REVERSE the gradient of the state walks from the end: `x` is dy, `b` is C, `edge` the final state's gradient,
-    `states` the gradients of the states that leave the chunks, and `final` the initial state's gradient.
+    `edge` and `final` [B, spans, H, P, N] are the states in front of and behind each span. With REVERSE the gradient
+    of the state walks from the end: `x` is dy, `b` is C, `states` the gradients of the states that leave the chunks,
+    `edge` the gradient of what leaves a span, and `final` of what enters it. Without KEEP `states` are not stored,
+    but `kept` [B, spans, H] is: how much of what enters a span is left behind it.
     """
+    P_BLOCKS: tl.constexpr = (P + BP - 1) // BP
     N_BLOCKS: tl.constexpr = (N + BN - 1) // BN
-    i_p, i_n = tl.program_id(0) // N_BLOCKS, tl.program_id(0) % N_BLOCKS
+    i_s, i_block = tl.program_id(0) // (P_BLOCKS * N_BLOCKS), tl.program_id(0) % (P_BLOCKS * N_BLOCKS)
+    i_p, i_n = i_block // N_BLOCKS, i_block % N_BLOCKS
     i_h, i_b = tl.program_id(1), tl.program_id(2).to(tl.int64)
+    spans = tl.num_programs(0) // (P_BLOCKS * N_BLOCKS)
+    p_edge = ((i_b * spans + i_s) * H + i_h) * P * N
+    first = i_s * span
+    last = tl.minimum(first + span, chunks)
     p_left, n_left = P - i_p * BP, N - i_n * BN
     p_seg = seg
     if PACKED:
@@ -188,24 +199,55 @@ def _states(
     inside = (o_p < p_left)[None, :] & (o_n < n_left)[:, None]
     m_h = tl.zeros([BN, BP], tl.float32)
     if HAS_EDGE:
-        m_h = tl.load(edge + (i_b * H + i_h) * P * N + turned, mask=inside, other=0.0).to(tl.float32)
-    for step in range(0, chunks):
+        m_h = tl.load(edge + p_edge + turned, mask=inside, other=0.0).to(tl.float32)
+    left = 1.0
+    for step in range(first, last):
         i_c = step
         if REVERSE:
-            i_c = chunks - 1 - step
-        p_state = states + ((i_b * chunks + i_c) * H + i_h) * P * N
-        tl.store(p_state + turned, m_h.to(states.dtype.element_ty), mask=inside)
+            i_c = first + last - 1 - step
+        if KEEP:
+            p_state = states + ((i_b * chunks + i_c) * H + i_h) * P * N
+            tl.store(p_state + turned, m_h.to(states.dtype.element_ty), mask=inside)
         if REVERSE:
-            m_h = retreat(
+            m_h, carry = retreat(
                 m_h, p_x, p_log, p_b, p_seg, i_c * Q, seq, x_row, b_row, H, p_left, n_left,
                 Q, BP, BN, PACKED, PRECISION,
             )  # fmt: skip
         else:
-            m_h = advance(
+            m_h, carry = advance(
                 m_h, p_x, p_dt, p_log, p_b, p_seg, i_c * Q, seq, x_row, b_row, H, p_left, n_left,
                 Q, BP, BN, PACKED, PRECISION,
             )  # fmt: skip
-    tl.store(final + (i_b * H + i_h) * P * N + turned, m_h, mask=inside)
+        left *= carry
+    tl.store(final + p_edge + turned, m_h, mask=inside)
+    if not KEEP:
+        tl.store(kept + (i_b * spans + i_s) * H + i_h, left, mask=i_block == 0)
+
+
+@triton.jit(do_not_specialize=["spans"])
+@no_type_check
+def _edges(
+    kept, ends, edge, edges, final, spans, H: tl.constexpr, SIZE: tl.constexpr, BLOCK: tl.constexpr,
+    HAS_EDGE: tl.constexpr, REVERSE: tl.constexpr,
+):  # fmt: skip
+    """`edges` [B, spans, H, P N] in front of each span, from what each span makes of nothing, `ends`, and `edge`.
+
+    With REVERSE those behind each span. `final` [B, H, P N] is behind all.
+    """
+    i_h, i_b = tl.program_id(1), tl.program_id(2).to(tl.int64)
+    o = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    # [P N]
+    b_h = tl.zeros([BLOCK], tl.float32)
+    if HAS_EDGE:
+        b_h = tl.load(edge + (i_b * H + i_h) * SIZE + o, mask=o < SIZE, other=0.0).to(tl.float32)
+    for step in range(0, spans):
+        i_s = step
+        if REVERSE:
+            i_s = spans - 1 - step
+        line = (i_b * spans + i_s) * H + i_h
+        tl.store(edges + line * SIZE + o, b_h, mask=o < SIZE)
+        b_h = b_h * tl.load(kept + line) + tl.load(ends + line * SIZE + o, mask=o < SIZE, other=0.0)
+    tl.store(final + (i_b * H + i_h) * SIZE + o, b_h, mask=o < SIZE)
 
 
 def rows(t: Tensor) -> Tensor:
@@ -231,17 +273,38 @@ def walk(
     *,
     reverse: bool,
 ) -> tuple[Float[Tensor, "batch chunk head d_head d_state"], Float[Tensor, "batch head d_head d_state"]]:
-    """States that enter each chunk and the one behind all; or, in `reverse`, their gradients (see `_states`)."""
-    (batch, seq, heads, width), state = x.shape, B.shape[3]
+    """States that enter each chunk and the one behind all; or, in `reverse`, their gradients (see `_states`).
+
+    Where heads are too few to fill a device, the chunks are walked in spans side by side: once from nothing, to find
+    what enters each span, and then from there.
+    """
+    (batch, seq, heads, width), size = x.shape, B.shape[3]
     chunks = triton.cdiv(seq, tiles.chunk)
-    states = x.new_empty(batch, chunks, heads, width, state)
-    final = x.new_empty(batch, heads, width, state, dtype=torch.float32)
-    bp, bn = min(block(width), tiles.state_block), min(block(state), tiles.state_block)
-    _states[triton.cdiv(width, bp) * triton.cdiv(state, bn), heads, batch](
-        x, dt, log_decay, B, edge, segments, states, final, seq, chunks, x.stride(1), B.stride(1),
-        heads, heads // B.shape[2], width, state, tiles.chunk, bp, bn, edge is not None, segments is not None,
-        reverse, precision(x), num_warps=tiles.state_warps, num_stages=tiles.stages,
+    spans = tiles.spans(chunks, batch * heads)
+    span = triton.cdiv(chunks, spans)
+    spans = triton.cdiv(chunks, span)
+    bp, bn = min(block(width), tiles.state_block), min(block(size), tiles.state_block)
+    states = x.new_empty(batch, chunks, heads, width, size)
+    final = x.new_empty(batch, heads, width, size, dtype=torch.float32)
+    kept, packed = x.new_empty(batch, spans, heads, dtype=torch.float32), segments is not None
+
+    def launch(start: Tensor | None, end: Tensor, keep: bool) -> None:
+        _states[spans * triton.cdiv(width, bp) * triton.cdiv(size, bn), heads, batch](
+            x, dt, log_decay, B, start, segments, states, end, kept, seq, chunks, span, x.stride(1), B.stride(1),
+            heads, heads // B.shape[2], width, size, tiles.chunk, bp, bn, start is not None, packed, reverse,
+            keep, precision(x), num_warps=tiles.state_warps, num_stages=tiles.stages,
+        )  # fmt: skip
+
+    if spans == 1:
+        launch(edge, final, True)
+        return states, final
+    ends = x.new_empty(batch, spans, heads, width, size, dtype=torch.float32)
+    edges = torch.empty_like(ends)
+    launch(None, ends, False)
+    _edges[triton.cdiv(width * size, EDGE_BLOCK), heads, batch](
+        kept, ends, edge, edges, final, spans, heads, width * size, EDGE_BLOCK, edge is not None, reverse
     )  # fmt: skip
+    launch(edges, ends, True)
     return states, final
 
 

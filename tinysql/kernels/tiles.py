@@ -30,6 +30,15 @@ class Tiles:
     """Most channels and most numbers of a state that one program carries along the chunks."""
     stages: int = 2
 
+    walks: int = 256
+    """Heads of all sequences that fill a device; where there are fewer, each is walked in several spans."""
+    span: int = 32
+    """Fewest chunks of a span."""
+
+    def spans(self, chunks: int, walks: int) -> int:
+        """Into how many spans the `chunks` of each of so many walks are cut."""
+        return max(1, min(chunks // self.span, self.walks // walks))
+
     def shared(self, per_group: int) -> int:
         """The most heads, at most `heads`, that divide the `per_group` heads of a group."""
         return max(n for n in range(1, self.heads + 1) if per_group % n == 0)
