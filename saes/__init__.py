@@ -9,8 +9,6 @@ from data_gen.lazy import lazy_exports
 if TYPE_CHECKING:
     from saes.activations import Activations as Activations
     from saes.activations import record as record
-    from saes.alignment import Alignment as Alignment
-    from saes.alignment import truth as truth
     from saes.disk import load as load
     from saes.disk import save as save
     from saes.recipes import batchtopk as batchtopk
@@ -25,16 +23,18 @@ if TYPE_CHECKING:
     from saes.training import train_sae as train_sae
     from saes.training_config import SAEConfig as SAEConfig
     from saes.transcoders import train_transcoder as train_transcoder
+    from saes.truth.alignment import Alignment as Alignment
+    from saes.truth.alignment import truth as truth
 
 __all__ = lazy_exports(
     __name__,
     {
         "activations": ["Activations", "record"],
-        "alignment": ["Alignment", "truth"],
         "disk": ["load", "save"],
         "recipes": ["batchtopk", "default_hook", "gated", "jumprelu", "matryoshka", "standard", "topk"],
         "training": ["TrainedSAE", "TrainingRecord", "train_sae"],
         "training_config": ["SAEConfig"],
         "transcoders": ["train_transcoder"],
+        "truth.alignment": ["Alignment", "truth"],
     },
 )

@@ -17,12 +17,12 @@ from data_gen.errors import InputError, nearest
 from data_gen.example import make_example
 from data_gen.files import atomic_directory, claim_directory, read_json, write_atomic
 from saes.activations import check_hook, record
-from saes.alignment import Alignment, truth
 from saes.disk import load, save
 from saes.recipes import default_hook
 from saes.resume import METRICS
 from saes.training import TrainingRecord, train_sae
 from saes.training_config import SAEConfig
+from saes.truth.alignment import Alignment, truth
 from tinysql.config import to_json
 from tinysql.runs import Run, provenance
 from tinysql.tokens import Tokenizer, Tokens

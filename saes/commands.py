@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from data_gen.seeding import read_seed
 
 if TYPE_CHECKING:
-    from saes.alignment import Alignment
+    from saes.truth.alignment import Alignment
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,9 +13,9 @@ from tinysql.report import Section, figure_html
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-    from saes.alignment import Alignment
-    from saes.context import TopToken
-    from saes.scoring import LatentScore, Scores
+    from saes.truth.alignment import Alignment
+    from saes.truth.context import TopToken
+    from saes.truth.scoring import LatentScore, Scores
 
 ORDER = 50
 LATENTS = 24

@@ -9,10 +9,10 @@ import torch
 
 from data_gen.errors import InputError
 from saes.activations import Activations
-from saes.alignment import Alignment, align, truth
-from saes.controls import random_sae
 from saes.disk import SAE, stock
-from saes.scoring import Halves, resample_f1
+from saes.truth.alignment import Alignment, align, truth
+from saes.truth.controls import random_sae
+from saes.truth.scoring import Halves
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import Tokens
@@ -141,9 +141,9 @@ def test_halves_share_no_example(activations: Activations) -> None:
 def test_intervals_hold_the_estimate_and_come_from_examples(alignment: Alignment) -> None:
     for role in alignment.sae.roles:
         assert role.interval[0] - 1e-9 <= role.f1 <= role.interval[1] + 1e-9
-    counts = np.random.default_rng(0).integers(0, 5, (3, 2, 20)).astype(float)
-    # Ten times the tokens in the same examples are no more evidence.
-    assert np.allclose(resample_f1(counts, seed=0), resample_f1(10 * counts, seed=0))
+        assert role.auroc_interval[0] - 1e-6 <= role.auroc <= role.auroc_interval[1] + 1e-6
+        low, high = role.average_precision_interval
+        assert low - 1e-6 <= role.average_precision <= high + 1e-6
 
 
 def test_rare_roles_are_left_out_and_named(sae: SAE, activations: Activations) -> None:
@@ -193,11 +193,3 @@ def test_an_sae_without_a_hook_must_be_told_one(sae: SAE) -> None:
         truth(sae, model, tokens)
     with pytest.raises(InputError, match=r"no hook `blocks\.9\.hook_resid_post`"):
         truth(sae, model, tokens, hook="blocks.9.hook_resid_post")
-
-
-def test_resampling_draws_as_many_examples_as_there_are() -> None:
-    # One detector, half of 100 examples right and half wrong, one firing and one token each: F1 is the share right,
-    # whose standard error is sqrt(p (1 - p) / n).
-    right = np.repeat([1.0, 0.0], 50)
-    counts = np.stack([right, np.ones(100), np.ones(100)])[:, None, :]
-    assert resample_f1(counts, seed=0).std() == pytest.approx((0.5 * 0.5 / 100) ** 0.5, rel=0.1)

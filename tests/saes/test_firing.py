@@ -4,7 +4,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from saes.firing import Firings, auroc, best_thresholds, detect, detector_counts, passing, shuffle_within
+from saes.truth.firing import (
+    Firings,
+    Ranked,
+    auroc,
+    average_precision,
+    best_thresholds,
+    detect,
+    passing,
+    shuffle_within,
+)
 
 N_TOKENS, N_LATENTS, N_ROLES = 60, 7, 4
 
@@ -25,12 +34,16 @@ def roles() -> Tensor:
     return torch.randint(0, N_ROLES, (N_TOKENS,), generator=torch.Generator().manual_seed(5))
 
 
+def rank(latents: Tensor, roles: Tensor) -> Ranked:
+    return Ranked.of(Firings.from_dense(latents), roles, N_ROLES)
+
+
 def naive_f1(fires: Tensor, wanted: Tensor) -> float:
     return 2 * int((fires & wanted).sum()) / max(int(fires.sum()) + int(wanted.sum()), 1)
 
 
 def test_the_best_threshold_is_the_best_of_all(latents: Tensor, roles: Tensor) -> None:
-    threshold, best = best_thresholds(Firings.from_dense(latents), roles, N_ROLES)
+    threshold, best = best_thresholds(rank(latents, roles))
     for j in range(N_LATENTS):
         for c in range(N_ROLES):
             candidates = latents[:, j][latents[:, j] > 0].unique().tolist()
@@ -44,7 +57,7 @@ def test_detection_counts_each_pair_at_its_own_threshold(latents: Tensor, roles:
     threshold[1, 1] = torch.inf
     threshold[0], threshold[3] = 0.5, 0.75
     firings = Firings.from_dense(latents)
-    found = detect(firings, roles, threshold)
+    found = detect(rank(latents, roles), threshold)
     for j in range(N_LATENTS):
         for c in range(N_ROLES):
             fires, wanted = latents[:, j] >= threshold[j, c], roles == c
@@ -56,7 +69,7 @@ def test_detection_counts_each_pair_at_its_own_threshold(latents: Tensor, roles:
 
 
 def test_auroc_is_the_chance_that_a_token_of_the_role_is_higher(latents: Tensor, roles: Tensor) -> None:
-    found = auroc(Firings.from_dense(latents), roles, N_ROLES)
+    found = auroc(rank(latents, roles))
     for j in range(N_LATENTS):
         for c in range(N_ROLES):
             with_role, without = latents[roles == c, j][:, None], latents[roles != c, j][None]
@@ -64,8 +77,22 @@ def test_auroc_is_the_chance_that_a_token_of_the_role_is_higher(latents: Tensor,
             assert float(found[j, c]) == pytest.approx(float(by_hand))
 
 
+def test_average_precision_is_that_of_scikit_learns_definition(latents: Tensor, roles: Tensor) -> None:
+    found = average_precision(rank(latents, roles))
+    for j in range(N_LATENTS):
+        for c in range(N_ROLES):
+            area, recall = 0.0, 0.0
+            for h in latents[:, j].unique().flip(0).tolist():
+                fires, wanted = latents[:, j] >= h, roles == c
+                hits = int((fires & wanted).sum())
+                area += (hits / int(wanted.sum()) - recall) * hits / int(fires.sum())
+                recall = hits / int(wanted.sum())
+            assert float(found[j, c]) == pytest.approx(area)
+    assert torch.allclose(found[2], torch.bincount(roles).double() / N_TOKENS)  # a latent that never fires
+
+
 def test_a_latent_that_never_fires_tells_nothing(latents: Tensor, roles: Tensor) -> None:
-    assert torch.all(auroc(Firings.from_dense(latents), roles, N_ROLES)[2] == 0.5)
+    assert torch.all(auroc(rank(latents, roles))[2] == 0.5)
 
 
 def test_among_is_the_same_as_leaving_rows_out_before(latents: Tensor) -> None:
@@ -75,22 +102,6 @@ def test_among_is_the_same_as_leaving_rows_out_before(latents: Tensor) -> None:
         dense = torch.zeros(5, N_LATENTS)
         dense[firings.token, firings.latent] = firings.value
         assert torch.equal(dense, latents[kept])
-
-
-def test_counts_per_example_add_up_to_the_detection(latents: Tensor, roles: Tensor) -> None:
-    example = torch.arange(N_TOKENS) // 6
-    latent, role, threshold = (
-        torch.tensor([0, 3, 2]),
-        torch.tensor([1, 0, 2]),
-        torch.tensor([0.5, 0.75, torch.inf]),
-    )
-    wanted = roles[None] == role[:, None]
-    counts = detector_counts(Firings.from_dense(latents), example, wanted, latent=latent, threshold=threshold)
-    assert counts.shape == (3, 3, 10)
-    fires = torch.ge(latents[:, latent].T, threshold[:, None])
-    by_hand = torch.stack([fires & wanted, fires, wanted]).double()
-    torch.testing.assert_close(counts.sum(2), by_hand.sum(2))
-    torch.testing.assert_close(counts[:, :, 4], by_hand[:, :, 24:30].sum(2))
 
 
 def test_shuffling_keeps_every_token_in_its_example() -> None:

@@ -10,9 +10,9 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from data_gen.errors import InputError
 from data_gen.example import DataConfig, make_example
 from saes.activations import capture, record
-from saes.alignment import truth
 from saes.disk import load, save, stock
 from saes.training import SAEConfig, train_sae
+from saes.truth.alignment import truth
 from tinysql.models.foreign import as_hybrid
 from tinysql.tokens import Tokenizer, Tokens
 

@@ -15,14 +15,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from data_gen.errors import InputError
-from saes.context import TopToken
-from saes.firing import Firings, auroc, best_thresholds, detect, detector_counts
 from saes.roles import Roles
+from saes.truth.context import TopToken
+from saes.truth.firing import Firings, Ranked, auroc, average_precision, best_thresholds, detect
+from saes.truth.intervals import interval, per_example, resamples
 
 MIN_TOKENS = 10
 """A role is scored when each half has at least this many tokens with it, and as many without."""
-RESAMPLES = 1000
-"""Bootstrap resamples of the examples."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +44,9 @@ class RoleScore:
     interval: tuple[float, ...]
     """95 % bootstrap interval of F1 over examples."""
     auroc: float
+    auroc_interval: tuple[float, ...]
+    average_precision: float
+    average_precision_interval: tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +79,7 @@ class LatentScore:
     recall: float
     f1: float
     auroc: float
+    average_precision: float
     density: float
     """Share of all tokens at which it is active."""
     top: tuple[TopToken, ...] = ()
@@ -122,6 +125,7 @@ class Table:
     recall: Float[Tensor, "latent column"]
     f1: Float[Tensor, "latent column"]
     auroc: Float[Tensor, "latent column"]
+    average_precision: Float[Tensor, "latent column"]
 
 
 def tabulate(firings: Firings, choose: Roles, measure: Roles, halves: Halves) -> Table:
@@ -129,13 +133,14 @@ def tabulate(firings: Firings, choose: Roles, measure: Roles, halves: Halves) ->
     first, second = firings.among(halves.choose), firings.among(halves.measure)
     parts: list[list[Tensor]] = []
     for chosen, measured in zip(choose.grains, measure.grains, strict=True):
-        threshold, f1 = best_thresholds(first, chosen.label, len(chosen.names))
-        found = detect(second, measured.label, threshold)
-        area = auroc(second, measured.label, len(measured.names))
-        parts.append([threshold, f1, found.precision, found.recall, found.f1, area])
+        threshold, f1 = best_thresholds(Ranked.of(first, chosen.label, len(chosen.names)))
+        ranked = Ranked.of(second, measured.label, len(measured.names))
+        found = detect(ranked, threshold)
+        curves = [auroc(ranked), average_precision(ranked)]
+        parts.append([threshold, f1, found.precision, found.recall, found.f1, *curves])
     kept = scored(choose, measure)
     number = kept.nonzero()[:, 0]
-    threshold, chosen_f1, precision, recall, f1, area = (
+    threshold, chosen_f1, precision, recall, f1, area, average = (
         torch.cat(pair, dim=1)[:, choose.columns][:, kept].cpu() for pair in zip(*parts, strict=True)
     )
     return Table(
@@ -147,6 +152,7 @@ def tabulate(firings: Firings, choose: Roles, measure: Roles, halves: Halves) ->
         recall=recall,
         f1=f1,
         auroc=area,
+        average_precision=average,
     )
 
 
@@ -167,10 +173,11 @@ def score(
     threshold = table.threshold.gather(0, latent[None])[0]
     wanted = torch.stack([measure.wanted(column) for column in table.column.tolist()])
     second = firings.among(halves.measure)
-    counts = detector_counts(
+    sums = per_example(
         second, halves.example, wanted, latent=latent.to(wanted.device), threshold=threshold.to(wanted.device)
     )
-    f1 = resample_f1(counts.cpu().numpy(), seed)
+    weight = resamples(len(sums.tokens), seed)
+    f1, area, average = sums.f1(weight), sums.auroc(weight), sums.average_precision(weight)
     slots, families = set(measure.slots.names), set(measure.families.names)
     roles = tuple(
         RoleScore(
@@ -183,8 +190,11 @@ def score(
             precision=float(table.precision[j, c]),
             recall=float(table.recall[j, c]),
             f1=float(table.f1[j, c]),
-            interval=_interval(f1[:, c]),
+            interval=interval(f1[:, c]),
             auroc=float(table.auroc[j, c]),
+            auroc_interval=interval(area[:, c]),
+            average_precision=float(table.average_precision[j, c]),
+            average_precision_interval=interval(average[:, c]),
         )
         for c, (role, j) in enumerate(zip(table.names, latent.tolist(), strict=True))
     )
@@ -193,7 +203,7 @@ def score(
         members = [c for c, role in enumerate(roles) if getattr(role, grain)]
         coverage[grain] = (
             float(np.mean([roles[c].f1 for c in members])) if members else 0.0,
-            _interval(np.nanmean(f1[:, members], axis=1)) if members else (0.0, 0.0),
+            interval(np.nanmean(f1[:, members], axis=1)) if members else (0.0, 0.0),
         )
     return Scores(
         name=name,
@@ -221,25 +231,8 @@ def latent_scores(firings: Firings, table: Table) -> list[LatentScore]:
             recall=float(table.recall[j, c]),
             f1=float(table.f1[j, c]),
             auroc=float(table.auroc[j, c]),
+            average_precision=float(table.average_precision[j, c]),
             density=float(density[j]),
         )
         for j, c in ((int(j), int(role[j])) for j in order if best[j] > 0)
     ]
-
-
-def resample_f1(counts: np.ndarray, seed: int) -> np.ndarray:
-    """F1 of each detector on `RESAMPLES` draws of the examples with replacement, [resample detector].
-
-    `counts` is [right/fired/wanted detector example]. A draw without a firing and without a token has no F1, NaN.
-    """
-    rng = np.random.default_rng(seed)
-    n_examples = counts.shape[2]
-    weight = rng.multinomial(n_examples, np.full(n_examples, 1 / n_examples), size=RESAMPLES).astype(
-        np.float64
-    )
-    right, fired, wanted = (weight @ count.T for count in counts)
-    return np.divide(2 * right, fired + wanted, out=np.full_like(right, np.nan), where=fired + wanted > 0)
-
-
-def _interval(draws: np.ndarray) -> tuple[float, ...]:
-    return tuple(float(q) for q in np.nanquantile(draws, [0.025, 0.975]))

@@ -7,12 +7,12 @@ from typing import Any
 
 from data_gen.errors import InputError
 from saes.activations import Activations, HookedModel, record
-from saes.context import Excerpts, top_tokens
-from saes.controls import encode_sparse, equally_active, neurons, random_sae
 from saes.disk import SAE
-from saes.firing import Firings, shuffle_within
 from saes.roles import Roles
-from saes.scoring import Halves, LatentScore, Scores, latent_scores, score, scored, tabulate
+from saes.truth.context import Excerpts, top_tokens
+from saes.truth.controls import encode_sparse, equally_active, neurons, random_sae
+from saes.truth.firing import Firings, shuffle_within
+from saes.truth.scoring import Halves, LatentScore, Scores, latent_scores, score, scored, tabulate
 from tinysql.config import from_json, to_json
 from tinysql.tokens import Tokenizer, Tokens
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from saes.dictionaries.inference import calibrate
 from saes.disk import SAE, stock
-from saes.firing import Firings
+from saes.truth.firing import Firings
 
 CHUNK = 8192
 """Tokens encoded at once: bounds the dense [token latent] matrix."""

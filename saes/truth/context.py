@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from saes.activations import Activations
-from saes.firing import Firings
+from saes.truth.firing import Firings
 from tinysql.tokens import END, Tokenizer, Tokens
 
 SHOWN = 6

@@ -1,0 +1,266 @@
+"""Latents -> counts: which latent fires at which role, exactly and for every threshold at once.
+
+A latent j with a threshold h > 0 detects a role c by firing, a_j >= h. With F1 = 2 TP / (fired + P), where P
+tokens have the role, the best h of a (latent, role) pair lies just under one of the values that the latent
+takes at a token of that role, so all pairs are settled by one sort of the non-zero activations. A threshold
+of 0, which every token passes, is not a detector and is left out.
+
+All matrices are [latent role]; a role is a column number and every token has exactly one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
+
+SHIFT = 1 << 32
+"""Makes room for the bits of a float32 beside the number of its latent."""
+
+
+class Ties(NamedTuple):
+    """For every firing, where the run of those that are equal to it begins and ends."""
+
+    start: Int[Tensor, " firing"]
+    end: Int[Tensor, " firing"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Firings:
+    """The activations above zero of a [token latent] matrix, by latent and, within one, from high to low."""
+
+    n_tokens: int
+    n_latents: int
+    token: Int[Tensor, " firing"]
+    latent: Int[Tensor, " firing"]
+    value: Float[Tensor, " firing"]
+
+    @staticmethod
+    def of(
+        token: Int[Tensor, " firing"],
+        latent: Int[Tensor, " firing"],
+        value: Float[Tensor, " firing"],
+        *,
+        n_tokens: int,
+        n_latents: int,
+    ) -> Firings:
+        """Sort firings given in any order; `value` is float32 and above zero."""
+        order = _key(latent, value).argsort()
+        return Firings(
+            n_tokens=n_tokens,
+            n_latents=n_latents,
+            token=token[order],
+            latent=latent[order],
+            value=value[order],
+        )
+
+    @staticmethod
+    def from_dense(latents: Float[Tensor, "token latent"]) -> Firings:
+        """The entries above zero."""
+        token, latent = (latents > 0).nonzero(as_tuple=True)
+        n_tokens, n_latents = latents.shape
+        return Firings.of(
+            token, latent, latents[token, latent].float(), n_tokens=n_tokens, n_latents=n_latents
+        )
+
+    def among(self, tokens: Int[Tensor, " kept"]) -> Firings:
+        """The firings at `tokens`, which are numbered anew from 0."""
+        number = torch.full((self.n_tokens,), -1, device=self.token.device)
+        number[tokens] = torch.arange(len(tokens), device=self.token.device)
+        moved = number[self.token]
+        kept = moved >= 0
+        return Firings(
+            n_tokens=len(tokens),
+            n_latents=self.n_latents,
+            token=moved[kept],
+            latent=self.latent[kept],
+            value=self.value[kept],
+        )
+
+    @cached_property
+    def fired(self) -> Int[Tensor, " latent"]:
+        """At how many tokens each latent is above zero."""
+        return torch.bincount(self.latent, minlength=self.n_latents)
+
+    @cached_property
+    def ties(self) -> Ties:
+        """The firings of the same latent that are as high."""
+        new = torch.ones_like(self.token, dtype=torch.bool)
+        new[1:] = (self.latent[1:] != self.latent[:-1]) | (self.value[1:] != self.value[:-1])
+        start = new.nonzero()[:, 0]
+        size = torch.diff(start, append=start.new_tensor([len(new)]))
+        return Ties(start=start.repeat_interleave(size), end=(start + size).repeat_interleave(size))
+
+    @cached_property
+    def starts(self) -> Int[Tensor, " latent"]:
+        """Where the firings of each latent begin."""
+        return self.fired.cumsum(0) - self.fired
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranked:
+    """Firings by role, within one by latent, and then from high to low: what all curves of a pair are read off.
+
+    `reached` counts the firings of the same latent, at any token, that are at least as high; `hits` those among them
+    at tokens of the role. Equal activations pass a threshold together, so both count up to the end of a tie.
+    """
+
+    firings: Firings
+    n_roles: int
+    positives: Int[Tensor, " role"]
+    """Tokens of each role."""
+    order: Int[Tensor, " firing"]
+    """Which of `firings` each is."""
+    pair: Int[Tensor, " firing"]
+    """Rising: role * n_latents + latent."""
+    reached: Int[Tensor, " firing"]
+    hits: Int[Tensor, " firing"]
+
+    @staticmethod
+    def of(firings: Firings, roles: Int[Tensor, " token"], n_roles: int) -> Ranked:
+        """Rank firings at tokens of these roles, `0 <= role < n_roles`."""
+        order = _by_role(roles[firings.token], n_roles)
+        met = torch.bincount(roles[firings.token], minlength=n_roles)
+        numbers = torch.arange(n_roles, device=order.device).repeat_interleave(met)
+        pair = numbers * firings.n_latents + firings.latent[order]
+        begin = firings.starts.repeat_interleave(firings.fired)
+        reached = (firings.ties.end - begin)[order]
+        runs = torch.bincount(pair, minlength=n_roles * firings.n_latents)
+        hits = torch.arange(1, len(pair) + 1, device=order.device) - (
+            runs.cumsum(0) - runs
+        ).repeat_interleave(runs)
+        tied = (pair[1:] == pair[:-1]) & (reached[1:] == reached[:-1])
+        if bool(tied.any()):
+            group = torch.cat([tied.new_zeros(1), ~tied]).cumsum(0)
+            hits = hits[torch.bincount(group).cumsum(0) - 1][group]
+        return Ranked(
+            firings=firings,
+            n_roles=n_roles,
+            positives=torch.bincount(roles, minlength=n_roles),
+            order=order,
+            pair=pair,
+            reached=reached,
+            hits=hits,
+        )
+
+    @property
+    def n_pairs(self) -> int:
+        """Latents times roles."""
+        return self.n_roles * self.firings.n_latents
+
+    @cached_property
+    def met(self) -> Int[Tensor, "latent role"]:
+        """At how many tokens of each role each latent fires."""
+        return self.square(torch.bincount(self.pair, minlength=self.n_pairs))
+
+    @property
+    def met_by_role(self) -> Int[Tensor, " role"]:
+        """Firings at tokens of each role."""
+        return self.met.sum(0)
+
+    def square(self, flat: Shaped[Tensor, " pair"]) -> Shaped[Tensor, "latent role"]:
+        """One value per `pair` as a matrix."""
+        return flat.reshape(self.n_roles, self.firings.n_latents).T
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detection:
+    """How well each latent detects each role, at one threshold per pair."""
+
+    precision: Float[Tensor, "latent role"]
+    """TP / fired, 0 where it never fires."""
+    recall: Float[Tensor, "latent role"]
+    """TP / P, 0 for a role without tokens."""
+    f1: Float[Tensor, "latent role"]
+    """2 TP / (fired + P)."""
+
+
+def best_thresholds(ranked: Ranked) -> tuple[Float[Tensor, "latent role"], Float[Tensor, "latent role"]]:
+    """The threshold with the highest F1 per pair, and that F1; infinity and 0 where a latent never meets a role."""
+    f1 = 2 * ranked.hits / (ranked.reached + ranked.positives.repeat_interleave(ranked.met.sum(0)))
+    best = torch.zeros(ranked.n_pairs, device=f1.device).scatter_reduce(0, ranked.pair, f1, "amax")
+    at_best = (f1 == best[ranked.pair]).nonzero()[:, 0]
+    # Half way to the next lower activation, so that a slightly weaker one on other examples passes too.
+    firings, place = ranked.firings, ranked.order[at_best]
+    value, end = firings.value[place], firings.ties.end[place]
+    latent = firings.latent[place]
+    below = torch.cat([firings.value, firings.value.new_zeros(1)])[end]
+    below[end == (firings.starts + firings.fired)[latent]] = 0
+    found = torch.zeros(ranked.n_pairs, device=f1.device).scatter_reduce(
+        0, ranked.pair[at_best], (value + below) / 2, "amax"
+    )
+    threshold = torch.where(found > 0, found, torch.inf)
+    return ranked.square(threshold), ranked.square(best)
+
+
+def detect(ranked: Ranked, threshold: Float[Tensor, "latent role"]) -> Detection:
+    """Precision, recall and F1 of every pair at its given threshold."""
+    positives = ranked.positives.double()
+    passed = ranked.firings.value[ranked.order] >= threshold.T.flatten()[ranked.pair]
+    hits = ranked.square(torch.bincount(ranked.pair[passed], minlength=threshold.numel())).double()
+    fired = passing(ranked.firings, threshold).double()
+    return Detection(
+        precision=hits / fired.clamp_min(1),
+        recall=hits / positives.clamp_min(1),
+        f1=2 * hits / (fired + positives).clamp_min(1),
+    )
+
+
+def passing(firings: Firings, threshold: Float[Tensor, "latent role"]) -> Int[Tensor, "latent role"]:
+    """At how many tokens each latent reaches each of its thresholds."""
+    latent = torch.arange(firings.n_latents, device=threshold.device)[:, None].expand_as(threshold)
+    keys = _key(firings.latent, firings.value)
+    end = torch.searchsorted(keys, _key(latent, threshold).contiguous(), right=True)
+    return end - firings.starts[:, None]
+
+
+def auroc(ranked: Ranked) -> Float[Tensor, "latent role"]:
+    """P(a(t+) > a(t-)) + P(=) / 2 over tokens with and without the role; NaN for a role of no or all tokens.
+
+    By ranks (Mann-Whitney), with all tokens at which a latent is zero as one tie.
+    """
+    firings, positives = ranked.firings, ranked.positives.double()
+    # Places run from high to low, ranks from 1 (lowest) to n.
+    n, tie = firings.n_tokens, (firings.ties.end - firings.ties.start)[ranked.order]
+    rank = n - (2 * ranked.reached - tie - 1).double() / 2
+    ranks = ranked.square(torch.bincount(ranked.pair, weights=rank, minlength=ranked.n_pairs))
+    silent = (n - firings.fired[:, None] + 1).double() / 2
+    wins = ranks + (positives - ranked.met) * silent - positives * (positives + 1) / 2
+    return wins / (positives * (n - positives))
+
+
+def average_precision(ranked: Ranked) -> Float[Tensor, "latent role"]:
+    """Mean over a role's tokens of the precision of firing at least as high as there; NaN for a role of no token.
+
+    The step-wise area under the precision-recall curve, `sum_n (R_n - R_{n-1}) P_n`; tokens at which the latent is
+    zero are reached last and together, at the precision of the role's share of all tokens.
+    """
+    positives = ranked.positives.double()
+    precision = ranked.hits.double() / ranked.reached
+    firing = ranked.square(torch.bincount(ranked.pair, weights=precision, minlength=ranked.n_pairs))
+    return (firing + (positives - ranked.met) * positives / ranked.firings.n_tokens) / positives
+
+
+def shuffle_within(example: Int[Tensor, " token"], seed: int) -> Int[Tensor, " token"]:
+    """A random order of the tokens that keeps every token within its example; examples stand one after another."""
+    generator = torch.Generator().manual_seed(seed)
+    draw = torch.rand(len(example), generator=generator, dtype=torch.float64).to(example.device)
+    return (example.double() + draw).argsort()
+
+
+def _key(latent: Int[Tensor, " *shape"], value: Float[Tensor, " *shape"]) -> Int[Tensor, " *shape"]:
+    """Ascending keys that order by latent, then by falling value: positive floats order like their bits."""
+    return (latent + 1) * SHIFT - 1 - value.float().contiguous().view(torch.int32).long()
+
+
+def _by_role(role: Int[Tensor, " firing"], n_roles: int) -> Int[Tensor, " firing"]:
+    """The order that sorts by role and leaves the rest as it is."""
+    if role.device.type == "cpu" and n_roles < 1 << 16:
+        # Two passes of a radix sort, several times quicker than a comparison of 64-bit numbers.
+        return torch.from_numpy(np.argsort(role.numpy().astype(np.uint16), kind="stable"))
+    return role.argsort(stable=True)
