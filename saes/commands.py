@@ -86,12 +86,12 @@ def call_eval(arguments: argparse.Namespace) -> None:
 def table(alignment: Alignment) -> str:
     """One line per set of latents: coverage of role families and of slots with intervals, FVU and L0."""
     lines = [
-        f"{'latents':<18}{'coverage':>9}{'95 % interval':>17}{'slots':>8}{'95 % interval':>17}{'FVU':>7}{'L0':>7}"
+        f"{'latents':<23}{'coverage':>9}{'95 % interval':>17}{'slots':>8}{'95 % interval':>17}{'FVU':>7}{'L0':>7}"
     ]
-    for scores in (alignment.sae, *alignment.controls):
+    for scores in (alignment.sae, *alignment.controls, *alignment.ceilings):
         fvu = "-" if scores.fvu is None else f"{scores.fvu:.3f}"
         lines.append(
-            f"{scores.name:<18}{scores.coverage:>9.3f}{_span(scores.coverage_interval):>17}"
+            f"{scores.name:<23}{scores.coverage:>9.3f}{_span(scores.coverage_interval):>17}"
             f"{scores.slot_coverage:>8.3f}{_span(scores.slot_coverage_interval):>17}{fvu:>7}{scores.l0:>7.1f}"
         )
     return "\n".join(lines)

@@ -28,6 +28,9 @@ MARKS = {
     "random SAE": ("#D55E00", "diamond-open"),
     "neurons": ("#009E73", "square-open"),
     "label permutation": ("#6e7781", "x-thin-open"),
+    "principal components": ("#CC79A7", "triangle-up-open"),
+    "SAE of untrained model": ("#E69F00", "diamond-tall-open"),
+    "dense probe": ("#000000", "line-ns-open"),
 }
 """Okabe and Ito's colours, and a shape each, so that no meaning hangs on colour alone."""
 
@@ -49,7 +52,7 @@ def _section(path: Path, name: str) -> Section:
 
 def _intro(path: Path, alignment: Alignment) -> str:
     metrics, own = read_json(path / "metrics.json"), alignment.sae
-    best = {scores.name: scores for scores in alignment.controls}
+    best = {scores.name: scores for scores in (*alignment.controls, *alignment.ceilings)}
     beside = ", ".join(f"{name} {_share(scores)}" for name, scores in best.items())
     return (
         f"<p>{len(own.roles)} roles and {alignment.n_latents} latents at "
@@ -61,7 +64,8 @@ def _intro(path: Path, alignment: Alignment) -> str:
         "<p>A latent detects a role when it is active above a threshold. Threshold, latent and role are chosen on one "
         "half of the rows and everything shown is measured on the other; intervals are 95 %, from resampling rows. "
         "The random SAE has random directions, the label permutation shuffles roles within each row, and neurons "
-        "are the two signs of each dimension of the activation.</p>"
+        "are the two signs of each dimension of the activation. Probes are logistic regressions, of the latents that "
+        "detect a role best or of the whole activation: what there is to find.</p>"
     )
 
 
@@ -77,7 +81,7 @@ def role_figure(alignment: Alignment) -> Figure:
     own = {role.role: role for role in alignment.sae.roles if role.family}
     order = sorted(own, key=lambda role: own[role].f1)
     figure = Figure()
-    for scores in (*reversed(alignment.controls), alignment.sae):
+    for scores in (alignment.ceilings[-1], *reversed(alignment.controls), alignment.sae):
         colour, symbol = MARKS[scores.name]
         roles = {role.role: role for role in scores.roles}
         shown = [roles[name] for name in order]

@@ -1,27 +1,54 @@
-"""SAE -> Alignment: which latents track which known role, on held-out examples and beside controls."""
+"""SAE -> Alignment: which latents track which known role, on held-out examples and beside controls and ceilings."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from data_gen.errors import InputError
 from saes.activations import Activations, HookedModel, record
 from saes.disk import SAE
 from saes.roles import Roles
 from saes.truth.context import Excerpts, top_tokens
-from saes.truth.controls import encode_sparse, equally_active, neurons, random_sae
+from saes.truth.controls import (
+    Encoded,
+    encode_sparse,
+    equally_active,
+    neurons,
+    principal,
+    random_sae,
+)
 from saes.truth.firing import Firings, shuffle_within
-from saes.truth.scoring import Halves, LatentScore, Scores, latent_scores, score, scored, tabulate
+from saes.truth.hierarchy import Hierarchy, hierarchy
+from saes.truth.probes import dense_probe, sparse_probe
+from saes.truth.published import Published, published
+from saes.truth.scoring import Halves, LatentScore, Scores, Table, latent_scores, score, scored, tabulate
 from tinysql.config import from_json, to_json
 from tinysql.tokens import Tokenizer, Tokens
 
 RANDOM_SAE, PERMUTATION, NEURONS = "random SAE", "label permutation", "neurons"
+PRINCIPAL, UNTRAINED, DENSE = "principal components", "SAE of untrained model", "dense probe"
+SPARSE = (2, 5, 10)
+"""Latents that sparse probes read; the best single one is the SAE's own row."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoleFidelity:
+    """What reconstructions keep at the tokens of one role."""
+
+    role: str
+    explained: float
+    """1 - squared error / squared distance to the mean of all tokens, both summed over the role's tokens."""
+    l0: float
+    """Mean number of active latents."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Alignment:
-    """Latents against roles: the SAE's scores, its controls', and its latents from best to worst."""
+    """Latents against roles: the SAE's scores, its controls' and ceilings', and its latents from best to worst."""
 
     hook: str
     examples: int
@@ -35,15 +62,28 @@ class Alignment:
     """Drew the halves, the permutation, the random SAE and the resamples."""
     sae: Scores
     controls: tuple[Scores, ...]
-    """A random SAE, the SAE against roles shuffled within each example, and the dimensions of the activation."""
+    """A random SAE, the SAE against roles shuffled within each example, the dimensions of the activation, its
+    principal components, and the SAE of an untrained model where one was given."""
+    ceilings: tuple[Scores, ...]
+    """Logistic probes of 2, 5 and 10 latents per role, and of the whole activation."""
+    published: Published
+    hierarchy: Hierarchy
+    fidelity: tuple[RoleFidelity, ...]
     latents: tuple[LatentScore, ...]
+
+    @property
+    def normalised(self) -> float:
+        """Coverage on a scale on which neurons are 0 and the dense probe is 1."""
+        by_name = {scores.name: scores.coverage for scores in (*self.controls, *self.ceilings)}
+        room = by_name[DENSE] - by_name[NEURONS]
+        return (self.sae.coverage - by_name[NEURONS]) / room if room > 0 else float("nan")
 
     def __str__(self) -> str:
         lines = [f"{self.hook}: {self.n_latents} latents on {self.tokens} tokens, {self.dead} never active"]
-        for scores in (self.sae, *self.controls):
+        for scores in (self.sae, *self.controls, *self.ceilings):
             low, high = scores.coverage_interval
             lines.append(
-                f"  {scores.name:<18} mean best F1 {scores.coverage:.3f} (95 % interval {low:.3f} to {high:.3f})"
+                f"  {scores.name:<22} mean best F1 {scores.coverage:.3f} (95 % interval {low:.3f} to {high:.3f})"
             )
         return "\n".join(lines)
 
@@ -64,6 +104,7 @@ def truth(
     *,
     hook: str | None = None,
     tokenizer: Tokenizer | None = None,
+    untrained: tuple[SAE, HookedModel] | None = None,
     seed: int = 0,
     shown: int = 40,
     show_progress: bool = False,
@@ -71,7 +112,8 @@ def truth(
     """Score every latent of `sae` against the known role of every token.
 
     `hook` is the one the SAE was trained on unless given. `tokenizer` writes out the strongest
-    tokens of the best `shown` latents and of each role's best latent. Give tokens the SAE was not trained on.
+    tokens of the best `shown` latents and of each role's best latent. `untrained` is an SAE trained alike on that hook
+    of a model whose weights are as drawn, with that model. Give tokens the SAE was not trained on.
     Raises `InputError` for an unknown hook, an SAE of another width, or too few examples.
 
     Example:
@@ -84,55 +126,151 @@ def truth(
         raise InputError("the SAE does not say which hook it was trained on", hint="pass hook=...")
     activations = record(model, tokens, hook, show_progress=show_progress)
     excerpts = Excerpts(tokens=tokens, tokenizer=tokenizer) if tokenizer is not None else None
-    return align(sae, activations, excerpts=excerpts, seed=seed, shown=shown)
+    blank = (
+        None
+        if untrained is None
+        else (untrained[0], record(untrained[1], tokens, hook, show_progress=show_progress))
+    )
+    return align(sae, activations, untrained=blank, excerpts=excerpts, seed=seed, shown=shown)
 
 
 def align(
-    sae: SAE, activations: Activations, *, excerpts: Excerpts | None = None, seed: int = 0, shown: int = 40
+    sae: SAE,
+    activations: Activations,
+    *,
+    untrained: tuple[SAE, Activations] | None = None,
+    excerpts: Excerpts | None = None,
+    seed: int = 0,
+    shown: int = 40,
 ) -> Alignment:
-    """`truth` on activations already recorded."""
+    """`truth` on activations already recorded, those of the untrained model at the same tokens."""
+    values = activations.values
+    check_width(sae, activations)
+    example = activations.example.to(values.device)
+    halves = Halves.of(example, seed)
+    roles = Roles.of(activations.roles, values.device)
+    sides = roles.at(halves.choose), roles.at(halves.measure)
+    encoded = encode_sparse(sae, values)
+    kept = scored(*sides).tolist()
+    if not any(kept):
+        raise InputError("no role has enough tokens to be scored", hint="give more examples")
+    judge = _Judge(roles=roles, halves=halves, seed=seed)
+    table = judge.table(encoded.firings)
+    own = judge.score("SAE", encoded.firings, table, encoded.fvu)
+    latents = latent_scores(encoded.firings, table)
+    parts = encoded.firings.among(halves.choose), encoded.firings.among(halves.measure)
+    return Alignment(
+        hook=activations.hook,
+        examples=len(example.unique()),
+        tokens=len(values),
+        n_latents=encoded.firings.n_latents,
+        skipped=tuple(name for name, keep in zip(roles.names, kept, strict=True) if not keep),
+        dead=int((encoded.firings.fired == 0).sum()),
+        seed=seed,
+        sae=own,
+        controls=_controls(judge, sae, encoded, activations, untrained),
+        ceilings=_ceilings(judge, encoded.firings, values, table),
+        published=published(*parts, sides, halves.example),
+        hierarchy=hierarchy(sae, values[halves.measure], parts, sides, table),
+        fidelity=by_role(encoded, roles),
+        latents=_illustrate(latents, own, encoded.firings, activations, excerpts, shown),
+    )
+
+
+def check_width(sae: SAE, activations: Activations) -> None:
+    """`InputError` where the SAE reads another width than the activations have, or these are not finite."""
     values = activations.values
     if values.shape[1] != sae.W_dec.shape[1]:
         raise InputError(
             f"hook `{activations.hook}` is {values.shape[1]} wide, the SAE reads {sae.W_dec.shape[1]}",
             hint="score the SAE on the hook it was trained on",
         )
-    example = activations.example.to(values.device)
-    halves = Halves.of(example, seed)
-    roles = Roles.of(activations.roles, values.device)
-    permuted = roles.at(shuffle_within(example, seed))
-    mean = values[halves.choose].mean(0)
-    firings, error = encode_sparse(sae, values)
-    control = equally_active(
-        random_sae(sae, mean, seed), values[halves.choose], len(firings.value) / len(values)
-    )
-    random_firings, random_error = encode_sparse(control, values)
-    kept = scored(roles.at(halves.choose), roles.at(halves.measure)).tolist()
-    if not any(kept):
-        raise InputError("no role has enough tokens to be scored", hint="give more examples")
+    bad = int((~values.isfinite()).any(1).sum())
+    if bad:
+        raise InputError(
+            f"hook `{activations.hook}` carries NaN or infinity at {bad} of {len(values)} tokens",
+            hint="record in float32, or leave the examples out at which the model overflows",
+        )
 
-    def scores(name: str, of: Firings, labels: Roles, fvu: float | None) -> tuple[Scores, list[LatentScore]]:
-        choose, measure = labels.at(halves.choose), labels.at(halves.measure)
-        table = tabulate(of, choose, measure, halves)
-        return score(name, of, table, measure, halves, fvu=fvu, seed=seed), latent_scores(of, table)
 
-    own, latents = scores("SAE", firings, roles, error)
-    return Alignment(
-        hook=activations.hook,
-        examples=len(example.unique()),
-        tokens=len(values),
-        n_latents=firings.n_latents,
-        skipped=tuple(name for name, keep in zip(roles.names, kept, strict=True) if not keep),
-        dead=int((firings.fired == 0).sum()),
-        seed=seed,
-        sae=own,
-        controls=(
-            scores(RANDOM_SAE, random_firings, roles, random_error)[0],
-            scores(PERMUTATION, firings, permuted, error)[0],
-            scores(NEURONS, neurons(values, mean), roles, None)[0],
+@dataclass(frozen=True, kw_only=True)
+class _Judge:
+    """What every set of latents is scored against."""
+
+    roles: Roles
+    halves: Halves
+    seed: int
+
+    def table(self, firings: Firings, roles: Roles | None = None) -> Table:
+        labels = roles or self.roles
+        return tabulate(firings, labels.at(self.halves.choose), labels.at(self.halves.measure), self.halves)
+
+    def score(
+        self, name: str, firings: Firings, table: Table, fvu: float | None = None, roles: Roles | None = None
+    ) -> Scores:
+        measure = (roles or self.roles).at(self.halves.measure)
+        return score(name, firings, table, measure, self.halves, fvu=fvu, seed=self.seed)
+
+    def __call__(self, name: str, firings: Firings, fvu: float | None = None) -> Scores:
+        return self.score(name, firings, self.table(firings), fvu)
+
+
+def _controls(
+    judge: _Judge,
+    sae: SAE,
+    encoded: Encoded,
+    activations: Activations,
+    untrained: tuple[SAE, Activations] | None,
+) -> tuple[Scores, ...]:
+    values, choose = activations.values, judge.halves.choose
+    mean = values[choose].mean(0)
+    l0 = len(encoded.firings.value) / len(values)
+    of_random = encode_sparse(equally_active(random_sae(sae, mean, judge.seed), values[choose], l0), values)
+    permuted = judge.roles.at(shuffle_within(activations.example.to(values.device), judge.seed))
+    found = [
+        judge(RANDOM_SAE, of_random.firings, of_random.fvu),
+        judge.score(
+            PERMUTATION,
+            encoded.firings,
+            judge.table(encoded.firings, permuted),
+            encoded.fvu,
+            permuted,
         ),
-        latents=_illustrate(latents, own, firings, activations, excerpts, shown),
-    )
+        judge(NEURONS, neurons(values, mean)),
+        judge(PRINCIPAL, principal(values, choose)),
+    ]
+    if untrained is not None:
+        check_width(*untrained)
+        if untrained[1].roles != activations.roles:
+            raise InputError(
+                "the untrained model's activations are of other tokens", hint="record both at the same tokens"
+            )
+        blank = encode_sparse(untrained[0], untrained[1].values)
+        found.append(judge(UNTRAINED, blank.firings, blank.fvu))
+    return tuple(found)
+
+
+def _ceilings(judge: _Judge, firings: Firings, values: Tensor, table: Table) -> tuple[Scores, ...]:
+    choose, roles = judge.halves.choose, judge.roles
+    sparse = [judge(f"probe of {k} latents", sparse_probe(firings, choose, roles, table, k)) for k in SPARSE]
+    return (*sparse, judge(DENSE, dense_probe(values, choose, roles, table)))
+
+
+def by_role(encoded: Encoded, roles: Roles) -> tuple[RoleFidelity, ...]:
+    """Fraction of variance explained and active latents, family by family and slot by slot."""
+    active = torch.bincount(encoded.firings.token, minlength=encoded.firings.n_tokens).double()
+    found: list[RoleFidelity] = []
+    for number, name in enumerate(roles.names):
+        here = roles.wanted(number)
+        spread = float(encoded.spread[here].sum())
+        found.append(
+            RoleFidelity(
+                role=name,
+                explained=1 - float(encoded.error[here].sum()) / spread if spread > 0 else 0.0,
+                l0=float(active[here].mean()),
+            )
+        )
+    return tuple(found)
 
 
 def _illustrate(

@@ -1,16 +1,18 @@
 """SAE -> controls: what the same search finds where nothing was learned, or nothing is to be found.
 
 The random SAE shows what k-sparse codes of these activations give away by themselves, the label permutation
-what the search finds by chance, and the neurons what the activation's own axes do without any SAE.
+what the search finds by chance, and the neurons what the activation's own axes do without any SAE. Principal
+components are the axes that variance chooses, and an SAE of the untrained model shows what needs no learned model.
 """
 
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from saes.dictionaries.inference import calibrate
@@ -56,16 +58,32 @@ def _has_k(sae: SAE) -> bool:
     return bool(sae.cfg.architecture() == "topk")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """The latents of every token, and what their reconstruction leaves over."""
+
+    firings: Firings
+    error: Float[Tensor, " token"]
+    """Squared distance to the reconstruction."""
+    spread: Float[Tensor, " token"]
+    """Squared distance to the mean of all tokens."""
+
+    @property
+    def fvu(self) -> float:
+        """Fraction of variance unexplained: a ratio of sums over tokens."""
+        return float(self.error.sum() / self.spread.sum())
+
+
 @torch.no_grad()
-def encode_sparse(sae: SAE, values: Float[Tensor, "token d_in"]) -> tuple[Firings, float]:
-    """The latents of every token, and the FVU of their reconstructions."""
-    token, latent, value = [], [], []
-    mean, error, total = values.mean(0), 0.0, 0.0
+def encode_sparse(sae: SAE, values: Float[Tensor, "token d_in"]) -> Encoded:
+    """Encode and decode a chunk of tokens at a time; only what is above zero is kept."""
+    token, latent, value, error, spread = [], [], [], [], []
+    mean = values.mean(0)
     for start in range(0, len(values), CHUNK):
         x = values[start : start + CHUNK]
         latents = sae.encode(x)
-        error += float((x - sae.decode(latents)).square().sum())
-        total += float((x - mean).square().sum())
+        error.append((x - sae.decode(latents)).double().square().sum(1))
+        spread.append((x - mean).double().square().sum(1))
         rows, columns = (latents > 0).nonzero(as_tuple=True)
         token.append(rows + start)
         latent.append(columns)
@@ -77,10 +95,18 @@ def encode_sparse(sae: SAE, values: Float[Tensor, "token d_in"]) -> tuple[Firing
         n_tokens=len(values),
         n_latents=sae.W_dec.shape[0],
     )
-    return firings, error / total
+    return Encoded(firings=firings, error=torch.cat(error), spread=torch.cat(spread))
 
 
 def neurons(values: Float[Tensor, "token d_in"], mean: Float[Tensor, " d_in"]) -> Firings:
     """Every dimension as two latents, what it has above its mean (0 .. d_in-1) and below it (d_in .. 2 d_in - 1)."""
     centred = values - mean
     return Firings.from_dense(torch.cat([centred, -centred], dim=1))
+
+
+def principal(values: Float[Tensor, "token d_in"], choose: Int[Tensor, " chosen"]) -> Firings:
+    """The same of the principal components, found on the tokens `choose`."""
+    mean = values[choose].mean(0)
+    axes = torch.linalg.eigh(torch.cov((values[choose] - mean).double().T)).eigenvectors.flip(1)
+    turned = (values - mean) @ axes.to(values)
+    return neurons(turned, turned.new_zeros(turned.shape[1]))

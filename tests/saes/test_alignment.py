@@ -87,7 +87,7 @@ def test_a_family_needs_more_than_one_of_its_slots(alignment: Alignment) -> None
 
 def test_controls_find_less(alignment: Alignment) -> None:
     controls = {scores.name: scores for scores in alignment.controls}
-    assert set(controls) == {"random SAE", "label permutation", "neurons"}
+    assert set(controls) == {"random SAE", "label permutation", "neurons", "principal components"}
     assert controls["random SAE"].slot_coverage < 0.75
     assert controls["neurons"].slot_coverage < 0.75
     assert controls["label permutation"].slot_coverage < 0.4

@@ -25,6 +25,8 @@ from tinysql.runs import open_run, record_model, start_run
 from tinysql.tokens import Tokenizer
 
 SETTINGS = {"steps": 30, "batch_size": 256, "k": 4, "d_sae": 64}
+CONTROLS = ["random SAE", "label permutation", "neurons", "principal components"]
+PROBES = ["probe of 2 latents", "probe of 5 latents", "probe of 10 latents", "dense probe"]
 SMALL = ["--rows", "40", *(word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}"))]
 
 
@@ -103,7 +105,8 @@ def unseen(run: Path) -> DataConfig:
 def test_truth_is_scored_on_test_rows_and_written_out(run: Path) -> None:
     alignment = read_truth(run / "saes" / "topk")
     assert alignment.examples == 60
-    assert [scores.name for scores in alignment.controls] == ["random SAE", "label permutation", "neurons"]
+    assert [scores.name for scores in alignment.controls] == CONTROLS
+    assert [scores.name for scores in alignment.ceilings] == PROBES
     for top in (top for latent in alignment.latents[:10] for top in latent.top):
         text = make_example(unseen(run), top.example).text.string + "<end>"
         assert top.before + top.token + top.after in text
@@ -158,9 +161,8 @@ def test_the_table_goes_to_stdout(run: Path, capsys: pytest.CaptureFixture[str])
     assert [line.split("  ")[0] for line in lines] == [
         "latents",
         "SAE",
-        "random SAE",
-        "label permutation",
-        "neurons",
+        *CONTROLS,
+        *PROBES,
     ]
 
 
@@ -168,7 +170,7 @@ def test_the_figure_shows_every_family_for_sae_and_controls(run: Path) -> None:
     alignment = read_truth(run / "saes" / "topk")
     figure = role_figure(alignment)
     families = {role.role for role in alignment.sae.roles if role.family}
-    assert {trace.name for trace in figure.data} == {"SAE", "random SAE", "label permutation", "neurons"}
+    assert {trace.name for trace in figure.data} == {"SAE", *CONTROLS, "dense probe"}
     assert all(set(trace.y) == families for trace in figure.data)
     assert figure.layout.title.text
     assert figure.layout.xaxis.title.text
