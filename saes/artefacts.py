@@ -23,9 +23,12 @@ from saes.resume import METRICS
 from saes.training import TrainingRecord, train_sae
 from saes.training_config import SAEConfig
 from saes.truth.alignment import Alignment, truth
+from saes.truth.dashboard import dashboard
 from tinysql.config import to_json
 from tinysql.runs import Run, provenance
 from tinysql.tokens import Tokenizer, Tokens
+
+DASHBOARD = "dashboard.html"
 
 
 def train_on_run(
@@ -86,14 +89,7 @@ def train_on_run(
 
 def eval_on_run(run: Run, *, name: str, rows: int = 600, seed: int = 0, device: str = "cpu") -> Alignment:
     """Score RUN/saes/`name` on the first `rows` test examples and write its `truth.json`."""
-    _check_name(name)
-    path = run.path / "saes" / name
-    if not path.is_dir():
-        there = found(run.path)
-        raise InputError(
-            f"{run.path} has no SAE `{name}`{nearest(name, there)}",
-            hint=f"it has: {', '.join(there)}" if there else f"train one with: tinysql sae train {run.path}",
-        )
+    path = _there(run, name)
     if rows < 4:
         raise InputError(
             f"--rows is {rows}, expected at least 4", hint="600 rows of the demo are some 27,000 tokens"
@@ -107,6 +103,40 @@ def eval_on_run(run: Run, *, name: str, rows: int = 600, seed: int = 0, device: 
     return alignment
 
 
+def show_on_run(run: Run, *, name: str, device: str = "cpu") -> Path:
+    """Write RUN/saes/`name`/dashboard.html from the rows that its `truth.json` was scored on; gives its path.
+
+    Raises `InputError` for no such SAE, and for one that was not scored.
+    """
+    path = _there(run, name)
+    if not (path / "truth.json").exists():
+        raise InputError(
+            f"SAE `{name}` of {run.path} was not scored",
+            hint=f"score it with: tinysql sae eval {run.path} --name {name}",
+        )
+    alignment = read_truth(path)
+    model, tokenizer = run.load(device)
+    tokens = _tokens(run, tokenizer, "test", alignment.examples)
+    activations = record(model, tokens, alignment.hook, show_progress=True)
+    page = dashboard(
+        load(path, device),
+        model,
+        tokens,
+        activations,
+        tokenizer,
+        alignment,
+        title=f"SAE {name} of {run.path.name}",
+        effects=_effects(path),
+    )
+    write_atomic(path / DASHBOARD, page)
+    return path / DASHBOARD
+
+
+def _effects(path: Path) -> dict[int, dict[str, dict[str, float]]]:
+    """What `effects.json` holds, latent -> way -> clause -> share of answers changed; nothing where there is none."""
+    return {}
+
+
 def read_truth(path: Path) -> Alignment:
     """The `truth.json` of an SAE directory."""
     values = read_json(path / "truth.json")
@@ -117,6 +147,19 @@ def read_truth(path: Path) -> Alignment:
 def found(run_path: Path) -> list[str]:
     """Names of the SAEs in a run directory."""
     return sorted(path.parent.name for path in (run_path / "saes").glob("[!.]*/cfg.json"))
+
+
+def _there(run: Run, name: str) -> Path:
+    """The directory of an SAE of the run; `InputError` with the nearest name when there is none."""
+    _check_name(name)
+    path = run.path / "saes" / name
+    if not path.is_dir():
+        there = found(run.path)
+        raise InputError(
+            f"{run.path} has no SAE `{name}`{nearest(name, there)}",
+            hint=f"it has: {', '.join(there)}" if there else f"train one with: tinysql sae train {run.path}",
+        )
+    return path
 
 
 def _tokens(run: Run, tokenizer: Tokenizer, split: Literal["train", "test"], rows: int) -> Tokens:

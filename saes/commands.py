@@ -1,4 +1,4 @@
-"""`tinysql sae train` and `tinysql sae eval`: parse, call one function, print."""
+"""`tinysql sae train`, `eval` and `show`: parse, call one function, print."""
 
 from __future__ import annotations
 
@@ -40,6 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     score.add_argument("--device", default="cpu", help="where to run (default: cpu)")
     score.set_defaults(call=call_eval)
+    show = verbs.add_parser(
+        "show", help="write a page that opens from disk, with every latent of a scored SAE"
+    )
+    show.add_argument("run", type=Path, help="a run directory")
+    show.add_argument("--name", default="topk", help="directory under RUN/saes (default: topk)")
+    show.add_argument("--device", default="cpu", help="where to run (default: cpu)")
+    show.set_defaults(call=call_show)
 
 
 def call_train(arguments: argparse.Namespace) -> None:
@@ -81,6 +88,14 @@ def call_eval(arguments: argparse.Namespace) -> None:
         device=arguments.device,
     )
     print(table(alignment))
+
+
+def call_show(arguments: argparse.Namespace) -> None:
+    """Write `dashboard.html` and say where it is."""
+    from saes.artefacts import show_on_run
+    from tinysql.runs import open_run
+
+    print(show_on_run(open_run(arguments.run), name=arguments.name, device=arguments.device))
 
 
 def table(alignment: Alignment) -> str:
