@@ -10,25 +10,32 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from data_gen.errors import InputError, nearest
 from data_gen.example import make_example
 from data_gen.files import atomic_directory, claim_directory, read_json, write_atomic
+from data_gen.pairs.counterfactual import counterfactuals
 from saes.activations import check_hook, record
 from saes.disk import load, save
 from saes.recipes import default_hook
 from saes.resume import METRICS
 from saes.training import TrainingRecord, train_sae
 from saes.training_config import SAEConfig
-from saes.truth.alignment import Alignment, truth
+from saes.truth.alignment import Alignment, scored_table, truth
+from saes.truth.causal import Effects, effects
 from saes.truth.dashboard import dashboard
+from saes.truth.interchange import Swap, interchange
+from saes.truth.recovered import Fidelity, fidelity
 from tinysql.config import to_json
 from tinysql.runs import Run, provenance
 from tinysql.tokens import Tokenizer, Tokens
 
-DASHBOARD = "dashboard.html"
+DASHBOARD, EFFECTS = "dashboard.html", "effects.json"
+PAIRS = 48
+"""Counterfactual pairs that latents are swapped on, per edit."""
 
 
 def train_on_run(
@@ -109,12 +116,7 @@ def show_on_run(run: Run, *, name: str, device: str = "cpu") -> Path:
     Raises `InputError` for no such SAE, and for one that was not scored.
     """
     path = _there(run, name)
-    if not (path / "truth.json").exists():
-        raise InputError(
-            f"SAE `{name}` of {run.path} was not scored",
-            hint=f"score it with: tinysql sae eval {run.path} --name {name}",
-        )
-    alignment = read_truth(path)
+    alignment = _scored(path, run)
     model, tokenizer = run.load(device)
     tokens = _tokens(run, tokenizer, "test", alignment.examples)
     activations = record(model, tokens, alignment.hook, show_progress=True)
@@ -132,9 +134,74 @@ def show_on_run(run: Run, *, name: str, device: str = "cpu") -> Path:
     return path / DASHBOARD
 
 
+def effects_on_run(
+    run: Run,
+    *,
+    name: str,
+    rows: int = 32,
+    on: int = 100,
+    edits: Sequence[str] = (),
+    device: str = "cpu",
+) -> tuple[Effects, Fidelity, dict[str, list[Swap]]]:
+    """What the latents of a scored SAE do, and RUN/saes/`name`/effects.json.
+
+    Every latent that fires is switched off while the model answers the first `rows` test examples; the `on` latents of
+    the best F1 are switched on too. For each of `edits`, latents are swapped on `PAIRS` counterfactual pairs of the
+    test split. Raises `InputError` as `show_on_run` does.
+    """
+    if rows < 1:
+        raise InputError(
+            f"--rows is {rows}, expected at least 1", hint="32 rows of the demo take some minutes"
+        )
+    path = _there(run, name)
+    alignment = _scored(path, run)
+    sae = load(path, device)
+    model, tokenizer = run.load(device)
+    data = run.split("test")
+    scored_rows = _tokens(run, tokenizer, "test", alignment.examples)
+    activations = record(model, scored_rows, alignment.hook, show_progress=True)
+    firings, table = scored_table(sae, activations, alignment.seed)
+    best = table.chosen_f1.amax(1).argsort(descending=True, stable=True)[:on].tolist()
+    examples = [make_example(data, index) for index in range(rows)]
+    live = (firings.fired > 0).nonzero()[:, 0].tolist()
+    found = effects(sae, model, tokenizer, examples, hook=alignment.hook, off=live, on=best, table=table)
+    kept = fidelity(sae, model, tokenizer, examples, hook=alignment.hook)
+    swaps = {
+        edit: interchange(
+            sae,
+            model,
+            tokenizer,
+            counterfactuals(data, edit=edit, n=PAIRS, encode=tokenizer.encode_text),
+            hook=alignment.hook,
+            table=table,
+        )
+        for edit in edits
+    }
+    made = {
+        "effects": found.to_json(),
+        "fidelity": kept.to_json(),
+        "interchange": {edit: [to_json(swap) for swap in each] for edit, each in swaps.items()},
+        "made_by": provenance(),
+    }
+    write_atomic(path / EFFECTS, json.dumps(made, allow_nan=False))
+    return found, kept, swaps
+
+
 def _effects(path: Path) -> dict[int, dict[str, dict[str, float]]]:
     """What `effects.json` holds, latent -> way -> clause -> share of answers changed; nothing where there is none."""
-    return {}
+    if not (path / EFFECTS).exists():
+        return {}
+    return Effects.from_json(read_json(path / EFFECTS)["effects"], where=str(path / EFFECTS)).by_latent
+
+
+def _scored(path: Path, run: Run) -> Alignment:
+    """The truth of an SAE; `InputError` when it was not scored."""
+    if not (path / "truth.json").exists():
+        raise InputError(
+            f"SAE `{path.name}` of {run.path} was not scored",
+            hint=f"score it with: tinysql sae eval {run.path} --name {path.name}",
+        )
+    return read_truth(path)
 
 
 def read_truth(path: Path) -> Alignment:

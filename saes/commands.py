@@ -1,4 +1,4 @@
-"""`tinysql sae train`, `eval` and `show`: parse, call one function, print."""
+"""`tinysql sae train`, `eval`, `effects` and `show`: parse, call one function, print."""
 
 from __future__ import annotations
 
@@ -40,6 +40,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     score.add_argument("--device", default="cpu", help="where to run (default: cpu)")
     score.set_defaults(call=call_eval)
+    do = verbs.add_parser("effects", help="switch a scored SAE's latents off and on and compare the answers")
+    do.add_argument("run", type=Path, help="a run directory")
+    do.add_argument("--name", default="topk", help="directory under RUN/saes (default: topk)")
+    do.add_argument("--rows", type=int, default=32, help="test examples to answer (default: 32)")
+    do.add_argument("--on", type=int, default=100, help="best latents to switch on as well (default: 100)")
+    do.add_argument(
+        "--edit", action="append", default=[], metavar="EDIT", help="also swap latents on pairs of this edit"
+    )
+    do.add_argument("--device", default="cpu", help="where to run (default: cpu)")
+    do.set_defaults(call=call_effects)
     show = verbs.add_parser(
         "show", help="write a page that opens from disk, with every latent of a scored SAE"
     )
@@ -88,6 +98,33 @@ def call_eval(arguments: argparse.Namespace) -> None:
         device=arguments.device,
     )
     print(table(alignment))
+
+
+def call_effects(arguments: argparse.Namespace) -> None:
+    """Switch latents, write `effects.json` and print what was found."""
+    from saes.artefacts import effects_on_run
+    from tinysql.runs import open_run
+
+    effects, fidelity, swaps = effects_on_run(
+        open_run(arguments.run),
+        name=arguments.name,
+        rows=arguments.rows,
+        on=arguments.on,
+        edits=arguments.edit,
+        device=arguments.device,
+    )
+    print(
+        f"recovered by reconstructions: loss {fidelity.loss.share:.3f}  accuracy {fidelity.accuracy.share:.3f}"
+        f"  ({fidelity.answers} answers)"
+    )
+    for clause, rank in effects.alignment.items():
+        print(f"fires for {clause} and changes it: rank correlation {rank:.3f}")
+    for edit, each in swaps.items():
+        for one in each:
+            print(
+                f"{edit}  {one.name} {one.size}: cause {one.cause:.3f}  isolation {one.isolation:.3f}"
+                f"  disentanglement {one.disentanglement:.3f}"
+            )
 
 
 def call_show(arguments: argparse.Namespace) -> None:

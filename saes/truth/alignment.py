@@ -177,6 +177,16 @@ def align(
     )
 
 
+def scored_table(sae: SAE, activations: Activations, seed: int) -> tuple[Firings, Table]:
+    """The latents at every token, and each against every role, chosen and measured as `align` does."""
+    check_width(sae, activations)
+    values = activations.values
+    firings = encode_sparse(sae, values).firings
+    halves = Halves.of(activations.example.to(values.device), seed)
+    roles = Roles.of(activations.roles, values.device)
+    return firings, _Judge(roles=roles, halves=halves, seed=seed).table(firings)
+
+
 def check_width(sae: SAE, activations: Activations) -> None:
     """`InputError` where the SAE reads another width than the activations have, or these are not finite."""
     values = activations.values

@@ -15,12 +15,10 @@ from torch import Tensor
 
 from saes.activations import Activations, HookedModel
 from saes.disk import SAE
-from saes.roles import Roles
-from saes.truth.alignment import Alignment
-from saes.truth.controls import encode_sparse
+from saes.truth.alignment import Alignment, scored_table
 from saes.truth.firing import Firings
 from saes.truth.labels import auto_label, role_words
-from saes.truth.scoring import Halves, Table, tabulate
+from saes.truth.scoring import Table
 from tinysql.tokens import END, Tokenizer, Tokens
 
 EXAMPLES, ROLES, NEIGHBOURS, LOGITS, BINS = 6, 6, 6, 8, 20
@@ -64,10 +62,7 @@ def page_data(
     effects: Mapping[int, Mapping[str, Mapping[str, float]]],
 ) -> dict[str, Any]:
     """What the page shows, as JSON values; examples that no latent shows are left out."""
-    firings = encode_sparse(sae, activations.values).firings
-    roles = Roles.of(activations.roles, activations.values.device)
-    halves = Halves.of(activations.example.to(activations.values.device), alignment.seed)
-    table = tabulate(firings, roles.at(halves.choose), roles.at(halves.measure), halves)
+    firings, table = scored_table(sae, activations, alignment.seed)
     words = [tokenizer.decode([int(i)]) or END for i in range(int(tokens.ids.max()) + 1)]
     shown = _Shown(firings, activations, words)
     near = neighbours(sae)
@@ -77,9 +72,9 @@ def page_data(
     for j in range(firings.n_latents):
         if not int(firings.fired[j]):
             continue
-        entry = {"id": j, **_scores(table, j), **shown.of(j)}
-        best = entry["roles"][0] if entry["roles"] else ["", 0.0]
-        entry["label"] = auto_label(best[0], best[1], shown.by_token(j)) if best[0] else "no role"
+        roles = _scores(table, j)
+        entry: dict[str, Any] = {"id": j, "roles": roles, **shown.of(j)}
+        entry["label"] = auto_label(roles[0][0], roles[0][1], shown.by_token(j)) if roles else "no role"
         entry["near"] = [[int(i), round(float(c), 3)] for i, c in zip(*near(j), strict=True)]
         if raised is not None:
             entry["logits"] = _extremes(raised[j], vocabulary)
@@ -96,7 +91,7 @@ def page_data(
         "l0": alignment.sae.l0,
         "rows": [_row(s) for s in (alignment.sae, *alignment.controls, *alignment.ceilings)],
         "published": asdict(alignment.published),
-        "roles": {name: role_words(name) for name in sorted({*roles.names, *activations.roles})},
+        "roles": {name: role_words(name) for name in sorted({*table.names, *activations.roles})},
         "examples": shown.texts(tokens),
         "latents": latents,
     }
@@ -191,7 +186,7 @@ def _extremes(effect: Float[Tensor, " d_vocab"], words: list[str]) -> list[list[
     return sides
 
 
-def _scores(table: Table, j: int) -> dict[str, Any]:
+def _scores(table: Table, j: int) -> list[list[Any]]:
     """The roles that a latent detects best, chosen on one half and measured on the other."""
     chosen = table.chosen_f1[j]
     order = [c for c in chosen.argsort(descending=True, stable=True).tolist()[:ROLES] if chosen[c] > 0]

@@ -1,0 +1,266 @@
+"""On a model whose every token is known to follow from one direction, effects are what they must be."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import data_gen
+from data_gen.errors import InputError
+from data_gen.example import DataConfig, Example, make_example
+from data_gen.pairs.counterfactual import CounterfactualPair
+from saes.disk import SAE, stock
+from saes.truth.answers import At, changed_answers
+from saes.truth.causal import Effects, LatentEffect, causal_alignment, clause_of_role, effects
+from saes.truth.interchange import latents_for, outcome, swap
+from saes.truth.recovered import fidelity
+from saes.truth.scoring import Table
+from tinysql.models.config import ModelConfig
+from tinysql.models.hybrid import HybridLM
+from tinysql.tokens import Tokenizer
+
+DATA = DataConfig(command_sets=("cs2",), lexicon="demo", split="test")
+HOOK = "blocks.0.hook_resid_post"
+
+
+@dataclass(frozen=True)
+class Reciter:
+    """A model that says one SQL statement token by token: each token's direction names the next, and none the end."""
+
+    model: HybridLM
+    tokenizer: Tokenizer
+    example: Example
+    sae: SAE
+    said: list[int]
+    """Ids of the SQL."""
+
+
+@pytest.fixture(scope="module")
+def reciter() -> Reciter:
+    example = next(e for e in (make_example(DATA, i) for i in range(200)) if recitable(e))
+    tokenizer = Tokenizer.train([example.text.string] * 3, vocab_size=500)
+    said = tokenizer.encode_text(f" {example.sql.string}")
+    assert len(set(said)) == len(said)
+    width = tokenizer.vocab_size + 2
+    shape = ModelConfig(
+        pattern="-", d_model=width, n_heads=1, n_ctx=160, d_vocab=tokenizer.vocab_size, norm="rms"
+    )
+    model = HybridLM(shape).requires_grad_(False)
+    for name, weight in model.named_parameters():
+        if "mlp" in name:
+            weight.zero_()
+    model.embed.W_E.copy_(torch.eye(tokenizer.vocab_size, width))
+    model.embed.W_E[:, -1] = 1.0  # what every token carries
+    model.unembed.W_U.zero_()
+    chain = [tokenizer.encode_text(example.prompt.string)[-1], *said, tokenizer.end_id]
+    for now, following in pairwise(chain):
+        model.unembed.W_U[now, following] = 10.0
+    model.unembed.W_U[-1, tokenizer.end_id] = 1.0
+    sae = stock().StandardSAE(stock().StandardSAEConfig(d_in=width, d_sae=width)).requires_grad_(False)
+    sae.W_enc.copy_(torch.eye(width))
+    sae.W_dec.copy_(torch.eye(width))
+    return Reciter(model, tokenizer, example, sae, said)
+
+
+def recitable(example: Example) -> bool:
+    words = example.sql.string.replace(",", " ,").split()
+    return (
+        len(set(words)) == len(words)
+        and example.sql.string.endswith("DESC")
+        and len(example.query.select) == 1
+    )
+
+
+def run(reciter: Reciter, off: list[int], on: list[int] | None = None) -> dict[tuple[int, str], LatentEffect]:
+    found = effects(
+        reciter.sae, reciter.model, reciter.tokenizer, [reciter.example], hook=HOOK, off=off, on=on or []
+    )
+    return {(one.latent, one.way): one for one in found.latents}
+
+
+def test_it_recites(reciter: Reciter) -> None:
+    prompt = reciter.tokenizer.encode_text(reciter.example.prompt.string)
+    guesses = [[0] * len(reciter.said)]
+    assert changed_answers(reciter.model, reciter.tokenizer, [prompt], guesses, HOOK, None) == [
+        [*reciter.said, reciter.tokenizer.end_id]
+    ]
+
+
+def test_without_its_last_word_the_statement_loses_its_order_alone(reciter: Reciter) -> None:
+    # DESC follows from the column before it: without that the statement ends, and ascending is what it states.
+    before_desc = reciter.said[-2]
+    one = run(reciter, [before_desc])[before_desc, "off"]
+    assert one.changed == {"select": 0.0, "from": 0.0, "order_by": 1.0}
+    assert (one.clause, one.specificity, one.side_damage, one.valid) == ("order_by", 1.0, 0.0, 1.0)
+
+
+def test_without_its_first_word_nothing_can_be_read(reciter: Reciter) -> None:
+    first = reciter.said[0]
+    one = run(reciter, [first])[first, "off"]
+    assert set(one.changed.values()) == {1.0}
+    assert one.valid == 0.0
+    assert one.specificity == pytest.approx(1 / 3)
+
+
+def test_a_latent_that_never_fires_does_nothing(reciter: Reciter) -> None:
+    silent = next(
+        j
+        for j in range(reciter.tokenizer.vocab_size)
+        if j not in reciter.tokenizer.encode_text(reciter.example.text.string)
+        and j not in (reciter.tokenizer.end_id, reciter.tokenizer.pad_id)
+    )
+    one = run(reciter, [silent], [silent])
+    for way in ("off", "on"):
+        assert set(one[silent, way].changed.values()) == {0.0}
+        assert one[silent, way].valid == 1.0
+
+
+def test_switched_on_for_good_a_word_drowns_the_rest(reciter: Reciter) -> None:
+    strong = torch.eye(len(reciter.sae.W_dec))
+    word = reciter.said[0]
+    strong[word] *= 3  # writes three times what the model reads
+    plain = reciter.sae.W_dec.clone()
+    reciter.sae.W_dec.copy_(strong)
+    try:
+        one = run(reciter, [], [word])[word, "on"]
+    finally:
+        reciter.sae.W_dec.copy_(plain)
+    assert one.valid == 0.0
+
+
+def test_latents_that_are_not_there_and_no_examples_are_refused(reciter: Reciter) -> None:
+    with pytest.raises(InputError, match="the SAE has no latent 100000"):
+        run(reciter, [100000])
+    with pytest.raises(InputError, match="there are no examples"):
+        effects(reciter.sae, reciter.model, reciter.tokenizer, [], hook=HOOK, off=[0])
+
+
+def test_effects_come_back_from_json(reciter: Reciter) -> None:
+    found = effects(
+        reciter.sae, reciter.model, reciter.tokenizer, [reciter.example], hook=HOOK, off=[reciter.said[0]]
+    )
+    assert Effects.from_json(found.to_json()) == found
+    with pytest.raises(InputError, match=r"effects\.json does not hold effects"):
+        Effects.from_json({"hook": HOOK})
+
+
+def table(names: tuple[str, ...], f1: Tensor) -> Table:
+    same = dict.fromkeys(
+        ("threshold", "chosen_f1", "precision", "recall", "f1", "auroc", "average_precision"), f1
+    )
+    return Table(names=names, column=torch.arange(len(names)), **same)
+
+
+def test_causal_alignment_is_the_rank_correlation_by_clause() -> None:
+    names = ("sql.select.column", "english.order_by.phrase", "schema.table", "sql.table")
+    f1 = torch.tensor(
+        [[0.9, 0.1, 0.0, 0.2], [0.5, 0.2, 1.0, 0.1], [0.2, 0.9, 0.0, 0.3], [0.1, 0.3, 0.0, 0.9]]
+    )
+    shares = {"select": [0.4, 0.3, 0.2, 0.1], "order_by": [0.4, 0.3, 0.2, 0.1], "from": [0.0, 0.0, 0.0, 0.0]}
+    found = [
+        LatentEffect(latent=j, way="off", changed={c: s[j] for c, s in shares.items()}, valid=1.0)
+        for j in range(4)
+    ]
+    ranks = causal_alignment(found, table(names, f1), list(shares))
+    assert ranks == pytest.approx({"select": 1.0, "order_by": -0.8})
+
+
+@pytest.mark.parametrize(
+    ("role", "clause"),
+    [
+        ("sql.select.0.column", "select"),
+        ("english.order_by.phrase", "order_by"),
+        ("sql.from.keyword", "from"),
+        ("english.table", "from"),
+        ("schema.table", None),
+        ("prompt.markup", None),
+        ("sql.end", None),
+    ],
+)
+def test_roles_belong_to_clauses(role: str, clause: str | None) -> None:
+    assert clause_of_role(role) == clause
+
+
+def test_a_perfect_sae_recovers_everything_and_one_that_says_nothing_nothing(reciter: Reciter) -> None:
+    examples = [reciter.example]
+    whole = fidelity(reciter.sae, reciter.model, reciter.tokenizer, examples, hook=HOOK)
+    assert (whole.loss.share, whole.accuracy.share, whole.accuracy.sae) == pytest.approx((1.0, 1.0, 1.0))
+    assert all(one.share == pytest.approx(1.0) for one in whole.loss_by_role.values())
+    plain = reciter.sae.W_dec.clone()
+    reciter.sae.W_dec.zero_()
+    try:
+        nothing = fidelity(reciter.sae, reciter.model, reciter.tokenizer, examples, hook=HOOK)
+    finally:
+        reciter.sae.W_dec.copy_(plain)
+    assert (nothing.loss.share, nothing.accuracy.share) == (0.0, 0.0)
+    # Zeros have a uniform distribution behind them.
+    assert nothing.loss.zero == pytest.approx(np.log(reciter.tokenizer.vocab_size), rel=1e-4)
+    assert {"sql.select.keyword", "sql.end"} <= set(whole.loss_by_role)
+
+
+@pytest.fixture(scope="module")
+def pairs() -> list[CounterfactualPair]:
+    return data_gen.counterfactuals(DATA, edit="order_by.0.direction", n=4)
+
+
+def test_cause_and_isolation_of_known_answers(pairs: list[CounterfactualPair]) -> None:
+    assert outcome(pairs, [pair.corrupt.sql.string for pair in pairs]) == (1.0, 1.0)
+    assert outcome(pairs, [pair.clean.sql.string for pair in pairs]) == (0.0, 1.0)
+    assert outcome(pairs, ["no query"] * len(pairs)) == (0.0, 0.0)
+    # Half of the pairs set, and every clause of the others wrong.
+    mixed = [pair.corrupt.sql.string if i % 2 else "nothing" for i, pair in enumerate(pairs)]
+    assert outcome(pairs, mixed) == (0.5, 0.5)
+
+
+def test_swapped_embeddings_of_the_prompt_are_the_corrupt_prompt() -> None:
+    pairs = data_gen.counterfactuals(DATA, edit="order_by.0.direction", n=4)
+    texts = [side.text.string for pair in pairs for side in (pair.clean, pair.corrupt)]
+    texts += [make_example(DATA, index).text.string for index in range(200)]
+    tokenizer = Tokenizer.train(texts, vocab_size=800)
+    pairs = data_gen.counterfactuals(DATA, edit="order_by.0.direction", n=4, encode=tokenizer.encode_text)
+    shape = ModelConfig(pattern="*-", d_model=32, n_heads=2, n_ctx=200, d_vocab=tokenizer.vocab_size)
+    model = HybridLM(shape, seed=2)
+    clean, corrupt = (
+        [tokenizer.encode_text(getattr(pair, side).prompt.string) for pair in pairs]
+        for side in ("clean", "corrupt")
+    )
+    guesses = [[tokenizer.end_id]] * len(pairs)
+    sae = stock().StandardSAE(stock().StandardSAEConfig(d_in=32, d_sae=8))
+    change = swap(sae, model, corrupt, "hook_embed", None)
+    swapped = changed_answers(model, tokenizer, clean, guesses, "hook_embed", change, batch_size=3)
+    assert swapped == changed_answers(model, tokenizer, corrupt, guesses, "hook_embed", None)
+    assert swapped != changed_answers(model, tokenizer, clean, guesses, "hook_embed", None)
+
+
+def test_a_swap_moves_the_chosen_latents_at_the_prompt_and_nothing_else() -> None:
+    sae = stock().StandardSAE(stock().StandardSAEConfig(d_in=4, d_sae=4)).requires_grad_(False)
+    sae.W_enc.copy_(torch.eye(4))
+    sae.W_dec.copy_(torch.eye(4))
+    model = HybridLM(ModelConfig(pattern="*", d_model=4, n_heads=1, n_ctx=16, d_vocab=20), seed=0)
+    change = swap(sae, model, [[3, 4, 5]], "hook_embed", [1, 2])
+    other = model.embed(torch.tensor([[3, 4, 5]]))[0]
+    values = torch.randn(1, 5, 4, generator=torch.Generator().manual_seed(0))
+    place = torch.arange(5)[None]
+    found = change(values, At(row=torch.tensor([0]), prompt=place < 3, answering=place >= 2))[0]
+    assert torch.equal(found[3:], values[0, 3:])
+    assert torch.equal(found[:3, [0, 3]], values[0, :3][:, [0, 3]])
+    moved = found[:3, 1:3] - values[0, :3, 1:3]
+    torch.testing.assert_close(moved, other[:, 1:3].relu() - values[0, :3, 1:3].relu())
+
+
+def test_latents_are_ranked_by_the_roles_an_edit_names() -> None:
+    names = (
+        "english.order_by.direction",
+        "sql.order_by.0.direction",
+        "schema.table",
+        "sql.order_by.1.direction",
+    )
+    f1 = torch.tensor(
+        [[0.1, 0.2, 0.9, 0.9], [0.8, 0.0, 0.0, 0.0], [0.0, 0.9, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
+    )
+    assert latents_for(table(names, f1), "order_by.0.direction") == [2, 1, 0]
+    with pytest.raises(InputError, match=r"no scored role belongs to edit `limit\.count`"):
+        latents_for(table(names, f1), "limit.count")
