@@ -18,7 +18,7 @@ from saes.disk import SAE
 from saes.truth.alignment import Alignment, scored_table
 from saes.truth.firing import Firings
 from saes.truth.labels import auto_label, role_words
-from saes.truth.scoring import Table
+from saes.truth.scoring import Scores, Table
 from tinysql.tokens import END, Tokenizer, Tokens
 
 EXAMPLES, ROLES, NEIGHBOURS, LOGITS, BINS = 6, 6, 6, 8, 20
@@ -72,9 +72,9 @@ def page_data(
     for j in range(firings.n_latents):
         if not int(firings.fired[j]):
             continue
-        roles = _scores(table, j)
-        entry: dict[str, Any] = {"id": j, "roles": roles, **shown.of(j)}
-        entry["label"] = auto_label(roles[0][0], roles[0][1], shown.by_token(j)) if roles else "no role"
+        best = _scores(table, j)
+        entry: dict[str, Any] = {"id": j, "roles": best, **shown.of(j)}
+        entry["label"] = auto_label(best[0][0], best[0][1], shown.by_token(j)) if best else "no role"
         entry["near"] = [[int(i), round(float(c), 3)] for i, c in zip(*near(j), strict=True)]
         if raised is not None:
             entry["logits"] = _extremes(raised[j], vocabulary)
@@ -191,12 +191,10 @@ def _scores(table: Table, j: int) -> list[list[Any]]:
     chosen = table.chosen_f1[j]
     order = [c for c in chosen.argsort(descending=True, stable=True).tolist()[:ROLES] if chosen[c] > 0]
     columns = (table.f1, table.auroc, table.average_precision, table.precision, table.recall)
-    return {
-        "roles": [[table.names[c], *(round(float(column[j, c]), 3) for column in columns)] for c in order]
-    }
+    return [[table.names[c], *(round(float(column[j, c]), 3) for column in columns)] for c in order]
 
 
-def _row(scores: Any) -> list[Any]:
+def _row(scores: Scores) -> list[Any]:
     return [
         scores.name,
         scores.coverage,

@@ -228,3 +228,26 @@ def test_an_sae_that_was_not_scored_has_no_section(run: Path) -> None:
 def test_the_default_hook_is_two_thirds_up_the_model(pattern: str, block: int) -> None:
     config = ModelConfig(pattern=pattern)
     assert default_hook(config) == f"blocks.{block}.hook_resid_post"
+
+
+def test_show_writes_a_page_of_a_scored_sae_alone(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sae", "show", str(run)]) == 0
+    page = run / "saes" / "topk" / "dashboard.html"
+    assert capsys.readouterr().out.strip() == str(page)
+    assert "Latent" in page.read_text()
+    page.unlink()
+    assert main(["sae", "train", str(run), "--name", "fresh", *SMALL]) == 0
+    for verb in ("show", "effects"):
+        assert main(["sae", verb, str(run), "--name", "fresh"]) == 2
+        assert "SAE `fresh` of" in capsys.readouterr().err
+    assert not (run / "saes" / "fresh" / "dashboard.html").exists()
+
+
+def test_effects_of_a_model_that_writes_no_sql_are_refused(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sae", "effects", str(run), "--rows", "2"]) == 2
+    assert "none of the model's 2 answers can be read as a query" in capsys.readouterr().err
+    assert main(["sae", "effects", str(run), "--rows", "0"]) == 2
+    assert "--rows is 0" in capsys.readouterr().err
+    assert not (run / "saes" / "topk" / "effects.json").exists()
