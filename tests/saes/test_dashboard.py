@@ -126,7 +126,7 @@ def test_a_browser_searches_sorts_and_shows(shown: Shown, tmp_path: Path) -> Non
         command += [f"--user-data-dir={tmp_path / 'browser'}", "--virtual-time-budget=5000", "--dump-dom"]
         dom = subprocess.run(
             [*command, f"{page.as_uri()}#{words}"], capture_output=True, text=True, timeout=120, check=True
-        ).stdout
+        ).stdout.partition("<script")[0]
         table = dom[dom.index('id="latents"') :].partition("</tbody>")[0]
         return [int(n) for n in re.findall(r'<tr data-latent="(\d+)"', table)], dom
 
