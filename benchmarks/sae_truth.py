@@ -26,7 +26,7 @@ from torch import Tensor
 
 from saes.roles import Roles
 from saes.truth.firing import Firings
-from saes.truth.scoring import Halves, latent_scores, score, tabulate
+from saes.truth.scoring import Halves, by_half, latent_scores, score, tabulate
 
 ROW, SLOTS = 45, 41
 """Tokens per row, and slots, of the demo's test rows."""
@@ -78,8 +78,9 @@ def evaluate(tokens: int, latents: int, active: int) -> dict[str, Any]:
     halves = clock("halves", lambda: Halves.of(example, 0))
     firings = clock("sort", lambda: Firings.of(token, latent, value, n_tokens=tokens, n_latents=latents))
     choose, measure = clock("roles by half", lambda: (roles.at(halves.choose), roles.at(halves.measure)))
-    table = clock("every latent and role", lambda: tabulate(firings, choose, measure, halves))
-    scores = clock("best, intervals", lambda: score("SAE", firings, table, measure, halves, fvu=None, seed=0))
+    parts = clock("by half", lambda: by_half(firings, halves))
+    table = clock("every latent and role", lambda: tabulate(parts, choose, measure))
+    scores = clock("best, intervals", lambda: score("SAE", parts, table, measure, halves, fvu=None, seed=0))
     clock("latents", lambda: latent_scores(firings, table))
     total = [sum(part[i] for part in clock.parts.values()) for i in (0, 1)]
     return {
@@ -96,7 +97,9 @@ def evaluate(tokens: int, latents: int, active: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tokens", type=int, default=1_000_000)
     parser.add_argument("--latents", type=int, default=4096)
     parser.add_argument("--active", type=int, nargs="+", default=[8, 32])
@@ -108,7 +111,9 @@ def main() -> None:
     for active in arguments.active:
         row = evaluate(arguments.tokens, arguments.latents, active)
         rows.append(row)
-        print(f"{row['activations']:,} activations, {row['roles']} roles: {row['wall']:.1f} s ({row['processor']:.1f})")
+        print(
+            f"{row['activations']:,} activations, {row['roles']} roles: {row['wall']:.1f} s ({row['processor']:.1f})"
+        )
         for name, (wall, own) in row["parts"].items():
             print(f"  {name:<24}{wall:7.2f} ({own:.2f})")
     if arguments.json:

@@ -25,7 +25,17 @@ from saes.truth.firing import Firings, shuffle_within
 from saes.truth.hierarchy import Hierarchy, hierarchy
 from saes.truth.probes import dense_probe, sparse_probe
 from saes.truth.published import Published, published
-from saes.truth.scoring import Halves, LatentScore, Scores, Table, latent_scores, score, scored, tabulate
+from saes.truth.scoring import (
+    Halves,
+    LatentScore,
+    Scores,
+    Table,
+    by_half,
+    latent_scores,
+    score,
+    scored,
+    tabulate,
+)
 from tinysql.config import from_json, to_json
 from tinysql.tokens import Tokenizer, Tokens
 
@@ -155,10 +165,10 @@ def align(
     if not any(kept):
         raise InputError("no role has enough tokens to be scored", hint="give more examples")
     judge = _Judge(roles=roles, halves=halves, seed=seed)
-    table = judge.table(encoded.firings)
-    own = judge.score("SAE", encoded.firings, table, encoded.fvu)
+    parts = by_half(encoded.firings, halves)
+    table = judge.table(parts)
+    own = judge.score("SAE", parts, table, encoded.fvu)
     latents = latent_scores(encoded.firings, table)
-    parts = encoded.firings.among(halves.choose), encoded.firings.among(halves.measure)
     return Alignment(
         hook=activations.hook,
         examples=len(example.unique()),
@@ -168,7 +178,7 @@ def align(
         dead=int((encoded.firings.fired == 0).sum()),
         seed=seed,
         sae=own,
-        controls=_controls(judge, sae, encoded, activations, untrained),
+        controls=_controls(judge, sae, encoded, parts, activations, untrained),
         ceilings=_ceilings(judge, encoded.firings, values, table),
         published=published(*parts, sides, halves.example),
         hierarchy=hierarchy(sae, values[halves.measure], parts, sides, table),
@@ -184,7 +194,7 @@ def scored_table(sae: SAE, activations: Activations, seed: int) -> tuple[Firings
     firings = encode_sparse(sae, values).firings
     halves = Halves.of(activations.example.to(values.device), seed)
     roles = Roles.of(activations.roles, values.device)
-    return firings, _Judge(roles=roles, halves=halves, seed=seed).table(firings)
+    return firings, _Judge(roles=roles, halves=halves, seed=seed).table(by_half(firings, halves))
 
 
 def check_width(sae: SAE, activations: Activations) -> None:
@@ -211,24 +221,31 @@ class _Judge:
     halves: Halves
     seed: int
 
-    def table(self, firings: Firings, roles: Roles | None = None) -> Table:
+    def table(self, parts: tuple[Firings, Firings], roles: Roles | None = None) -> Table:
         labels = roles or self.roles
-        return tabulate(firings, labels.at(self.halves.choose), labels.at(self.halves.measure), self.halves)
+        return tabulate(parts, labels.at(self.halves.choose), labels.at(self.halves.measure))
 
     def score(
-        self, name: str, firings: Firings, table: Table, fvu: float | None = None, roles: Roles | None = None
+        self,
+        name: str,
+        parts: tuple[Firings, Firings],
+        table: Table,
+        fvu: float | None = None,
+        roles: Roles | None = None,
     ) -> Scores:
         measure = (roles or self.roles).at(self.halves.measure)
-        return score(name, firings, table, measure, self.halves, fvu=fvu, seed=self.seed)
+        return score(name, parts, table, measure, self.halves, fvu=fvu, seed=self.seed)
 
     def __call__(self, name: str, firings: Firings, fvu: float | None = None) -> Scores:
-        return self.score(name, firings, self.table(firings), fvu)
+        parts = by_half(firings, self.halves)
+        return self.score(name, parts, self.table(parts), fvu)
 
 
 def _controls(
     judge: _Judge,
     sae: SAE,
     encoded: Encoded,
+    parts: tuple[Firings, Firings],
     activations: Activations,
     untrained: tuple[SAE, Activations] | None,
 ) -> tuple[Scores, ...]:
@@ -239,13 +256,7 @@ def _controls(
     permuted = judge.roles.at(shuffle_within(activations.example.to(values.device), judge.seed))
     found = [
         judge(RANDOM_SAE, of_random.firings, of_random.fvu),
-        judge.score(
-            PERMUTATION,
-            encoded.firings,
-            judge.table(encoded.firings, permuted),
-            encoded.fvu,
-            permuted,
-        ),
+        judge.score(PERMUTATION, parts, judge.table(parts, permuted), encoded.fvu, permuted),
         judge(NEURONS, neurons(values, mean)),
         judge(PRINCIPAL, principal(values, choose)),
     ]

@@ -50,13 +50,15 @@ class Firings:
         n_latents: int,
     ) -> Firings:
         """Sort firings given in any order; `value` is float32 and above zero."""
-        order = _key(latent, value).argsort()
+        key, order = _key(latent, value).sort()
+        # Latents and values are read off the sorted keys: to gather them costs more than to sort.
+        bits = SHIFT - 1 - (key & (SHIFT - 1))
         return Firings(
             n_tokens=n_tokens,
             n_latents=n_latents,
             token=token[order],
-            latent=latent[order],
-            value=value[order],
+            latent=key >> 32,
+            value=bits.int().view(torch.float32),
         )
 
     @staticmethod
@@ -72,14 +74,24 @@ class Firings:
         """The firings at `tokens`, which are numbered anew from 0."""
         number = torch.full((self.n_tokens,), -1, device=self.token.device)
         number[tokens] = torch.arange(len(tokens), device=self.token.device)
-        moved = number[self.token]
-        kept = moved >= 0
+        kept = (number >= 0)[self.token]
         return Firings(
             n_tokens=len(tokens),
             n_latents=self.n_latents,
-            token=moved[kept],
+            token=number[self.token[kept]],
             latent=self.latent[kept],
             value=self.value[kept],
+        )
+
+    def of_latents(self, first: int, last: int) -> Firings:
+        """The firings of the latents from `first` up to `last`, which are numbered anew from 0."""
+        begin, end = (int(self.fired[:bound].sum()) for bound in (first, last))
+        return Firings(
+            n_tokens=self.n_tokens,
+            n_latents=last - first,
+            token=self.token[begin:end],
+            latent=self.latent[begin:end] - first,
+            value=self.value[begin:end],
         )
 
     @cached_property
@@ -124,10 +136,11 @@ class Ranked:
     @staticmethod
     def of(firings: Firings, roles: Int[Tensor, " token"], n_roles: int) -> Ranked:
         """Rank firings at tokens of these roles, `0 <= role < n_roles`."""
-        order = _by_role(roles[firings.token], n_roles)
-        met = torch.bincount(roles[firings.token], minlength=n_roles)
+        role = roles.to(torch.int16 if n_roles < 1 << 15 else roles.dtype)[firings.token]
+        order = _by_role(role)
+        met = torch.bincount(role, minlength=n_roles)
         numbers = torch.arange(n_roles, device=order.device).repeat_interleave(met)
-        pair = numbers * firings.n_latents + firings.latent[order]
+        pair = numbers.mul_(firings.n_latents).add_(firings.latent[order])
         begin = firings.starts.repeat_interleave(firings.fired)
         reached = (firings.ties.end - begin)[order]
         runs = torch.bincount(pair, minlength=n_roles * firings.n_latents)
@@ -258,9 +271,9 @@ def _key(latent: Int[Tensor, " *shape"], value: Float[Tensor, " *shape"]) -> Int
     return (latent + 1) * SHIFT - 1 - value.float().contiguous().view(torch.int32).long()
 
 
-def _by_role(role: Int[Tensor, " firing"], n_roles: int) -> Int[Tensor, " firing"]:
+def _by_role(role: Int[Tensor, " firing"]) -> Int[Tensor, " firing"]:
     """The order that sorts by role and leaves the rest as it is."""
-    if role.device.type == "cpu" and n_roles < 1 << 16:
+    if role.device.type == "cpu" and role.dtype == torch.int16:
         # Two passes of a radix sort, several times quicker than a comparison of 64-bit numbers.
-        return torch.from_numpy(np.argsort(role.numpy().astype(np.uint16), kind="stable"))
+        return torch.from_numpy(np.argsort(role.numpy(), kind="stable"))
     return role.argsort(stable=True)

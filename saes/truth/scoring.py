@@ -15,13 +15,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from data_gen.errors import InputError
-from saes.roles import Roles
+from saes.roles import Grain, Roles
 from saes.truth.context import TopToken
 from saes.truth.firing import Firings, Ranked, auroc, average_precision, best_thresholds, detect
 from saes.truth.intervals import interval, per_example, resamples
 
 MIN_TOKENS = 10
 """A role is scored when each half has at least this many tokens with it, and as many without."""
+CHUNK = 1 << 19
+"""Firings that are ranked together, unless one latent has more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,20 +130,23 @@ class Table:
     average_precision: Float[Tensor, "latent column"]
 
 
-def tabulate(firings: Firings, choose: Roles, measure: Roles, halves: Halves) -> Table:
-    """Thresholds from `choose`, everything else from `measure`: the roles of the tokens of the two halves."""
-    first, second = firings.among(halves.choose), firings.among(halves.measure)
-    parts: list[list[Tensor]] = []
-    for chosen, measured in zip(choose.grains, measure.grains, strict=True):
-        threshold, f1 = best_thresholds(Ranked.of(first, chosen.label, len(chosen.names)))
-        ranked = Ranked.of(second, measured.label, len(measured.names))
-        found = detect(ranked, threshold)
-        curves = [auroc(ranked), average_precision(ranked)]
-        parts.append([threshold, f1, found.precision, found.recall, found.f1, *curves])
+def by_half(firings: Firings, halves: Halves) -> tuple[Firings, Firings]:
+    """The firings at tokens to choose on, and at those to measure on."""
+    return firings.among(halves.choose), firings.among(halves.measure)
+
+
+def tabulate(parts: tuple[Firings, Firings], choose: Roles, measure: Roles) -> Table:
+    """Thresholds from `choose`, everything else from `measure`: the firings and roles of the two halves' tokens."""
+    grains = []
+    for pair in zip(choose.grains, measure.grains, strict=True):
+        rows = [
+            _curves((parts[0].of_latents(*some), parts[1].of_latents(*some)), pair) for some in _ranges(parts)
+        ]
+        grains.append([torch.cat(column) for column in zip(*rows, strict=True)])
     kept = scored(choose, measure)
     number = kept.nonzero()[:, 0]
     threshold, chosen_f1, precision, recall, f1, area, average = (
-        torch.cat(pair, dim=1)[:, choose.columns][:, kept].cpu() for pair in zip(*parts, strict=True)
+        torch.cat(pair, dim=1)[:, choose.columns][:, kept].cpu() for pair in zip(*grains, strict=True)
     )
     return Table(
         names=tuple(choose.names[i] for i in number.tolist()),
@@ -156,6 +161,23 @@ def tabulate(firings: Firings, choose: Roles, measure: Roles, halves: Halves) ->
     )
 
 
+def _ranges(parts: tuple[Firings, Firings]) -> list[tuple[int, int]]:
+    """Latents that have some `CHUNK` firings together, from one to another: what is computed of them fits a cache."""
+    ends = (parts[0].fired + parts[1].fired).cumsum(0)
+    steps = torch.arange(CHUNK, int(ends[-1]) + CHUNK, CHUNK, device=ends.device)
+    bounds = torch.searchsorted(ends, steps).add(1).clamp(max=len(ends)).unique().tolist()
+    return list(zip([0, *bounds], bounds, strict=False))
+
+
+def _curves(parts: tuple[Firings, Firings], grains: tuple[Grain, Grain]) -> list[Tensor]:
+    """The columns of a `Table` for one grain, [latent role]."""
+    (first, second), (chosen, measured) = parts, grains
+    threshold, f1 = best_thresholds(Ranked.of(first, chosen.label, len(chosen.names)))
+    ranked = Ranked.of(second, measured.label, len(measured.names))
+    found = detect(ranked, threshold)
+    return [threshold, f1, found.precision, found.recall, found.f1, auroc(ranked), average_precision(ranked)]
+
+
 def scored(choose: Roles, measure: Roles) -> Bool[Tensor, " column"]:
     """Which columns have enough tokens with and without the role in both halves."""
     enough = [
@@ -166,15 +188,25 @@ def scored(choose: Roles, measure: Roles) -> Bool[Tensor, " column"]:
 
 
 def score(
-    name: str, firings: Firings, table: Table, measure: Roles, halves: Halves, *, fvu: float | None, seed: int
+    name: str,
+    parts: tuple[Firings, Firings],
+    table: Table,
+    measure: Roles,
+    halves: Halves,
+    *,
+    fvu: float | None,
+    seed: int,
 ) -> Scores:
     """The best latent of every role and what it reaches, with intervals from resampling the examples."""
     latent = table.chosen_f1.argmax(0)
     threshold = table.threshold.gather(0, latent[None])[0]
     wanted = torch.stack([measure.wanted(column) for column in table.column.tolist()])
-    second = firings.among(halves.measure)
     sums = per_example(
-        second, halves.example, wanted, latent=latent.to(wanted.device), threshold=threshold.to(wanted.device)
+        parts[1],
+        halves.example,
+        wanted,
+        latent=latent.to(wanted.device),
+        threshold=threshold.to(wanted.device),
     )
     weight = resamples(len(sums.tokens), seed)
     f1, area, average = sums.f1(weight), sums.auroc(weight), sums.average_precision(weight)
@@ -212,7 +244,7 @@ def score(
         slot_coverage=coverage["slot"][0],
         slot_coverage_interval=coverage["slot"][1],
         fvu=fvu,
-        l0=len(firings.value) / firings.n_tokens,
+        l0=sum(len(part.value) for part in parts) / sum(part.n_tokens for part in parts),
         roles=roles,
     )
 

@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from saes.roles import Roles
+from saes.truth import scoring
 from saes.truth.firing import (
     Firings,
     Ranked,
@@ -14,6 +16,7 @@ from saes.truth.firing import (
     passing,
     shuffle_within,
 )
+from saes.truth.scoring import Halves, by_half, tabulate
 
 N_TOKENS, N_LATENTS, N_ROLES = 60, 7, 4
 
@@ -111,3 +114,18 @@ def test_shuffling_keeps_every_token_in_its_example() -> None:
     assert torch.equal(example[order], example)
     assert not torch.equal(order, torch.arange(39))
     assert torch.equal(order, shuffle_within(example, seed=0))
+
+
+def test_scores_do_not_depend_on_which_latents_are_ranked_together(
+    latents: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = latents.repeat(10, 1)
+    halves = Halves.of(torch.arange(len(rows)) // 12, seed=0)
+    roles = Roles.of(tuple("abcd"[i % 4] for i in range(len(rows))))
+    sides = roles.at(halves.choose), roles.at(halves.measure)
+    whole = tabulate(by_half(Firings.from_dense(rows), halves), *sides)
+    for chunk in (1, 100, 301):
+        monkeypatch.setattr(scoring, "CHUNK", chunk)
+        pieces = tabulate(by_half(Firings.from_dense(rows), halves), *sides)
+        for name in ("threshold", "chosen_f1", "precision", "recall", "f1", "auroc", "average_precision"):
+            assert torch.equal(getattr(whole, name), getattr(pieces, name))

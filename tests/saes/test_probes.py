@@ -7,7 +7,7 @@ from torch import Tensor
 from saes.roles import Roles
 from saes.truth.firing import Firings
 from saes.truth.probes import dense_probe, newton, sparse_probe
-from saes.truth.scoring import Halves, Table, score, tabulate
+from saes.truth.scoring import Halves, Table, by_half, score, tabulate
 
 NAMES = ("a", "b", "c.0", "c.1")
 N = 2000
@@ -23,7 +23,7 @@ def planted(seed: int = 0) -> tuple[Tensor, Roles, Halves]:
 
 
 def table_of(firings: Firings, roles: Roles, halves: Halves) -> Table:
-    return tabulate(firings, roles.at(halves.choose), roles.at(halves.measure), halves)
+    return tabulate(by_half(firings, halves), roles.at(halves.choose), roles.at(halves.measure))
 
 
 def test_the_dense_probe_reads_a_linear_role_off_any_basis() -> None:
@@ -31,7 +31,13 @@ def test_the_dense_probe_reads_a_linear_role_off_any_basis() -> None:
     axes = table_of(Firings.from_dense(values.clamp_min(0)), roles, halves)
     probe = dense_probe(values, halves.choose, roles, axes)
     scores = score(
-        "probe", probe, table_of(probe, roles, halves), roles.at(halves.measure), halves, fvu=None, seed=0
+        "probe",
+        by_half(probe, halves),
+        table_of(probe, roles, halves),
+        roles.at(halves.measure),
+        halves,
+        fvu=None,
+        seed=0,
     )
     for role in scores.roles:
         assert role.f1 > 0.95
