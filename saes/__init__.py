@@ -24,7 +24,17 @@ if TYPE_CHECKING:
     from saes.training_config import SAEConfig as SAEConfig
     from saes.transcoders import train_transcoder as train_transcoder
     from saes.truth.alignment import Alignment as Alignment
+    from saes.truth.alignment import align as align
     from saes.truth.alignment import truth as truth
+    from saes.truth.causal import Effects as Effects
+    from saes.truth.causal import effects as effects
+    from saes.truth.dashboard import dashboard as dashboard
+    from saes.truth.interchange import Swap as Swap
+    from saes.truth.interchange import interchange as interchange
+    from saes.truth.recovered import Fidelity as Fidelity
+    from saes.truth.recovered import fidelity as fidelity
+    from saes.truth.stability import SeedStability as SeedStability
+    from saes.truth.stability import stability as stability
 
 __all__ = lazy_exports(
     __name__,
@@ -35,6 +45,11 @@ __all__ = lazy_exports(
         "training": ["TrainedSAE", "TrainingRecord", "train_sae"],
         "training_config": ["SAEConfig"],
         "transcoders": ["train_transcoder"],
-        "truth.alignment": ["Alignment", "truth"],
+        "truth.alignment": ["Alignment", "align", "truth"],
+        "truth.causal": ["Effects", "effects"],
+        "truth.dashboard": ["dashboard"],
+        "truth.interchange": ["Swap", "interchange"],
+        "truth.recovered": ["Fidelity", "fidelity"],
+        "truth.stability": ["SeedStability", "stability"],
     },
 )

@@ -19,7 +19,7 @@ from data_gen.example import make_example
 from data_gen.files import atomic_directory, claim_directory, read_json, write_atomic
 from data_gen.pairs.counterfactual import counterfactuals
 from saes.activations import check_hook, record
-from saes.disk import load, save
+from saes.disk import SAE, load, save
 from saes.recipes import default_hook
 from saes.resume import METRICS
 from saes.training import TrainingRecord, train_sae
@@ -29,7 +29,8 @@ from saes.truth.causal import Effects, effects
 from saes.truth.dashboard import dashboard
 from saes.truth.interchange import Swap, interchange
 from saes.truth.recovered import Fidelity, fidelity
-from tinysql.config import to_json
+from tinysql.config import from_json, to_json
+from tinysql.models.hybrid import HybridLM
 from tinysql.runs import Run, provenance
 from tinysql.tokens import Tokenizer, Tokens
 
@@ -94,8 +95,14 @@ def train_on_run(
     return trained.record
 
 
-def eval_on_run(run: Run, *, name: str, rows: int = 600, seed: int = 0, device: str = "cpu") -> Alignment:
-    """Score RUN/saes/`name` on the first `rows` test examples and write its `truth.json`."""
+def eval_on_run(
+    run: Run, *, name: str, rows: int = 600, seed: int = 0, device: str = "cpu", untrained: bool = False
+) -> Alignment:
+    """Score RUN/saes/`name` on the first `rows` test examples and write its `truth.json`.
+
+    With `untrained`, an SAE of the same settings is trained on the same rows and hook of the same model before any
+    training (weights drawn from `seed`), and scored beside it: it shows what needs no learned model.
+    """
     path = _there(run, name)
     if rows < 4:
         raise InputError(
@@ -104,10 +111,25 @@ def eval_on_run(run: Run, *, name: str, rows: int = 600, seed: int = 0, device: 
     sae, hook = load(path, device), read_json(path / "config.json").get("hook")
     model, tokenizer = run.load(device)
     tokens = _tokens(run, tokenizer, "test", rows)
-    alignment = truth(sae, model, tokens, hook=hook, tokenizer=tokenizer, seed=seed, show_progress=True)
+    blank = _untrained(run, path, model, tokenizer, seed) if untrained else None
+    alignment = truth(
+        sae, model, tokens, hook=hook, tokenizer=tokenizer, untrained=blank, seed=seed, show_progress=True
+    )
     made = {**alignment.to_json(), "made_by": provenance()}
     write_atomic(path / "truth.json", json.dumps(made, allow_nan=False))
     return alignment
+
+
+def _untrained(
+    run: Run, path: Path, model: HybridLM, tokenizer: Tokenizer, seed: int
+) -> tuple[SAE, HybridLM]:
+    """The run's model as drawn, and an SAE trained on it as the one in `path` was on the trained model."""
+    made = read_json(path / "config.json")
+    blank = HybridLM(model.cfg, seed=seed).to(model.device)
+    tokens = _tokens(run, tokenizer, "train", made["rows"])
+    activations = record(blank, tokens, made["hook"], show_progress=True)
+    config = from_json(SAEConfig, made["sae"], where=str(path / "config.json"))
+    return train_sae(activations, config, model_name="untrained", show_progress=True).sae, blank
 
 
 def show_on_run(run: Run, *, name: str, device: str = "cpu") -> Path:

@@ -39,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed", type=read_seed, default=0, help="seed of halves, controls and resamples (default: 0)"
     )
     score.add_argument("--device", default="cpu", help="where to run (default: cpu)")
+    score.add_argument(
+        "--untrained",
+        action="store_true",
+        help="also train and score an SAE of the model before any training",
+    )
     score.set_defaults(call=call_eval)
     do = verbs.add_parser("effects", help="switch a scored SAE's latents off and on and compare the answers")
     do.add_argument("run", type=Path, help="a run directory")
@@ -96,6 +101,7 @@ def call_eval(arguments: argparse.Namespace) -> None:
         rows=arguments.rows,
         seed=arguments.seed,
         device=arguments.device,
+        untrained=arguments.untrained,
     )
     print(table(alignment))
 

@@ -230,6 +230,20 @@ def test_the_default_hook_is_two_thirds_up_the_model(pattern: str, block: int) -
     assert default_hook(config) == f"blocks.{block}.hook_resid_post"
 
 
+def test_an_sae_of_the_untrained_model_stands_beside_it_when_asked_for(run: Path) -> None:
+    assert main(["sae", "eval", str(run), "--rows", "20", "--untrained"]) == 0
+    alignment = read_truth(run / "saes" / "topk")
+    assert [scores.name for scores in alignment.controls] == [*CONTROLS, "SAE of untrained model"]
+    assert alignment.controls[-1].l0 == pytest.approx(SETTINGS["k"], abs=0.1)
+    assert {trace.name for trace in role_figure(alignment).data} == {
+        "SAE",
+        *CONTROLS,
+        "SAE of untrained model",
+        "dense probe",
+    }
+    assert main(["sae", "eval", str(run), "--rows", "60"]) == 0
+
+
 def test_show_writes_a_page_of_a_scored_sae_alone(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sae", "show", str(run)]) == 0
     page = run / "saes" / "topk" / "dashboard.html"

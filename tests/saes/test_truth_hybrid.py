@@ -1,0 +1,76 @@
+"""Router logits and SSM states are activations like any other: recorded, encoded, scored and switched."""
+
+import pytest
+import torch
+
+from data_gen.errors import InputError
+from data_gen.example import DataConfig, make_example
+from saes.activations import record
+from saes.disk import SAE, stock
+from saes.truth.alignment import align, truth
+from saes.truth.answers import At, changed_answers
+from tinysql.models.config import MambaConfig, ModelConfig
+from tinysql.models.hybrid import HybridLM
+from tinysql.tokens import Tokenizer
+
+DATA = DataConfig(command_sets=("cs1",), lexicon="demo", split="test", max_columns=3)
+EXAMPLES = [make_example(DATA, index) for index in range(16)]
+STATE, ROUTER = "blocks.0.mamba.hook_state", "blocks.2.moe.hook_router"
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return Tokenizer.train([example.text.string for example in EXAMPLES], vocab_size=400)
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer: Tokenizer) -> HybridLM:
+    mamba = MambaConfig(n_heads=2, d_head=4, d_state=4)
+    shape = ModelConfig(
+        pattern="M*E", d_model=16, n_heads=2, n_ctx=200, d_vocab=tokenizer.vocab_size, mamba=mamba
+    )
+    return HybridLM(shape, seed=0)
+
+
+def sae(width: int) -> SAE:
+    made = stock().TopKSAE(stock().TopKSAEConfig(d_in=width, d_sae=2 * width, k=3)).requires_grad_(False)
+    rows = torch.randn(2 * width, width, generator=torch.Generator().manual_seed(0))
+    made.W_dec.copy_(torch.nn.functional.normalize(rows, dim=1))
+    made.W_enc.copy_(made.W_dec.T)
+    return made  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(("hook", "width"), [(ROUTER, 8), (STATE, 32)])
+def test_latents_of_routers_and_states_are_scored(
+    model: HybridLM, tokenizer: Tokenizer, hook: str, width: int
+) -> None:
+    tokens = tokenizer.encode(EXAMPLES)
+    activations = record(model, tokens, hook)
+    assert activations.values.shape == (int(tokens.mask.sum()), width)
+    found = truth(sae(width), model, tokens, hook=hook)
+    assert found == align(sae(width), activations)
+    assert found.sae.l0 == pytest.approx(3, abs=0.5)
+
+
+@pytest.mark.parametrize(("hook", "width"), [(ROUTER, 8), (STATE, 32)])
+def test_they_can_be_changed_while_the_model_answers(
+    model: HybridLM, tokenizer: Tokenizer, hook: str, width: int
+) -> None:
+    ids = [tokenizer.encode_text(example.prompt.string) for example in EXAMPLES[:3]]
+    guesses = [[tokenizer.end_id]] * 3
+    seen = []
+
+    def turned(values: torch.Tensor, at: At) -> torch.Tensor:
+        seen.append(values.shape[-1])
+        return -5 * values
+
+    plain = changed_answers(model, tokenizer, ids, guesses, hook, None)
+    assert changed_answers(model, tokenizer, ids, guesses, hook, turned) != plain
+    assert set(seen) == {width}
+
+
+def test_activations_that_are_not_finite_are_refused(model: HybridLM, tokenizer: Tokenizer) -> None:
+    activations = record(model, tokenizer.encode(EXAMPLES), ROUTER)
+    activations.values[5, 2] = float("nan")
+    with pytest.raises(InputError, match="carries NaN or infinity at 1 of"):
+        align(sae(8), activations)
