@@ -188,17 +188,10 @@ def effects_on_run(
     live = (firings.fired > 0).nonzero()[:, 0].tolist()
     found = effects(sae, model, tokenizer, examples, hook=alignment.hook, off=live, on=best, table=table)
     kept = fidelity(sae, model, tokenizer, examples, hook=alignment.hook)
-    swaps = {
-        edit: interchange(
-            sae,
-            model,
-            tokenizer,
-            counterfactuals(data, edit=edit, n=PAIRS, encode=tokenizer.encode_text),
-            hook=alignment.hook,
-            table=table,
-        )
-        for edit in edits
-    }
+    swaps = {}
+    for edit in edits:
+        two_sided = counterfactuals(data, edit=edit, n=PAIRS, encode=tokenizer.encode_text)
+        swaps[edit] = interchange(sae, model, tokenizer, two_sided, hook=alignment.hook, table=table)
     made = {
         "effects": found.to_json(),
         "fidelity": kept.to_json(),

@@ -120,11 +120,7 @@ def effects(
     fires cannot change by switching it off and is not run.
     Raises `InputError` for no examples, answers none of which can be read, and latents the SAE does not have.
     """
-    if not examples:
-        raise InputError("there are no examples to answer", hint="give at least one")
-    beyond = [j for j in (*off, *on) if not 0 <= j < len(sae.W_dec)]
-    if beyond:
-        raise InputError(f"the SAE has no latent {beyond[0]}", hint=f"latents are 0 to {len(sae.W_dec) - 1}")
+    _check(sae, examples, (*off, *on))
     prompts = [tokenizer.encode_text(example.prompt.string) for example in examples]
     gold = [[*tokenizer.encode_text(f" {example.sql.string}"), tokenizer.end_id] for example in examples]
     own = changed_answers(model, tokenizer, prompts, gold, hook, None, batch_size=batch_size)
@@ -152,17 +148,42 @@ def effects(
     for (j, way, row), ids in zip(runs, said, strict=True):
         if ids != own[row]:
             after[j, way][row] = ids
-    found = []
-    for (j, way), answers in after.items():
-        values = {row: _read(tokenizer, ids, schemas[row]) for row, ids in answers.items()}
-        changed = {
-            clause: sum(differs(now, before[row], clause) for row, now in values.items()) / len(examples)
-            for clause in clauses
-        }
-        unread = sum(now is None and before[row] is not None for row, now in values.items())
-        found.append(LatentEffect(latent=j, way=way, changed=changed, valid=1 - unread / len(examples)))
+    found = [
+        _tally(
+            j,
+            way,
+            {row: _read(tokenizer, ids, schemas[row]) for row, ids in answers.items()},
+            before,
+            clauses,
+        )
+        for (j, way), answers in after.items()
+    ]
     rank = causal_alignment(found, table, clauses) if table is not None else {}
     return Effects(hook=hook, answers=len(examples), latents=tuple(found), alignment=rank)
+
+
+def _check(sae: SAE, examples: Sequence[Example], latents: Sequence[int]) -> None:
+    if not examples:
+        raise InputError("there are no examples to answer", hint="give at least one")
+    beyond = [j for j in latents if not 0 <= j < len(sae.W_dec)]
+    if beyond:
+        raise InputError(f"the SAE has no latent {beyond[0]}", hint=f"latents are 0 to {len(sae.W_dec) - 1}")
+
+
+def _tally(
+    latent: int,
+    way: Way,
+    after: Mapping[int, Mapping[str, object] | None],
+    before: Sequence[Mapping[str, object] | None],
+    clauses: Sequence[str],
+) -> LatentEffect:
+    """`after` holds, by row, the answers that have become another text."""
+    changed = {
+        clause: sum(differs(now, before[row], clause) for row, now in after.items()) / len(before)
+        for clause in clauses
+    }
+    unread = sum(now is None and before[row] is not None for row, now in after.items())
+    return LatentEffect(latent=latent, way=way, changed=changed, valid=1 - unread / len(before))
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from data_gen.errors import InputError
 from saes.roles import Grain, Roles
 from saes.truth.context import TopToken
 from saes.truth.firing import Firings, Ranked, auroc, average_precision, best_thresholds, detect
-from saes.truth.intervals import interval, per_example, resamples
+from saes.truth.intervals import PerExample, interval, per_example, resamples
 
 MIN_TOKENS = 10
 """A role is scored when each half has at least this many tokens with it, and as many without."""
@@ -209,27 +209,8 @@ def score(
         threshold=threshold.to(wanted.device),
     )
     weight = resamples(len(sums.tokens), seed)
-    f1, area, average = sums.f1(weight), sums.auroc(weight), sums.average_precision(weight)
-    slots, families = set(measure.slots.names), set(measure.families.names)
-    roles = tuple(
-        RoleScore(
-            role=role,
-            family=role in families,
-            slot=role in slots,
-            tokens=int(wanted[c].sum()),
-            latent=j,
-            threshold=float(threshold[c]) if threshold[c].isfinite() else None,
-            precision=float(table.precision[j, c]),
-            recall=float(table.recall[j, c]),
-            f1=float(table.f1[j, c]),
-            interval=interval(f1[:, c]),
-            auroc=float(table.auroc[j, c]),
-            auroc_interval=interval(area[:, c]),
-            average_precision=float(table.average_precision[j, c]),
-            average_precision_interval=interval(average[:, c]),
-        )
-        for c, (role, j) in enumerate(zip(table.names, latent.tolist(), strict=True))
-    )
+    roles = _role_scores(table, sums, weight, measure, latent, threshold)
+    f1 = sums.f1(weight)
     coverage = {}
     for grain in ("family", "slot"):
         members = [c for c, role in enumerate(roles) if getattr(role, grain)]
@@ -246,6 +227,37 @@ def score(
         fvu=fvu,
         l0=sum(len(part.value) for part in parts) / sum(part.n_tokens for part in parts),
         roles=roles,
+    )
+
+
+def _role_scores(
+    table: Table,
+    sums: PerExample,
+    weight: Float[np.ndarray, "draw example"],
+    measure: Roles,
+    latent: Int[Tensor, " column"],
+    threshold: Float[Tensor, " column"],
+) -> tuple[RoleScore, ...]:
+    f1, area, average = sums.f1(weight), sums.auroc(weight), sums.average_precision(weight)
+    slots, families = set(measure.slots.names), set(measure.families.names)
+    return tuple(
+        RoleScore(
+            role=role,
+            family=role in families,
+            slot=role in slots,
+            tokens=int(sums.wanted[c].sum()),
+            latent=j,
+            threshold=float(threshold[c]) if threshold[c].isfinite() else None,
+            precision=float(table.precision[j, c]),
+            recall=float(table.recall[j, c]),
+            f1=float(table.f1[j, c]),
+            interval=interval(f1[:, c]),
+            auroc=float(table.auroc[j, c]),
+            auroc_interval=interval(area[:, c]),
+            average_precision=float(table.average_precision[j, c]),
+            average_precision_interval=interval(average[:, c]),
+        )
+        for c, (role, j) in enumerate(zip(table.names, latent.tolist(), strict=True))
     )
 
 
