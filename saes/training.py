@@ -8,7 +8,7 @@ sae-lens' `SAETrainer`, and so is the file format.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,17 +22,15 @@ from data_gen.seeding import stable_hash
 from saes.activations import Activations
 from saes.dictionaries.inference import calibrate, to_sae
 from saes.disk import SAE
+from saes.fitting import Fit, fit, scaled
 from saes.loop import Loop
-from saes.resume import MetricsLog, fingerprint, load_state, save_state
-from saes.training_config import SAEConfig
-from tinysql.progress import Bar
+from saes.resume import fingerprint
+from saes.training_config import Form, SAEConfig
 
 CHECK_ROWS = 16_384
 """Rows on which the finished SAE's FVU, L0 and dead latents are measured."""
 HELD_BACK = 8
 """One in so many activations is kept from training where a threshold is to be set, up to `CHECK_ROWS`."""
-LOGGED, SAVED = 200, 10
-"""How often a training logs its loss and saves its state."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,14 +78,33 @@ def train_sae(
     holds another training, and when the loss is not finite: then the last good state is kept.
     """
     values = activations.values
+    check_form(config, "sae")
     check(values, config)
     train, held_back = split(values, config)
     mean, scale = scaling(values)
     loop = Loop.begin(config, d_in=values.shape[1], device=values.device)
-    data = fingerprint(values) if directory is not None else ""
-    if directory is not None and (saved := load_state(directory, config, data)) is not None:
-        loop.restore(saved.step, saved.tensors)
-    loss = _run(loop, values, train, mean, scale, directory, data, show_progress)
+    run = Fit(loop, directory, lambda: fingerprint(values))
+    fit(
+        [run],
+        train,
+        lambda rows: (scaled(values, rows, mean, scale),),
+        title="training the SAE",
+        show_progress=show_progress,
+    )
+    return finished(run, activations, model_name, train, held_back, mean, scale)
+
+
+def finished(
+    run: Fit,
+    activations: Activations,
+    model_name: str,
+    train: Int[Tensor, " train"],
+    held_back: Int[Tensor, " held_back"],
+    mean: Float[Tensor, " d_in"],
+    scale: float,
+) -> TrainedSAE:
+    """The SAE of a loop that has come to its end, folded for raw activations, and how it does."""
+    loop, config, values = run.loop, run.loop.config, activations.values
     about = {"model_name": model_name, "hook_name": activations.hook, "prepend_bos": False}
     sae = to_sae(loop.parameters, config.architecture, k=config.k, mean=mean, scale=scale, metadata=about)
     threshold = None
@@ -96,7 +113,7 @@ def train_sae(
     checked = values[measured_rows(train)]
     with torch.no_grad():
         latents = sae.encode(checked)
-        record = recorded(latents, sae.decode(latents), checked, len(train), config, loss, threshold)
+        record = recorded(latents, sae.decode(latents), checked, len(train), config, run.loss, threshold)
     metadata: Any = sae.cfg.metadata
     metadata.l0, metadata.num_dead_features = record.l0, record.dead
     return TrainedSAE(sae=sae, record=record)
@@ -142,66 +159,13 @@ def recorded(
     )
 
 
-def batches(
-    rows: Int[Tensor, " token"], batch_size: int, seed: int, *, start: int = 0
-) -> Iterator[Int[Tensor, " batch"]]:
-    """Endless batches from step `start` on: every row once per epoch, in an order of its own, the odd rest left out."""
-    per_epoch = len(rows) // batch_size
-    epoch, first = divmod(start, per_epoch)
-    while True:
-        generator = torch.Generator().manual_seed(stable_hash("epoch", seed, epoch))
-        order = rows[torch.randperm(len(rows), generator=generator).to(rows.device)]
-        for batch in range(first, per_epoch):
-            yield order[batch * batch_size : (batch + 1) * batch_size]
-        epoch, first = epoch + 1, 0
-
-
-def _run(
-    loop: Loop,
-    values: Float[Tensor, "token d_in"],
-    train: Int[Tensor, " train"],
-    mean: Float[Tensor, " d_in"],
-    scale: float,
-    directory: Path | None,
-    data: str,
-    show_progress: bool,
-) -> dict[int, float]:
-    """Train to the last step; the logged losses by their steps."""
-    config = loop.config
-    log = MetricsLog(directory, loop.step)
-    loss = {line["step"]: line["loss"] for line in log.read()}
-    every, saved_every = max(config.steps // LOGGED, 1), max(config.steps // SAVED, 1)
-    order = batches(train, config.batch_size, config.seed, start=loop.step)
-    with Bar("training the SAE", active=show_progress) as bar:
-        while loop.step < config.steps:
-            step = loop.step
-            result = loop.advance((values[next(order)] - mean) * scale)
-            last = loop.step == config.steps
-            if step % every == 0 or last:
-                _check_finite(loop, directory, data)
-                measured = loop.metrics(result)
-                loss[step] = measured["loss"]
-                log.add({"step": step, **measured})
-                bar.show(loop.step, config.steps, {"loss": loss[step]})
-            if directory is not None and (loop.step % saved_every == 0 or last):
-                _check_finite(loop, directory, data)
-                save_state(directory, config, data, step=loop.step, tensors=loop.state())
-    return loss
-
-
-def _check_finite(loop: Loop, directory: Path | None, data: str) -> None:
-    """Stop at a loss that is not finite; nothing has changed since the step before it."""
-    if not loop.is_broken():
-        return
-    good = loop.good_steps()
-    kept = ""
-    if directory is not None:
-        save_state(directory, loop.config, data, step=good, tensors=loop.state())
-        kept = f"; the state before it is kept in {directory}"
-    raise InputError(
-        f"the gradient of step {good} is not finite (lr {loop.config.lr}){kept}",
-        hint="lower lr, or look for activations of extreme size",
-    )
+def check_form(config: SAEConfig, *forms: Form) -> None:
+    """`InputError` when the configuration is of something else."""
+    if config.form not in forms:
+        raise InputError(
+            f"SAE form is `{config.form}`, expected {' or '.join(f'`{form}`' for form in forms)}",
+            hint="`saes.train_on` trains each form by its own function",
+        )
 
 
 def check(values: Float[Tensor, "token d_in"], config: SAEConfig) -> None:
@@ -231,6 +195,6 @@ def split(
             f"{n} activations leave none to set the threshold of `{config.architecture}` on",
             hint="record more rows or lower batch_size",
         )
-    generator = torch.Generator().manual_seed(stable_hash("held back", config.seed))
+    generator = torch.Generator().manual_seed(stable_hash("held back", config.seed_of_order))
     order = torch.randperm(n, generator=generator).to(values.device)
     return order[held:].sort().values, order[:held].sort().values

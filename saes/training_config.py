@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 from data_gen.errors import InputError
-from saes.dictionaries.parameters import K_SPARSE, Architecture
+from saes.dictionaries.parameters import ARCHITECTURES, K_SPARSE, Architecture
+
+Form = Literal["sae", "transcoder", "skip_transcoder", "crosscoder", "cross_layer_transcoder"]
+"""What a dictionary reads and writes: one hook; one hook and another (with a linear path beside the latents); several
+hooks at once; the inputs of every layer, and the outputs of that and all later ones."""
+
+TRAINED: dict[Form, tuple[Architecture, ...]] = {
+    "sae": ARCHITECTURES,
+    "transcoder": ("standard", "jumprelu", "batchtopk", "matryoshka"),
+    "skip_transcoder": ("standard", "jumprelu", "batchtopk", "matryoshka"),
+    "crosscoder": ("topk", "batchtopk", "matryoshka", "standard", "jumprelu"),
+    "cross_layer_transcoder": ("topk", "batchtopk", "standard", "jumprelu"),
+}
+"""Architectures of each form; sae-lens' transcoder classes have ReLU and JumpReLU but no TopK."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +29,8 @@ class SAEConfig:
 
     architecture: Architecture = "topk"
     """Which latents may be active: `topk`, `batchtopk`, `matryoshka`, `standard`, `gated` or `jumprelu`."""
+    form: Form = "sae"
+    """What is read and written: `sae`, `transcoder`, `skip_transcoder`, `crosscoder` or `cross_layer_transcoder`."""
     d_sae: int | None = None
     """Number of latents; derived as 4 per input dimension."""
     k: int = 8
@@ -41,6 +57,8 @@ class SAEConfig:
     """Steps without firing after which a latent counts as dead."""
     seed: int = 0
     """Draws the first weights and the order of the activations."""
+    order_seed: int | None = None
+    """Draws the order of the activations in its stead, so that trainings of several seeds can read one stream."""
 
     def __post_init__(self) -> None:
         for name in ("d_sae", "k", "steps", "batch_size", "lr", "dead_after"):
@@ -67,6 +85,11 @@ class SAEConfig:
         if self.d_sae is not None and self.is_k_sparse and self.k > self.d_sae:
             raise InputError(
                 f"SAE k is {self.k}, but there are {self.d_sae} latents", hint="lower k or raise d_sae"
+            )
+        if self.architecture not in TRAINED[self.form]:
+            raise InputError(
+                f"a {self.form.replace('_', ' ')} of architecture `{self.architecture}` cannot be saved",
+                hint=f"choose one of {', '.join(TRAINED[self.form])}",
             )
         self._check_widths()
 
@@ -98,6 +121,11 @@ class SAEConfig:
     def needs_threshold(self) -> bool:
         """Whether activations are held back to set the threshold that the saved SAE fires at."""
         return self.architecture in ("batchtopk", "matryoshka")
+
+    @property
+    def seed_of_order(self) -> int:
+        """`order_seed`, or the seed of everything."""
+        return self.seed if self.order_seed is None else self.order_seed
 
     def latents(self, d_in: int) -> int:
         """`d_sae`, or what is derived for activations of this width."""

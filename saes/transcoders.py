@@ -12,6 +12,7 @@ They are saved in sae-lens' transcoder classes, which have ReLU and JumpReLU but
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,13 +24,11 @@ from saes.activations import Activations
 from saes.dictionaries.inference import calibrate
 from saes.dictionaries.parameters import Parameters
 from saes.disk import SAE, stock
+from saes.fitting import Fit, fit, scaled
 from saes.loop import Loop
-from saes.training import TrainedSAE, batches, check, measured_rows, recorded, scaling, split
+from saes.resume import fingerprint
+from saes.training import TrainedSAE, check, check_form, measured_rows, recorded, scaling, split
 from saes.training_config import SAEConfig
-from tinysql.progress import Bar
-
-KINDS = ("standard", "jumprelu", "batchtopk", "matryoshka")
-"""Architectures that a transcoder can be saved as."""
 
 
 def train_transcoder(
@@ -37,59 +36,52 @@ def train_transcoder(
     outputs: Activations,
     config: SAEConfig,
     *,
-    skip: bool = False,
     model_name: str = "tinysql",
     show_progress: bool = False,
+    directory: Path | None = None,
 ) -> TrainedSAE:
     """Train a transcoder from `inputs` to `outputs`, two recordings of the same tokens.
 
-    Raises `InputError` when the recordings are not of the same tokens, for an architecture without a transcoder class,
-    and as `train_sae` does.
+    `config.form` says whether it has a skip connection. Raises `InputError` when the recordings are not of the same
+    tokens, and as `train_sae` does; a `directory` is as there.
     """
     x, y = inputs.values, outputs.values
-    _check_pair(inputs, outputs, config)
+    check_form(config, "transcoder", "skip_transcoder")
+    check_pair(inputs, outputs)
+    for values in (x, y):
+        check(values, config)
     train, held_back = split(x, config)
     (mx, sx), (my, sy) = scaling(x), scaling(y)
+    skip = config.form == "skip_transcoder"
     loop = Loop.begin(config, d_in=x.shape[1], d_out=y.shape[1], skip=skip, device=x.device)
-    loss: dict[int, float] = {}
-    every = max(config.steps // 200, 1)
-    order = batches(train, config.batch_size, config.seed)
-    with Bar("training the transcoder", active=show_progress) as bar:
-        while loop.step < config.steps:
-            step, rows = loop.step, next(order)
-            result = loop.advance((x[rows] - mx) * sx, (y[rows] - my) * sy)
-            if step % every == 0 or loop.step == config.steps:
-                if loop.is_broken():
-                    raise InputError(
-                        f"the gradient of step {loop.good_steps()} is not finite (lr {config.lr})",
-                        hint="lower lr, or look for activations of extreme size",
-                    )
-                loss[step] = loop.metrics(result)["loss"]
-                bar.show(loop.step, config.steps, {"loss": loss[step]})
+    run = Fit(loop, directory, lambda: f"{fingerprint(x)} {fingerprint(y)}")
+    fit(
+        [run],
+        train,
+        lambda rows: (scaled(x, rows, mx, sx), scaled(y, rows, my, sy)),
+        title="training the transcoder",
+        show_progress=show_progress,
+    )
     about = {"model_name": model_name, "hook_name": inputs.hook, "hook_name_out": outputs.hook}
     transcoder: Any = _fold(loop.parameters, config, (mx, sx), (my, sy), about)
     threshold = calibrate(transcoder, x[held_back], float(config.k)) if config.needs_threshold else None
     rows = measured_rows(train)
     with torch.no_grad():
         latents, predicted = transcoder.encode(x[rows]), transcoder(x[rows])
-    record = recorded(latents, predicted, y[rows], len(train), config, loss, threshold)
+    record = recorded(latents, predicted, y[rows], len(train), config, run.loss, threshold)
+    metadata: Any = transcoder.cfg.metadata
+    metadata.l0, metadata.num_dead_features = record.l0, record.dead
     return TrainedSAE(sae=transcoder, record=record)
 
 
-def _check_pair(inputs: Activations, outputs: Activations, config: SAEConfig) -> None:
-    if config.architecture not in KINDS:
+def check_pair(one: Activations, other: Activations) -> None:
+    """`InputError` unless both were recorded at the same tokens."""
+    same = len(one) == len(other) and bool((one.position == other.position).all())
+    if not same or not bool((one.example == other.example).all()):
         raise InputError(
-            f"a transcoder of architecture `{config.architecture}` cannot be saved in sae-lens' classes",
-            hint=f"choose one of {', '.join(KINDS)}",
-        )
-    same = len(inputs) == len(outputs) and bool((inputs.position == outputs.position).all())
-    if not same or not bool((inputs.example == outputs.example).all()):
-        raise InputError(
-            f"`{inputs.hook}` and `{outputs.hook}` were recorded at different tokens",
+            f"`{one.hook}` and `{other.hook}` were recorded at different tokens",
             hint="record both hooks from the same tokens",
         )
-    for activations in (inputs, outputs):
-        check(activations.values, config)
 
 
 @torch.no_grad()

@@ -9,7 +9,8 @@ import torch
 from data_gen.errors import InputError
 from saes.activations import Activations
 from saes.disk import load, save, stock
-from saes.training import TrainedSAE, batches, fvu, train_sae
+from saes.fitting import batches
+from saes.training import TrainedSAE, fvu, train_sae
 from saes.training_config import SAEConfig
 
 CONFIG = SAEConfig(d_sae=48, k=3, steps=400, batch_size=128, lr=5e-3, seed=1)

@@ -41,7 +41,7 @@ def pair() -> tuple[Activations, Activations]:
 
 
 def config(architecture: Any = "batchtopk", **settings: Any) -> SAEConfig:
-    base = {"d_sae": D_SAE, "k": 8, "steps": 200, "batch_size": 256, "lr": 1e-2, "sparsity": 0.1}
+    base = {"form": "transcoder", "d_sae": D_SAE, "k": 8, "steps": 200, "batch_size": 256, "lr": 1e-2, "sparsity": 0.1}
     return SAEConfig(architecture=architecture, **{**base, **settings})
 
 
@@ -82,7 +82,8 @@ def test_a_skip_takes_the_linear_part() -> None:
     linear = replace(outputs, values=inputs.values @ rotation.T)
     few = config(k=1, steps=300, d_sae=16)
     with_skip, without = (
-        train_transcoder(inputs, linear, few, skip=skip).record.fvu for skip in (True, False)
+        train_transcoder(inputs, linear, replace(few, form=form)).record.fvu
+        for form in ("skip_transcoder", "transcoder")
     )
     assert with_skip < 0.1 < without
 

@@ -1,0 +1,124 @@
+"""Recorded rows -> trained loops: logged, guarded, saved, and gone on with bit for bit where they were cut off.
+
+Everything that can be trained comes through here: one loop, or several over the same rows in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from data_gen.errors import InputError
+from data_gen.seeding import stable_hash
+from saes.dictionaries.parameters import Gradients
+from saes.loop import Loop
+from saes.resume import MetricsLog, load_state, save_state
+from tinysql.progress import Bar
+
+LOGGED, SAVED = 200, 10
+"""How often a training logs its loss and saves its state."""
+
+Batch = Callable[[Int[Tensor, " batch"]], tuple[Tensor, ...]]
+"""Rows -> what a step reads (and, for transcoders, what it is to write), centred and scaled."""
+
+
+class Fit:
+    """One loop on its way to the last step, with its log and the directory it can go on from."""
+
+    def __init__(self, loop: Loop, directory: Path | None, data: Callable[[], str]) -> None:
+        """At the first step, or where an earlier training in `directory` stood.
+
+        `data` names the activations, and is asked only when there is a directory. Raises `InputError` when another
+        training left its state there.
+        """
+        self.loop, self.directory = loop, directory
+        self.data = data() if directory is not None else ""
+        if directory is not None and (saved := load_state(directory, loop.config, self.data)) is not None:
+            loop.restore(saved.step, saved.tensors)
+        self.log = MetricsLog(directory, loop.step)
+        self.loss: dict[int, float] = {line["step"]: line["loss"] for line in self.log.read()}
+        """The logged losses by their steps."""
+
+    def advance(self, batch: tuple[Tensor, ...]) -> None:
+        """One step; `InputError` when its gradient is not finite: then the last good state is kept."""
+        loop, steps = self.loop, self.loop.config.steps
+        step = loop.step
+        result = loop.advance(*batch)
+        last = loop.step == steps
+        if step % max(steps // LOGGED, 1) == 0 or last:
+            self._note(step, result)
+        if self.directory is not None and (loop.step % max(steps // SAVED, 1) == 0 or last):
+            self._check_finite()
+            save_state(self.directory, loop.config, self.data, step=loop.step, tensors=loop.state())
+
+    def _note(self, step: int, result: Gradients) -> None:
+        self._check_finite()
+        measured = self.loop.metrics(result)
+        self.loss[step] = measured["loss"]
+        self.log.add({"step": step, **measured})
+
+    def _check_finite(self) -> None:
+        """Stop at a loss that is not finite; nothing has changed since the step before it."""
+        loop, directory = self.loop, self.directory
+        if not loop.is_broken():
+            return
+        good = loop.good_steps()
+        kept = ""
+        if directory is not None:
+            save_state(directory, loop.config, self.data, step=good, tensors=loop.state())
+            kept = f"; the state before it is kept in {directory}"
+        raise InputError(
+            f"the gradient of step {good} is not finite (lr {loop.config.lr}){kept}",
+            hint="lower lr, or look for activations of extreme size",
+        )
+
+
+def fit(
+    fits: Sequence[Fit], rows: Int[Tensor, " token"], batch: Batch, *, title: str, show_progress: bool
+) -> None:
+    """Train all to their last steps; every batch is put together once and read by all.
+
+    They share the batch size and the seed of the order (that of the first counts).
+    """
+    config = fits[0].loop.config
+    first = min(fit.loop.step for fit in fits)
+    last = max(fit.loop.config.steps for fit in fits)
+    order = batches(rows, config.batch_size, config.seed_of_order, start=first)
+    with Bar(title, active=show_progress) as bar:
+        for step in range(first, last):
+            read = batch(next(order))
+            for one in fits:
+                # One that was saved later than the others when training was cut off waits for them.
+                if one.loop.step == step < one.loop.config.steps:
+                    one.advance(read)
+            if step % max(last // LOGGED, 1) == 0 or step + 1 == last:
+                losses = [next(reversed(one.loss.values())) for one in fits if one.loss]
+                bar.show(step + 1, last, {"loss": sum(losses) / max(len(losses), 1)})
+
+
+def batches(
+    rows: Int[Tensor, " token"], batch_size: int, seed: int, *, start: int = 0
+) -> Iterator[Int[Tensor, " batch"]]:
+    """Endless batches from step `start` on: every row once per epoch, in an order of its own, the odd rest left out."""
+    per_epoch = len(rows) // batch_size
+    epoch, first = divmod(start, per_epoch)
+    while True:
+        generator = torch.Generator().manual_seed(stable_hash("epoch", seed, epoch))
+        order = rows[torch.randperm(len(rows), generator=generator).to(rows.device)]
+        for batch in range(first, per_epoch):
+            yield order[batch * batch_size : (batch + 1) * batch_size]
+        epoch, first = epoch + 1, 0
+
+
+def scaled(
+    values: Float[Tensor, "token d"],
+    rows: Int[Tensor, " batch"],
+    mean: Float[Tensor, " d"],
+    scale: Float[Tensor, " d"] | float,
+) -> Float[Tensor, "batch d"]:
+    """These rows as a step reads them."""
+    return (values[rows] - mean) * scale
