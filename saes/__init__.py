@@ -9,6 +9,12 @@ from data_gen.lazy import lazy_exports
 if TYPE_CHECKING:
     from saes.activations import Activations as Activations
     from saes.activations import record as record
+    from saes.cross_layer import CrossLayerTranscoder as CrossLayerTranscoder
+    from saes.cross_layer import load_cross_layer as load_cross_layer
+    from saes.cross_layer import train_cross_layer as train_cross_layer
+    from saes.crosscoders import Specificity as Specificity
+    from saes.crosscoders import specificity as specificity
+    from saes.crosscoders import train_crosscoder as train_crosscoder
     from saes.disk import load as load
     from saes.disk import save as save
     from saes.recipes import batchtopk as batchtopk
@@ -40,6 +46,8 @@ __all__ = lazy_exports(
     __name__,
     {
         "activations": ["Activations", "record"],
+        "cross_layer": ["CrossLayerTranscoder", "load_cross_layer", "train_cross_layer"],
+        "crosscoders": ["Specificity", "specificity", "train_crosscoder"],
         "disk": ["load", "save"],
         "recipes": ["batchtopk", "default_hook", "gated", "jumprelu", "matryoshka", "standard", "topk"],
         "training": ["TrainedSAE", "TrainingRecord", "train_sae"],

@@ -6,9 +6,10 @@ reads a model through `capture`, which runs it only as far as the hook.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -83,32 +84,46 @@ def check_hook(model: HookedModel, hook: str) -> HookPoint:
     return points[hook]
 
 
-@torch.no_grad()
 def capture(model: HookedModel, ids: Int[Tensor, "batch seq"], hook: str) -> Float[Tensor, "batch seq d_in"]:
     """What `hook` carries for these ids, heads side by side; nothing behind the hook is computed.
 
     Raises `InputError` for an unknown hook, one that the model has switched off, and one that has no single value
     per token.
     """
-    check_hook(model, hook)
-    caught: list[Tensor] = []
+    return capture_many(model, ids, [hook])[hook]
 
-    def keep(value: Tensor, hook: HookPoint) -> None:
-        caught.append(value)
-        raise _Reached
+
+@torch.no_grad()
+def capture_many(
+    model: HookedModel, ids: Int[Tensor, "batch seq"], hooks: Sequence[str]
+) -> dict[str, Float[Tensor, "batch seq _width"]]:
+    """What several hooks carry, from one pass that ends at the last of them; errors as `capture`."""
+    for hook in hooks:
+        check_hook(model, hook)
+    caught: dict[str, Tensor] = {}
+
+    # A bridge knows one point by several names, so the point's own name does not say which was asked for.
+    def keep(value: Tensor, hook: HookPoint, *, name: str) -> None:
+        caught.setdefault(name, value)
+        if len(caught) == len(set(hooks)):
+            raise _Reached
 
     with ExitStack() as hooked:
-        try:
-            hooked.enter_context(model.hooks(fwd_hooks=[(hook, keep)]))
-        except ValueError as error:  # so the bridge refuses hooks that are to be asked for first
-            raise InputError(
-                f"hook `{hook}` is switched off: {error}", hint="switch it on, or choose another hook"
-            ) from error
+        for hook in dict.fromkeys(hooks):
+            try:
+                hooked.enter_context(model.hooks(fwd_hooks=[(hook, partial(keep, name=hook))]))
+            except ValueError as error:  # so the bridge refuses hooks that are to be asked for first
+                raise InputError(
+                    f"hook `{hook}` is switched off: {error}", hint="switch it on, or choose another hook"
+                ) from error
         with suppress(_Reached):
             model(ids)
-    if not caught:
+    return {hook: _rows(hook, caught.get(hook), ids) for hook in hooks}
+
+
+def _rows(hook: str, value: Tensor | None, ids: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq d_in"]:
+    if value is None:
         raise InputError(f"hook `{hook}` is never reached in a forward pass", hint="choose a hook that is")
-    value = caught[0]
     if hook.endswith(ACROSS_TOKENS) or value.ndim < 3 or value.shape[:2] != ids.shape:
         raise InputError(
             f"hook `{hook}` carries a tensor of shape {list(value.shape)}, not one row per token",
@@ -129,24 +144,41 @@ def record(
         >>> record(model, tokens, "blocks.1.hook_resid_post").values.shape
         torch.Size([1234, 128])
     """
-    check_hook(model, hook)
+    return record_many(model, tokens, [hook], batch_size=batch_size, show_progress=show_progress)[0]
+
+
+def record_many(
+    model: HookedModel,
+    tokens: Tokens,
+    hooks: Sequence[str],
+    *,
+    batch_size: int = 64,
+    show_progress: bool = False,
+) -> tuple[Activations, ...]:
+    """`record` at several hooks, in their order, from one pass over the tokens."""
+    for hook in hooks:
+        check_hook(model, hook)
     if not bool(tokens.mask.any()):
         raise InputError("there is no token to record", hint="encode at least one example")
     device = next(model.parameters()).device
     starts = range(0, len(tokens), batch_size)
-    steps = progress(starts, total=len(starts), title=f"recording {hook}") if show_progress else starts
-    values = []
+    title = f"recording {hooks[0] if len(hooks) == 1 else f'{len(hooks)} hooks'}"
+    steps = progress(starts, total=len(starts), title=title) if show_progress else starts
+    values: dict[str, list[Tensor]] = {hook: [] for hook in hooks}
     for start in steps:
         part = tokens[start : start + batch_size]
         width = int(part.mask.sum(1).max())
         mask = part.mask[:, :width].to(device)
-        values.append(capture(model, part.ids[:, :width].to(device), hook)[mask].float())
+        for hook, carried in capture_many(model, part.ids[:, :width].to(device), hooks).items():
+            values[hook].append(carried[mask].float())
     example, position = tokens.mask.nonzero(as_tuple=True)
-    return Activations(
-        hook=hook,
-        values=torch.cat(values),
+    first = Activations(
+        hook=hooks[0],
+        values=torch.cat(values[hooks[0]]),
         ids=tokens.ids[tokens.mask],
         roles=tuple(tokens.roles[i][j] for i, j in zip(example.tolist(), position.tolist(), strict=True)),
         example=example,
         position=position,
     )
+    others = [replace(first, hook=hook, values=torch.cat(values[hook])) for hook in hooks[1:]]
+    return first, *others

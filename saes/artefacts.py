@@ -1,4 +1,4 @@
-"""Run -> RUN/saes/NAME: an SAE trained on a run's own model and rows, and its truth.
+"""Run -> RUN/saes/NAME: a dictionary of any form trained on a run's own model and rows, and an SAE's truth.
 
 The directory appears whole or not at all and holds `cfg.json` and `sae_weights.safetensors` (sae-lens' own
 format), `config.json` (what made it), `metrics.json` and `metrics.jsonl` (how training went, in sum and step by step);
@@ -12,18 +12,21 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from data_gen.errors import InputError, nearest
 from data_gen.example import make_example
 from data_gen.files import atomic_directory, claim_directory, read_json, write_atomic
 from data_gen.pairs.counterfactual import counterfactuals
-from saes.activations import check_hook, record
+from saes.activations import Activations, HookedModel, check_hook, record, record_many
+from saes.cross_layer import CrossLayerTranscoder, train_cross_layer
+from saes.crosscoders import train_crosscoder
 from saes.disk import SAE, load, save
-from saes.recipes import default_hook
+from saes.recipes import default_hooks
 from saes.resume import METRICS
 from saes.training import TrainingRecord, train_sae
-from saes.training_config import SAEConfig
+from saes.training_config import Form, SAEConfig
+from saes.transcoders import train_transcoder
 from saes.truth.alignment import Alignment, scored_table, truth
 from saes.truth.causal import Effects, effects
 from saes.truth.dashboard import dashboard
@@ -44,7 +47,7 @@ def train_on_run(
     config: SAEConfig,
     *,
     name: str,
-    hook: str | None = None,
+    hooks: Sequence[str] = (),
     rows: int = 2000,
     device: str = "cpu",
     overwrite: bool = False,
@@ -52,9 +55,10 @@ def train_on_run(
 ) -> TrainingRecord:
     """Train on the activations of the first `rows` training examples and write RUN/saes/`name`.
 
-    `hook` is a residual stream two thirds up the model unless given. `resume` goes on, bit for bit, where a training
-    of that name was cut off. Raises `InputError` for a name with a slash in it, an unknown hook, a directory that is
-    already there, unless `overwrite`, and nothing to resume.
+    `hooks` are what the form reads, and after them what it writes when that is something else; those of
+    `saes.recipes.default_hooks` unless given. `resume` goes on, bit for bit, where a training
+    of that name was cut off. Raises `InputError` for a name with a slash in it, an unknown hook, a number of hooks that
+    the form cannot have, a directory that is already there, unless `overwrite`, and nothing to resume.
     """
     _check_name(name)
     if rows < 1:
@@ -68,16 +72,18 @@ def train_on_run(
             f"there is no cut-off training of `{name}` in {run.path}", hint="train without --resume"
         )
     model, tokenizer = run.load(device)
-    hook = hook or default_hook(model.cfg)
-    check_hook(model, hook)
+    hooks = tuple(hooks) or default_hooks(model.cfg, config.form)
+    _check_hooks(model, hooks, config.form)
     if path.exists() and not overwrite:
         claim_directory(path)
-    activations = record(model, _tokens(run, tokenizer, "train", rows), hook, show_progress=True)
+    recordings = record_many(model, _tokens(run, tokenizer, "train", rows), hooks, show_progress=True)
     if not resume:
         shutil.rmtree(state, ignore_errors=True)
-    trained = train_sae(activations, config, model_name=run.path.name, show_progress=True, directory=state)
+    dictionary, record = _train(recordings, config, run.path.name, state)
     made = {
-        "hook": hook,
+        # Whoever scores the dictionary asks for the one hook it reads.
+        "hook": hooks[0] if config.form == "sae" else None,
+        "hooks": list(hooks),
         "rows": rows,
         "split": "train",
         "seed": config.seed,
@@ -87,12 +93,46 @@ def train_on_run(
     # What is there is replaced only now that there is something to replace it with.
     claim_directory(path, overwrite)
     with atomic_directory(path) as folder:
-        save(trained.sae, folder)
+        save(dictionary, folder)
         write_atomic(folder / "config.json", json.dumps(made, indent=1))
-        write_atomic(folder / "metrics.json", json.dumps(to_json(trained.record)))
+        write_atomic(folder / "metrics.json", json.dumps(to_json(record)))
         write_atomic(folder / METRICS, (state / METRICS).read_bytes())
     shutil.rmtree(state, ignore_errors=True)
-    return trained.record
+    return record
+
+
+def _train(
+    recordings: Sequence[Activations], config: SAEConfig, model_name: str, state: Path
+) -> tuple[SAE | CrossLayerTranscoder, TrainingRecord]:
+    """What the form of the configuration makes of these recordings."""
+    shared: Any = {"model_name": model_name, "show_progress": True, "directory": state}
+    half = len(recordings) // 2
+    if config.form == "cross_layer_transcoder":
+        layers = train_cross_layer(recordings[:half], recordings[half:], config, **shared)
+        return layers.transcoder, layers.record
+    if config.form == "crosscoder":
+        trained = train_crosscoder(recordings, config, **shared)
+    elif config.form == "sae":
+        trained = train_sae(recordings[0], config, **shared)
+    else:
+        trained = train_transcoder(recordings[0], recordings[1], config, **shared)
+    return trained.sae, trained.record
+
+
+def _check_hooks(model: HookedModel, hooks: Sequence[str], form: Form) -> None:
+    for hook in hooks:
+        check_hook(model, hook)
+    n = len(hooks)
+    wanted, fits = {
+        "sae": ("1", n == 1),
+        "crosscoder": ("2 or more", n >= 2),
+        "cross_layer_transcoder": ("as many to write as to read, 2 or more of each", n >= 4 and n % 2 == 0),
+    }.get(form, ("2, one to read and one to write", n == 2))
+    if not fits:
+        raise InputError(
+            f"{n} hooks are given, a {form.replace('_', ' ')} has {wanted}",
+            hint="repeat --hook, or leave it out",
+        )
 
 
 def eval_on_run(
@@ -108,7 +148,14 @@ def eval_on_run(
         raise InputError(
             f"--rows is {rows}, expected at least 4", hint="600 rows of the demo are some 27,000 tokens"
         )
-    sae, hook = load(path, device), read_json(path / "config.json").get("hook")
+    made_from = read_json(path / "config.json")
+    form = made_from.get("sae", {}).get("form", "sae")
+    if form != "sae":
+        raise InputError(
+            f"{path} is a {form.replace('_', ' ')}, and truth is scored for SAEs of one hook",
+            hint="read it with `saes.load`, or `saes.load_cross_layer`, and encode the activations of a recording",
+        )
+    sae, hook = load(path, device), made_from.get("hook")
     model, tokenizer = run.load(device)
     tokens = _tokens(run, tokenizer, "test", rows)
     blank = _untrained(run, path, model, tokenizer, seed) if untrained else None

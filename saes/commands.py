@@ -15,10 +15,19 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verbs of the noun `sae`."""
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
-    train = verbs.add_parser("train", help="train an SAE on a run's own model and training rows")
+    train = verbs.add_parser(
+        "train", help="train an SAE, transcoder or crosscoder on a run's own model and training rows"
+    )
     train.add_argument("run", type=Path, help="a run directory")
     train.add_argument("--recipe", default="topk", help="how to train (default: topk)")
-    train.add_argument("--hook", help="hook to read (default: the residual stream two thirds up the model)")
+    train.add_argument(
+        "--hook",
+        action="append",
+        default=[],
+        metavar="HOOK",
+        help="hook to read, repeated for those to read and then to write where a recipe has several "
+        "(default for an SAE: the residual stream two thirds up the model)",
+    )
     train.add_argument("--name", help="directory under RUN/saes (default: the recipe's name)")
     train.add_argument("--rows", type=int, default=2000, help="training examples to record (default: 2000)")
     train.add_argument("--seed", type=read_seed, default=0, help="seed of weights and order (default: 0)")
@@ -80,7 +89,7 @@ def call_train(arguments: argparse.Namespace) -> None:
         run,
         config,
         name=name,
-        hook=arguments.hook,
+        hooks=arguments.hook,
         rows=arguments.rows,
         device=arguments.device,
         overwrite=arguments.overwrite,

@@ -49,10 +49,19 @@ def stock() -> Any:
         return importlib.import_module("sae_lens")
 
 
-def save(sae: SAE, directory: Path) -> None:
-    """Write `sae` into an existing directory so that a stock `sae_lens.SAE.load_from_disk` reads it."""
+@runtime_checkable
+class Savable(Protocol):
+    """What knows how to write itself: every class of sae-lens, and a `CrossLayerTranscoder`."""
+
+    def save_model(self, path: Path) -> Any:
+        """Write `cfg.json` and `sae_weights.safetensors` into an existing directory."""
+        ...
+
+
+def save(sae: SAE | Savable, directory: Path) -> None:
+    """Write `sae` into an existing directory so that a stock `sae_lens.SAE.load_from_disk` reads an SAE."""
     try:
-        cast(Any, sae).save_model(directory)
+        cast(Savable, sae).save_model(directory)
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"cannot write an SAE to {directory} ({error})", hint="make room or choose another directory"
@@ -71,6 +80,11 @@ def load(path: str | Path, device: str = "cpu") -> SAE:
             hint="name one that `tinysql sae train` made",
         )
     config = read_json(path / CONFIG)
+    if config.get("architecture") == "cross_layer_transcoder":
+        raise InputError(
+            f"{path} holds a cross-layer transcoder, which sae-lens has no class for",
+            hint="read it with `saes.load_cross_layer`",
+        )
     try:
         return cast(SAE, stock().SAE.load_from_disk(path, device=device))
     except SafetensorError as error:

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from data_gen.errors import InputError
 from saes.dictionaries import adam as adams
-from saes.dictionaries import dense, topk
+from saes.dictionaries import dense, layers, topk
 from saes.dictionaries.auxiliary import Dead
+from saes.dictionaries.layers import first_layers
 from saes.dictionaries.parameters import Gradients, first_parameters
 from saes.training_config import SAEConfig
 
@@ -24,10 +25,18 @@ class Loop:
     """Parameters, optimiser and counters of one training."""
 
     def __init__(
-        self, config: SAEConfig, parameters: dict[str, Tensor], since_fired: Int[Tensor, " d_sae"]
+        self,
+        config: SAEConfig,
+        parameters: dict[str, Tensor],
+        since_fired: Int[Tensor, " latents"],
+        hooks: tuple[int, ...] | None = None,
     ) -> None:
-        """At step 0; `begin` draws the parameters."""
+        """At step 0; `begin` draws the parameters.
+
+        `hooks` are the widths of what lies side by side in the input of a crosscoder or a cross-layer transcoder.
+        """
         self.config = config
+        self.hooks = hooks
         self.parameters = parameters
         self.adam = adams.start(parameters, config.lr)
         self.since_fired = since_fired
@@ -38,25 +47,51 @@ class Loop:
         """Steps done before a gradient was not finite."""
         self.room = 0
         """At least the number of dead latents until the next look."""
-        d_sae, d_in = parameters["encoder"].shape
-        assert d_sae == config.latents(d_in)
-        self.widths = config.levels(d_in)
+        self.widths = None
+        if config.architecture == "matryoshka":
+            self.widths = config.levels(hooks[0] if hooks else parameters["encoder"].shape[1])
 
     @staticmethod
     def begin(
-        config: SAEConfig, *, d_in: int, device: torch.device, d_out: int | None = None, skip: bool = False
+        config: SAEConfig,
+        *,
+        d_in: int,
+        device: torch.device,
+        d_out: int | None = None,
+        skip: bool = False,
+        hooks: tuple[int, ...] | None = None,
     ) -> Loop:
-        """The first parameters, drawn from the seed; with `d_out`, a transcoder's."""
+        """The first parameters, drawn from the seed; with `d_out`, a transcoder's; with `hooks`, a crosscoder's."""
+        d_sae = config.latents(hooks[0] if hooks else d_in)
         parameters = first_parameters(
             config.architecture,
             d_in=d_in,
-            d_sae=config.latents(d_in),
+            d_sae=d_sae,
             d_out=d_out,
             skip=skip,
+            hooks=hooks,
             seed=config.seed,
             device=device,
         )
-        return Loop(config, parameters, torch.zeros(config.latents(d_in), dtype=torch.long, device=device))
+        return Loop(config, parameters, torch.zeros(d_sae, dtype=torch.long, device=device), hooks)
+
+    @staticmethod
+    def begin_layers(
+        config: SAEConfig, *, n_layers: int, d_in: int, d_out: int, device: torch.device
+    ) -> Loop:
+        """The first parameters of a cross-layer transcoder, whose layers are all of these widths."""
+        d_sae = config.latents(d_in)
+        parameters = first_layers(
+            config.architecture,
+            layers=n_layers,
+            d_in=d_in,
+            d_out=d_out,
+            d_sae=d_sae,
+            seed=config.seed,
+            device=device,
+        )
+        silent = torch.zeros(n_layers * d_sae, dtype=torch.long, device=device)
+        return Loop(config, parameters, silent, (d_in,) * n_layers)
 
     @torch.no_grad()
     def advance(
@@ -64,25 +99,42 @@ class Loop:
     ) -> Gradients:
         """One step on one batch; `y` is what a transcoder is to write."""
         config = self.config
-        if config.is_k_sparse:
-            result = topk.step(
-                self.parameters,
-                x,
-                y,
-                k=config.k,
-                per_batch=config.architecture != "topk",
-                widths=self.widths,
-                dead=self._dead(),
-            )
-        else:
-            sparsity = config.sparsity_at(self.step)
-            result = dense.step(config.architecture, self.parameters, x, y, sparsity=sparsity)
+        result = self._gradients(x, y)
         adams.update(self.adam, result.of, config.lr_at(self.step))
         since = torch.where(result.fired > 0, 0, self.since_fired + 1)
         self.since_fired = torch.where(self.adam.broken, self.since_fired, since)
         self.good += ~self.adam.broken
         self.step += 1
         return result
+
+    def _gradients(self, x: Float[Tensor, "batch d_in"], y: Float[Tensor, "batch d_out"] | None) -> Gradients:
+        config = self.config
+        sparsity = config.sparsity_at(self.step)
+        if config.form == "cross_layer_transcoder":
+            assert y is not None, "a transcoder has something to write"
+            assert self.hooks is not None, "`begin_layers` sets them"
+            return layers.step(
+                config.architecture,
+                self.parameters,
+                x,
+                y,
+                layers=len(self.hooks),
+                k=config.k,
+                sparsity=sparsity,
+                dead=self._dead() if config.is_k_sparse else None,
+            )
+        if config.is_k_sparse:
+            return topk.step(
+                self.parameters,
+                x,
+                y,
+                k=config.k,
+                per_batch=config.architecture != "topk",
+                widths=self.widths,
+                hooks=self.hooks,
+                dead=self._dead(),
+            )
+        return dense.step(config.architecture, self.parameters, x, y, sparsity=sparsity, hooks=self.hooks)
 
     def metrics(self, result: Gradients) -> dict[str, float]:
         """The last step in numbers, which waits for the device."""

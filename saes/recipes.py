@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from data_gen.errors import InputError, nearest
-from saes.training_config import SAEConfig
+from saes.training_config import Form, SAEConfig
 from tinysql.models.config import ModelConfig
+
+MLPS = {"-": "hook_mlp_out", "E": "hook_moe_out"}
+"""Mixers without attention or memory, and the hooks of what they add to the residual stream."""
 
 
 def topk() -> SAEConfig:
@@ -39,8 +42,40 @@ def jumprelu() -> SAEConfig:
     return SAEConfig(architecture="jumprelu")
 
 
+def transcoder() -> SAEConfig:
+    """BatchTopK latents between an MLP's input and its output, in the MLP's stead."""
+    return SAEConfig(form="transcoder", architecture="batchtopk")
+
+
+def skip_transcoder() -> SAEConfig:
+    """The same with a linear path beside the latents."""
+    return SAEConfig(form="skip_transcoder", architecture="batchtopk")
+
+
+def crosscoder() -> SAEConfig:
+    """One set of BatchTopK latents for the residual stream after every block."""
+    return SAEConfig(form="crosscoder", architecture="batchtopk")
+
+
+def cross_layer_transcoder() -> SAEConfig:
+    """BatchTopK latents at every MLP's input that write to its own output and all later ones."""
+    return SAEConfig(form="cross_layer_transcoder", architecture="batchtopk")
+
+
 RECIPES: dict[str, Callable[[], SAEConfig]] = {
-    recipe.__name__: recipe for recipe in (topk, batchtopk, matryoshka, standard, gated, jumprelu)
+    recipe.__name__: recipe
+    for recipe in (
+        topk,
+        batchtopk,
+        matryoshka,
+        standard,
+        gated,
+        jumprelu,
+        transcoder,
+        skip_transcoder,
+        crosscoder,
+        cross_layer_transcoder,
+    )
 }
 
 
@@ -59,3 +94,32 @@ def default_hook(config: ModelConfig) -> str:
     There the words of the prompt have been gathered, and the next token is not yet all that is left.
     """
     return f"blocks.{max(2 * len(config.pattern) // 3 - 1, 0)}.hook_resid_post"
+
+
+def default_hooks(config: ModelConfig, form: Form) -> tuple[str, ...]:
+    """The hooks that a form reads, and after them those it writes when they are others.
+
+    An SAE reads `default_hook`, a crosscoder the residual stream after every block, transcoders the input and output
+    of the MLPs (or expert layers): of the last one within the first two thirds of the model, or of all. Raises
+    `InputError` when the model has too few.
+
+    Example:
+        >>> default_hooks(ModelConfig(pattern="*-*-*-"), "transcoder")
+        ('blocks.3.ln1.hook_normalized', 'blocks.3.hook_mlp_out')
+    """
+    if form == "sae":
+        return (default_hook(config),)
+    if form == "crosscoder":
+        return tuple(f"blocks.{block}.hook_resid_post" for block in range(len(config.pattern)))
+    mlps = [block for block, mixer in enumerate(config.pattern) if mixer in MLPS]
+    wanted = 2 if form == "cross_layer_transcoder" else 1
+    if len(mlps) < wanted:
+        raise InputError(
+            f"the pattern `{config.pattern}` has {len(mlps)} MLPs, a {form.replace('_', ' ')} needs {wanted}",
+            hint="name the hooks to read and then those to write with --hook",
+        )
+    if form != "cross_layer_transcoder":
+        early = [block for block in mlps if block < max(2 * len(config.pattern) // 3, mlps[0] + 1)]
+        mlps = [early[-1]]
+    reads = [f"blocks.{block}.ln1.hook_normalized" for block in mlps]
+    return *reads, *(f"blocks.{block}.{MLPS[config.pattern[block]]}" for block in mlps)

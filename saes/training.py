@@ -101,12 +101,20 @@ def finished(
     train: Int[Tensor, " train"],
     held_back: Int[Tensor, " held_back"],
     mean: Float[Tensor, " d_in"],
-    scale: float,
+    scale: float | Float[Tensor, " d_in"],
 ) -> TrainedSAE:
     """The SAE of a loop that has come to its end, folded for raw activations, and how it does."""
     loop, config, values = run.loop, run.loop.config, activations.values
     about = {"model_name": model_name, "hook_name": activations.hook, "prepend_bos": False}
-    sae = to_sae(loop.parameters, config.architecture, k=config.k, mean=mean, scale=scale, metadata=about)
+    sae = to_sae(
+        loop.parameters,
+        config.architecture,
+        k=config.k,
+        mean=mean,
+        scale=scale,
+        metadata=about,
+        hooks=loop.hooks,
+    )
     threshold = None
     if config.needs_threshold:
         threshold = calibrate(sae, values[held_back], l0=float(config.k))
@@ -164,7 +172,7 @@ def check_form(config: SAEConfig, *forms: Form) -> None:
     if config.form not in forms:
         raise InputError(
             f"SAE form is `{config.form}`, expected {' or '.join(f'`{form}`' for form in forms)}",
-            hint="`saes.train_on` trains each form by its own function",
+            hint="each form has a training function of its own; set `form` to what is to be trained",
         )
 
 

@@ -18,7 +18,7 @@ TRAINED: dict[Form, tuple[Architecture, ...]] = {
     "transcoder": ("standard", "jumprelu", "batchtopk", "matryoshka"),
     "skip_transcoder": ("standard", "jumprelu", "batchtopk", "matryoshka"),
     "crosscoder": ("topk", "batchtopk", "matryoshka", "standard", "jumprelu"),
-    "cross_layer_transcoder": ("topk", "batchtopk", "standard", "jumprelu"),
+    "cross_layer_transcoder": ("topk", "batchtopk", "standard"),
 }
 """Architectures of each form; sae-lens' transcoder classes have ReLU and JumpReLU but no TopK."""
 

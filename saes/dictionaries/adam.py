@@ -32,7 +32,7 @@ class Adam:
 
 def start(parameters: Parameters, lr: float) -> Adam:
     """An optimiser that has seen nothing; betas 0.9 and 0.999."""
-    device = parameters["encoder"].device
+    device = next(iter(parameters.values())).device
     optimizer = torch.optim.Adam(list(parameters.values()), lr=lr, fused=True)
     return Adam(
         parameters=parameters, optimizer=optimizer, broken=torch.zeros((), dtype=torch.bool, device=device)

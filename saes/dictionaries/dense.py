@@ -14,6 +14,7 @@ a rectangle of width `BANDWIDTH` as the kernel.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -37,18 +38,18 @@ def step(
     y: Float[Tensor, "batch d_out"] | None = None,
     *,
     sparsity: float,
+    hooks: tuple[int, ...] | None = None,
 ) -> Gradients:
     """One batch of a `standard`, `gated` or `jumprelu` dictionary, whose penalty has the weight `sparsity`.
 
-    `y` is as in `topk.step`; a gated dictionary has none.
+    `y` and `hooks` are as in `topk.step`; a gated dictionary has none, and an L0 penalty does not ask for lengths.
     """
+    kind = partial(standard, hooks=hooks) if architecture == "standard" else KINDS[architecture]
     size = CHUNK.get(x.device.type, len(x))
     total: Gradients | None = None
     for start in range(0, len(x), size):
         target = None if y is None else y[start : start + size]
-        part = KINDS[architecture](
-            parameters, x[start : start + size], target, sparsity=sparsity, rows=len(x)
-        )
+        part = kind(parameters, x[start : start + size], target, sparsity=sparsity, rows=len(x))
         total = part if total is None else _add(total, part)
     assert total is not None, "a batch has rows"
     return total
@@ -61,9 +62,10 @@ def standard(
     *,
     sparsity: float,
     rows: int,
+    hooks: tuple[int, ...] | None = None,
 ) -> Gradients:
     """What these rows add to a batch of `rows`: a ReLU dictionary with an L1 penalty."""
-    decoder, norms = parameters["decoder"], decoder_norms(parameters["decoder"])
+    decoder, norms = parameters["decoder"], decoder_norms(parameters["decoder"], hooks)
     inputs = x - parameters["decoder_bias"] if y is None else x
     latents = torch.addmm(parameters["encoder_bias"], inputs, parameters["encoder"].T).relu_()
     error = _reconstruct(parameters, latents, x).sub_(x if y is None else y)
@@ -73,7 +75,8 @@ def standard(
         "sparsity": sparsity * (total @ norms) / rows,
     }
     into = error.mul_(2 / rows)
-    of = {"decoder": torch.addmm((sparsity / rows * total / norms)[:, None] * decoder, latents.T, into)}
+    pull = _lengthening(decoder, hooks, sparsity / rows * total)
+    of = {"decoder": torch.addmm(pull, latents.T, into)}
     toward = torch.addmm(sparsity / rows * norms, into, decoder.T, out=latents).mul_(active)
     _input_side(parameters, of, toward, inputs, into, x, centred=y is None)
     return Gradients(losses=losses, of=of, fired=active.sum(0).long())
@@ -158,6 +161,15 @@ def _add(one: Gradients, other: Gradients) -> Gradients:
         gradient.add_(other.of[name])
     losses = {name: loss + other.losses[name] for name, loss in one.losses.items()}
     return Gradients(losses=losses, of=one.of, fired=one.fired.add_(other.fired))
+
+
+def _lengthening(
+    decoder: Float[Tensor, "d_sae d"], hooks: tuple[int, ...] | None, weight: Float[Tensor, " d_sae"]
+) -> Float[Tensor, "d_sae d"]:
+    """The gradient of `sum_j weight_j norms_j` with respect to the decoder."""
+    parts = decoder.split(hooks or decoder.shape[1], dim=1)
+    # A latent may come to write nothing at all to a hook; there the length has no gradient, and 0 stands for it.
+    return torch.cat([(weight / part.norm(dim=1).clamp_min(1e-30))[:, None] * part for part in parts], dim=1)
 
 
 def _reconstruct(

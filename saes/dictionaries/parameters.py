@@ -47,20 +47,23 @@ def first_parameters(
     d_sae: int,
     d_out: int | None = None,
     skip: bool = False,
+    hooks: tuple[int, ...] | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> dict[str, Tensor]:
     """Random decoder rows of length 0.1, the encoder their copy, and no biases: what sae-lens draws from that seed.
 
-    With `d_out`, a transcoder: encoder rows of their own, as its input is another space.
+    With `d_out`, a transcoder: encoder rows of their own, as its input is another space. With the widths of several
+    `hooks`, which add up to d_in, a crosscoder: rows of that length at each.
 
     Example:
         >>> first_parameters("topk", d_in=16, d_sae=64)["decoder"].shape
         torch.Size([64, 16])
     """
     generator = torch.Generator().manual_seed(seed)
-    decoder = _rows(d_sae, d_out or d_in, generator, dtype)
+    widths = hooks or (d_out or d_in,)
+    decoder = torch.cat([_rows(d_sae, width, generator, dtype) for width in widths], dim=1)
     made = {
         "encoder": decoder.clone() if d_out is None else _rows(d_sae, d_in, generator, dtype),
         "decoder": decoder,

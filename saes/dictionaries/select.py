@@ -23,9 +23,16 @@ SPARE = 1.5
 """How many times the wanted number of candidates the guess aims at; too few are noticed and mended."""
 
 
-def decoder_norms(decoder: Float[Tensor, "d_sae d"]) -> Float[Tensor, " d_sae"]:
-    """Lengths of the decoder rows."""
-    return decoder.norm(dim=1)
+def decoder_norms(
+    decoder: Float[Tensor, "d_sae d"], hooks: tuple[int, ...] | None = None
+) -> Float[Tensor, " d_sae"]:
+    """Lengths of the decoder rows; with the widths of several `hooks`, the sum of the lengths at each (a crosscoder's).
+
+    The sum is what Lindsey et al. (2024) penalise: it costs a latent nothing to write to one hook alone.
+    """
+    if hooks is None:
+        return decoder.norm(dim=1)
+    return torch.stack([part.norm(dim=1) for part in decoder.split(hooks, dim=1)]).sum(0)
 
 
 def top_of_rows(

@@ -33,17 +33,19 @@ def step(
     k: int,
     per_batch: bool = False,
     widths: tuple[int, ...] | None = None,
+    hooks: tuple[int, ...] | None = None,
     dead: Dead | None = None,
 ) -> Gradients:
     """One batch of a k-sparse dictionary.
 
     `y` is what to reconstruct when it is not x itself; then no bias is taken from x (a transcoder). `per_batch` keeps
     the k B largest of the batch, not k per row. `widths`, ascending to d_sae, adds a loss for each nested prefix.
+    `hooks` are the widths of what lies side by side in x (a crosscoder): a latent's length is then the sum of several.
     """
     encoder, decoder, bias = (parameters[name] for name in ("encoder", "decoder", "decoder_bias"))
     inputs = x - bias if y is None else x
     target = x if y is None else y
-    norms = decoder_norms(decoder)
+    norms = decoder_norms(decoder, hooks)
     choose = top_of_batch if per_batch else top_of_rows
     active = choose(inputs, encoder, parameters["encoder_bias"], norms, k)
     fired = sparse.fired(active)
@@ -57,7 +59,7 @@ def step(
     if len(levels) > 1:
         # The output of a level is made by the latents of all levels up to it.
         into = into.flip(1).cumsum(1).flip(1)
-    of = _backward(parameters, active, inputs, rearrange(into, "row level d -> (row level) d"), len(levels))
+    of = backward(parameters, active, inputs, rearrange(into, "row level d -> (row level) d"), len(levels))
     through_output = into[:, 0]
     of["decoder_bias"] = through_output.sum(0)
     if "skip" in parameters:
@@ -84,7 +86,7 @@ def _named(loss: Float[Tensor, " level"], widths: tuple[int, ...]) -> dict[str, 
     return named
 
 
-def _backward(
+def backward(
     parameters: Parameters,
     active: Pairs,
     inputs: Float[Tensor, "batch d_in"],
@@ -126,12 +128,14 @@ def plain_loss(
     k: int,
     per_batch: bool = False,
     widths: tuple[int, ...] | None = None,
+    hooks: tuple[int, ...] | None = None,
     dead: Dead | None = None,
 ) -> Float[Tensor, ""]:
     """The same loss as it is written down, dense and for autograd: the reference that `step` is tested against."""
     encoder, decoder, bias = (parameters[name] for name in ("encoder", "decoder", "decoder_bias"))
     inputs, target = (x - bias, x) if y is None else (x, y)
-    pre = (inputs @ encoder.T + parameters["encoder_bias"]) * decoder.norm(dim=1)
+    norms = sum(part.norm(dim=1) for part in decoder.split(hooks or decoder.shape[1], dim=1))
+    pre = (inputs @ encoder.T + parameters["encoder_bias"]) * norms
     if per_batch:
         flat = pre.relu().flatten()
         top = flat.topk(k * len(x))
@@ -139,7 +143,7 @@ def plain_loss(
     else:
         top = pre.topk(k, dim=1)
         latents = torch.zeros_like(pre).scatter(1, top.indices, top.values.relu())
-    latents = latents / decoder.norm(dim=1)
+    latents = latents / norms
     base = bias + x @ parameters["skip"].T if "skip" in parameters else bias
     loss = x.new_zeros(())
     for width in widths or (len(encoder),):
@@ -149,7 +153,7 @@ def plain_loss(
         return loss
     n_dead, k_aux = int(dead.mask.sum()), x.shape[1] // 2
     chosen = torch.where(dead.mask, pre, -torch.inf).topk(min(k_aux, n_dead), dim=1)
-    revived = torch.zeros_like(pre).scatter(1, chosen.indices, chosen.values) / decoder.norm(dim=1)
+    revived = torch.zeros_like(pre).scatter(1, chosen.indices, chosen.values) / norms
     residual = (target - y_hat).detach()
     missing = (revived @ decoder - residual).square().sum(1).mean()
     return loss + dead.coefficient * min(n_dead / k_aux, 1.0) * missing

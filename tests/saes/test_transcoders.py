@@ -11,7 +11,8 @@ from torch import Tensor
 from data_gen.errors import InputError
 from saes.activations import Activations
 from saes.dictionaries.parameters import first_parameters
-from saes.disk import stock
+from saes.disk import load, save, stock
+from saes.loop import Loop
 from saes.training_config import SAEConfig
 from saes.transcoders import _fold, train_transcoder
 
@@ -41,7 +42,15 @@ def pair() -> tuple[Activations, Activations]:
 
 
 def config(architecture: Any = "batchtopk", **settings: Any) -> SAEConfig:
-    base = {"form": "transcoder", "d_sae": D_SAE, "k": 8, "steps": 200, "batch_size": 256, "lr": 1e-2, "sparsity": 0.1}
+    base = {
+        "form": "transcoder",
+        "d_sae": D_SAE,
+        "k": 8,
+        "steps": 200,
+        "batch_size": 256,
+        "lr": 1e-2,
+        "sparsity": 0.1,
+    }
     return SAEConfig(architecture=architecture, **{**base, **settings})
 
 
@@ -76,6 +85,39 @@ def test_a_map_between_two_hooks_is_learned(architecture: Any) -> None:
         assert trained.record.l0 == pytest.approx(8, rel=0.05)
 
 
+@pytest.mark.parametrize("form", ["transcoder", "skip_transcoder"])
+def test_a_cut_off_training_goes_on_to_the_same_bits_and_loads_again(
+    form: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs, outputs = pair()
+    settings = config(form=form, steps=40)
+    whole = train_transcoder(inputs, outputs, settings)
+    advance = Loop.advance
+
+    def until(loop: Loop, x: Tensor, y: Tensor) -> Any:
+        if loop.step == 23:
+            raise KeyboardInterrupt
+        return advance(loop, x, y)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "advance", until)
+        with pytest.raises(KeyboardInterrupt):
+            train_transcoder(inputs, outputs, settings, directory=tmp_path)
+    with pytest.raises(InputError, match="other activations"):
+        train_transcoder(inputs, replace(outputs, values=outputs.values + 1), settings, directory=tmp_path)
+    other = "skip_transcoder" if form == "transcoder" else "transcoder"
+    with pytest.raises(InputError, match=f"form was {form}, not {other}"):
+        train_transcoder(inputs, outputs, config(form=other, steps=40), directory=tmp_path)
+    resumed = train_transcoder(inputs, outputs, settings, directory=tmp_path)
+    assert resumed.record == whole.record
+    save(resumed.sae, tmp_path)
+    loaded = load(tmp_path)
+    for name, value in whole.sae.state_dict().items():  # type: ignore[attr-defined]
+        assert torch.equal(value, loaded.state_dict()[name]), name  # type: ignore[attr-defined]
+    assert loaded.cfg.metadata.hook_name_out == outputs.hook
+    assert loaded.cfg.metadata.training_architecture == "batchtopk"
+
+
 def test_a_skip_takes_the_linear_part() -> None:
     inputs, outputs = pair()
     rotation = torch.linalg.qr(torch.randn(D_OUT, D_IN, generator=torch.Generator().manual_seed(3)))[0]
@@ -92,5 +134,7 @@ def test_different_tokens_and_kinds_without_a_class_are_refused() -> None:
     inputs, outputs = pair()
     with pytest.raises(InputError, match="were recorded at different tokens"):
         train_transcoder(inputs, replace(outputs, position=outputs.position + 1), config())
-    with pytest.raises(InputError, match="architecture `topk` cannot be saved"):
-        train_transcoder(inputs, outputs, config("topk"))
+    with pytest.raises(InputError, match="a transcoder of architecture `topk` cannot be saved"):
+        config("topk")
+    with pytest.raises(InputError, match="SAE form is `sae`, expected `transcoder` or `skip_transcoder`"):
+        train_transcoder(inputs, outputs, config(form="sae"))
