@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from saes.crosscoders import train_crosscoder as train_crosscoder
     from saes.disk import load as load
     from saes.disk import save as save
+    from saes.grids import grid as grid
+    from saes.grids import train_grid as train_grid
     from saes.recipes import batchtopk as batchtopk
     from saes.recipes import default_hook as default_hook
     from saes.recipes import gated as gated
@@ -49,6 +51,7 @@ __all__ = lazy_exports(
         "cross_layer": ["CrossLayerTranscoder", "load_cross_layer", "train_cross_layer"],
         "crosscoders": ["Specificity", "specificity", "train_crosscoder"],
         "disk": ["load", "save"],
+        "grids": ["grid", "train_grid"],
         "recipes": ["batchtopk", "default_hook", "gated", "jumprelu", "matryoshka", "standard", "topk"],
         "training": ["TrainedSAE", "TrainingRecord", "train_sae"],
         "training_config": ["SAEConfig"],

@@ -1,0 +1,105 @@
+"""One stream of activations -> a grid of SAEs over it: seeds x k x width x architecture, each as if trained alone.
+
+What the members share is done once: recording, centring, the gathering of every batch. Members that keep rows back for
+a threshold read a stream of their own, as they have fewer rows. A member has the bits of its lone training because its
+steps are the same steps; only what lies between them is shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from data_gen.errors import InputError, nearest
+from saes.activations import Activations
+from saes.fitting import Fit, fit, scaled
+from saes.loop import Loop
+from saes.resume import fingerprint
+from saes.training import TrainedSAE, check, check_form, finished, scaling, split
+from saes.training_config import SAEConfig
+
+
+def grid(base: SAEConfig, **choices: Sequence[Any]) -> dict[str, SAEConfig]:
+    """Every combination of the choices by its name, all of which read the activations in the order of `base`.
+
+    Example:
+        >>> list(grid(SAEConfig(), k=(4, 8), seed=(0, 1)))
+        ['k=4,seed=0', 'k=4,seed=1', 'k=8,seed=0', 'k=8,seed=1']
+    """
+    known = [field.name for field in fields(SAEConfig)]
+    for name, values in choices.items():
+        if name not in known:
+            raise InputError(
+                f"an SAE has no setting `{name}`{nearest(name, known)}", hint=f"known: {', '.join(known)}"
+            )
+        if not values or len(set(values)) < len(values):
+            raise InputError(
+                f"{name} of the grid is {list(values)}, expected different values",
+                hint="give each value once, and at least one",
+            )
+    ordered = replace(base, order_seed=base.seed_of_order)
+    return {
+        ",".join(f"{name}={value}" for name, value in zip(choices, values, strict=True)): replace(
+            ordered, **dict(zip(choices, values, strict=True))
+        )
+        for values in product(*choices.values())
+    }
+
+
+def train_grid(
+    activations: Activations,
+    configs: Mapping[str, SAEConfig],
+    *,
+    model_name: str = "tinysql",
+    show_progress: bool = False,
+    directory: Path | None = None,
+) -> dict[str, TrainedSAE]:
+    """Train all of them over one stream; every member equals, bit for bit, `train_sae` with its configuration.
+
+    With a `directory`, each member's state and metrics are in a directory of its name in it, and a grid that was cut
+    off goes on. Members of one order and batch size are in step with each other; others follow one after the other.
+    Raises `InputError` as `train_sae` does, before the first step where that can be known.
+    """
+    values = activations.values
+    if not configs:
+        raise InputError("the grid has no member", hint="make one with `saes.grid`")
+    for config in configs.values():
+        check_form(config, "sae")
+    for config in {(c.batch_size, c.k, c.d_sae, c.is_k_sparse): c for c in configs.values()}.values():
+        check(values, config)
+    mean, scale = scaling(values)
+    data = fingerprint(values) if directory is not None else ""
+    made: dict[str, TrainedSAE] = {}
+    for names in _streams(configs):
+        first = configs[names[0]]
+        train, held_back = split(values, first)
+        runs = [
+            Fit(
+                Loop.begin(configs[name], d_in=values.shape[1], device=values.device),
+                directory / name if directory is not None else None,
+                lambda: data,
+            )
+            for name in names
+        ]
+        fit(
+            runs,
+            train,
+            lambda rows: (scaled(values, rows, mean, scale),),
+            title=f"training {len(names)} SAEs",
+            show_progress=show_progress,
+        )
+        for name, run in zip(names, runs, strict=True):
+            made[name] = finished(run, activations, model_name, train, held_back, mean, scale)
+    return {name: made[name] for name in configs}
+
+
+def _streams(configs: Mapping[str, SAEConfig]) -> list[list[str]]:
+    """Names of the members that read the same batches."""
+    streams: dict[tuple[int, int, bool], list[str]] = {}
+    for name, config in configs.items():
+        key = (config.batch_size, config.seed_of_order, config.needs_threshold)
+        streams.setdefault(key, []).append(name)
+    return list(streams.values())
