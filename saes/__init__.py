@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from saes.recipes import matryoshka as matryoshka
     from saes.recipes import standard as standard
     from saes.recipes import topk as topk
+    from saes.sparsify import load_sparsify as load_sparsify
     from saes.training import TrainedSAE as TrainedSAE
     from saes.training import TrainingRecord as TrainingRecord
     from saes.training import train_sae as train_sae
@@ -53,6 +54,7 @@ __all__ = lazy_exports(
         "disk": ["load", "save"],
         "grids": ["grid", "train_grid"],
         "recipes": ["batchtopk", "default_hook", "gated", "jumprelu", "matryoshka", "standard", "topk"],
+        "sparsify": ["load_sparsify"],
         "training": ["TrainedSAE", "TrainingRecord", "train_sae"],
         "training_config": ["SAEConfig"],
         "transcoders": ["train_transcoder"],

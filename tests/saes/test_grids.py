@@ -28,14 +28,14 @@ CHOICES: dict[str, Any] = {
 def activations(n: int = 500) -> Activations:
     zeros = torch.zeros(n, dtype=torch.long)
     values = torch.randn(n, 16, generator=torch.Generator().manual_seed(0)).abs()
-    return Activations(
-        hook="h", values=values, ids=zeros, roles=("r",) * n, example=zeros, position=zeros
-    )
+    return Activations(hook="h", values=values, ids=zeros, roles=("r",) * n, example=zeros, position=zeros)
 
 
 def same(one: TrainedSAE, other: TrainedSAE) -> bool:
     states: list[dict[str, Tensor]] = [trained.sae.state_dict() for trained in (one, other)]  # type: ignore[attr-defined]
-    return one.record == other.record and all(torch.equal(t, states[1][name]) for name, t in states[0].items())
+    return one.record == other.record and all(
+        torch.equal(t, states[1][name]) for name, t in states[0].items()
+    )
 
 
 def test_every_member_is_its_lone_training() -> None:
