@@ -9,6 +9,7 @@ from data_gen.lazy import lazy_exports
 if TYPE_CHECKING:
     from saes.activations import Activations as Activations
     from saes.activations import record as record
+    from saes.activations import record_many as record_many
     from saes.cross_layer import CrossLayerTranscoder as CrossLayerTranscoder
     from saes.cross_layer import load_cross_layer as load_cross_layer
     from saes.cross_layer import train_cross_layer as train_cross_layer
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from saes.recipes import standard as standard
     from saes.recipes import topk as topk
     from saes.sparsify import load_sparsify as load_sparsify
+    from saes.stored import open_recording as open_recording
+    from saes.stored import record_to as record_to
     from saes.training import TrainedSAE as TrainedSAE
     from saes.training import TrainingRecord as TrainingRecord
     from saes.training import train_sae as train_sae
@@ -49,12 +52,14 @@ __all__ = lazy_exports(
     __name__,
     {
         "activations": ["Activations", "record"],
+        "activations": ["Activations", "record", "record_many"],
         "cross_layer": ["CrossLayerTranscoder", "load_cross_layer", "train_cross_layer"],
         "crosscoders": ["Specificity", "specificity", "train_crosscoder"],
         "disk": ["load", "save"],
         "grids": ["grid", "train_grid"],
         "recipes": ["batchtopk", "default_hook", "gated", "jumprelu", "matryoshka", "standard", "topk"],
         "sparsify": ["load_sparsify"],
+        "stored": ["open_recording", "record_to"],
         "training": ["TrainedSAE", "TrainingRecord", "train_sae"],
         "training_config": ["SAEConfig"],
         "transcoders": ["train_transcoder"],

@@ -1,6 +1,7 @@
 """Tokens -> activations: what one hook carries at every real token, with that token's role.
 
-Padding never enters: there is no row for it. Everything above (SAE training, scoring, steering vectors)
+Padding never enters: there is no row for it, nor for what a tokenizer puts in front of a text, which the model reads
+and which has no role. Everything above (SAE training, scoring, steering vectors)
 reads a model through `capture`, which runs it only as far as the hook.
 """
 
@@ -14,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformer_lens.hook_points import HookPoint
 
@@ -55,7 +56,7 @@ class Activations:
     hook: str
     """Name of the hook the rows were read at."""
     values: Float[Tensor, "token d_in"]
-    """What the hook carried, float32; heads are laid side by side."""
+    """What the hook carried, float32 (on disk as it was stored); heads are laid side by side."""
     ids: Int[Tensor, " token"]
     """Token ids."""
     roles: tuple[str, ...]
@@ -156,29 +157,50 @@ def record_many(
     show_progress: bool = False,
 ) -> tuple[Activations, ...]:
     """`record` at several hooks, in their order, from one pass over the tokens."""
+    values: dict[str, list[Tensor]] = {hook: [] for hook in hooks}
+    for carried in passes(model, tokens, hooks, batch_size=batch_size, show_progress=show_progress):
+        for hook, rows in carried.items():
+            values[hook].append(rows)
+    first = labelled(tokens, hooks[0], torch.cat(values[hooks[0]]))
+    others = [replace(first, hook=hook, values=torch.cat(values[hook])) for hook in hooks[1:]]
+    return first, *others
+
+
+def passes(
+    model: HookedModel, tokens: Tokens, hooks: Sequence[str], *, batch_size: int, show_progress: bool
+) -> Iterator[dict[str, Float[Tensor, "token _width"]]]:
+    """What the hooks carry at the recorded tokens, some examples at a time, float32; `InputError` as `record`."""
     for hook in hooks:
         check_hook(model, hook)
-    if not bool(tokens.mask.any()):
+    kept = has_role(tokens)
+    if not bool(kept.any()):
         raise InputError("there is no token to record", hint="encode at least one example")
     device = next(model.parameters()).device
     starts = range(0, len(tokens), batch_size)
     title = f"recording {hooks[0] if len(hooks) == 1 else f'{len(hooks)} hooks'}"
-    steps = progress(starts, total=len(starts), title=title) if show_progress else starts
-    values: dict[str, list[Tensor]] = {hook: [] for hook in hooks}
-    for start in steps:
-        part = tokens[start : start + batch_size]
-        width = int(part.mask.sum(1).max())
-        mask = part.mask[:, :width].to(device)
-        for hook, carried in capture_many(model, part.ids[:, :width].to(device), hooks).items():
-            values[hook].append(carried[mask].float())
-    example, position = tokens.mask.nonzero(as_tuple=True)
-    first = Activations(
-        hook=hooks[0],
-        values=torch.cat(values[hooks[0]]),
-        ids=tokens.ids[tokens.mask],
+    for start in progress(starts, total=len(starts), title=title) if show_progress else starts:
+        rows = slice(start, start + batch_size)
+        width = int(tokens.mask[rows].sum(1).max())
+        mask = kept[rows, :width].to(device)
+        carried = capture_many(model, tokens.ids[rows, :width].to(device), hooks)
+        yield {hook: value[mask].float() for hook, value in carried.items()}
+
+
+def has_role(tokens: Tokens) -> Bool[Tensor, "batch seq"]:
+    """The tokens that are recorded: neither padding nor without characters, as what stands before a text is."""
+    named = torch.tensor([[role != "" for role in row] for row in tokens.roles], device=tokens.mask.device)
+    return tokens.mask & named
+
+
+def labelled(tokens: Tokens, hook: str, values: Float[Tensor, "token d_in"]) -> Activations:
+    """Rows in the order of the recorded tokens, with what each token is."""
+    kept = has_role(tokens)
+    example, position = kept.nonzero(as_tuple=True)
+    return Activations(
+        hook=hook,
+        values=values,
+        ids=tokens.ids[kept],
         roles=tuple(tokens.roles[i][j] for i, j in zip(example.tolist(), position.tolist(), strict=True)),
         example=example,
         position=position,
     )
-    others = [replace(first, hook=hook, values=torch.cat(values[hook])) for hook in hooks[1:]]
-    return first, *others

@@ -33,7 +33,7 @@ from saes.dictionaries.layers import of_layer
 from saes.dictionaries.parameters import Parameters
 from saes.dictionaries.select import decoder_norms
 from saes.disk import CONFIG, WEIGHTS
-from saes.fitting import Fit, fit
+from saes.fitting import Fit, fit, scaled
 from saes.loop import Loop
 from saes.resume import fingerprint
 from saes.training import TrainingRecord, check, check_form, fvu, measured_rows, scaling, split
@@ -176,13 +176,20 @@ def train_cross_layer(
 
     def batch(rows: Tensor) -> tuple[Tensor, Tensor]:
         parts = [
-            torch.cat([(v[rows] - mean) * scale for v, (mean, scale) in zip(values, known, strict=True)], 1)
+            torch.cat([scaled(v, rows, *how) for v, how in zip(values, known, strict=True)], dim=1)
             for values, known in ((x, reads), (y, writes))
         ]
         return parts[0], parts[1]
 
     run = Fit(loop, directory, lambda: " ".join(fingerprint(values) for values in [*x, *y]))
-    fit([run], train, batch, title="training the cross-layer transcoder", show_progress=show_progress)
+    fit(
+        [run],
+        train,
+        batch,
+        roles=inputs[0].roles,
+        title="training the cross-layer transcoder",
+        show_progress=show_progress,
+    )
     about = CrossLayerConfig(
         d_in=x[0].shape[1],
         d_out=y[0].shape[1],
@@ -198,7 +205,7 @@ def train_cross_layer(
         with torch.no_grad():
             for layer, values in enumerate(x):
                 encode = partial(made.encode_layer, layer)
-                made.threshold[layer].fill_(threshold_at(encode, values[held_back], float(config.k)))
+                made.threshold[layer].fill_(threshold_at(encode, values[held_back].float(), float(config.k)))
     return _measured(made, x, y, train, run, config)
 
 
@@ -258,8 +265,8 @@ def _measured(
     config: SAEConfig,
 ) -> TrainedCrossLayer:
     rows = measured_rows(train)
-    wanted = [values[rows] for values in y]
-    latents = transcoder.encode([values[rows] for values in x])
+    wanted = [values[rows].float() for values in y]
+    latents = transcoder.encode([values[rows].float() for values in x])
     unexplained = tuple(
         fvu(one, other) for one, other in zip(wanted, transcoder.decode(latents), strict=True)
     )

@@ -23,7 +23,7 @@ from torch import Tensor
 from data_gen.errors import InputError
 from saes.activations import Activations
 from saes.disk import SAE
-from saes.fitting import Fit, fit, scaled
+from saes.fitting import Fit, fit
 from saes.loop import Loop
 from saes.resume import fingerprint
 from saes.training import TrainedSAE, check, check_form, finished, scaling, split
@@ -57,12 +57,7 @@ def side_by_side(recordings: Sequence[Activations]) -> Activations:
         >>> side_by_side([one, other]).hook
         'blocks.1.hook_resid_post + blocks.3.hook_resid_post'
     """
-    if len(recordings) < 2:
-        raise InputError(
-            f"a crosscoder reads at least two hooks, not {len(recordings)}", hint="record another hook"
-        )
-    for other in recordings[1:]:
-        check_pair(recordings[0], other)
+    _check_recordings(recordings)
     return replace(
         recordings[0],
         hook=" + ".join(recording.hook for recording in recordings),
@@ -89,31 +84,48 @@ def train_crosscoder(
         >>> specificity(trained.sae).counts()
         {'base': 31, 'tuned': 40, 'shared': 441}
     """
-    wide = side_by_side(recordings)
     check_form(config, "crosscoder")
-    check(wide.values, config)
-    hooks = tuple(recording.values.shape[1] for recording in recordings)
+    _check_recordings(recordings)
+    for recording in recordings:
+        check(recording.values, config)
+    values = [recording.values for recording in recordings]
+    hooks = tuple(of_hook.shape[1] for of_hook in values)
     names = tuple(names or (recording.hook for recording in recordings))
     if len(names) != len(hooks):
         raise InputError(f"{len(names)} names for {len(hooks)} hooks", hint="give one name per recording")
-    train, held_back = split(wide.values, config)
-    found = [scaling(recording.values) for recording in recordings]
+    train, held_back = split(values[0], config)
+    found = [scaling(of_hook) for of_hook in values]
     mean = torch.cat([of_hook for of_hook, _ in found])
     scale = torch.cat([torch.full_like(of_hook, factor) for of_hook, factor in found])
-    loop = Loop.begin(config, d_in=sum(hooks), hooks=hooks, device=wide.values.device)
-    run = Fit(loop, directory, lambda: fingerprint(wide.values))
+
+    def raw(rows: Tensor) -> Tensor:
+        return torch.cat([of_hook[rows].float() for of_hook in values], dim=1)
+
+    loop = Loop.begin(config, d_in=sum(hooks), hooks=hooks, device=values[0].device)
+    run = Fit(loop, directory, lambda: " ".join(fingerprint(of_hook) for of_hook in values))
     fit(
         [run],
         train,
-        lambda rows: (scaled(wide.values, rows, mean, scale),),
+        lambda rows: ((raw(rows) - mean) * scale,),
+        roles=recordings[0].roles,
         title="training the crosscoder",
         show_progress=show_progress,
     )
-    trained = finished(run, wide, model_name, train, held_back, mean, scale)
+    hook = " + ".join(recording.hook for recording in recordings)
+    trained = finished(run, raw, hook, model_name, train, held_back, mean, scale)
     about: Any = trained.sae.cfg.metadata
     about.hook_names, about.hook_widths = list(names), list(hooks)
     about.hook_scales = [factor for _, factor in found]
     return trained
+
+
+def _check_recordings(recordings: Sequence[Activations]) -> None:
+    if len(recordings) < 2:
+        raise InputError(
+            f"a crosscoder reads at least two hooks, not {len(recordings)}", hint="record another hook"
+        )
+    for other in recordings[1:]:
+        check_pair(recordings[0], other)
 
 
 def widths(crosscoder: SAE) -> tuple[int, ...]:

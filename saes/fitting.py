@@ -17,6 +17,7 @@ from data_gen.seeding import stable_hash
 from saes.dictionaries.parameters import Gradients
 from saes.loop import Loop
 from saes.resume import MetricsLog, load_state, save_state
+from saes.roles import Roles
 from tinysql.progress import Bar
 
 LOGGED, SAVED = 200, 10
@@ -78,16 +79,24 @@ class Fit:
 
 
 def fit(
-    fits: Sequence[Fit], rows: Int[Tensor, " token"], batch: Batch, *, title: str, show_progress: bool
+    fits: Sequence[Fit],
+    rows: Int[Tensor, " token"],
+    batch: Batch,
+    *,
+    roles: Sequence[str],
+    title: str,
+    show_progress: bool,
 ) -> None:
-    """Train all to their last steps; every batch is put together once and read by all.
+    """Train all to their last steps on these rows; every batch is put together once and read by all.
 
-    They share the batch size and the seed of the order (that of the first counts).
+    They share the batch size, the seed of the order and whether roles are balanced (those of the first count). `roles`
+    are of all rows there are, those left out included.
     """
     config = fits[0].loop.config
     first = min(fit.loop.step for fit in fits)
     last = max(fit.loop.config.steps for fit in fits)
-    order = batches(rows, config.batch_size, config.seed_of_order, start=first)
+    family = Roles.of(tuple(roles), rows.device).families.label[rows] if config.balance_roles else None
+    order = batches(rows, config.batch_size, config.seed_of_order, start=first, family=family)
     with Bar(title, active=show_progress) as bar:
         for step in range(first, last):
             read = batch(next(order))
@@ -101,17 +110,41 @@ def fit(
 
 
 def batches(
-    rows: Int[Tensor, " token"], batch_size: int, seed: int, *, start: int = 0
+    rows: Int[Tensor, " token"],
+    batch_size: int,
+    seed: int,
+    *,
+    start: int = 0,
+    family: Int[Tensor, " token"] | None = None,
 ) -> Iterator[Int[Tensor, " batch"]]:
-    """Endless batches from step `start` on: every row once per epoch, in an order of its own, the odd rest left out."""
+    """Endless batches from step `start` on: every row once per epoch, in an order of its own, the odd rest left out.
+
+    With the role `family` of each row, an epoch is as many draws of a family, each as likely, and of one of its rows.
+    """
     per_epoch = len(rows) // batch_size
     epoch, first = divmod(start, per_epoch)
     while True:
         generator = torch.Generator().manual_seed(stable_hash("epoch", seed, epoch))
-        order = rows[torch.randperm(len(rows), generator=generator).to(rows.device)]
+        if family is None:
+            order = rows[torch.randperm(len(rows), generator=generator).to(rows.device)]
+        else:
+            order = rows[_balanced(family, generator)]
         for batch in range(first, per_epoch):
             yield order[batch * batch_size : (batch + 1) * batch_size]
         epoch, first = epoch + 1, 0
+
+
+def _balanced(family: Int[Tensor, " token"], generator: torch.Generator) -> Int[Tensor, " token"]:
+    """As many draws as there are tokens, with replacement; families that are not there are never drawn."""
+    by_family = family.argsort(stable=True)
+    count = torch.bincount(family)
+    begin = count.cumsum(0) - count
+    there = count.nonzero()[:, 0]
+    # Two draws per token from the CPU's generator, whatever the device.
+    which = torch.rand(len(family), generator=generator, dtype=torch.float64).to(family.device)
+    within = torch.rand(len(family), generator=generator, dtype=torch.float64).to(family.device)
+    drawn = there[(which * len(there)).long()]
+    return by_family[begin[drawn] + (within * count[drawn]).long()]
 
 
 def scaled(
@@ -121,4 +154,4 @@ def scaled(
     scale: Float[Tensor, " d"] | float,
 ) -> Float[Tensor, "batch d"]:
     """These rows as a step reads them."""
-    return (values[rows] - mean) * scale
+    return (values[rows].float() - mean) * scale

@@ -88,18 +88,28 @@ def train_grid(
             runs,
             train,
             lambda rows: (scaled(values, rows, mean, scale),),
+            roles=activations.roles,
             title=f"training {len(names)} SAEs",
             show_progress=show_progress,
         )
         for name, run in zip(names, runs, strict=True):
-            made[name] = finished(run, activations, model_name, train, held_back, mean, scale)
+            made[name] = finished(
+                run,
+                lambda rows: values[rows].float(),
+                activations.hook,
+                model_name,
+                train,
+                held_back,
+                mean,
+                scale,
+            )
     return {name: made[name] for name in configs}
 
 
 def _streams(configs: Mapping[str, SAEConfig]) -> list[list[str]]:
     """Names of the members that read the same batches."""
-    streams: dict[tuple[int, int, bool], list[str]] = {}
+    streams: dict[tuple[int, int, bool, bool], list[str]] = {}
     for name, config in configs.items():
-        key = (config.batch_size, config.seed_of_order, config.needs_threshold)
+        key = (config.batch_size, config.seed_of_order, config.needs_threshold, config.balance_roles)
         streams.setdefault(key, []).append(name)
     return list(streams.values())

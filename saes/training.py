@@ -8,7 +8,7 @@ sae-lens' `SAETrainer`, and so is the file format.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from saes.training_config import Form, SAEConfig
 
 CHECK_ROWS = 16_384
 """Rows on which the finished SAE's FVU, L0 and dead latents are measured."""
+AT_ONCE = 65_536
+"""Activations that are looked at together, which may be all that fit into memory of a recording on disk."""
 HELD_BACK = 8
 """One in so many activations is kept from training where a threshold is to be set, up to `CHECK_ROWS`."""
 
@@ -88,24 +90,28 @@ def train_sae(
         [run],
         train,
         lambda rows: (scaled(values, rows, mean, scale),),
+        roles=activations.roles,
         title="training the SAE",
         show_progress=show_progress,
     )
-    return finished(run, activations, model_name, train, held_back, mean, scale)
+    return finished(
+        run, lambda rows: values[rows].float(), activations.hook, model_name, train, held_back, mean, scale
+    )
 
 
 def finished(
     run: Fit,
-    activations: Activations,
+    raw: Callable[[Int[Tensor, " row"]], Float[Tensor, "row d_in"]],
+    hook: str,
     model_name: str,
     train: Int[Tensor, " train"],
     held_back: Int[Tensor, " held_back"],
     mean: Float[Tensor, " d_in"],
     scale: float | Float[Tensor, " d_in"],
 ) -> TrainedSAE:
-    """The SAE of a loop that has come to its end, folded for raw activations, and how it does."""
-    loop, config, values = run.loop, run.loop.config, activations.values
-    about = {"model_name": model_name, "hook_name": activations.hook, "prepend_bos": False}
+    """The SAE of a loop that has come to its end, folded for raw activations, and how it does on some of them."""
+    loop, config = run.loop, run.loop.config
+    about = {"model_name": model_name, "hook_name": hook, "prepend_bos": False}
     sae = to_sae(
         loop.parameters,
         config.architecture,
@@ -117,8 +123,8 @@ def finished(
     )
     threshold = None
     if config.needs_threshold:
-        threshold = calibrate(sae, values[held_back], l0=float(config.k))
-    checked = values[measured_rows(train)]
+        threshold = calibrate(sae, raw(held_back), l0=float(config.k))
+    checked = raw(measured_rows(train))
     with torch.no_grad():
         latents = sae.encode(checked)
         record = recorded(latents, sae.decode(latents), checked, len(train), config, run.loss, threshold)
@@ -133,10 +139,12 @@ def fvu(x: Float[Tensor, "token d_in"], x_hat: Float[Tensor, "token d_in"]) -> f
 
 
 def scaling(values: Float[Tensor, "token d"]) -> tuple[Float[Tensor, " d"], float]:
-    """The mean, and the factor that makes the mean squared norm d."""
-    mean = values.mean(0)
-    spread = (values - mean).square().sum(1).mean().sqrt()
-    return mean, float(values.shape[1] ** 0.5 / spread.clamp_min(1e-12))
+    """The mean, and the factor that makes the mean squared norm d; a part of the rows at a time is in memory."""
+    total = sum(part.sum(0, dtype=torch.float64) for part in values.split(AT_ONCE))
+    mean = (total / len(values)).float()
+    squares = [(part.float() - mean).square_().sum(dtype=torch.float64) for part in values.split(AT_ONCE)]
+    spread = float(torch.stack(squares).sum() / len(values)) ** 0.5
+    return mean, values.shape[1] ** 0.5 / max(spread, 1e-12)
 
 
 def measured_rows(train: Int[Tensor, " train"]) -> Int[Tensor, " row"]:
@@ -183,7 +191,7 @@ def check(values: Float[Tensor, "token d_in"], config: SAEConfig) -> None:
             f"{len(values)} activations are fewer than one SAE batch of {config.batch_size}",
             hint="record more rows or lower batch_size",
         )
-    if not bool(values.isfinite().all()):
+    if not all(bool(part.isfinite().all()) for part in values.split(AT_ONCE)):
         raise InputError("some activations are not finite", hint="check that the model's weights are whole")
     latents = config.latents(values.shape[1])
     if config.is_k_sparse and config.k > latents:

@@ -60,6 +60,10 @@ class SAEConfig:
     order_seed: int | None = None
     """Draws the order of the activations in its stead, so that trainings of several seeds can read one stream."""
 
+    balance_roles: bool = False
+    """Draw a role first and then one of its tokens, so that rare roles are met as often as common ones; otherwise every
+    token comes once per epoch."""
+
     def __post_init__(self) -> None:
         for name in ("d_sae", "k", "steps", "batch_size", "lr", "dead_after"):
             value = getattr(self, name)

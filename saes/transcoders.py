@@ -59,16 +59,19 @@ def train_transcoder(
         [run],
         train,
         lambda rows: (scaled(x, rows, mx, sx), scaled(y, rows, my, sy)),
+        roles=inputs.roles,
         title="training the transcoder",
         show_progress=show_progress,
     )
     about = {"model_name": model_name, "hook_name": inputs.hook, "hook_name_out": outputs.hook}
     transcoder: Any = _fold(loop.parameters, config, (mx, sx), (my, sy), about)
-    threshold = calibrate(transcoder, x[held_back], float(config.k)) if config.needs_threshold else None
+    threshold = (
+        calibrate(transcoder, x[held_back].float(), float(config.k)) if config.needs_threshold else None
+    )
     rows = measured_rows(train)
     with torch.no_grad():
-        latents, predicted = transcoder.encode(x[rows]), transcoder(x[rows])
-    record = recorded(latents, predicted, y[rows], len(train), config, run.loss, threshold)
+        latents, predicted = transcoder.encode(x[rows].float()), transcoder(x[rows].float())
+    record = recorded(latents, predicted, y[rows].float(), len(train), config, run.loss, threshold)
     metadata: Any = transcoder.cfg.metadata
     metadata.l0, metadata.num_dead_features = record.l0, record.dead
     return TrainedSAE(sae=transcoder, record=record)
