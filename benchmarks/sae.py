@@ -62,23 +62,35 @@ def floor(x: Tensor) -> Step:
     return products
 
 
-def ours(architecture: Any, *, n_dead: int = 0) -> Step:
-    """A step of ours, in which `n_dead` latents are held to be dead."""
+def ours(architecture: Any, *, n_dead: int = 0, form: Any = "sae") -> Step:
+    """A step of ours, in which `n_dead` latents are held to be dead.
+
+    A crosscoder reads the same numbers as four hooks side by side; a transcoder reads x and writes x.
+    """
     config = SAEConfig(
         architecture=architecture,
+        form=form,
         d_sae=D_SAE,
         k=K,
         widths=WIDTHS if architecture == "matryoshka" else None,
         batch_size=BATCH,
         dead_after=1000,
     )
-    loop = Loop.begin(config, d_in=D_IN, device=torch.device("cpu"))
+    writes = form.endswith("transcoder")
+    loop = Loop.begin(
+        config,
+        d_in=D_IN,
+        d_out=D_IN if writes else None,
+        skip=form == "skip_transcoder",
+        hooks=(D_IN // 4,) * 4 if form == "crosscoder" else None,
+        device=torch.device("cpu"),
+    )
 
     def step(x: Tensor) -> None:
         loop.step = config.steps // 2
         if n_dead:
             loop.since_fired[:n_dead] = 2000
-        loop.advance(x)
+        loop.advance(x, x if writes else None)
 
     return step
 
@@ -161,6 +173,10 @@ def cases() -> dict[str, Callable[[], Step]]:
         "tinysql standard": lambda: ours("standard"),
         "tinysql gated": lambda: ours("gated"),
         "tinysql jumprelu": lambda: ours("jumprelu"),
+        "tinysql transcoder": lambda: ours("batchtopk", form="transcoder"),
+        "tinysql skip transcoder": lambda: ours("batchtopk", form="skip_transcoder"),
+        "tinysql crosscoder": lambda: ours("batchtopk", form="crosscoder"),
+        "tinysql crosscoder standard": lambda: ours("standard", form="crosscoder"),
         "sae-lens topk": lambda: sae_lens("TopK", k=K),
         "sae-lens batchtopk": lambda: sae_lens("BatchTopK", k=K),
         "sae-lens matryoshka": lambda: sae_lens("MatryoshkaBatchTopK", k=K, matryoshka_widths=list(WIDTHS)),

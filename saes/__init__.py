@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 __all__ = lazy_exports(
     __name__,
     {
-        "activations": ["Activations", "record"],
         "activations": ["Activations", "record", "record_many"],
         "cross_layer": ["CrossLayerTranscoder", "load_cross_layer", "train_cross_layer"],
         "crosscoders": ["Specificity", "specificity", "train_crosscoder"],

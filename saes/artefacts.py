@@ -2,7 +2,8 @@
 
 The directory appears whole or not at all and holds `cfg.json` and `sae_weights.safetensors` (sae-lens' own
 format), `config.json` (what made it), `metrics.json` and `metrics.jsonl` (how training went, in sum and step by step);
-`truth.json` comes with scoring. While it trains, its state stands in RUN/saes/.NAME.training, from which it goes on.
+`truth.json` comes with scoring. While it trains, its state stands in RUN/saes/.NAME.training, from which it goes on,
+and, when they are kept on disk, its activations in RUN/saes/.NAME.activations.
 Training reads the run's training rows, scoring its test rows, which share no schema with them.
 """
 
@@ -10,7 +11,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,9 +24,11 @@ from saes.activations import Activations, HookedModel, check_hook, record, recor
 from saes.cross_layer import CrossLayerTranscoder, train_cross_layer
 from saes.crosscoders import train_crosscoder
 from saes.disk import SAE, load, save
+from saes.grids import train_grid
 from saes.recipes import default_hooks
 from saes.resume import METRICS
-from saes.training import TrainingRecord, train_sae
+from saes.stored import RECORDING, open_recording, record_to
+from saes.training import TrainingRecord, check_form, train_sae
 from saes.training_config import Form, SAEConfig
 from saes.transcoders import train_transcoder
 from saes.truth.alignment import Alignment, scored_table, truth
@@ -52,38 +56,134 @@ def train_on_run(
     device: str = "cpu",
     overwrite: bool = False,
     resume: bool = False,
+    on_disk: bool = False,
 ) -> TrainingRecord:
     """Train on the activations of the first `rows` training examples and write RUN/saes/`name`.
 
     `hooks` are what the form reads, and after them what it writes when that is something else; those of
-    `saes.recipes.default_hooks` unless given. `resume` goes on, bit for bit, where a training
-    of that name was cut off. Raises `InputError` for a name with a slash in it, an unknown hook, a number of hooks that
-    the form cannot have, a directory that is already there, unless `overwrite`, and nothing to resume.
+    `saes.recipes.default_hooks` unless given. `resume` goes on, bit for bit, where a training of that name was cut off.
+    `on_disk` keeps the activations in bfloat16 in RUN/saes/.NAME.activations while it trains, for more than fit into
+    memory. Raises `InputError` for a name with a slash in it, an unknown hook, a number of hooks that the form cannot
+    have, a directory that is already there, unless `overwrite`, and nothing to resume.
     """
-    _check_name(name)
+    place = _Place.of(run, name)
+    recordings = _record(run, config, place, hooks, rows, device, [place.path], overwrite, resume, on_disk)
+    dictionary, record = _train(recordings, config, run.path.name, place.state)
+    _write(place.path, dictionary, record, config, recordings, rows, place.state, overwrite)
+    place.clear()
+    return record
+
+
+def train_grid_on_run(
+    run: Run,
+    configs: Mapping[str, SAEConfig],
+    *,
+    name: str,
+    hooks: Sequence[str] = (),
+    rows: int = 2000,
+    device: str = "cpu",
+    overwrite: bool = False,
+    resume: bool = False,
+    on_disk: bool = False,
+) -> dict[str, TrainingRecord]:
+    """Train SAEs over one recording, as `saes.grids.train_grid` does, and write each to RUN/saes/`name`,`member`.
+
+    Everything else is as in `train_on_run`.
+    """
+    place = _Place.of(run, name)
+    paths = {member: place.path.with_name(f"{name},{member}") for member in configs}
+    for config in configs.values():
+        check_form(config, "sae")
+    recordings = _record(
+        run, config, place, hooks, rows, device, list(paths.values()), overwrite, resume, on_disk
+    )
+    trained = train_grid(
+        recordings[0], configs, model_name=run.path.name, show_progress=True, directory=place.state
+    )
+    for member, one in trained.items():
+        state = place.state / member
+        _write(paths[member], one.sae, one.record, configs[member], recordings, rows, state, overwrite)
+    place.clear()
+    return {member: one.record for member, one in trained.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """Where a training of one name leaves what it makes, and what it needs while it lasts."""
+
+    path: Path
+    state: Path
+    activations: Path
+
+    @staticmethod
+    def of(run: Run, name: str) -> _Place:
+        _check_name(name)
+        path = run.path / "saes" / name
+        return _Place(
+            path=path,
+            state=path.with_name(f".{name}.training"),
+            activations=path.with_name(f".{name}.activations"),
+        )
+
+    def clear(self) -> None:
+        """Remove what only a training needs."""
+        for path in (self.state, self.activations):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _record(
+    run: Run,
+    config: SAEConfig,
+    place: _Place,
+    hooks: Sequence[str],
+    rows: int,
+    device: str,
+    paths: Sequence[Path],
+    overwrite: bool,
+    resume: bool,
+    on_disk: bool,
+) -> tuple[Activations, ...]:
+    """The activations to train on, once it is known that there is a place for what is made of them."""
     if rows < 1:
         raise InputError(
             f"--rows is {rows}, expected at least 1", hint="2000 rows of the demo are some 100,000 tokens"
         )
-    path = run.path / "saes" / name
-    state = path.with_name(f".{name}.training")
-    if resume and not state.is_dir():
+    if resume and not place.state.is_dir():
         raise InputError(
-            f"there is no cut-off training of `{name}` in {run.path}", hint="train without --resume"
+            f"there is no cut-off training of `{place.path.name}` in {run.path}",
+            hint="train without --resume",
         )
     model, tokenizer = run.load(device)
     hooks = tuple(hooks) or default_hooks(model.cfg, config.form)
     _check_hooks(model, hooks, config.form)
-    if path.exists() and not overwrite:
-        claim_directory(path)
-    recordings = record_many(model, _tokens(run, tokenizer, "train", rows), hooks, show_progress=True)
+    for path in paths:
+        if path.exists() and not overwrite:
+            claim_directory(path)
+    tokens = _tokens(run, tokenizer, "train", rows)
     if not resume:
-        shutil.rmtree(state, ignore_errors=True)
-    dictionary, record = _train(recordings, config, run.path.name, state)
+        place.clear()
+    if not on_disk:
+        return record_many(model, tokens, hooks, show_progress=True)
+    if (place.activations / RECORDING).is_file():
+        return open_recording(place.activations)
+    return record_to(place.activations, model, tokens, hooks, show_progress=True)
+
+
+def _write(
+    path: Path,
+    dictionary: SAE | CrossLayerTranscoder,
+    record: TrainingRecord,
+    config: SAEConfig,
+    recordings: Sequence[Activations],
+    rows: int,
+    state: Path,
+    overwrite: bool,
+) -> None:
+    hooks = [recording.hook for recording in recordings]
     made = {
         # Whoever scores the dictionary asks for the one hook it reads.
         "hook": hooks[0] if config.form == "sae" else None,
-        "hooks": list(hooks),
+        "hooks": hooks,
         "rows": rows,
         "split": "train",
         "seed": config.seed,
@@ -97,8 +197,6 @@ def train_on_run(
         write_atomic(folder / "config.json", json.dumps(made, indent=1))
         write_atomic(folder / "metrics.json", json.dumps(to_json(record)))
         write_atomic(folder / METRICS, (state / METRICS).read_bytes())
-    shutil.rmtree(state, ignore_errors=True)
-    return record
 
 
 def _train(

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 from data_gen.seeding import read_seed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from saes.training_config import SAEConfig
     from saes.truth.alignment import Alignment
 
 
@@ -33,6 +36,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train.add_argument("--seed", type=read_seed, default=0, help="seed of weights and order (default: 0)")
     train.add_argument(
         "--set", action="append", default=[], metavar="A=VALUE", help="override a field of the recipe"
+    )
+    train.add_argument(
+        "--grid",
+        action="append",
+        default=[],
+        metavar="A=V,V",
+        help="train an SAE for each value of a field, over one recording; repeat for every combination",
+    )
+    train.add_argument(
+        "--on-disk", action="store_true", help="keep the activations on disk, for more than fit into memory"
     )
     train.add_argument("--device", default="cpu", help="where to train (default: cpu)")
     train.add_argument("--overwrite", action="store_true", help="replace an SAE of that name")
@@ -74,29 +87,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def call_train(arguments: argparse.Namespace) -> None:
-    """Train an SAE, write it and say how it went."""
+    """Train a dictionary, or a grid of SAEs, write it and say how it went."""
     from dataclasses import replace
 
-    from saes.artefacts import train_on_run
+    from saes.artefacts import train_grid_on_run, train_on_run
     from saes.recipes import find_recipe
     from tinysql.config import override
     from tinysql.runs import open_run
 
     config = override(replace(find_recipe(arguments.recipe), seed=arguments.seed), arguments.set)
-    name = arguments.name or arguments.recipe
     run = open_run(arguments.run)
-    record = train_on_run(
-        run,
-        config,
-        name=name,
-        hooks=arguments.hook,
-        rows=arguments.rows,
-        device=arguments.device,
-        overwrite=arguments.overwrite,
-        resume=arguments.resume,
-    )
-    print(f"{run.path / 'saes' / name}")
-    print(f"tokens {record.tokens}  FVU {record.fvu:.3f}  L0 {record.l0:.1f}  dead latents {record.dead}")
+    settings = {
+        "name": arguments.name or arguments.recipe,
+        "hooks": arguments.hook,
+        "rows": arguments.rows,
+        "device": arguments.device,
+        "overwrite": arguments.overwrite,
+        "resume": arguments.resume,
+        "on_disk": arguments.on_disk,
+    }
+    if arguments.grid:
+        records = train_grid_on_run(run, read_grid(config, arguments.grid), **settings)
+        made = {f"{settings['name']},{member}": record for member, record in records.items()}
+    else:
+        made = {settings["name"]: train_on_run(run, config, **settings)}
+    for name, record in made.items():
+        print(f"{run.path / 'saes' / name}")
+        print(f"tokens {record.tokens}  FVU {record.fvu:.3f}  L0 {record.l0:.1f}  dead latents {record.dead}")
+
+
+def read_grid(base: SAEConfig, settings: Sequence[str]) -> dict[str, SAEConfig]:
+    """`["k=4,8", "seed=0,1"]` -> four configurations by their names; `InputError` for what is no such setting."""
+    from data_gen.errors import InputError
+    from saes.grids import grid
+    from tinysql.config import override
+
+    choices = {}
+    for setting in settings:
+        name, equals, values = setting.partition("=")
+        if not equals or not values:
+            raise InputError(
+                f"--grid `{setting}` is not a field and its values", hint="write it as --grid k=4,8"
+            )
+        choices[name] = [getattr(override(base, [f"{name}={value}"]), name) for value in values.split(",")]
+    return grid(base, **choices)
 
 
 def call_eval(arguments: argparse.Namespace) -> None:

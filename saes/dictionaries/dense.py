@@ -167,9 +167,12 @@ def _lengthening(
     decoder: Float[Tensor, "d_sae d"], hooks: tuple[int, ...] | None, weight: Float[Tensor, " d_sae"]
 ) -> Float[Tensor, "d_sae d"]:
     """The gradient of `sum_j weight_j norms_j` with respect to the decoder."""
-    parts = decoder.split(hooks or decoder.shape[1], dim=1)
     # A latent may come to write nothing at all to a hook; there the length has no gradient, and 0 stands for it.
-    return torch.cat([(weight / part.norm(dim=1).clamp_min(1e-30))[:, None] * part for part in parts], dim=1)
+    parts = [
+        (weight / part.norm(dim=1).clamp_min(1e-30))[:, None] * part
+        for part in decoder.split(hooks or decoder.shape[1], dim=1)
+    ]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
 def _reconstruct(

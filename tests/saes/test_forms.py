@@ -97,9 +97,59 @@ def test_what_was_written_loads_again(run: Path) -> None:
         load_cross_layer(run / "saes" / "crosscoder")
 
 
+def test_activations_on_disk_serve_the_resumed_training_and_go_when_it_is_done(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["sae", "train", str(run), "--name", "mapped", "--on-disk", *SMALL]
+    advance = Loop.advance
+
+    def until(loop: Loop, *batch: Tensor) -> Any:
+        if loop.step == 13:
+            raise KeyboardInterrupt
+        return advance(loop, *batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "advance", until)
+        with suppress(KeyboardInterrupt):
+            main(words)
+    kept = run / "saes" / ".mapped.activations" / "values-0.bin"
+    before = kept.stat().st_mtime_ns
+    monkeypatch.setattr("saes.artefacts.record_to", None)
+    assert before == kept.stat().st_mtime_ns
+    assert main([*words, "--resume"]) == 0
+    assert not kept.parent.exists()
+    assert (run / "saes" / "mapped" / "sae_weights.safetensors").is_file()
+    assert "mapped" not in "".join(path.name for path in (run / "saes").glob(".*"))
+
+
+def test_a_grid_is_written_as_its_members(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["sae", "train", str(run), "--name", "many", "--grid", "k=2,4", "--grid", "seed=0,1", *SMALL]
+    assert main(words) == 0
+    names = [f"many,k={k},seed={seed}" for k in (2, 4) for seed in (0, 1)]
+    assert [line for line in capsys.readouterr().out.splitlines() if "many" in line] == [
+        str(run / "saes" / name) for name in names
+    ]
+    for name in names:
+        config = json.loads((run / "saes" / name / "config.json").read_text())
+        assert f"k={config['sae']['k']},seed={config['sae']['seed']}" in name
+        assert load(run / "saes" / name).cfg.k == config["sae"]["k"]
+    assert not (run / "saes" / ".many.training").exists()
+    # A member is the SAE that is trained alone with its settings.
+    alone = ["--name", "alone", "--seed", "1", "--set", "order_seed=0", *SMALL, "--set", "k=2"]
+    assert main(["sae", "train", str(run), *alone]) == 0
+    weights = [run / "saes" / name / "sae_weights.safetensors" for name in ("alone", "many,k=2,seed=1")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    assert main(words) == 2
+    assert "is not empty" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        (["--grid", "k"], "--grid `k` is not a field and its values"),
+        (["--grid", "kk=1,2"], "unknown key `kk`; did you mean `k`"),
+        (["--grid", "k=2,2"], "k of the grid is [2, 2]"),
+        (["--recipe", "crosscoder", "--grid", "k=2,4"], "SAE form is `crosscoder`, expected `sae`"),
         (["--recipe", "topk", "--hook", MLPS[0], "--hook", MLPS[1]], "2 hooks are given, a sae has 1"),
         (["--recipe", "transcoder", "--hook", MLPS[0]], "1 hooks are given, a transcoder has 2"),
         (["--recipe", "crosscoder", "--hook", MLPS[0]], "a crosscoder has 2 or more"),
