@@ -75,8 +75,7 @@ def standard(
         "sparsity": sparsity * (total @ norms) / rows,
     }
     into = error.mul_(2 / rows)
-    pull = _lengthening(decoder, hooks, sparsity / rows * total)
-    of = {"decoder": torch.addmm(pull, latents.T, into)}
+    of = {"decoder": torch.addmm(_lengthening(decoder, hooks, sparsity / rows * total), latents.T, into)}
     toward = torch.addmm(sparsity / rows * norms, into, decoder.T, out=latents).mul_(active)
     _input_side(parameters, of, toward, inputs, into, x, centred=y is None)
     return Gradients(losses=losses, of=of, fired=active.sum(0).long())

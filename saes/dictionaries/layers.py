@@ -143,10 +143,10 @@ class _Layer:
         if isinstance(self.latents, Pairs):
             return backward(parameters, self.latents, self.inputs, into, 1)
         decoder, active = parameters["decoder"], self.latents.sign()
-        pull = (penalty * self.total / self.norms)[:, None] * decoder
+        of_length = (penalty * self.total / self.norms)[:, None] * decoder
         toward = torch.addmm(penalty * self.norms, into, decoder.T).mul_(active)
         return {
-            "decoder": torch.addmm(pull, self.latents.T, into),
+            "decoder": torch.addmm(of_length, self.latents.T, into),
             "encoder": toward.T @ self.inputs,
             "encoder_bias": toward.sum(0),
         }
