@@ -1,0 +1,1 @@
+"""maps: activations of one model -> activations of another, of any two widths."""

@@ -1,0 +1,92 @@
+"""Pairs of activations -> map, by the name of a method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import Any
+
+from data_gen.errors import InputError, nearest
+from transfer.maps import closed_form
+from transfer.maps.activation_map import ActivationMap, Made
+from transfer.maps.lookup import lookup_map
+from transfer.maps.moments import Moments
+from transfer.maps.trained import PAPER, WIDE, Guide, SGDConfig, affine_sgd_map, autoencoder_map
+from transfer.points import ActivationPairs
+
+HELD_OUT = 0.1
+"""Share of the texts that ridge chooses its penalty on."""
+
+CLOSED: dict[str, Callable[[Moments, Made], ActivationMap]] = {
+    "mean": closed_form.mean_map,
+    "identity": closed_form.identity_map,
+    "procrustes": closed_form.procrustes_map,
+    "affine": closed_form.affine_map,
+}
+TRAINED: dict[str, SGDConfig] = {
+    "affine-sgd": PAPER,
+    "autoencoder": PAPER,
+    "autoencoder-wide": WIDE,
+    "autoencoder-kl": PAPER,
+}
+LOOKUPS = {"token": False, "position-token": True}
+METHODS = (*CLOSED, "ridge", "low-rank", *LOOKUPS, *TRAINED)
+"""Every map there is."""
+
+
+def fit(
+    method: str,
+    pairs: ActivationPairs,
+    *,
+    rank: int = 16,
+    sgd: SGDConfig | None = None,
+    guide: Guide | None = None,
+    seed: int = 0,
+) -> ActivationMap:
+    """The map of that method, fitted on `pairs`.
+
+    `rank` is that of `low-rank`; `sgd` replaces the recipe of a trained map; `guide` is the further loss that
+    `autoencoder-kl` needs (see `KLGuide`). `seed` draws initial weights, batches and the texts that `ridge` holds out.
+    Raises `InputError` for an unknown method, and for widths, ranks and guides that do not fit it.
+
+    Example:
+        >>> fit("affine", record_pairs(...)).map_points(points).shape
+        torch.Size([1234, 256])
+    """
+    made = Made(method=method, source_hook=pairs.source_hook, target_hook=pairs.target_hook, pairs=len(pairs))
+    if method in CLOSED:
+        return CLOSED[method](Moments.of(pairs), made)
+    if method in LOOKUPS:
+        return lookup_map(pairs, made, by_position=LOOKUPS[method])
+    if method == "ridge":
+        train, held_out = pairs.split(1 - HELD_OUT, seed=seed)
+        return closed_form.chosen_ridge_map(Moments.of(train), Moments.of(held_out), made)
+    if method == "low-rank":
+        ranked = replace(made, settings={"rank": rank})
+        return closed_form.low_rank_map(Moments.of(pairs), ranked, rank=rank)
+    if method in TRAINED:
+        return _trained(method, pairs, made, sgd, guide, seed)
+    raise InputError(f"no map `{method}`{nearest(method, METHODS)}", hint=f"maps: {', '.join(METHODS)}")
+
+
+def _trained(
+    method: str,
+    pairs: ActivationPairs,
+    made: Made,
+    sgd: SGDConfig | None,
+    guide: Guide | None,
+    seed: int,
+) -> ActivationMap:
+    if (method == "autoencoder-kl") != (guide is not None):
+        raise InputError(
+            f"map `{method}` {'needs' if guide is None else 'takes no'} guide",
+            hint="pass guide=KLGuide(...) with `autoencoder-kl`, and with no other map",
+        )
+    config = replace(sgd or TRAINED[method], seed=seed)
+    if method == "autoencoder-wide" and config.hidden is None:
+        widest = max(pairs.source.values.shape[1], pairs.target.values.shape[1])
+        config = replace(config, hidden=4 * widest)
+    settings: dict[str, Any] = asdict(config)
+    made = replace(made, settings=settings)
+    train = affine_sgd_map if method == "affine-sgd" else autoencoder_map
+    return train(pairs, made, config, guide)
