@@ -162,7 +162,7 @@ def _loss(logs: Tensor, ids: Int[Tensor, "batch seq"]) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class KLGuide:
-    """The further loss of `autoencoder-kl`: KL(target || target on mapped activations), on a few random texts a step."""
+    """The further loss of `autoencoder-kl`: KL(target || target on mapped activations), on a few texts a step."""
 
     source: Side
     target: Side

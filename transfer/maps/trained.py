@@ -96,8 +96,9 @@ def _train(pairs: ActivationPairs, widths: list[int], config: SGDConfig, guide: 
             if guide is not None:
                 folded = _folded(layers, scales[0], scales[1])
                 loss = loss + config.guide_weight * guide(partial(_run, folded), generator)
-            optimizer.zero_grad()
-            loss.backward()
+            # Not `backward`: a guide's loss runs through models whose weights are not ours to move.
+            for layer, gradient in zip(layers, torch.autograd.grad(loss, layers), strict=True):
+                layer.grad = gradient
             optimizer.step()
             done += 1
     return [layer.detach() for layer in _folded(layers, scales[0], scales[1])]
