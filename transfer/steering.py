@@ -1,32 +1,36 @@
-"""Token pairs -> steering vector: a direction added to one hook while a model runs."""
+"""A direction at a hook -> a steered model: added, ablated or put in its place, where and while it is asked for."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
-from transformer_lens import HookedRootModule
-from transformer_lens.hook_points import HookPoint
 
-from data_gen.errors import InputError
+from data_gen.errors import InputError, nearest
 from data_gen.files import atomic_directory, claim_directory, read_json, write_atomic
-from saes.activations import capture, check_hook
+from saes.activations import HookedModel, check_hook
 from tinysql.checkpoints import load_tensors, save_tensors
-from tinysql.tokens import TokenPairs, Tokens
+from tinysql.tokens import TokenPairs
+from transfer.placing import Reading, Where, changing
 
 CONFIG, WEIGHTS = "config.json", "vector.safetensors"
+Operator = Literal["add", "ablate", "add-and-ablate"]
+"""What is done with a direction; see `SteeringVector.apply`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SteeringVector:
-    """A direction at one hook; heads, where the hook has them, are laid side by side."""
+    """A direction at one hook; heads, where the hook has them, are laid side by side.
+
+    Vectors of one hook add up: `a + b`, `a - b`, `2 * a`, `-a`.
+    """
 
     hook: str
     vector: Float[Tensor, " d_model"]
@@ -35,7 +39,7 @@ class SteeringVector:
 
     @staticmethod
     def from_pairs(
-        model: HookedRootModule,
+        model: HookedModel,
         pairs: TokenPairs,
         hook: str,
         *,
@@ -47,55 +51,98 @@ class SteeringVector:
         The means are over the metric position of each pair, or over all real tokens of all pairs. Raises
         `InputError` for an unknown hook, no pairs, or another `position`.
         """
-        if position not in ("metric", "all"):
-            raise InputError(f"position is {position!r}", hint="choose `metric` or `all`")
-        if not len(pairs):
-            raise InputError(
-                "there is no pair to take a difference of means from", hint="give at least one pair"
-            )
-        at = pairs.position if position == "metric" else None
-        clean, corrupt = (_mean(model, side, hook, at, batch_size) for side in (pairs.clean, pairs.corrupt))
-        metadata = {
-            "method": "difference of means",
-            "edit": pairs.edit,
-            "pairs": len(pairs),
-            "position": position,
-        }
-        return SteeringVector(hook=hook, vector=clean - corrupt, metadata=metadata)
+        from transfer.vectors import pair_difference
+
+        return pair_difference(model, pairs, hook, position=position, batch_size=batch_size)
 
     @contextmanager
     def apply(
         self,
-        model: HookedRootModule,
+        model: HookedModel,
         scale: float = 1.0,
-        positions: int | Int[Tensor, " batch"] | None = None,
+        positions: Where = None,
+        *,
+        operator: Operator = "add",
+        keep_norm: bool = False,
+        hooks: Sequence[str] | None = None,
     ) -> Iterator[None]:
-        """Within the block, add `scale * vector` at the hook.
+        """Within the block, steer the model with `v`, by `scale = s`, at `positions` (see `Where`).
 
-        `positions` says where: at every position (None), at one position of every row (a number, negative
-        from the end), or at one position per row (a tensor). Only this hook is removed at the end, whatever
-        happened in the block; at scale 0 none is set. Raises `InputError` for an unknown hook, and, when the
-        model runs, for a hook of another width.
+        - `add`: x + s v.
+        - `ablate`: x - s (x . u) u with u = v / |v|; s = 1 takes the whole component out (arXiv 2406.11717).
+        - `add-and-ablate`: x - (x . u) u + s v: the component becomes s |v|, whatever it was.
+
+        With `keep_norm` each activation is scaled back to the length it had. `hooks` are those to act at in place of
+        the vector's own. Only these hooks are removed at the end, whatever happened in the block; where s = 0 changes
+        nothing, none is set. Raises `InputError` for an unknown hook or operator, and, when the model runs, for a hook
+        of another width and positions that are not there.
 
         Example:
-            >>> with vector.apply(model, scale=2.0):
-            ...     logits = model(ids)
+            >>> with vector.apply(model, scale=2.0, positions=AtTokens.of([trigger])):
+            ...     answers = tinysql.answer(model, tokenizer, prompts)
         """
-        point = check_hook(model, self.hook)
-        if scale == 0:
+        if operator not in get_args(Operator):
+            known = get_args(Operator)
+            raise InputError(
+                f"operator is {operator!r}{nearest(str(operator), known)}", hint="choose " + ", ".join(known)
+            )
+        names = [self.hook] if hooks is None else list(hooks)
+        for name in names:
+            check_hook(model, name)
+        if scale == 0 and operator != "add-and-ablate":
             yield
             return
 
-        def add(value: Tensor, hook: HookPoint) -> Tensor:
-            return value + self._step(value, scale, positions)
+        def steer(value: Tensor, now: Reading) -> Tensor:
+            new = steered(value, self._fit(value), scale, operator, keep_norm)
+            return new if positions is None else torch.where(now.mask(positions)[..., None], new, value)
 
-        point.add_hook(add)
-        handle = point.fwd_hooks[-1]
-        try:
+        with ExitStack() as stack:
+            for name in names:
+                stack.enter_context(changing(model, name, steer))
             yield
-        finally:
-            handle.hook.remove()
-            point.fwd_hooks[:] = [kept for kept in point.fwd_hooks if kept is not handle]
+
+    @property
+    def norm(self) -> float:
+        """|v|."""
+        return float(self.vector.double().norm())
+
+    def with_norm(self, norm: float) -> SteeringVector:
+        """The same direction with another length; `InputError` for the zero vector, which has none."""
+        if self.norm == 0:
+            raise InputError(
+                f"the vector at `{self.hook}` is zero and has no direction",
+                hint="take it from two sets that differ",
+            )
+        return self * (norm / self.norm)
+
+    def cosine(self, other: SteeringVector) -> float:
+        """The cosine of the angle between two vectors."""
+        self._same_place(other)
+        return float(torch.cosine_similarity(self.vector.double(), other.vector.double(), dim=0))
+
+    def without(self, other: SteeringVector) -> SteeringVector:
+        """The part that is orthogonal to `other`."""
+        self._same_place(other)
+        unit = other.with_norm(1.0).vector.double()
+        rest = self.vector.double() - (self.vector.double() @ unit) * unit
+        return replace(self, vector=rest.to(self.vector.dtype))
+
+    def __add__(self, other: SteeringVector) -> SteeringVector:
+        self._same_place(other)
+        made = {"method": "sum", "of": [dict(self.metadata), dict(other.metadata)]}
+        return replace(self, vector=self.vector + other.vector, metadata=made)
+
+    def __mul__(self, factor: float | int) -> SteeringVector:
+        return replace(self, vector=self.vector * factor)
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> SteeringVector:
+        return self * -1
+
+    def __sub__(self, other: SteeringVector) -> SteeringVector:
+        return self + -other
 
     def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
         """Write `config.json` and `vector.safetensors`, both or neither."""
@@ -117,34 +164,39 @@ class SteeringVector:
             hook=config["hook"], vector=tensors["vector"], metadata=config.get("metadata", {})
         )
 
-    def _step(self, value: Tensor, scale: float, positions: int | Tensor | None) -> Tensor:
-        """What is added to the hook's `[batch seq ...]` tensor."""
-        width = value[0, 0].numel()
-        if width != len(self.vector):
+    def _fit(self, value: Float[Tensor, "batch seq d_model"]) -> Float[Tensor, " d_model"]:
+        """The vector on the hook's device and in its precision."""
+        if value.shape[2] != len(self.vector):
             raise InputError(
-                f"hook `{self.hook}` is {width} wide in this model, the vector has {len(self.vector)} entries",
-                hint="a vector fits only models of the width it was taken from",
+                f"hook `{self.hook}` is {value.shape[2]} wide in this model, the vector has {len(self.vector)} entries",
+                hint="a vector fits only models of the width it was taken from; a map carries it to others",
             )
-        step = (scale * self.vector).to(value).reshape(value.shape[2:])
-        if positions is None:
-            return step
-        everywhere = torch.zeros_like(value)
-        everywhere[torch.arange(len(value), device=value.device), positions] = step
-        return everywhere
+        return self.vector.to(value)
+
+    def _same_place(self, other: SteeringVector) -> None:
+        if self.hook != other.hook or len(self.vector) != len(other.vector):
+            raise InputError(
+                f"a vector at `{self.hook}` ({len(self.vector)} wide) and one at `{other.hook}` "
+                f"({len(other.vector)} wide) do not belong together",
+                hint="combine vectors of one hook",
+            )
 
 
-def _mean(
-    model: HookedRootModule, side: Tokens, hook: str, at: Int[Tensor, " batch"] | None, batch_size: int
-) -> Float[Tensor, " d_model"]:
-    """Mean activation over one position per row, or over all real tokens."""
-    device = next(model.parameters()).device
-    total, count = torch.zeros((), dtype=torch.float64, device=device), 0
-    for start in range(0, len(side), batch_size):
-        part = side[start : start + batch_size]
-        values = capture(model, part.ids.to(device), hook)
-        if at is None:
-            rows = values[part.mask.to(device)]
-        else:
-            rows = values[torch.arange(len(part)), at[start : start + batch_size].to(device)]
-        total, count = total + rows.double().sum(0), count + len(rows)
-    return (total / count).float()
+def steered(
+    x: Float[Tensor, "batch seq d_model"],
+    v: Float[Tensor, " d_model"],
+    scale: float,
+    operator: Operator,
+    keep_norm: bool,
+) -> Float[Tensor, "batch seq d_model"]:
+    """The activations after the operator; a zero vector has no direction, so ablating it changes nothing."""
+    new = x
+    if operator != "add":
+        unit = v / v.norm().clamp(min=torch.finfo(v.dtype).tiny)
+        part = scale if operator == "ablate" else 1.0
+        new = new - part * (x @ unit)[..., None] * unit
+    if operator != "ablate":
+        new = new + scale * v
+    if keep_norm:
+        new = new * (x.norm(dim=-1, keepdim=True) / new.norm(dim=-1, keepdim=True).clamp(min=1e-12))
+    return new
