@@ -107,7 +107,7 @@ class SteeringVector:
         """|v|."""
         return float(self.vector.double().norm())
 
-    def with_norm(self, norm: float) -> SteeringVector:
+    def with_norm(self, norm: float | int) -> SteeringVector:
         """The same direction with another length; `InputError` for the zero vector, which has none."""
         if self.norm == 0:
             raise InputError(

@@ -1,0 +1,67 @@
+"""What one transfer is: two hooks, a map, a place, how many rows for what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from data_gen.errors import InputError, nearest
+from transfer.maps.activation_map import Mode
+from transfer.maps.fit import METHODS
+from transfer.steering import Operator
+
+Place = Literal["trigger", "marker", "everywhere"]
+"""Where a vector is read and the model steered: at the tag's token; at the last token of the prompt that occurs but
+once in it, which reads the tag by attention alone; or at every token behind the tag, and then everywhere.
+
+At the trigger a look-up of the target's own means, per token, gives the native vector, whatever the source is: no
+transfer can be shown there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """One transfer and its controls. Raises `InputError` for what does not exist."""
+
+    source_hook: str
+    target_hook: str
+    method: str = "affine"
+    """The map; see `transfer.fit`."""
+    mode: Mode = "difference"
+    """What becomes of the direction."""
+    place: Place = "marker"
+    operator: Operator = "add"
+    scales: tuple[float, ...] = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0)
+    """Tried on validation rows, for the native and the transferred vector each."""
+    map_rows: int = 600
+    """Texts the map is fitted on."""
+    vector_rows: int = 128
+    """Prompts the vectors are taken from."""
+    choose_rows: int = 100
+    """Validation prompts that choose the scale."""
+    test_rows: int = 1000
+    """Prompts of each condition."""
+    draws: int = 20
+    """Draws of a random control."""
+    most_damage: float = 0.02
+    """Most accuracy on untriggered prompts that a scale may cost."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("map", self.method, METHODS),
+            ("place", self.place, get_args(Place)),
+            ("mode", self.mode, get_args(Mode)),
+            ("operator", self.operator, get_args(Operator)),
+        ):
+            if value not in known:
+                raise InputError(
+                    f"no {name} `{value}`{nearest(value, known)}", hint=f"known: {', '.join(known)}"
+                )
+        for name in ("map_rows", "vector_rows", "choose_rows", "test_rows", "draws"):
+            if getattr(self, name) < 2:
+                raise InputError(f"{name} is {getattr(self, name)}, expected at least 2", hint="give more")
+        if not self.scales or any(scale <= 0 for scale in self.scales):
+            raise InputError(
+                f"scales are {self.scales}, expected positive numbers",
+                hint="as in 0.5,1,2; the sign is a control",
+            )
