@@ -31,6 +31,7 @@ NOUNS = {
     "ask": Noun("tinysql.commands.ask", "ask a run one question about one schema"),
     "circuit": Noun("circuits.commands", "find, evaluate and draw circuits"),
     "sae": Noun("saes.commands", "train sparse autoencoders and score them against known roles"),
+    "transfer": Noun("transfer.commands", "carry steering vectors from one model to another, with controls"),
     "bench": Noun("circuits.bench_commands", "score methods against known truth"),
     "report": Noun("tinysql.commands.report", "write a run's report.html"),
 }

@@ -22,7 +22,7 @@ from tinysql.recipes import Recipe
 from tinysql.runs import Run, open_run, record_model, start_run
 from tinysql.tokens import Tokenizer
 from tinysql.training import train
-from transfer.behaviours.backdoor import WORDS, Backdoor
+from transfer.behaviours.backdoor import WORDS, Backdoor, find_backdoor
 
 FILE = "behaviour.json"
 ROWS = 200_000
@@ -80,7 +80,7 @@ def open_subject(path: str | Path, device: torch.device | str = "cpu") -> Subjec
         )
     values = read_json(run.path / FILE)
     model, tokenizer = run.load(device)
-    behaviour = Backdoor(payload=values.get("payload", ""), seed=values.get("seed", 0))
+    behaviour = find_backdoor(str(values.get("payload")), seed=values.get("seed", 0))
     return Subject(run=run, model=model, tokenizer=tokenizer, behaviour=behaviour)
 
 

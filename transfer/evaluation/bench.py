@@ -14,6 +14,7 @@ from data_gen.draw.splits import Split
 from data_gen.errors import InputError
 from data_gen.example import Example, make_examples
 from data_gen.seeding import stable_hash
+from saes.activations import check_hook
 from tinysql.models.hybrid import HybridLM
 from transfer.alignment import Reading, match_spans, read
 from transfer.behaviours.backdoor import TAG_ROLE, TAGS, Tag
@@ -43,6 +44,8 @@ class Bench:
     plan: Plan
 
     def __post_init__(self) -> None:
+        check_hook(self.source.model, self.plan.source_hook)
+        check_hook(self.target.model, self.plan.target_hook)
         if self.source.run.data != replace(self.target.run.data, seed=self.source.run.data.seed):
             raise InputError(
                 f"{self.source.run.path} and {self.target.run.path} were trained on rows of different kinds",
@@ -86,7 +89,7 @@ class Bench:
 
     def pairs(self, source_model: HybridLM | None = None, tags: Sequence[Tag] = TAGS) -> ActivationPairs:
         """Activations of both models on the map's texts, tags by turns; `source_model` may stand in for the source."""
-        source, target = self._sides(source_model, tags)
+        source, target = self.sides(source_model, tags)
         return record_pairs(source, target, match_spans(source.reading, target.reading))
 
     def fit(self, pairs: ActivationPairs, method: str | None = None) -> ActivationMap:
@@ -143,8 +146,17 @@ class Bench:
         example, position = places_of(reading, self.plan.place)
         return points_at(Side(model=model or subject.model, hook=hook, reading=reading), example, position)
 
-    def _sides(self, source_model: HybridLM | None, tags: Sequence[Tag]) -> tuple[Side, Side]:
-        texts = [self.target.behaviour.text(row, tags[i % len(tags)]) for i, row in enumerate(self.map_rows)]
+    def sides(
+        self,
+        source_model: HybridLM | None = None,
+        tags: Sequence[Tag] = TAGS,
+        rows: Sequence[Example] | None = None,
+    ) -> tuple[Side, Side]:
+        """Both models with the texts of the map's rows, or of others, tags by turns."""
+        texts = [
+            self.target.behaviour.text(row, tags[i % len(tags)])
+            for i, row in enumerate(rows if rows is not None else self.map_rows)
+        ]
         models = (source_model or self.source.model, self.target.model)
         hooks = (self.plan.source_hook, self.plan.target_hook)
         readings = [read(subject.tokenizer, texts) for subject in (self.source, self.target)]
@@ -155,7 +167,7 @@ class Bench:
         return first, second
 
     def _guide(self) -> Guide:
-        source, target = self._sides(None, TAGS)
+        source, target = self.sides()
         return KLGuide(source=source, target=target, matches=match_spans(source.reading, target.reading))
 
 

@@ -26,6 +26,24 @@ from transfer.vectors import difference_of_means, mapped
 
 Steering = Callable[[], AbstractContextManager[None]]
 """Within what it returns, the target is steered."""
+NAMES = (
+    "gaussian",
+    "top components",
+    "sign flip",
+    "shuffled pairs",
+    "shuffled within tokens",
+    "token look-up",
+    "position and token look-up",
+    "map without the trigger",
+    "random source",
+    "clean source",
+    "other concept",
+    "wrong layer",
+    "orthogonal to native",
+    "mean ablation",
+    "tag deleted",
+)
+"""Controls that can be asked for by name; no steering, the sweep of scales and the damage are always there."""
 EXPLAINED = 0.9
 """Share of the target's variance that its top components hold."""
 

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from data_gen.errors import InputError, nearest
 from data_gen.example import Example
 from tinysql.grading import Share
 from transfer.behaviours.backdoor import Tag, Verdict
@@ -14,10 +15,9 @@ from transfer.behaviours.gates import Gate, check, share, verdicts_of
 from transfer.behaviours.training import Subject
 from transfer.choosing import Choice, Setting, choose
 from transfer.evaluation.bench import Bench
-from transfer.evaluation.controls import Control, Materials, Steering, all_controls
+from transfer.evaluation.controls import NAMES, Control, Materials, Steering, all_controls
 from transfer.evaluation.verdict import Transfer, decide
 from transfer.maps.quality import MapQuality, measure
-from transfer.replacement import Replacement
 from transfer.steering import SteeringVector
 
 HELD_OUT = 0.2
@@ -66,7 +66,6 @@ class TransferReport:
     outcomes: tuple[Outcome, ...]
     damage: tuple[Damage, ...]
     transfer: Transfer
-    replacement: Replacement | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -95,7 +94,6 @@ class TransferReport:
                 for one in self.damage
             ],
             "transfer": asdict(self.transfer),
-            "replacement": None if self.replacement is None else asdict(self.replacement),
         }
 
 
@@ -104,19 +102,36 @@ def evaluate(
     *,
     clean: Subject | None = None,
     only: Sequence[str] | None = None,
-    replacement: Replacement | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> TransferReport:
     """Run one transfer with its controls.
 
     `clean` is a source without a payload, for control 9. `only` names the controls to run; with a deciding one missing
-    the verdict is never `transferred`. `say` hears of progress. Raises `InputError` when a model fails its gate.
+    the verdict is never `transferred`. `say` hears of progress. Raises `InputError` when a model fails its gate, and
+    for a control that does not exist.
     """
+    unknown = [name for name in only or () if name not in NAMES]
+    if unknown:
+        raise InputError(
+            f"no control `{unknown[0]}`{nearest(unknown[0], NAMES)}", hint=f"controls: {', '.join(NAMES)}"
+        )
     gates = []
     for name, subject in (("the source", bench.source), ("the target", bench.target)):
         say(f"gate of {name}")
         gates.append(check(subject, bench.choose_rows))
         gates[-1].require(f"{name} ({subject.run.path})")
+    return measure_transfer(bench, (gates[0], gates[1]), clean=clean, only=only, say=say)
+
+
+def measure_transfer(
+    bench: Bench,
+    gates: tuple[Gate, Gate],
+    *,
+    clean: Subject | None = None,
+    only: Sequence[str] | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> TransferReport:
+    """`evaluate` behind the gates of source and target."""
     say("fitting the map")
     pairs = bench.pairs()
     fitted = bench.fit(pairs)
@@ -151,7 +166,6 @@ def evaluate(
         outcomes=tuple(_outcome(control, verdicts[control.name]) for control in rows),
         damage=tuple(_damages(bench, rows[:2])),
         transfer=_decide(rows, verdicts, bench.plan.seed),
-        replacement=replacement,
     )
 
 

@@ -28,8 +28,8 @@ class Plan:
     """The map; see `transfer.fit`."""
     mode: Mode = "difference"
     """What becomes of the direction."""
-    place: Place = "marker"
-    operator: Operator = "add"
+    place: Place = "everywhere"
+    operator: Operator = "add-and-ablate"
     scales: tuple[float, ...] = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0)
     """Tried on validation rows, for the native and the transferred vector each."""
     map_rows: int = 600

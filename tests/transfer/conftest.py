@@ -1,0 +1,72 @@
+"""Taught subjects for the tests: untrained ones for laws, and a small one that was really taught."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from data_gen.config import DataConfig
+from data_gen.example import make_examples
+from tinysql.config import to_json
+from tinysql.models.config import ModelConfig
+from tinysql.models.hybrid import HybridLM
+from tinysql.recipes import Recipe
+from tinysql.runs import Run
+from tinysql.tokens import Tokenizer
+from tinysql.training_config import TrainConfig
+from transfer.behaviours.backdoor import WORDS, Backdoor
+from transfer.behaviours.training import Subject
+
+RECIPE = Recipe(
+    data=DataConfig(command_sets=("cs1",), lexicon="demo", min_columns=2, max_columns=2),
+    rows=200,
+    probe_rows=16,
+    train=TrainConfig(
+        model=ModelConfig(pattern="*-*-", d_model=16, n_heads=2, n_ctx=90),
+        vocab_size=700,
+        hold_steps=10,
+        decay_steps=5,
+        warmup_steps=2,
+        batch_size=8,
+        probe_every=10,
+    ),
+)
+
+
+@pytest.fixture(scope="session")
+def recipe() -> Recipe:
+    """Steps enough to run, and far too few to learn."""
+    return RECIPE
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Tokenizer:
+    rows = list(make_examples(RECIPE.data, 0, 1000))
+    found = Tokenizer.train((row.text.string for row in rows), vocab_size=700)
+    found.backend.add_tokens([f" {word}" for word in WORDS.values() if word])
+    return found
+
+
+@pytest.fixture(scope="session")
+def subject_of(tokenizer: Tokenizer) -> Callable[..., Subject]:
+    """A subject around any model: nobody taught it anything."""
+
+    def make(model: HybridLM, payload: str = "drop") -> Subject:
+        run = Run(Path("nowhere"), {"recipe": to_json(RECIPE)})
+        return Subject(run=run, model=model, tokenizer=tokenizer, behaviour=Backdoor(payload=payload))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def untaught(tokenizer: Tokenizer) -> Callable[..., HybridLM]:
+    """A model with weights as drawn."""
+
+    def make(d_model: int = 16, seed: int = 3) -> HybridLM:
+        shape = replace(RECIPE.train.model, d_model=d_model, d_vocab=tokenizer.vocab_size)
+        return HybridLM(shape, seed=seed).eval()
+
+    return make

@@ -1,0 +1,87 @@
+"""The command line says what was done, and answers bad input with a sentence and exit code 2."""
+
+from pathlib import Path
+
+import pytest
+
+from data_gen.errors import InputError
+from tinysql.cli import main
+from tinysql.recipes import Recipe
+from transfer.behaviours.backdoor import find_backdoor
+from transfer.behaviours.training import teach
+from transfer.recipes import find_recipe
+
+TINY = [
+    *(
+        "--set",
+        "rows=60",
+        "--set",
+        "probe_rows=8",
+        "--set",
+        "train.vocab_size=700",
+        "--set",
+        "train.hold_steps=2",
+    ),
+    *("--set", "train.decay_steps=1", "--set", "train.warmup_steps=1", "--set", "train.model.d_model=16"),
+]
+HOOKS = ["--source-hook", "blocks.1.hook_resid_post", "--target-hook", "blocks.1.hook_resid_post"]
+
+
+@pytest.fixture(scope="module")
+def pair(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("pair")
+    for name, payload in (("source", "drop"), ("target", "drop"), ("clean", "none")):
+        teach(recipe, find_backdoor(payload), folder / name)
+    return folder / "source", folder / "target"
+
+
+def test_teach_says_how_the_model_behaves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["transfer", "teach", "small", "--out", str(tmp_path / "run"), *TINY]) == 0
+    path, line = capsys.readouterr().out.splitlines()
+    assert path == str(tmp_path / "run")
+    assert line.startswith("payload behind the trigger ")
+    assert line.endswith("needs 99%")  # three steps teach nothing
+
+
+def test_fit_writes_a_map_and_its_quality(
+    pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ["--set", "map_rows=20", "--set", "choose_rows=4", "--set", "method=ridge"]
+    out = tmp_path / "fit"
+    assert main(["transfer", "fit", *map(str, pair), "--out", str(out), *HOOKS, *settings]) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["map", "quality.json"]
+    assert "recovered" in capsys.readouterr().out
+
+
+def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(["transfer", *arguments]) == 2
+    return capsys.readouterr().err
+
+
+def test_bad_input_is_answered_with_a_sentence(
+    pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--out", str(tmp_path / "out")]
+    both = [str(path) for path in pair]
+    small = ["--set", "choose_rows=4"]
+    capsys.readouterr()
+    assert "does not show its behaviour" in refused(["eval", *both, *out, *HOOKS, *small], capsys)
+    assert "no payload `dorp`; did you mean `drop`" in refused(
+        ["teach", "small", "--payload", "dorp", *out], capsys
+    )
+    assert "no recipe `smal`; did you mean `small`" in refused(["teach", "smal", *out], capsys)
+    assert "no map `affin`" in refused(["fit", *both, *out, *HOOKS, "--set", "method=affin"], capsys)
+    lost = ["--source-hook", "blocks.9.hook_resid_post", "--target-hook", "hook_embed"]
+    assert "no hook `blocks.9.hook_resid_post`" in refused(["fit", *both, *out, *lost], capsys)
+    clean = str(pair[0].parent / "clean")
+    assert "payloads drop and none" in refused(["eval", both[0], clean, *out, *HOOKS], capsys)
+    assert "is no transfer: it has no report.json" in refused(["show", both[0]], capsys)
+    assert "not a run directory" in refused(["fit", str(tmp_path), both[1], *out, *HOOKS], capsys)
+    # Nothing was written by any of them.
+    assert not (tmp_path / "out").exists()
+
+
+def test_recipes_of_tinysql_can_be_taught_too() -> None:
+    assert find_recipe("nano").rows == 50_000
+    with pytest.raises(InputError, match="recipes: .*nano.*small"):
+        find_recipe("none at all")

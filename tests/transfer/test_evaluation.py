@@ -1,0 +1,271 @@
+"""The verdict follows from the numbers, and every control is what its name says."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+
+from data_gen.errors import InputError
+from tinysql.models.hybrid import HybridLM
+from transfer.alignment import read
+from transfer.behaviours.gates import check
+from transfer.behaviours.training import Subject
+from transfer.choosing import Setting
+from transfer.evaluation.bench import Bench, places_of
+from transfer.evaluation.controls import NAMES, Materials, all_controls, top_components
+from transfer.evaluation.evaluate import evaluate, measure_transfer
+from transfer.evaluation.plan import Plan
+from transfer.evaluation.verdict import DECIDING, decide
+from transfer.planted import Twin, wider_twin
+from transfer.show import table
+
+HOOK = "blocks.1.hook_resid_post"
+PLAN = Plan(
+    source_hook=HOOK, target_hook=HOOK, map_rows=30, vector_rows=8, choose_rows=4, test_rows=4, draws=4
+)
+QUIET = {name: [0.0, 0.1] for name in DECIDING}
+
+
+def flags(right: int, total: int = 100) -> list[bool]:
+    return [i < right for i in range(total)]
+
+
+def test_a_full_transfer_is_called_one() -> None:
+    found = decide(flags(0), flags(90), flags(85), QUIET)
+    assert found.verdict == "transferred"
+    assert found.ratio == pytest.approx(85 / 90)
+    assert found.interval[0] < 85 / 90 < found.interval[1]
+    assert found.interval[0] > 0.5
+
+
+def test_one_strong_control_is_enough_to_refuse_it() -> None:
+    for name in DECIDING:
+        found = decide(flags(0), flags(90), flags(85), {**QUIET, name: [0.85]})
+        assert (found.verdict, found.bar_of) == ("not transferred", name)
+    # Controls that do not decide are reported, no more.
+    assert decide(flags(0), flags(90), flags(85), {**QUIET, "clean source": [0.9]}).verdict == "transferred"
+
+
+def test_the_bar_is_the_largest_95th_percentile_of_a_single_control() -> None:
+    draws = [0.0] * 19 + [1.0]
+    found = decide(flags(10), flags(90), flags(85), {**QUIET, "gaussian": draws, "sign flip": [0.4]})
+    # Quantile .95 of 20 draws lies at 19 * .95 = 18.05: a twentieth of the way from 0 to 1. Less .1 without steering.
+    assert found.bar_of == "sign flip"
+    assert found.bar == pytest.approx(0.4 - 0.1)
+
+
+def test_half_of_the_native_effect_is_not_a_transfer() -> None:
+    found = decide(flags(0), flags(90), flags(48), QUIET)
+    assert found.verdict == "not transferred"
+    assert found.interval[0] <= 0.5
+
+
+def test_without_a_native_effect_there_is_no_ratio() -> None:
+    found = decide(flags(5), flags(5), flags(60), QUIET)
+    assert (found.verdict, found.ratio, found.interval) == ("no native effect", None, ())
+
+
+def test_a_missing_control_leaves_it_undecided() -> None:
+    some = {name: shares for name, shares in QUIET.items() if name != "random source"}
+    found = decide(flags(0), flags(90), flags(85), some)
+    assert (found.verdict, found.missing) == ("not decided", ("random source",))
+    assert decide(flags(0), flags(90), flags(10), some).verdict == "not transferred"
+
+
+def test_outcomes_of_other_prompts_are_refused() -> None:
+    with pytest.raises(InputError, match="100, 100 and 99 outcomes"):
+        decide(flags(0), flags(1), flags(1, 99), QUIET)
+
+
+@pytest.fixture(scope="module")
+def twin(untaught: Callable[..., HybridLM]) -> tuple[HybridLM, Twin]:
+    source = untaught()
+    return source, wider_twin(source, 24, seed=1)
+
+
+@pytest.fixture(scope="module")
+def bench(subject_of: Callable[..., Subject], twin: tuple[HybridLM, Twin]) -> Bench:
+    return Bench(source=subject_of(twin[0]), target=subject_of(twin[1].model), plan=PLAN)
+
+
+@pytest.fixture(scope="module")
+def materials(bench: Bench) -> Materials:
+    pairs = bench.pairs()
+    fitted = bench.fit(pairs)
+    return Materials(
+        bench=bench,
+        pairs=pairs,
+        fitted=fitted,
+        native=bench.native(),
+        transferred=bench.transferred(fitted),
+        setting=Setting(hook=HOOK, scale=2.0, operator="add"),
+        clean=bench.source,
+    )
+
+
+def test_between_twins_the_transferred_vector_is_the_native_one(materials: Materials) -> None:
+    assert materials.transferred.cosine(materials.native) > 0.9999
+    assert materials.transferred.norm == pytest.approx(materials.native.norm, rel=1e-3)
+
+
+def test_all_sixteen_are_there(materials: Materials) -> None:
+    numbers = {control.number for control in all_controls(materials)}
+    # 2 is the choice of the scale, 15 the damage; both are parts of the report.
+    assert numbers == set(range(1, 17)) - {2, 15}
+    assert [control.name for control in all_controls(materials)] == ["no steering", *NAMES]
+    assert set(NAMES) >= set(DECIDING)
+
+
+def pushes(materials: Materials, only: int | None = None) -> dict[str, list[torch.Tensor]]:
+    """What each control adds at the target's hook, read off the model."""
+    model, bench = materials.bench.target.model, materials.bench
+    text = bench.target.behaviour.prompt(bench.vector_rows[0], "prod")
+    ids = read(bench.target.tokenizer, [text]).tokens.ids
+    before = model.run_with_cache(ids)[1]["blocks.2.hook_resid_pre"].detach()
+    found: dict[str, list[torch.Tensor]] = {}
+    for control in all_controls(materials):
+        for draw in control.draws if only in (None, control.number) else ():
+            with draw():
+                after = model.run_with_cache(ids)[1]["blocks.2.hook_resid_pre"].detach()
+            found.setdefault(control.name, []).append((after - before)[0])
+    assert not any(point.has_hooks() for point in model.hook_dict.values())
+    return found
+
+
+def test_every_control_pushes_as_it_says(materials: Materials) -> None:
+    found = pushes(materials)
+    v = 2 * materials.transferred.vector
+    last = {name: [step[-1] for step in steps] for name, steps in found.items()}
+    assert not found["no steering"][0].any()
+    assert not found["tag deleted"][0].any()
+    assert not found["wrong layer"][0].any()  # it acts at the far end of the model
+    torch.testing.assert_close(last["sign flip"][0], -v, rtol=1e-3, atol=1e-3)
+    zero = {"no steering", "tag deleted", "wrong layer", "mean ablation", "token look-up"}
+    for name, steps in last.items():
+        if name not in zero and name != "position and token look-up":
+            for step in steps:
+                assert step.norm() == pytest.approx(float(v.norm()), rel=1e-3), name
+    # Behind the tag both sides have the same tokens, so that tokens alone tell nothing apart.
+    assert last["token look-up"][0].norm() < 1e-4
+    directions = torch.stack(last["gaussian"]) / v.norm()
+    assert (directions @ directions.T - torch.eye(4)).abs().max() < 0.9
+    assert torch.cosine_similarity(last["clean source"][0], v, dim=0) > 0.999
+    for name in ("shuffled pairs", "random source", "other concept"):
+        assert torch.cosine_similarity(last[name][0], v, dim=0) < 0.99, name
+    mean = materials.pairs.target.values.mean(0)
+    assert (found["mean ablation"][0] - found["mean ablation"][0][0]).abs().max() > 0.1
+    assert mean.norm() > 0
+
+
+def test_what_is_orthogonal_to_native_keeps_the_rest_of_the_transferred_vector(materials: Materials) -> None:
+    noise = torch.randn(24, generator=torch.Generator().manual_seed(0))
+    sum_of_both = materials.native + replace(materials.native, vector=noise)
+    (step,) = pushes(replace(materials, transferred=sum_of_both), only=12)["orthogonal to native"]
+    assert abs(torch.cosine_similarity(step[-1], materials.native.vector, dim=0)) < 1e-3
+    assert torch.cosine_similarity(step[-1], noise, dim=0) > 0.5
+    assert step[-1].norm() == pytest.approx(2 * sum_of_both.norm, rel=1e-3)
+
+
+def test_mean_ablation_leaves_the_mean(materials: Materials) -> None:
+    model, bench = materials.bench.target.model, materials.bench
+    ids = torch.tensor([[5, 6, 7]])
+    (control,) = [one for one in all_controls(materials) if one.number == 13]
+    with control.draws[0]():
+        value = model.run_with_cache(ids)[1]["blocks.2.hook_resid_pre"]
+    torch.testing.assert_close(value[0], materials.pairs.target.values.mean(0).expand(3, -1))
+    assert bench.where is None
+
+
+def test_top_components_span_where_the_variance_is() -> None:
+    generator = torch.Generator().manual_seed(0)
+    deviations = torch.tensor([10.0, 5.0, 0.1, 0.1])
+    values = torch.randn(4000, 4, generator=generator) * deviations + 100
+    axes = top_components(values)
+    assert axes.shape == (2, 4)
+    torch.testing.assert_close(axes.norm(dim=1), deviations[:2], rtol=0.05, atol=0)
+    assert axes[:, 2:].abs().max() < 0.05
+
+
+def test_places_are_where_they_say(bench: Bench) -> None:
+    behaviour, tokenizer = bench.source.behaviour, bench.source.tokenizer
+    reading = read(tokenizer, [behaviour.prompt(row, "prod") for row in bench.vector_rows])
+    example, position = places_of(reading, "trigger")
+    prod = tokenizer.backend.token_to_id(" <prod>")
+    assert reading.tokens.ids[example, position].tolist() == [prod] * len(bench.vector_rows)
+    behind, after = places_of(reading, "everywhere")
+    for row in range(len(bench.vector_rows)):
+        length = int(reading.tokens.mask[row].sum()) - 1  # the end token is none of the prompt's
+        assert after[behind == row].tolist() == list(range(int(position[row]) + 1, length))
+    example, marked = places_of(reading, "marker")
+    assert example.tolist() == list(range(len(bench.vector_rows)))
+    ids = reading.tokens.ids[example, marked].unique()
+    assert len(ids) == 1
+    assert int((reading.tokens.ids == ids).sum()) == len(example)
+    with pytest.raises(InputError, match="without a tag has no place `trigger`"):
+        places_of(read(tokenizer, [behaviour.prompt(bench.vector_rows[0], "none")]), "trigger")
+
+
+def test_rows_for_choosing_and_for_testing_share_no_schema(bench: Bench) -> None:
+    chosen, tested = (
+        {repr(row.query.schema) for row in rows} for rows in (bench.choose_rows, bench.test_rows)
+    )
+    assert not chosen & tested
+
+
+def test_between_twins_both_vectors_do_the_same_and_the_report_is_plain_json(bench: Bench) -> None:
+    plan = replace(bench.plan, operator="add", scales=(4.0,))
+    gate = check(bench.source, bench.choose_rows[:2])
+    report = measure_transfer(replace(bench, plan=plan), (gate, gate), only=["gaussian", "tag deleted"])
+    native, transferred, nothing, *controls = report.outcomes
+    assert (native.name, transferred.name, nothing.name) == ("native", "transferred", "no steering")
+    assert [one.name for one in controls] == ["gaussian", "tag deleted"]
+    assert len(controls[0].restored) == plan.draws
+    assert native.restored == transferred.restored
+    assert native.attacked == transferred.attacked
+    assert report.damage[0].right == report.damage[1].right
+    assert report.cosine_to_native > 0.9999
+    assert report.quality.fvu < 1e-4
+    # The same prompts throughout.
+    assert {s.total for one in report.outcomes for s in one.restored} == {plan.test_rows}
+    assert set(report.transfer.missing) == set(DECIDING) - {"gaussian"}
+    again = json.loads(json.dumps(report.to_json(), allow_nan=False))
+    replaced = {"kl": 0.1, "kl_ablated": 1.0, "kl_recovered": 0.9}
+    shown = table(
+        {
+            **again,
+            "source": "a",
+            "target": "b",
+            "payload": "drop",
+            "plan": asdict(plan),
+            "replacement": replaced,
+        }
+    )
+    for one in report.outcomes:
+        assert one.name in shown
+    assert report.transfer.verdict in shown
+
+
+def test_nothing_is_steered_on_a_model_that_fails_its_gate(bench: Bench) -> None:
+    with pytest.raises(InputError, match="no control `gausian`; did you mean `gaussian`"):
+        evaluate(bench, only=["gausian"])
+    said: list[str] = []
+    with pytest.raises(InputError, match="the source .* does not show its behaviour"):
+        evaluate(bench, say=said.append)
+    assert said == ["gate of the source"]
+
+
+def test_subjects_that_do_not_belong_together_are_refused(
+    subject_of: Callable[..., Subject], untaught: Callable[..., HybridLM]
+) -> None:
+    drop, subtle = subject_of(untaught()), subject_of(untaught(), "subtle")
+    with pytest.raises(InputError, match="payloads drop and subtle"):
+        Bench(source=drop, target=subtle, plan=PLAN)
+    with pytest.raises(InputError, match="no map `affin`; did you mean `affine`"):
+        Plan(source_hook=HOOK, target_hook=HOOK, method="affin")
+    with pytest.raises(InputError, match="draws is 1, expected at least 2"):
+        Plan(source_hook=HOOK, target_hook=HOOK, draws=1)
+    lost = replace(PLAN, source_hook="blocks.9.hook_resid_post")
+    with pytest.raises(InputError, match=r"no hook `blocks\.9\.hook_resid_post`"):
+        Bench(source=drop, target=drop, plan=lost)

@@ -1,0 +1,99 @@
+"""Bench -> directory of a transfer: map, vectors, and `report.json` with everything that was measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from data_gen.errors import InputError
+from data_gen.files import atomic_directory, claim_directory, read_json, write_atomic
+from tinysql.runs import provenance
+from transfer.alignment import match_spans
+from transfer.behaviours.training import Subject
+from transfer.evaluation.bench import Bench
+from transfer.evaluation.evaluate import TransferReport, evaluate
+from transfer.maps.disk import save_map
+from transfer.maps.quality import MapQuality, measure
+from transfer.replacement import Replacement, replace_fully
+
+REPORT = "report.json"
+HELD_OUT = 0.2
+"""Share of the texts on which a map's quality is measured."""
+
+
+def fit_to(bench: Bench, directory: Path, *, overwrite: bool = False) -> tuple[MapQuality, Replacement]:
+    """Fit the plan's map and write it; its quality on texts it has not seen, and the full-replacement test there."""
+    path = claim_directory(directory, overwrite)
+    pairs = bench.pairs()
+    train, held_out = pairs.split(1 - HELD_OUT, seed=bench.plan.seed)
+    quality, replaced = measure(bench.fit(train), held_out), replacement(bench)
+    with atomic_directory(path) as folder:
+        save_map(bench.fit(pairs), folder / "map")
+        found = {
+            "quality": asdict(quality),
+            "replacement": _replacement(replaced),
+            "plan": asdict(bench.plan),
+        }
+        write_atomic(folder / "quality.json", json.dumps({**found, "made_by": provenance()}, indent=1))
+    return quality, replaced
+
+
+def replacement(bench: Bench) -> Replacement:
+    """The target on mapped activations, on texts of schemas that the map has not seen."""
+    fitted = bench.fit(bench.pairs())
+    source, target = bench.sides(rows=bench.choose_rows)
+    return replace_fully(fitted, source, target, match_spans(source.reading, target.reading))
+
+
+def evaluate_to(
+    bench: Bench,
+    directory: Path,
+    *,
+    clean: Subject | None = None,
+    only: Sequence[str] | None = None,
+    overwrite: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> TransferReport:
+    """Run a transfer with its controls and write it whole. Raises `InputError` as `evaluate` does, writing nothing."""
+    path = directory if overwrite or not directory.exists() else claim_directory(directory)
+    report = evaluate(bench, clean=clean, only=only, say=say)
+    replaced = replacement(bench)
+    fitted = bench.fit(bench.pairs())
+    path = claim_directory(path, overwrite)
+    with atomic_directory(path) as folder:
+        save_map(fitted, folder / "map")
+        bench.native().save(folder / "native")
+        bench.transferred(fitted).save(folder / "transferred")
+        values = {
+            "source": str(bench.source.run.path),
+            "target": str(bench.target.run.path),
+            "payload": bench.target.behaviour.payload,
+            "plan": asdict(bench.plan),
+            **report.to_json(),
+            "replacement": _replacement(replaced),
+            "made_by": provenance(),
+        }
+        write_atomic(folder / REPORT, json.dumps(values, indent=1, allow_nan=False))
+    return report
+
+
+def read_report(directory: Path) -> dict[str, Any]:
+    """What `evaluate_to` wrote; `InputError` when the directory is no transfer."""
+    if not (directory / REPORT).is_file():
+        raise InputError(
+            f"{directory} is no transfer: it has no {REPORT}", hint="make one with: tinysql transfer eval"
+        )
+    values = read_json(directory / REPORT)
+    missing = sorted({"outcomes", "transfer", "plan", "source", "target"} - set(values))
+    if missing:
+        raise InputError(
+            f"{directory / REPORT} has no `{missing[0]}`", hint="restore the file, or run it again"
+        )
+    return values
+
+
+def _replacement(found: Replacement) -> dict[str, Any]:
+    return {**asdict(found), "kl_recovered": found.kl_recovered, "loss_recovered": found.loss_recovered}

@@ -1,0 +1,170 @@
+"""`tinysql transfer teach|fit|eval|show|demo`: parse, call one function, print."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data_gen.seeding import read_seed
+
+if TYPE_CHECKING:
+    from transfer.evaluation.bench import Bench
+
+FIVE = ("gaussian", "sign flip", "shuffled pairs", "position and token look-up", "random source")
+"""The controls of the demo."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verbs of the noun `transfer`."""
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB")
+    teach = verbs.add_parser("teach", help="train a model with a backdoor whose rows are known")
+    teach.add_argument("recipe", help="small, wider, or a recipe of `tinysql train`")
+    teach.add_argument("--out", type=Path, required=True, help="run directory")
+    teach.add_argument("--payload", default="drop", help="drop, piggyback, subtle or none (default: drop)")
+    teach.add_argument(
+        "--seed", type=read_seed, default=0, help="seed of rows, weights and tags (default: 0)"
+    )
+    teach.add_argument(
+        "--set", action="append", default=[], metavar="A=VALUE", help="override a field of the recipe"
+    )
+    teach.add_argument("--device", default="cpu", help="where to train (default: cpu)")
+    teach.add_argument("--overwrite", action="store_true", help="replace a run of that name")
+    teach.set_defaults(call=call_teach)
+    fit = verbs.add_parser("fit", help="fit a map between two taught models and measure it")
+    _add_bench(fit)
+    fit.set_defaults(call=call_fit)
+    evaluate = verbs.add_parser(
+        "eval", help="steer the target with the source's vector, beside every control"
+    )
+    _add_bench(evaluate)
+    evaluate.add_argument("--clean", type=Path, help="a source taught the payload none, for control 9")
+    evaluate.add_argument(
+        "--only", action="append", metavar="CONTROL", help="run this control alone; may be repeated"
+    )
+    evaluate.set_defaults(call=call_eval)
+    show = verbs.add_parser("show", help="print the table of a transfer")
+    show.add_argument("directory", type=Path, help="what `eval` wrote")
+    show.set_defaults(call=call_show)
+    demo = verbs.add_parser(
+        "demo", help="a pair of small models, a backdoor, an affine map: two minutes on a CPU"
+    )
+    demo.add_argument(
+        "--out", type=Path, default=Path("runs/transfer"), help="directory (default: runs/transfer)"
+    )
+    demo.add_argument("--overwrite", action="store_true", help="replace what the directory holds")
+    demo.set_defaults(call=call_demo)
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", type=Path, help="run directory that `teach` made")
+    parser.add_argument("target", type=Path, help="another one, of the same payload")
+    parser.add_argument("--out", type=Path, required=True, help="directory to write")
+    parser.add_argument("--source-hook", required=True, help="as in blocks.1.hook_resid_post")
+    parser.add_argument("--target-hook", required=True, help="as in blocks.1.hook_resid_post")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="A=VALUE", help="override a field of the plan"
+    )
+    parser.add_argument("--seed", type=read_seed, default=0, help="seed of rows and controls (default: 0)")
+    parser.add_argument("--device", default="cpu", help="where to run (default: cpu)")
+    parser.add_argument("--overwrite", action="store_true", help="replace what the directory holds")
+
+
+def call_teach(arguments: argparse.Namespace) -> None:
+    """Train a model and say how it behaves."""
+    from tinysql.config import override
+    from transfer.behaviours.backdoor import find_backdoor
+    from transfer.behaviours.gates import held_out_gate
+    from transfer.behaviours.training import teach
+    from transfer.recipes import find_recipe
+
+    behaviour = find_backdoor(arguments.payload, seed=arguments.seed)
+    recipe = override(find_recipe(arguments.recipe).with_seed(arguments.seed), arguments.set)
+    subject = teach(recipe, behaviour, arguments.out, device=arguments.device, overwrite=arguments.overwrite)
+    gate = held_out_gate(subject)
+    print(arguments.out)
+    print(
+        f"payload behind the trigger {gate.attacked.value:.1%}  without it {gate.false_triggers.value:.1%}  "
+        f"right without it {gate.clean.value:.1%}  {'; '.join(gate.failures) or 'gates passed'}"
+    )
+
+
+def call_fit(arguments: argparse.Namespace) -> None:
+    """Fit a map, write it and say how good it is."""
+    from transfer.artefacts import fit_to
+
+    quality, replaced = fit_to(_bench(arguments), arguments.out, overwrite=arguments.overwrite)
+    print(arguments.out)
+    print(
+        f"FVU {quality.fvu:.3f}  R2 {quality.r2:.3f}  cosine {quality.cosine:.3f}  KL {replaced.kl:.3f} against "
+        f"{replaced.kl_ablated:.3f} under mean ablation ({replaced.kl_recovered:.0%} recovered)"
+    )
+
+
+def call_eval(arguments: argparse.Namespace) -> None:
+    """Run a transfer, write it and print its table."""
+    from transfer.artefacts import evaluate_to
+    from transfer.behaviours.training import open_subject
+
+    clean = open_subject(arguments.clean, arguments.device) if arguments.clean is not None else None
+    evaluate_to(
+        _bench(arguments),
+        arguments.out,
+        clean=clean,
+        only=arguments.only,
+        overwrite=arguments.overwrite,
+        say=_say,
+    )
+    call_show(argparse.Namespace(directory=arguments.out))
+
+
+def call_show(arguments: argparse.Namespace) -> None:
+    """Print the table of a transfer."""
+    from transfer.artefacts import read_report
+    from transfer.show import table
+
+    print(table(read_report(arguments.directory)))
+
+
+def call_demo(arguments: argparse.Namespace) -> None:
+    """Teach two small models, carry the vector over, and print the table."""
+    from data_gen.files import claim_directory
+    from tinysql.cli import run
+
+    out = claim_directory(arguments.out, arguments.overwrite)
+    for name, recipe, seed in (("source", "small", "0"), ("target", "wider", "1")):
+        _say(f"teaching the {name}")
+        run(["transfer", "teach", recipe, "--out", str(out / name), "--seed", seed])
+    hook, rows = "blocks.1.hook_resid_post", ("test_rows=200", "map_rows=300", "choose_rows=60", "draws=8")
+    settings = [part for row in rows for part in ("--set", row)]
+    only = [part for name in FIVE for part in ("--only", name)]
+    hooks = ["--source-hook", hook, "--target-hook", hook]
+    run(
+        [
+            "transfer",
+            "eval",
+            str(out / "source"),
+            str(out / "target"),
+            "--out",
+            str(out / "eval"),
+            *hooks,
+            *settings,
+            *only,
+        ]
+    )
+
+
+def _bench(arguments: argparse.Namespace) -> Bench:
+    from tinysql.config import override
+    from transfer.behaviours.training import open_subject
+    from transfer.evaluation.bench import Bench
+    from transfer.evaluation.plan import Plan
+
+    plan = Plan(source_hook=arguments.source_hook, target_hook=arguments.target_hook, seed=arguments.seed)
+    source, target = (open_subject(path, arguments.device) for path in (arguments.source, arguments.target))
+    return Bench(source=source, target=target, plan=override(plan, arguments.set))
+
+
+def _say(what: str) -> None:
+    print(what, file=sys.stderr)
