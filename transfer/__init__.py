@@ -7,11 +7,65 @@ from typing import TYPE_CHECKING
 from data_gen.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from transfer.alignment import match_positions as match_positions
+    from transfer.alignment import match_spans as match_spans
+    from transfer.alignment import read as read
+    from transfer.artefacts import evaluate_to as evaluate_to
+    from transfer.behaviours.backdoor import Backdoor as Backdoor
+    from transfer.behaviours.training import open_subject as open_subject
+    from transfer.behaviours.training import teach as teach
+    from transfer.choosing import choose as choose
+    from transfer.evaluation.bench import Bench as Bench
+    from transfer.evaluation.evaluate import evaluate as evaluate
+    from transfer.evaluation.plan import Plan as Plan
+    from transfer.maps.activation_map import ActivationMap as ActivationMap
+    from transfer.maps.disk import load_map as load_map
+    from transfer.maps.disk import save_map as save_map
+    from transfer.maps.fit import fit as fit
+    from transfer.maps.quality import measure as measure
+    from transfer.pairing import Side as Side
+    from transfer.pairing import points_at as points_at
+    from transfer.pairing import record_pairs as record_pairs
+    from transfer.placing import AtTokens as AtTokens
+    from transfer.placing import at_roles as at_roles
+    from transfer.planted import wider_twin as wider_twin
+    from transfer.points import Contrast as Contrast
+    from transfer.points import Points as Points
+    from transfer.replacement import replace_fully as replace_fully
     from transfer.steering import SteeringVector as SteeringVector
+    from transfer.vectors import PromptVectors as PromptVectors
+    from transfer.vectors import difference_of_means as difference_of_means
+    from transfer.vectors import latent_direction as latent_direction
+    from transfer.vectors import mapped as mapped
+    from transfer.vectors import principal_component as principal_component
 
 __all__ = lazy_exports(
     __name__,
     {
+        "alignment": ["match_positions", "match_spans", "read"],
+        "artefacts": ["evaluate_to"],
+        "behaviours.backdoor": ["Backdoor"],
+        "behaviours.training": ["open_subject", "teach"],
+        "choosing": ["choose"],
+        "evaluation.bench": ["Bench"],
+        "evaluation.evaluate": ["evaluate"],
+        "evaluation.plan": ["Plan"],
+        "maps.activation_map": ["ActivationMap"],
+        "maps.disk": ["load_map", "save_map"],
+        "maps.fit": ["fit"],
+        "maps.quality": ["measure"],
+        "pairing": ["Side", "points_at", "record_pairs"],
+        "placing": ["AtTokens", "at_roles"],
+        "planted": ["wider_twin"],
+        "points": ["Contrast", "Points"],
+        "replacement": ["replace_fully"],
         "steering": ["SteeringVector"],
+        "vectors": [
+            "PromptVectors",
+            "difference_of_means",
+            "latent_direction",
+            "mapped",
+            "principal_component",
+        ],
     },
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Int
@@ -71,6 +72,15 @@ def read(tokenizer: Tokenizer, texts: Sequence[Text]) -> Reading:
         tokens=tokens,
         ends=torch.tensor([ends + [-1] * (width - len(ends)) for _, _, ends, _ in rows]),
     )
+
+
+Alignment = Literal["spans", "positions"]
+"""How tokens of two tokenizers become partners; see `match_spans` and `match_positions`."""
+
+
+def match(source: Reading, target: Reading, alignment: Alignment) -> Matches:
+    """The partners under either alignment."""
+    return match_spans(source, target) if alignment == "spans" else match_positions(source, target)
 
 
 def match_spans(source: Reading, target: Reading) -> Matches:

@@ -11,7 +11,6 @@ from typing import Any
 from data_gen.errors import InputError
 from data_gen.files import atomic_directory, claim_directory, read_json, write_atomic
 from tinysql.runs import provenance
-from transfer.alignment import match_spans
 from transfer.behaviours.training import Subject
 from transfer.evaluation.bench import Bench
 from transfer.evaluation.evaluate import TransferReport, evaluate
@@ -19,25 +18,23 @@ from transfer.maps.disk import save_map
 from transfer.maps.quality import MapQuality, measure
 from transfer.replacement import Replacement, replace_fully
 
-REPORT = "report.json"
+CONFIG, REPORT = "config.json", "report.json"
 HELD_OUT = 0.2
 """Share of the texts on which a map's quality is measured."""
 
 
 def fit_to(bench: Bench, directory: Path, *, overwrite: bool = False) -> tuple[MapQuality, Replacement]:
     """Fit the plan's map and write it; its quality on texts it has not seen, and the full-replacement test there."""
-    path = claim_directory(directory, overwrite)
+    _check_free(directory, overwrite)
     pairs = bench.pairs()
     train, held_out = pairs.split(1 - HELD_OUT, seed=bench.plan.seed)
     quality, replaced = measure(bench.fit(train), held_out), replacement(bench)
+    path = claim_directory(directory, overwrite)
     with atomic_directory(path) as folder:
         save_map(bench.fit(pairs), folder / "map")
-        found = {
-            "quality": asdict(quality),
-            "replacement": _replacement(replaced),
-            "plan": asdict(bench.plan),
-        }
-        write_atomic(folder / "quality.json", json.dumps({**found, "made_by": provenance()}, indent=1))
+        found = {"quality": asdict(quality), "replacement": _replacement(replaced)}
+        write_atomic(folder / "quality.json", json.dumps(found, indent=1))
+        write_atomic(folder / CONFIG, json.dumps(_config(bench), indent=1))
     return quality, replaced
 
 
@@ -45,7 +42,7 @@ def replacement(bench: Bench) -> Replacement:
     """The target on mapped activations, on texts of schemas that the map has not seen."""
     fitted = bench.fit(bench.pairs())
     source, target = bench.sides(rows=bench.choose_rows)
-    return replace_fully(fitted, source, target, match_spans(source.reading, target.reading))
+    return replace_fully(fitted, source, target, bench.match(source, target))
 
 
 def evaluate_to(
@@ -58,24 +55,17 @@ def evaluate_to(
     say: Callable[[str], None] = lambda _: None,
 ) -> TransferReport:
     """Run a transfer with its controls and write it whole. Raises `InputError` as `evaluate` does, writing nothing."""
-    path = directory if overwrite or not directory.exists() else claim_directory(directory)
+    _check_free(directory, overwrite)
     report = evaluate(bench, clean=clean, only=only, say=say)
     replaced = replacement(bench)
     fitted = bench.fit(bench.pairs())
-    path = claim_directory(path, overwrite)
+    path = claim_directory(directory, overwrite)
     with atomic_directory(path) as folder:
         save_map(fitted, folder / "map")
         bench.native().save(folder / "native")
         bench.transferred(fitted).save(folder / "transferred")
-        values = {
-            "source": str(bench.source.run.path),
-            "target": str(bench.target.run.path),
-            "payload": bench.target.behaviour.payload,
-            "plan": asdict(bench.plan),
-            **report.to_json(),
-            "replacement": _replacement(replaced),
-            "made_by": provenance(),
-        }
+        write_atomic(folder / CONFIG, json.dumps(_config(bench), indent=1))
+        values = {**_config(bench), **report.to_json(), "replacement": _replacement(replaced)}
         write_atomic(folder / REPORT, json.dumps(values, indent=1, allow_nan=False))
     return report
 
@@ -93,6 +83,23 @@ def read_report(directory: Path) -> dict[str, Any]:
             f"{directory / REPORT} has no `{missing[0]}`", hint="restore the file, or run it again"
         )
     return values
+
+
+def _check_free(directory: Path, overwrite: bool) -> None:
+    """Refuse before minutes of work what would be refused after it; what is there is replaced only at the end."""
+    if directory.exists() and not overwrite:
+        claim_directory(directory)
+
+
+def _config(bench: Bench) -> dict[str, Any]:
+    """What was asked for, and what made it."""
+    return {
+        "source": str(bench.source.run.path),
+        "target": str(bench.target.run.path),
+        "payload": bench.target.behaviour.payload,
+        "plan": asdict(bench.plan),
+        "made_by": provenance(),
+    }
 
 
 def _replacement(found: Replacement) -> dict[str, Any]:

@@ -129,13 +129,13 @@ def call_show(arguments: argparse.Namespace) -> None:
 
 def call_demo(arguments: argparse.Namespace) -> None:
     """Teach two small models, carry the vector over, and print the table."""
-    from data_gen.files import claim_directory
     from tinysql.cli import run
 
-    out = claim_directory(arguments.out, arguments.overwrite)
+    out: Path = arguments.out
+    again = ["--overwrite"] if arguments.overwrite else []
     for name, recipe, seed in (("source", "small", "0"), ("target", "wider", "1")):
         _say(f"teaching the {name}")
-        run(["transfer", "teach", recipe, "--out", str(out / name), "--seed", seed])
+        run(["transfer", "teach", recipe, "--out", str(out / name), "--seed", seed, *again])
     hook, rows = "blocks.1.hook_resid_post", ("test_rows=200", "map_rows=300", "choose_rows=60", "draws=8")
     settings = [part for row in rows for part in ("--set", row)]
     only = [part for name in FIVE for part in ("--only", name)]
@@ -151,6 +151,7 @@ def call_demo(arguments: argparse.Namespace) -> None:
             *hooks,
             *settings,
             *only,
+            *again,
         ]
     )
 

@@ -49,8 +49,11 @@ def test_fit_writes_a_map_and_its_quality(
     settings = ["--set", "map_rows=20", "--set", "choose_rows=4", "--set", "method=ridge"]
     out = tmp_path / "fit"
     assert main(["transfer", "fit", *map(str, pair), "--out", str(out), *HOOKS, *settings]) == 0
-    assert sorted(path.name for path in out.iterdir()) == ["map", "quality.json"]
+    assert sorted(path.name for path in out.iterdir()) == ["config.json", "map", "quality.json"]
     assert "recovered" in capsys.readouterr().out
+    again = ["transfer", "fit", *map(str, pair), "--out", str(out), *HOOKS, *settings]
+    assert main(again) == 2
+    assert main([*again, "--overwrite"]) == 0
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:

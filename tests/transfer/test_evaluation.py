@@ -207,6 +207,15 @@ def test_places_are_where_they_say(bench: Bench) -> None:
         places_of(read(tokenizer, [behaviour.prompt(bench.vector_rows[0], "none")]), "trigger")
 
 
+def test_the_plan_says_how_tokens_are_paired(bench: Bench) -> None:
+    raw = replace(bench, plan=replace(bench.plan, alignment="positions"))
+    # With one tokenizer both pair the same real tokens.
+    assert torch.equal(raw.pairs().source.values, bench.pairs().source.values)
+    sides = bench.sides()
+    other = replace(sides[1], reading=replace(sides[1].reading, ends=sides[1].reading.ends + 1))
+    assert len(raw.match(sides[0], other)) > len(bench.match(sides[0], other))
+
+
 def test_rows_for_choosing_and_for_testing_share_no_schema(bench: Bench) -> None:
     chosen, tested = (
         {repr(row.query.schema) for row in rows} for rows in (bench.choose_rows, bench.test_rows)
@@ -215,7 +224,7 @@ def test_rows_for_choosing_and_for_testing_share_no_schema(bench: Bench) -> None
 
 
 def test_between_twins_both_vectors_do_the_same_and_the_report_is_plain_json(bench: Bench) -> None:
-    plan = replace(bench.plan, operator="add", scales=(4.0,))
+    plan = replace(bench.plan, operator="add", scales=(4.0,), draws=2)
     gate = check(bench.source, bench.choose_rows[:2])
     report = measure_transfer(replace(bench, plan=plan), (gate, gate), only=["gaussian", "tag deleted"])
     native, transferred, nothing, *controls = report.outcomes

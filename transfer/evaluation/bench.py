@@ -16,7 +16,7 @@ from data_gen.example import Example, make_examples
 from data_gen.seeding import stable_hash
 from saes.activations import check_hook
 from tinysql.models.hybrid import HybridLM
-from transfer.alignment import Reading, match_spans, read
+from transfer.alignment import Matches, Reading, match, read
 from transfer.behaviours.backdoor import TAG_ROLE, TAGS, Tag
 from transfer.behaviours.training import Subject
 from transfer.evaluation.plan import Place, Plan
@@ -90,7 +90,11 @@ class Bench:
     def pairs(self, source_model: HybridLM | None = None, tags: Sequence[Tag] = TAGS) -> ActivationPairs:
         """Activations of both models on the map's texts, tags by turns; `source_model` may stand in for the source."""
         source, target = self.sides(source_model, tags)
-        return record_pairs(source, target, match_spans(source.reading, target.reading))
+        return record_pairs(source, target, self.match(source, target))
+
+    def match(self, source: Side, target: Side) -> Matches:
+        """Partners under the plan's alignment."""
+        return match(source.reading, target.reading, self.plan.alignment)
 
     def fit(self, pairs: ActivationPairs, method: str | None = None) -> ActivationMap:
         """The plan's map, or another."""
@@ -168,7 +172,7 @@ class Bench:
 
     def _guide(self) -> Guide:
         source, target = self.sides()
-        return KLGuide(source=source, target=target, matches=match_spans(source.reading, target.reading))
+        return KLGuide(source=source, target=target, matches=self.match(source, target))
 
 
 def places_of(reading: Reading, place: Place) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from data_gen.errors import InputError, nearest
+from transfer.alignment import Alignment
 from transfer.maps.activation_map import Mode
 from transfer.maps.fit import METHODS
 from transfer.steering import Operator
@@ -26,6 +27,8 @@ class Plan:
     target_hook: str
     method: str = "affine"
     """The map; see `transfer.fit`."""
+    alignment: Alignment = "spans"
+    """How tokens are paired that the map is fitted on; raw `positions` are the control between tokenizers."""
     mode: Mode = "difference"
     """What becomes of the direction."""
     place: Place = "everywhere"
@@ -51,6 +54,7 @@ class Plan:
             ("map", self.method, METHODS),
             ("place", self.place, get_args(Place)),
             ("mode", self.mode, get_args(Mode)),
+            ("alignment", self.alignment, get_args(Alignment)),
             ("operator", self.operator, get_args(Operator)),
         ):
             if value not in known:
