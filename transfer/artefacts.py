@@ -13,14 +13,12 @@ from data_gen.files import atomic_directory, claim_directory, read_json, write_a
 from tinysql.runs import provenance
 from transfer.behaviours.training import Subject
 from transfer.evaluation.bench import Bench
-from transfer.evaluation.evaluate import TransferReport, evaluate
+from transfer.evaluation.evaluate import HELD_OUT, TransferReport, evaluate
 from transfer.maps.disk import save_map
 from transfer.maps.quality import MapQuality, measure
 from transfer.replacement import Replacement, replace_fully
 
 CONFIG, REPORT = "config.json", "report.json"
-HELD_OUT = 0.2
-"""Share of the texts on which a map's quality is measured."""
 
 
 def fit_to(bench: Bench, directory: Path, *, overwrite: bool = False) -> tuple[MapQuality, Replacement]:
