@@ -1,4 +1,4 @@
-"""Counterfactual pairs -> can a clause be set by swapping a few latents, and is the rest left alone? (RAVEL)
+"""Counterfactual pairs -> can a clause be set by swapping a few latents, and is the rest left alone (RAVEL)?
 
 A pair differs in one slot of the query and is aligned token for token by construction. While the model answers the
 clean prompt, some latents carry at every token of the prompt what they carry for the corrupt one; all others, and the
