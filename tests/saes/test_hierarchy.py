@@ -20,7 +20,7 @@ LABELS = torch.arange(N) % 4
 def told(
     codes: Tensor, decoder: Tensor | None = None, labels: Tensor = LABELS, names: tuple[str, ...] = SLOTS
 ) -> Hierarchy:
-    """The hierarchy of latents with these codes `[token latent]`, of activations that are decoded without error."""
+    """The hierarchy of latents with these codes `[token latent]`; activations are what is decoded, and `beside` it."""
     sae = (
         stock().StandardSAE(stock().StandardSAEConfig(d_in=WIDTH, d_sae=codes.shape[1])).requires_grad_(False)
     )
@@ -30,7 +30,7 @@ def told(
     sides = roles.at(halves.choose), roles.at(halves.measure)
     firings = Firings.from_dense(codes)
     parts = firings.among(halves.choose), firings.among(halves.measure)
-    values = (codes @ sae.W_dec)[halves.measure]
+    values = (codes @ sae.W_dec + beside)[halves.measure]
     return hierarchy(sae, values, parts, sides, tabulate(parts, *sides))
 
 
@@ -89,6 +89,9 @@ def test_absorption_is_of_silence_share_and_direction() -> None:
     assert column.latents == (0,)
     assert (one.rate, one.missed, one.tokens) == (1.0, 1.0, int(rare.sum()) // 2)
     assert found(of, "sql.select.0.column").rate == 0.0
+    # Nor where the token carries much more of the family than that latent gives.
+    more = told(codes, torch.stack([family, absorber]), labels, 9 * rare[:, None] * family)
+    assert found(more, "sql.select.2.column").rate == 0.0
     # A latent that is silent there without another that carries the family is missed, not absorbed.
     sideways = torch.zeros(WIDTH)
     sideways[1] = 1.0

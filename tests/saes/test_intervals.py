@@ -42,6 +42,9 @@ def test_every_example_once_gives_the_estimate_itself(signal: float) -> None:
     found, once = sums(value, wanted, example), np.ones((1, EXAMPLES), np.float32)
     area, precision = exact(value, wanted)
     assert found.auroc(once)[0, 0] == pytest.approx(area, abs=1e-5)
+    # Both kinds of placement have the area as their mean.
+    assert found.over.sum() / found.wanted.sum() == pytest.approx(area, abs=1e-9)
+    assert found.under.sum() / (found.tokens - found.wanted).sum() == pytest.approx(area, abs=1e-9)
     assert found.average_precision(once)[0, 0] == pytest.approx(precision, abs=1e-5)
     fires = value >= 0.5
     f1 = 2 * int((fires & wanted).sum()) / int(fires.sum() + wanted.sum())

@@ -41,6 +41,7 @@ def test_shared_latents_count_and_others_do_not() -> None:
     assert found.mcc == pytest.approx(0.5, abs=1e-6)
     third = torch.cat([shared[2:4], shared[10:16]])
     assert stability([sae(one), sae(other), sae(third)]).stable == (2, 3)
+    assert stability([sae(one), sae(third), sae(other)]).stable == (2, 3)
 
 
 def test_two_latents_may_not_share_a_match_but_may_share_a_neighbour() -> None:
