@@ -275,7 +275,7 @@ def model_and_ids() -> tuple[HybridLM, Tensor]:
     torch.manual_seed(0)
     shape = MambaConfig(n_heads=4, d_head=8, d_state=16, n_groups=2)
     config = ModelConfig(pattern="MM", d_model=16, d_vocab=11, n_ctx=48, mamba=shape)
-    return HybridLM(config).to(DEVICE), torch.randint(0, 11, (2, 40), device=DEVICE)
+    return HybridLM(config).to(DEVICE), torch.randint(0, 11, (1, 24), device=DEVICE)
 
 
 @pytest.mark.parametrize("short", [512, 8])
