@@ -183,13 +183,13 @@ def test_look_ups_give_the_mean_of_their_token_and_position(draw: torch.Generato
         target_hook="b",
     )
     asked = Points(
-        values=torch.randn(4, 2, generator=draw),
-        ids=torch.tensor([4, 4, 9, 5]),
-        positions=torch.tensor([1, 2, 0, 0]),
+        values=torch.randn(5, 2, generator=draw),
+        ids=torch.tensor([4, 4, 4, 9, 5]),
+        positions=torch.tensor([0, 1, 2, 0, 0]),
     )
-    assert fit("token", pairs).map_points(asked)[:, 0].tolist() == [2, 2, 15, 8.5]
+    assert fit("token", pairs).map_points(asked)[:, 0].tolist() == [2, 2, 2, 15, 8.5]
     # Token 4 was never seen at position 2, token 5 nowhere.
-    assert fit("position-token", pairs).map_points(asked)[:, 0].tolist() == [3, 2, 15, 8.5]
+    assert fit("position-token", pairs).map_points(asked)[:, 0].tolist() == [1, 3, 2, 15, 8.5]
 
 
 def test_a_look_up_carries_a_contrast_of_tokens_and_no_push(noisy: ActivationPairs) -> None:
