@@ -18,12 +18,11 @@ from typing import Any, Literal
 
 from data_gen.errors import InputError, nearest
 from data_gen.example import make_example
-from data_gen.files import atomic_directory, claim_directory, read_json, write_atomic
-from data_gen.pairs.counterfactual import counterfactuals
-from saes.activations import Activations, HookedModel, check_hook, record, record_many
+from data_gen.files import atomic_directory, claim_directory, write_atomic
+from saes.activations import Activations, HookedModel, check_hook, record_many
 from saes.cross_layer import CrossLayerTranscoder, train_cross_layer
 from saes.crosscoders import train_crosscoder
-from saes.disk import SAE, load, save
+from saes.disk import SAE, save
 from saes.grids import train_grid
 from saes.recipes import default_hooks
 from saes.resume import METRICS
@@ -31,19 +30,9 @@ from saes.stored import RECORDING, open_recording, record_to
 from saes.training import TrainingRecord, check_form, train_sae
 from saes.training_config import Form, SAEConfig
 from saes.transcoders import train_transcoder
-from saes.truth.alignment import Alignment, scored_table, truth
-from saes.truth.causal import Effects, effects
-from saes.truth.dashboard import dashboard
-from saes.truth.interchange import Swap, interchange
-from saes.truth.recovered import Fidelity, fidelity
-from tinysql.config import from_json, to_json
-from tinysql.models.hybrid import HybridLM
+from tinysql.config import to_json
 from tinysql.runs import Run, provenance
 from tinysql.tokens import Tokenizer, Tokens
-
-DASHBOARD, EFFECTS = "dashboard.html", "effects.json"
-PAIRS = 48
-"""Counterfactual pairs that latents are swapped on, per edit."""
 
 
 def train_on_run(
@@ -159,7 +148,7 @@ def _record(
     for path in paths:
         if path.exists() and not overwrite:
             claim_directory(path)
-    tokens = _tokens(run, tokenizer, "train", rows)
+    tokens = tokens_of(run, tokenizer, "train", rows)
     if not resume:
         place.clear()
     if not on_disk:
@@ -233,150 +222,12 @@ def _check_hooks(model: HookedModel, hooks: Sequence[str], form: Form) -> None:
         )
 
 
-def eval_on_run(
-    run: Run, *, name: str, rows: int = 600, seed: int = 0, device: str = "cpu", untrained: bool = False
-) -> Alignment:
-    """Score RUN/saes/`name` on the first `rows` test examples and write its `truth.json`.
-
-    With `untrained`, an SAE of the same settings is trained on the same rows and hook of the same model before any
-    training (weights drawn from `seed`), and scored beside it: it shows what needs no learned model.
-    """
-    path = _there(run, name)
-    if rows < 4:
-        raise InputError(
-            f"--rows is {rows}, expected at least 4", hint="600 rows of the demo are some 27,000 tokens"
-        )
-    made_from = read_json(path / "config.json")
-    form = made_from.get("sae", {}).get("form", "sae")
-    if form != "sae":
-        raise InputError(
-            f"{path} is a {form.replace('_', ' ')}, and truth is scored for SAEs of one hook",
-            hint="read it with `saes.load`, or `saes.load_cross_layer`, and encode the activations of a recording",
-        )
-    sae, hook = load(path, device), made_from.get("hook")
-    model, tokenizer = run.load(device)
-    tokens = _tokens(run, tokenizer, "test", rows)
-    blank = _untrained(run, path, model, tokenizer, seed) if untrained else None
-    alignment = truth(
-        sae, model, tokens, hook=hook, tokenizer=tokenizer, untrained=blank, seed=seed, show_progress=True
-    )
-    made = {**alignment.to_json(), "made_by": provenance()}
-    write_atomic(path / "truth.json", json.dumps(made, allow_nan=False))
-    return alignment
-
-
-def _untrained(
-    run: Run, path: Path, model: HybridLM, tokenizer: Tokenizer, seed: int
-) -> tuple[SAE, HybridLM]:
-    """The run's model as drawn, and an SAE trained on it as the one in `path` was on the trained model."""
-    made = read_json(path / "config.json")
-    blank = HybridLM(model.cfg, seed=seed).to(model.device)
-    tokens = _tokens(run, tokenizer, "train", made["rows"])
-    activations = record(blank, tokens, made["hook"], show_progress=True)
-    config = from_json(SAEConfig, made["sae"], where=str(path / "config.json"))
-    return train_sae(activations, config, model_name="untrained", show_progress=True).sae, blank
-
-
-def show_on_run(run: Run, *, name: str, device: str = "cpu") -> Path:
-    """Write RUN/saes/`name`/dashboard.html from the rows that its `truth.json` was scored on; gives its path.
-
-    Raises `InputError` for no such SAE, and for one that was not scored.
-    """
-    path = _there(run, name)
-    alignment = _scored(path, run)
-    model, tokenizer = run.load(device)
-    tokens = _tokens(run, tokenizer, "test", alignment.examples)
-    activations = record(model, tokens, alignment.hook, show_progress=True)
-    page = dashboard(
-        load(path, device),
-        model,
-        tokens,
-        activations,
-        tokenizer,
-        alignment,
-        title=f"SAE {name} of {run.path.name}",
-        effects=_effects(path),
-    )
-    write_atomic(path / DASHBOARD, page)
-    return path / DASHBOARD
-
-
-def effects_on_run(
-    run: Run,
-    *,
-    name: str,
-    rows: int = 32,
-    on: int = 100,
-    edits: Sequence[str] = (),
-    device: str = "cpu",
-) -> tuple[Effects, Fidelity, dict[str, list[Swap]]]:
-    """What the latents of a scored SAE do, and RUN/saes/`name`/effects.json.
-
-    Every latent that fires is switched off while the model answers the first `rows` test examples; the `on` latents of
-    the best F1 are switched on too. For each of `edits`, latents are swapped on `PAIRS` counterfactual pairs of the
-    test split. Raises `InputError` as `show_on_run` does.
-    """
-    if rows < 1:
-        raise InputError(
-            f"--rows is {rows}, expected at least 1", hint="32 rows of the demo take some minutes"
-        )
-    path = _there(run, name)
-    alignment = _scored(path, run)
-    sae = load(path, device)
-    model, tokenizer = run.load(device)
-    data = run.split("test")
-    scored_rows = _tokens(run, tokenizer, "test", alignment.examples)
-    activations = record(model, scored_rows, alignment.hook, show_progress=True)
-    firings, table = scored_table(sae, activations, alignment.seed)
-    best = table.chosen_f1.amax(1).argsort(descending=True, stable=True)[:on].tolist()
-    examples = [make_example(data, index) for index in range(rows)]
-    live = (firings.fired > 0).nonzero()[:, 0].tolist()
-    found = effects(sae, model, tokenizer, examples, hook=alignment.hook, off=live, on=best, table=table)
-    kept = fidelity(sae, model, tokenizer, examples, hook=alignment.hook)
-    swaps = {}
-    for edit in edits:
-        two_sided = counterfactuals(data, edit=edit, n=PAIRS, encode=tokenizer.encode_text)
-        swaps[edit] = interchange(sae, model, tokenizer, two_sided, hook=alignment.hook, table=table)
-    made = {
-        "effects": found.to_json(),
-        "fidelity": kept.to_json(),
-        "interchange": {edit: [to_json(swap) for swap in each] for edit, each in swaps.items()},
-        "made_by": provenance(),
-    }
-    write_atomic(path / EFFECTS, json.dumps(made, allow_nan=False))
-    return found, kept, swaps
-
-
-def _effects(path: Path) -> dict[int, dict[str, dict[str, float]]]:
-    """What `effects.json` holds, latent -> way -> clause -> share of answers changed; nothing where there is none."""
-    if not (path / EFFECTS).exists():
-        return {}
-    return Effects.from_json(read_json(path / EFFECTS)["effects"], where=str(path / EFFECTS)).by_latent
-
-
-def _scored(path: Path, run: Run) -> Alignment:
-    """The truth of an SAE; `InputError` when it was not scored."""
-    if not (path / "truth.json").exists():
-        raise InputError(
-            f"SAE `{path.name}` of {run.path} was not scored",
-            hint=f"score it with: tinysql sae eval {run.path} --name {path.name}",
-        )
-    return read_truth(path)
-
-
-def read_truth(path: Path) -> Alignment:
-    """The `truth.json` of an SAE directory."""
-    values = read_json(path / "truth.json")
-    values.pop("made_by", None)
-    return Alignment.from_json(values, where=str(path / "truth.json"))
-
-
 def found(run_path: Path) -> list[str]:
     """Names of the SAEs in a run directory."""
     return sorted(path.parent.name for path in (run_path / "saes").glob("[!.]*/cfg.json"))
 
 
-def _there(run: Run, name: str) -> Path:
+def directory_of(run: Run, name: str) -> Path:
     """The directory of an SAE of the run; `InputError` with the nearest name when there is none."""
     _check_name(name)
     path = run.path / "saes" / name
@@ -389,7 +240,8 @@ def _there(run: Run, name: str) -> Path:
     return path
 
 
-def _tokens(run: Run, tokenizer: Tokenizer, split: Literal["train", "test"], rows: int) -> Tokens:
+def tokens_of(run: Run, tokenizer: Tokenizer, split: Literal["train", "test"], rows: int) -> Tokens:
+    """The first rows of a split of the run's data, with their roles."""
     data = run.split(split)
     return tokenizer.encode([make_example(data, index) for index in range(rows)])
 

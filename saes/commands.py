@@ -135,7 +135,7 @@ def read_grid(base: SAEConfig, settings: Sequence[str]) -> dict[str, SAEConfig]:
 
 def call_eval(arguments: argparse.Namespace) -> None:
     """Score an SAE, write `truth.json` and print the table."""
-    from saes.artefacts import eval_on_run
+    from saes.truth.artefacts import eval_on_run
     from tinysql.runs import open_run
 
     alignment = eval_on_run(
@@ -151,7 +151,7 @@ def call_eval(arguments: argparse.Namespace) -> None:
 
 def call_effects(arguments: argparse.Namespace) -> None:
     """Switch latents, write `effects.json` and print what was found."""
-    from saes.artefacts import effects_on_run
+    from saes.truth.artefacts import effects_on_run
     from tinysql.runs import open_run
 
     effects, fidelity, swaps = effects_on_run(
@@ -178,7 +178,7 @@ def call_effects(arguments: argparse.Namespace) -> None:
 
 def call_show(arguments: argparse.Namespace) -> None:
     """Write `dashboard.html` and say where it is."""
-    from saes.artefacts import show_on_run
+    from saes.truth.artefacts import show_on_run
     from tinysql.runs import open_run
 
     print(show_on_run(open_run(arguments.run), name=arguments.name, device=arguments.device))

@@ -10,11 +10,11 @@ import pytest
 from torch import Tensor
 
 from data_gen.example import DataConfig, make_example
-from saes.artefacts import read_truth
 from saes.disk import stock
 from saes.loop import Loop
 from saes.pages import role_figure, sections
 from saes.recipes import default_hook
+from saes.truth.artefacts import read_truth
 from tinysql.checkpoints import save_tensors
 from tinysql.cli import main
 from tinysql.models.config import ModelConfig
