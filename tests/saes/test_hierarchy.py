@@ -18,7 +18,7 @@ LABELS = torch.arange(N) % 4
 
 
 def told(
-    codes: Tensor, decoder: Tensor | None = None, labels: Tensor = LABELS, names: tuple[str, ...] = SLOTS
+    codes: Tensor, decoder: Tensor | None = None, labels: Tensor = LABELS, beside: float | Tensor = 0.0
 ) -> Hierarchy:
     """The hierarchy of latents with these codes `[token latent]`; activations are what is decoded, and `beside` it."""
     sae = (

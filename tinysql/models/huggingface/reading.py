@@ -185,17 +185,15 @@ def _rotary(settings: Settings) -> tuple[float, RotaryScaling | None]:
         return base, None
     if kind != "llama3":
         raise settings.wrong(name, "`rope_type` default or llama3")
-    scaling = RotaryScaling(
-        factor=inner.real("factor"),
-        low=inner.real("low_freq_factor"),
-        high=inner.real("high_freq_factor"),
-        original_n_ctx=inner.whole(
-            "original_max_position_embeddings", default=settings.optional_whole("max_position_embeddings")
-        ),
+    factor, low, high = (inner.real(key) for key in ("factor", "low_freq_factor", "high_freq_factor"))
+    if not (factor > 0 and 0 < low < high):
+        raise settings.wrong(
+            name, "a factor above 0, and low_freq_factor below high_freq_factor, both above 0"
+        )
+    original = inner.whole(
+        "original_max_position_embeddings", default=settings.optional_whole("max_position_embeddings")
     )
-    if not (scaling.factor > 0 and scaling.low < scaling.high):
-        raise settings.wrong(name, "a factor above 0, and low_freq_factor below high_freq_factor")
-    return base, scaling
+    return base, RotaryScaling(factor=factor, low=low, high=high, original_n_ctx=original)
 
 
 def _attention_kinds(settings: Settings, layers: int) -> list[str]:
