@@ -170,10 +170,7 @@ def both(run: Callable[[], Any], device: str) -> dict[str, float | str]:
     """The eager and the graphed time of `run`."""
     found: dict[str, float | str] = {"eager": timed(run, device)}
     if device == "cuda":
-        try:
-            found["graph"] = timed(graphed(run), device)
-        except Exception as problem:  # a row of another package must not end the run
-            found["graph"] = type(problem).__name__
+        found["graph"] = guarded(lambda: timed(graphed(run), device))
     return found
 
 
@@ -276,10 +273,10 @@ def steps(device: str, shapes: dict[str, Shape]) -> dict[str, Any]:
 
 
 def guarded(run: Callable[[], Any]) -> Any:
-    """What `run` gives, or why it could not: one row must not end the others."""
+    """What `run` gives, or why it could not, as the table's entry."""
     try:
         return run()
-    except Exception as problem:
+    except Exception as problem:  # whatever a peer's kernel dies of must not cost the rows of the others
         return f"{type(problem).__name__}: {str(problem).splitlines()[0] if str(problem) else ''}"[:160]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from data_gen.seeding import read_seed
 
@@ -21,6 +21,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train = verbs.add_parser(
         "train", help="train an SAE, transcoder or crosscoder on a run's own model and training rows"
     )
+    _add_training(train)
+    train.set_defaults(call=call_train)
+    score = _of_an_sae(verbs, "eval", "score an SAE's latents against the known role of every token")
+    score.add_argument("--rows", type=int, default=600, help="test examples to score on (default: 600)")
+    score.add_argument(
+        "--seed", type=read_seed, default=0, help="seed of halves, controls and resamples (default: 0)"
+    )
+    score.add_argument(
+        "--untrained",
+        action="store_true",
+        help="also train and score an SAE of the model before any training",
+    )
+    score.set_defaults(call=call_eval)
+    do = _of_an_sae(verbs, "effects", "switch a scored SAE's latents off and on and compare the answers")
+    do.add_argument("--rows", type=int, default=32, help="test examples to answer (default: 32)")
+    do.add_argument("--on", type=int, default=100, help="best latents to switch on as well (default: 100)")
+    do.add_argument(
+        "--edit", action="append", default=[], metavar="EDIT", help="also swap latents on pairs of this edit"
+    )
+    do.set_defaults(call=call_effects)
+    show = _of_an_sae(verbs, "show", "write a page that opens from disk, with every latent of a scored SAE")
+    show.set_defaults(call=call_show)
+
+
+def _add_training(train: argparse.ArgumentParser) -> None:
     train.add_argument("run", type=Path, help="a run directory")
     train.add_argument("--recipe", default="topk", help="how to train (default: topk)")
     train.add_argument(
@@ -52,38 +77,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train.add_argument(
         "--resume", action="store_true", help="go on where a training of that name was cut off"
     )
-    train.set_defaults(call=call_train)
-    score = verbs.add_parser("eval", help="score an SAE's latents against the known role of every token")
-    score.add_argument("run", type=Path, help="a run directory")
-    score.add_argument("--name", default="topk", help="directory under RUN/saes (default: topk)")
-    score.add_argument("--rows", type=int, default=600, help="test examples to score on (default: 600)")
-    score.add_argument(
-        "--seed", type=read_seed, default=0, help="seed of halves, controls and resamples (default: 0)"
-    )
-    score.add_argument("--device", default="cpu", help="where to run (default: cpu)")
-    score.add_argument(
-        "--untrained",
-        action="store_true",
-        help="also train and score an SAE of the model before any training",
-    )
-    score.set_defaults(call=call_eval)
-    do = verbs.add_parser("effects", help="switch a scored SAE's latents off and on and compare the answers")
-    do.add_argument("run", type=Path, help="a run directory")
-    do.add_argument("--name", default="topk", help="directory under RUN/saes (default: topk)")
-    do.add_argument("--rows", type=int, default=32, help="test examples to answer (default: 32)")
-    do.add_argument("--on", type=int, default=100, help="best latents to switch on as well (default: 100)")
-    do.add_argument(
-        "--edit", action="append", default=[], metavar="EDIT", help="also swap latents on pairs of this edit"
-    )
-    do.add_argument("--device", default="cpu", help="where to run (default: cpu)")
-    do.set_defaults(call=call_effects)
-    show = verbs.add_parser(
-        "show", help="write a page that opens from disk, with every latent of a scored SAE"
-    )
-    show.add_argument("run", type=Path, help="a run directory")
-    show.add_argument("--name", default="topk", help="directory under RUN/saes (default: topk)")
-    show.add_argument("--device", default="cpu", help="where to run (default: cpu)")
-    show.set_defaults(call=call_show)
+
+
+def _of_an_sae(verbs: Any, name: str, help: str) -> argparse.ArgumentParser:
+    """A verb about one SAE of a run."""
+    verb: argparse.ArgumentParser = verbs.add_parser(name, help=help)
+    verb.add_argument("run", type=Path, help="a run directory")
+    verb.add_argument("--name", default="topk", help="directory under RUN/saes (default: topk)")
+    verb.add_argument("--device", default="cpu", help="where to run (default: cpu)")
+    return verb
 
 
 def call_train(arguments: argparse.Namespace) -> None:

@@ -32,6 +32,10 @@ class SAE(Protocol):
     b_enc: Float[Tensor, " d_sae"]
     b_dec: Float[Tensor, " d_in"]
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """Weights by name."""
+        ...
+
     def encode(self, x: Tensor) -> Tensor:
         """Activations `[..., d_in]` -> latents `[..., d_sae]`."""
         ...

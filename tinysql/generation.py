@@ -200,8 +200,9 @@ def generate(
 ) -> Iterator[tuple[list[int], list[int]]]:
     """Step by step, the rows that got a token and the token of each, until every row has ended.
 
-    A row ends with `end_id`, which is given too, behind `longest` tokens, or where the context is full.
-    `noise` holds the uniform numbers that tokens are drawn by, needed above temperature 0.
+    A row ends with `end_id`, which is given too, behind `longest` tokens, or where the context is full; it may then
+    stay in the batch for a while, unheard. `noise` holds the uniform numbers that tokens are drawn by, needed above
+    temperature 0.
     """
     device = model.device
     length = torch.tensor([len(prompt) for prompt in prompts], device=device)
@@ -222,9 +223,10 @@ def generate(
             logits = logits.masked_fill(~torch.stack(masks).to(device), float("-inf"))
         uniform = drawn[rows, (at - length[rows]).clamp(min=0)] if drawn is not None else None
         token = choose(logits, sampling, uniform)
-        own = going & (at >= length[rows])
+        answering = at >= length[rows]
+        own = going & answering
         if at < given.shape[1]:
-            token = torch.where(at >= length[rows], token, given[rows, at])
+            token = torch.where(answering, token, given[rows, at])
         ended = own & (token == end_id)
         if longest is not None:
             ended |= own & (at + 1 - length[rows] >= longest)
@@ -236,8 +238,7 @@ def generate(
             found = numbers[chosen].tolist(), tokens[chosen].tolist()
             if constraints is not None:
                 for row, one in zip(*found, strict=True):
-                    if one != end_id:  # a row that has ended may stay in the batch for a while
-                        states[row] = constraints[row].after(states[row], one)
+                    states[row] = constraints[row].after(states[row], one)
             yield found
         left = int(goes.sum())
         if not left:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,8 +16,6 @@ from circuits.scores import EdgeScores
 from circuits.select import top_edges
 from data_gen.errors import InputError
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
 GRAPH = Graph("M*E", n_heads=2, n_kv_heads=1, mamba_heads=2, n_experts=3)
 EDITS = ("order_by.0.direction", "schema.table")
 
@@ -102,33 +99,23 @@ def test_circuits_of_unlike_models_are_not_set_side_by_side(run: Path, tmp_path:
     assert "side by side" not in without_scripts(tmp_path / "page.html")
 
 
-def visited(page: Path, profile: Path) -> list[str]:
+def visited(page: Path, in_browser: Callable[..., str]) -> list[str]:
     """Lines before and after the slider moved, the number of errors and the errors."""
     watched = page.with_name("watched.html")
     text = page.read_text().replace("<head>", f"<head>{WATCH}", 1)
     head, _, foot = text.rpartition("</body>")
     watched.write_text(f"{head}{MOVE}</body>{foot}")
-    command = [
-        str(CHROMIUM),
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        *QUIET,
-        f"--user-data-dir={profile}",
-    ]
-    command += ["--virtual-time-budget=15000", "--window-size=1200,1600", "--dump-dom", watched.as_uri()]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    dom = in_browser(watched.as_uri(), "--window-size=1200,1600")
     (found,) = re.findall(r'data-found="(.*?)"', dom)
     return found.split("|")
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 def test_in_a_browser_the_slider_leaves_the_strongest_edge_and_nothing_complains(
-    run: Path, tmp_path: Path
+    run: Path, tmp_path: Path, in_browser: Callable[..., str]
 ) -> None:
     write_page(run, tmp_path / "page.html")
-    before, after, errors, said = visited(tmp_path / "page.html", tmp_path / "profile")
+    before, after, errors, said = visited(tmp_path / "page.html", in_browser)
     assert (errors, said) == ("0", "")
     assert int(before) >= 12
     # One edge, perhaps with the bracket over what it is read by.
@@ -136,11 +123,10 @@ def test_in_a_browser_the_slider_leaves_the_strongest_edge_and_nothing_complains
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-def test_in_a_browser_a_difference_is_drawn(tmp_path: Path) -> None:
+def test_in_a_browser_a_difference_is_drawn(tmp_path: Path, in_browser: Callable[..., str]) -> None:
     first, second = (top_edges(scores(seed), 12) for seed in (0, 1))
     write_difference(first, second, EDITS, tmp_path / "difference.html")
-    before, after, errors, said = visited(tmp_path / "difference.html", tmp_path / "profile")
+    before, after, errors, said = visited(tmp_path / "difference.html", in_browser)
     assert (errors, said) == ("0", "")
     assert int(before) >= len({*first.edges, *second.edges})
     assert int(after) in (1, 2)

@@ -33,12 +33,12 @@ def model(request: pytest.FixtureRequest, tokenizer: Tokenizer) -> HybridLM:
     return HybridLM(shape, seed=1)
 
 
+def shift(value: Tensor, hook: HookPoint | None = None) -> Tensor:
+    return value + torch.linspace(-2, 2, value.shape[-1])
+
+
 def shifted(values: Tensor, at: At) -> Tensor:
-    return values + torch.linspace(-2, 2, values.shape[-1])
-
-
-def shift(value: Tensor, hook: HookPoint) -> Tensor:
-    return shifted(value, None)  # type: ignore[arg-type]
+    return shift(values)
 
 
 @pytest.mark.parametrize("changed", [False, True])

@@ -14,13 +14,14 @@ from saes.cross_layer import CrossLayerConfig, _fold, load_cross_layer, train_cr
 from saes.dictionaries import layers, topk
 from saes.dictionaries.auxiliary import Dead
 from saes.dictionaries.layers import first_layers, of_layer
+from saes.dictionaries.parameters import Architecture
 from saes.disk import WEIGHTS
 from saes.loop import Loop
 from saes.training_config import SAEConfig
 from tinysql.checkpoints import load_tensors, save_tensors
 
 L, D_IN, D_OUT, D_SAE, K, N = 3, 8, 6, 24, 3, 4096
-ARCHITECTURES = ["topk", "batchtopk", "standard"]
+ARCHITECTURES: list[Architecture] = ["topk", "batchtopk", "standard"]
 
 
 def parameters(architecture: Any, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
@@ -107,7 +108,7 @@ def test_nothing_is_read_back_from_the_device() -> None:
     dead = Dead(mask=torch.zeros(L * D_SAE, dtype=torch.bool, device="meta"), room=5)
     for architecture in ARCHITECTURES:
         result = layers.step(
-            architecture,  # type: ignore[arg-type]
+            architecture,
             values,
             x,
             y,

@@ -2,8 +2,7 @@
 
 import json
 import re
-import shutil
-import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,8 +18,6 @@ from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import Tokenizer, Tokens
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
 HOOK = "blocks.0.hook_resid_post"
 HOSTILE = '</script><img src=x onerror="document.title=1">'
 
@@ -116,17 +113,14 @@ def test_nothing_in_the_data_ends_the_script_or_comes_from_elsewhere(shown: Show
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-def test_a_browser_searches_sorts_and_shows(shown: Shown, tmp_path: Path) -> None:
+def test_a_browser_searches_sorts_and_shows(
+    shown: Shown, tmp_path: Path, in_browser: Callable[..., str]
+) -> None:
     page = tmp_path / "dashboard.html"
     page.write_text(shown.html)
 
     def rows(words: str) -> tuple[list[int], str]:
-        command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", *QUIET]
-        command += [f"--user-data-dir={tmp_path / 'browser'}", "--virtual-time-budget=5000", "--dump-dom"]
-        dom = subprocess.run(
-            [*command, f"{page.as_uri()}#{words}"], capture_output=True, text=True, timeout=120, check=True
-        ).stdout.partition("<script")[0]
+        dom = in_browser(f"{page.as_uri()}#{words}").partition("<script")[0]
         table = dom[dom.index('id="latents"') :].partition("</tbody>")[0]
         return [int(n) for n in re.findall(r'<tr data-latent="(\d+)"', table)], dom
 

@@ -32,7 +32,7 @@ def activations(n: int = 500) -> Activations:
 
 
 def same(one: TrainedSAE, other: TrainedSAE) -> bool:
-    states: list[dict[str, Tensor]] = [trained.sae.state_dict() for trained in (one, other)]  # type: ignore[attr-defined]
+    states = [trained.sae.state_dict() for trained in (one, other)]
     return one.record == other.record and all(
         torch.equal(t, states[1][name]) for name, t in states[0].items()
     )

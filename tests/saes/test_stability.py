@@ -12,13 +12,13 @@ WIDTH = 16
 
 
 def sae(rows: Tensor) -> SAE:
-    made = (
+    made: SAE = (
         stock()
         .StandardSAE(stock().StandardSAEConfig(d_in=rows.shape[1], d_sae=len(rows)))
         .requires_grad_(False)
     )
     made.W_dec.copy_(rows)
-    return made  # type: ignore[no-any-return]
+    return made
 
 
 def rows(seed: int, n: int = 12) -> Tensor:

@@ -63,7 +63,7 @@ def test_folding_is_exact(architecture: Any, skip: bool, tmp_path: Path) -> None
     x = 2 * torch.randn(100, D_IN, generator=rng)
     (mx, sx), (my, sy) = (torch.rand(D_IN, generator=rng), 0.7), (torch.rand(D_OUT, generator=rng), 2.5)
     made = _fold(values, config(architecture), (mx, sx), (my, sy), {"hook_name": "a", "hook_name_out": "b"})
-    made.save_model(tmp_path)  # type: ignore[attr-defined]
+    save(made, tmp_path)
     z = (x - mx) * sx
     pre = z @ values["encoder"].T + values["encoder_bias"]
     latents = pre.relu() * (pre > values["threshold"]) if architecture == "jumprelu" else pre.relu()
@@ -112,8 +112,8 @@ def test_a_cut_off_training_goes_on_to_the_same_bits_and_loads_again(
     assert resumed.record == whole.record
     save(resumed.sae, tmp_path)
     loaded = load(tmp_path)
-    for name, value in whole.sae.state_dict().items():  # type: ignore[attr-defined]
-        assert torch.equal(value, loaded.state_dict()[name]), name  # type: ignore[attr-defined]
+    for name, value in whole.sae.state_dict().items():
+        assert torch.equal(value, loaded.state_dict()[name]), name
     assert loaded.cfg.metadata.hook_name_out == outputs.hook
     assert loaded.cfg.metadata.training_architecture == "batchtopk"
 

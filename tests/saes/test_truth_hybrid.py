@@ -33,11 +33,11 @@ def model(tokenizer: Tokenizer) -> HybridLM:
 
 
 def sae(width: int) -> SAE:
-    made = stock().TopKSAE(stock().TopKSAEConfig(d_in=width, d_sae=2 * width, k=3)).requires_grad_(False)
+    made: SAE = stock().TopKSAE(stock().TopKSAEConfig(d_in=width, d_sae=2 * width, k=3)).requires_grad_(False)
     rows = torch.randn(2 * width, width, generator=torch.Generator().manual_seed(0))
     made.W_dec.copy_(torch.nn.functional.normalize(rows, dim=1))
     made.W_enc.copy_(made.W_dec.T)
-    return made  # type: ignore[no-any-return]
+    return made
 
 
 @pytest.mark.parametrize(("hook", "width"), [(ROUTER, 8), (STATE, 32)])

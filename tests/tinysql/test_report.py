@@ -1,16 +1,12 @@
 """The report is one file that needs no network, and a browser draws its figures."""
 
 import re
-import shutil
-import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tinysql.cli import main
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
 
 
 @pytest.fixture(scope="module")
@@ -35,16 +31,6 @@ def test_the_report_has_a_section_for_every_artefact(report: Path) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-def test_a_browser_draws_every_figure(report: Path, tmp_path: Path) -> None:
-    command = [
-        str(CHROMIUM),
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        *QUIET,
-        f"--user-data-dir={tmp_path}",
-    ]
-    command += ["--virtual-time-budget=10000", "--dump-dom", report.as_uri()]
-    page = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+def test_a_browser_draws_every_figure(report: Path, in_browser: Callable[..., str]) -> None:
+    page = in_browser(report.as_uri())
     assert page.count('<svg class="main-svg"') >= page.count('class="plotly-graph-div') == 3

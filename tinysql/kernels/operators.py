@@ -6,7 +6,7 @@ which therefore neither breaks its graph at them nor looks inside. Run eagerly, 
 """
 
 # Without postponed annotations: torch.library reads them.
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -56,6 +56,11 @@ def _call(
     return function.apply if torch.is_grad_enabled() else plain
 
 
+def _like(inputs: Sequence[Tensor | None], one: Tensor) -> tuple[Tensor, ...]:
+    """Room for the gradient of each input; an empty tensor where there is none."""
+    return tuple(one.new_empty(0) if t is None else t.new_empty(t.shape) for t in inputs)
+
+
 def _scan_now(
     x: Tensor,
     dt: Tensor,
@@ -69,22 +74,11 @@ def _scan_now(
     return scan_forward(x, dt, log_decay, B, C, D, initial, segments, choose(x.shape[1], x.dtype))
 
 
-@torch.library.custom_op("tinysql::scan", mutates_args=())
-def _scan(
-    x: Tensor,
-    dt: Tensor,
-    log_decay: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    initial: Tensor | None,
-    segments: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    return _scan_now(x, dt, log_decay, B, C, D, initial, segments)
+_scan = torch.library.custom_op("tinysql::scan", _scan_now, mutates_args=())
 
 
 @_scan.register_fake
-def _(x, dt, log_decay, B, C, D, initial, segments):  # type: ignore[no-untyped-def]
+def _(x: Tensor, dt: Any, log_decay: Any, B: Tensor, *rest: Any) -> tuple[Tensor, ...]:
     (batch, seq, heads, width), tiles = x.shape, choose(x.shape[1], x.dtype)
     state = (heads, width, B.shape[3])
     chunks = 0 if tiles.replay else (seq + tiles.chunk - 1) // tiles.chunk
@@ -95,8 +89,7 @@ def _(x, dt, log_decay, B, C, D, initial, segments):  # type: ignore[no-untyped-
     )
 
 
-@torch.library.custom_op("tinysql::scan_gradients", mutates_args=())
-def _scan_gradients(
+def _scan_gradients_now(
     dy: Tensor,
     dfinal: Tensor | None,
     x: Tensor,
@@ -109,18 +102,16 @@ def _scan_gradients(
     segments: Tensor | None,
     states: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return _scan_gradients_now(dy, dfinal, x, dt, log_decay, B, C, D, initial, segments, states)
+    tiles = choose(x.shape[1], x.dtype)
+    return scan_backward(dy, dfinal, x, dt, log_decay, B, C, D, initial, segments, states, tiles)
 
 
-def _scan_gradients_now(dy: Tensor, dfinal: Tensor | None, x: Tensor, *rest: Any) -> Gradients:
-    arguments: Any = (*rest, choose(x.shape[1], x.dtype))
-    return scan_backward(dy, dfinal, x, *arguments)
+_scan_gradients = torch.library.custom_op("tinysql::scan_gradients", _scan_gradients_now, mutates_args=())
 
 
 @_scan_gradients.register_fake
-def _(dy, dfinal, x, dt, log_decay, B, C, D, initial, segments, states):  # type: ignore[no-untyped-def]
-    inputs = (x, dt, log_decay, B, C, D, initial)
-    return tuple(x.new_empty(0) if t is None else t.new_empty(t.shape) for t in inputs)
+def _(dy: Any, dfinal: Any, x: Tensor, *rest: Tensor | None) -> tuple[Tensor, ...]:
+    return _like((x, *rest[:6]), x)
 
 
 def _scan_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -152,7 +143,7 @@ def _conv(
 
 
 @_conv.register_fake
-def _(x, weight, bias, before, segments):  # type: ignore[no-untyped-def]
+def _(x: Tensor, *rest: Any) -> Tensor:
     return x.new_empty(x.shape)
 
 
@@ -169,8 +160,8 @@ def _conv_gradients(
 
 
 @_conv_gradients.register_fake
-def _(dy, x, weight, bias, before, segments):  # type: ignore[no-untyped-def]
-    return tuple(x.new_empty(0) if t is None else t.new_empty(t.shape) for t in (x, weight, bias, before))
+def _(dy: Any, x: Tensor, *rest: Tensor | None) -> tuple[Tensor, ...]:
+    return _like((x, *rest[:3]), x)
 
 
 def _conv_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -198,7 +189,7 @@ def _norm(y: Tensor, z: Tensor, weight: Tensor, groups: int, eps: float) -> Tens
 
 
 @_norm.register_fake
-def _(y, z, weight, groups, eps):  # type: ignore[no-untyped-def]
+def _(y: Tensor, *rest: Any) -> Tensor:
     return y.new_empty(y.shape)
 
 
@@ -210,8 +201,8 @@ def _norm_gradients(
 
 
 @_norm_gradients.register_fake
-def _(dout, y, z, weight, groups, eps):  # type: ignore[no-untyped-def]
-    return y.new_empty(y.shape), z.new_empty(z.shape), weight.new_empty(weight.shape)
+def _(dout: Any, y: Tensor, z: Tensor, weight: Tensor, groups: Any, eps: Any) -> tuple[Tensor, ...]:
+    return _like((y, z, weight), y)
 
 
 def _norm_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
