@@ -175,24 +175,28 @@ def test_pairs_of_a_run_are_held_out_from_scoring(run: Path, monkeypatch: pytest
 
 
 def test_a_method_that_refuses_a_subject_has_a_row_that_says_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(model, pairs):
         raise InputError("no MLP to score", hint="take another model")
 
     monkeypatch.setitem(METHODS, "relp", refuse)
-    settings = replace(SMALL, methods=("relp", "eap"), seeds=1)
+    settings = replace(
+        SMALL, methods=("relp", "eap"), seeds=1, runs=(str(run),), edits=("select.0.column",), pairs=4
+    )
     rows = leaderboard(settings, tmp_path)
     assert [(row.method, row.refused) for row in rows] == [
         ("relp", "no MLP to score"),
         ("eap", None),
         ("random", None),
-    ]
+    ] * 2
     assert (rows[0].recovery, rows[0].agreement, rows[0].cmd) == (None, None, None)
     assert read_rows(tmp_path) == rows
     text = (tmp_path / "leaderboard.md").read_text()
     assert "- `relp` on copy-attention-name: no MLP to score" in text
     assert f"| `relp` |{'  |' * len(MEASURES)}" in text
+    assert f"- `relp` on {run}: no MLP to score" in text
+    assert "`relp`" not in text.partition("## Trained runs")[2].partition("Refused")[0]
 
 
 def test_a_model_that_cannot_tell_the_sides_apart_has_no_areas_but_a_row(run: Path, tmp_path: Path) -> None:

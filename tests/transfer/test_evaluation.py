@@ -56,6 +56,16 @@ def test_the_bar_is_the_largest_95th_percentile_of_a_single_control() -> None:
     assert found.bar == pytest.approx(0.4 - 0.1)
 
 
+def test_the_bar_lies_above_all_but_the_highest_draws_of_a_control() -> None:
+    """Two of twenty draws that do more than the transferred vector are enough, one of forty is not."""
+    name = DECIDING[0]
+    draws = [0.0] * 18 + [0.9, 0.9]
+    found = decide(flags(0), flags(90), flags(85), {**QUIET, name: draws})
+    assert (found.verdict, found.bar_of, found.bar) == ("not transferred", name, pytest.approx(0.9))
+    one_in_forty = [0.0] * 39 + [0.9]
+    assert decide(flags(0), flags(90), flags(85), {**QUIET, name: one_in_forty}).verdict == "transferred"
+
+
 def test_half_of_the_native_effect_is_not_a_transfer() -> None:
     found = decide(flags(0), flags(90), flags(48), QUIET)
     assert found.verdict == "not transferred"
