@@ -12,7 +12,6 @@ from torch import Tensor
 
 from tinysql.models.hybrid import Cache, HybridLM
 
-
 PROVEN = False
 """Whether steps are recorded at all: not before a GPU has run `tests/tinysql/test_gpu.py` on it."""
 
