@@ -1,12 +1,11 @@
 """Where vectors come from, what is done with them, where, and how layer and scale are chosen."""
 
-import types
-
 import pytest
 import torch
 from torch import Tensor
 
 from data_gen.errors import InputError
+from saes.disk import stock
 from tinysql.generation import generate
 from tinysql.models.config import MambaConfig, ModelConfig
 from tinysql.models.hybrid import HybridLM
@@ -200,24 +199,14 @@ def test_difference_of_means_needs_no_pairs() -> None:
 
 
 def test_a_latents_direction_is_its_decoder_row() -> None:
-    metadata = types.SimpleNamespace(hook_name=HOOK)
-    decoder = torch.randn(5, 16, generator=torch.Generator().manual_seed(0))
-
-    class Decoder:
-        cfg = types.SimpleNamespace(metadata=metadata)
-        W_dec, W_enc, b_enc, b_dec = decoder, decoder.T, torch.zeros(5), torch.zeros(16)
-
-        def encode(self, x: Tensor) -> Tensor:
-            return x @ self.W_enc
-
-        def decode(self, feature_acts: Tensor) -> Tensor:
-            return feature_acts @ self.W_dec
-
-    found = latent_direction(Decoder(), 3)
+    sae = stock().StandardSAE(stock().StandardSAEConfig(d_in=16, d_sae=5)).requires_grad_(False)
+    sae.cfg.metadata.hook_name = HOOK
+    sae.W_dec.copy_(torch.randn(5, 16, generator=torch.Generator().manual_seed(0)))
+    found = latent_direction(sae, 3)
     assert found.hook == HOOK
-    assert torch.equal(found.vector, decoder[3])
+    assert torch.equal(found.vector, sae.W_dec[3])
     with pytest.raises(InputError, match="latent 5 is not one of the SAE's 5"):
-        latent_direction(Decoder(), 5)
+        latent_direction(sae, 5)
 
 
 def test_each_prompt_gets_its_own_vector(model: HybridLM, ids: Tensor) -> None:
