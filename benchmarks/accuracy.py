@@ -34,8 +34,8 @@ from data_gen.errors import InputError
 from data_gen.files import read_json, write_atomic
 from data_gen.run.grade import Grade
 from data_gen.say.style import VARIANTS
-from tinysql.tracking import StopTraining
-from tinysql.verdicts import grade_rows, row_texts, row_workers
+from tinysql.answering.verdicts import grade_rows, row_texts, row_workers
+from tinysql.training.tracking import StopTraining
 
 # What needs torch is imported where it is used: the processes that make and grade rows read this file too.
 if TYPE_CHECKING:
@@ -113,8 +113,8 @@ def run_job(job: Job, pool: ProcessPoolExecutor, budget: Budget) -> None:
     """Train, answer and grade what is not done yet, and write the result after each slice."""
     from tinysql.config import override
     from tinysql.devices import find_device
-    from tinysql.fit import fit
     from tinysql.recipes import find_recipe
+    from tinysql.training.fit import fit
 
     recipe = override(find_recipe(job.recipe).with_seed(job.seed), job.settings)
     run = fit(
@@ -179,7 +179,7 @@ def _ask(pool: ProcessPoolExecutor, cells: Mapping[str, DataConfig], part: range
 
 def _answers(model: Any, tokenizer: Any, rows: Mapping[str, Texts]) -> dict[str, list[str]]:
     """The answers to one slice of all cells; nothing to a prompt that does not fit."""
-    from tinysql.generation import answer
+    from tinysql.answering.generation import answer
 
     asked = [(prompt, sql) for texts in rows.values() for prompt, sql in texts]
     fits = [len(tokenizer.encode_text(prompt)) < model.cfg.n_ctx for prompt, _ in asked]
@@ -226,10 +226,10 @@ def write_result(job: Job, run: Run) -> None:
     """
     import torch
 
+    from tinysql.answering.generation import batch_on
     from tinysql.devices import precision_on
-    from tinysql.generation import batch_on
     from tinysql.runs import provenance
-    from tinysql.training import read_log
+    from tinysql.training.loop import read_log
 
     files = [_file(run.path / "accuracy", part) for part in job.parts()]
     parts = [read_json(file) for file in files if file.exists()]
@@ -301,7 +301,7 @@ def main() -> int:
 
 def run_all(arguments: argparse.Namespace) -> int:
     """Every job in turn, all recipes of the first seed first."""
-    from tinysql.feed import spare_cores
+    from tinysql.training.feed import spare_cores
 
     if arguments.rows < 1:
         raise InputError(f"--rows is {arguments.rows}", hint="ask at least one row of each cell")

@@ -40,7 +40,7 @@ def aggregate(results: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]
     All seeds are asked the same rows, so these count once: the Wilson 95 % interval is that of the mean share
     among the rows of the seed that was asked fewest.
     """
-    from tinysql.grading import Share
+    from tinysql.answering.grading import Share
 
     found = {}
     for cell in results[0]["cells"]:

@@ -34,17 +34,17 @@ from data_gen.config import DataConfig
 from data_gen.errors import InputError
 from data_gen.example import Example, make_examples
 from data_gen.pairs.shortcuts import ShortcutRow, Variant, make_shortcuts
-from tinysql.batches import TrainingRows
-from tinysql.feed import Bucketed
-from tinysql.generation import answer
-from tinysql.grading import Share
+from tinysql.answering.generation import answer
+from tinysql.answering.grading import Share
+from tinysql.answering.shortcuts import score
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.runs import provenance
-from tinysql.shortcuts import score
 from tinysql.tokens import Tokenizer, TokenPairs, Tokens
-from tinysql.training import train
-from tinysql.training_config import TrainConfig
+from tinysql.training.batches import TrainingRows
+from tinysql.training.config import TrainConfig
+from tinysql.training.feed import Bucketed
+from tinysql.training.loop import train
 
 DATA = DataConfig(command_sets=("cs1",), lexicon="demo", min_columns=2, max_columns=3, random_names=0.3)
 TEST = replace(DATA, split="test")

@@ -30,8 +30,8 @@ import torch
 from torch import Tensor
 
 from saes.disk import stock
-from saes.loop import Loop
-from saes.training_config import SAEConfig
+from saes.training.config import SAEConfig
+from saes.training.loop import Loop
 
 D_IN, D_SAE, K, BATCH, FEATURES = 512, 4096, 32, 2048, 2048
 WIDTHS = (256, 1024, 4096)
@@ -243,7 +243,7 @@ def sparse_sums(n: int, seed: int) -> Tensor:
 def threshold_errors() -> dict[str, Any]:
     """L0 of the saved BatchTopK SAE on fresh rows after short trainings at k 8: ours beside sae-lens' running mean."""
     from saes.activations import Activations
-    from saes.training import train_sae
+    from saes.training.sae import train_sae
 
     x, fresh = sparse_sums(131_072, seed=0), sparse_sums(131_072, seed=1)
     zeros = torch.zeros(len(x), dtype=torch.long)

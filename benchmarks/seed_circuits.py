@@ -53,9 +53,9 @@ from data_gen.errors import InputError
 from data_gen.example import Example, make_examples
 from data_gen.pairs.counterfactual import counterfactuals
 from data_gen.pairs.edits import edit_named
+from tinysql.answering.shortcuts import shortcut_scores
 from tinysql.models.hybrid import HybridLM
 from tinysql.runs import open_run, provenance
-from tinysql.shortcuts import shortcut_scores
 from tinysql.tokens import Tokenizer, TokenPairs
 
 EDITS = (

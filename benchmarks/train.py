@@ -28,14 +28,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinysql.batches import Batch, TrainingRows, packed_batches
-from tinysql.distributed import World
-from tinysql.flops import step_flops, utilisation
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import find_recipe
-from tinysql.training import Trainer
-from tinysql.training_config import TrainConfig
+from tinysql.training.batches import Batch, TrainingRows, packed_batches
+from tinysql.training.config import TrainConfig
+from tinysql.training.distributed import World
+from tinysql.training.flops import step_flops, utilisation
+from tinysql.training.loop import Trainer
 
 VOCABULARY = 4096
 TURNS = 3

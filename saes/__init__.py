@@ -10,16 +10,8 @@ if TYPE_CHECKING:
     from saes.activations import Activations as Activations
     from saes.activations import record as record
     from saes.activations import record_many as record_many
-    from saes.cross_layer import CrossLayerTranscoder as CrossLayerTranscoder
-    from saes.cross_layer import load_cross_layer as load_cross_layer
-    from saes.cross_layer import train_cross_layer as train_cross_layer
-    from saes.crosscoders import Specificity as Specificity
-    from saes.crosscoders import specificity as specificity
-    from saes.crosscoders import train_crosscoder as train_crosscoder
     from saes.disk import load as load
     from saes.disk import save as save
-    from saes.grids import grid as grid
-    from saes.grids import train_grid as train_grid
     from saes.recipes import batchtopk as batchtopk
     from saes.recipes import default_hook as default_hook
     from saes.recipes import gated as gated
@@ -30,11 +22,19 @@ if TYPE_CHECKING:
     from saes.sparsify import load_sparsify as load_sparsify
     from saes.stored import open_recording as open_recording
     from saes.stored import record_to as record_to
-    from saes.training import TrainedSAE as TrainedSAE
-    from saes.training import TrainingRecord as TrainingRecord
-    from saes.training import train_sae as train_sae
-    from saes.training_config import SAEConfig as SAEConfig
-    from saes.transcoders import train_transcoder as train_transcoder
+    from saes.training.config import SAEConfig as SAEConfig
+    from saes.training.cross_layer import CrossLayerTranscoder as CrossLayerTranscoder
+    from saes.training.cross_layer import load_cross_layer as load_cross_layer
+    from saes.training.cross_layer import train_cross_layer as train_cross_layer
+    from saes.training.crosscoders import Specificity as Specificity
+    from saes.training.crosscoders import specificity as specificity
+    from saes.training.crosscoders import train_crosscoder as train_crosscoder
+    from saes.training.grids import grid as grid
+    from saes.training.grids import train_grid as train_grid
+    from saes.training.sae import TrainedSAE as TrainedSAE
+    from saes.training.sae import TrainingRecord as TrainingRecord
+    from saes.training.sae import train_sae as train_sae
+    from saes.training.transcoders import train_transcoder as train_transcoder
     from saes.truth.alignment import Alignment as Alignment
     from saes.truth.alignment import align as align
     from saes.truth.alignment import truth as truth
@@ -52,16 +52,16 @@ __all__ = lazy_exports(
     __name__,
     {
         "activations": ["Activations", "record", "record_many"],
-        "cross_layer": ["CrossLayerTranscoder", "load_cross_layer", "train_cross_layer"],
-        "crosscoders": ["Specificity", "specificity", "train_crosscoder"],
+        "training.cross_layer": ["CrossLayerTranscoder", "load_cross_layer", "train_cross_layer"],
+        "training.crosscoders": ["Specificity", "specificity", "train_crosscoder"],
         "disk": ["load", "save"],
-        "grids": ["grid", "train_grid"],
+        "training.grids": ["grid", "train_grid"],
         "recipes": ["batchtopk", "default_hook", "gated", "jumprelu", "matryoshka", "standard", "topk"],
         "sparsify": ["load_sparsify"],
         "stored": ["open_recording", "record_to"],
-        "training": ["TrainedSAE", "TrainingRecord", "train_sae"],
-        "training_config": ["SAEConfig"],
-        "transcoders": ["train_transcoder"],
+        "training.sae": ["TrainedSAE", "TrainingRecord", "train_sae"],
+        "training.config": ["SAEConfig"],
+        "training.transcoders": ["train_transcoder"],
         "truth.alignment": ["Alignment", "align", "truth"],
         "truth.causal": ["Effects", "effects"],
         "truth.dashboard": ["dashboard"],

@@ -20,16 +20,16 @@ from data_gen.errors import InputError, nearest
 from data_gen.example import make_example
 from data_gen.files import atomic_directory, claim_directory, write_atomic
 from saes.activations import Activations, HookedModel, check_hook, record_many
-from saes.cross_layer import CrossLayerTranscoder, train_cross_layer
-from saes.crosscoders import train_crosscoder
 from saes.disk import SAE, save
-from saes.grids import train_grid
 from saes.recipes import default_hooks
-from saes.resume import METRICS
 from saes.stored import RECORDING, open_recording, record_to
-from saes.training import TrainingRecord, check_form, train_sae
-from saes.training_config import Form, SAEConfig
-from saes.transcoders import train_transcoder
+from saes.training.config import Form, SAEConfig
+from saes.training.cross_layer import CrossLayerTranscoder, train_cross_layer
+from saes.training.crosscoders import train_crosscoder
+from saes.training.grids import train_grid
+from saes.training.resume import METRICS
+from saes.training.sae import TrainingRecord, check_form, train_sae
+from saes.training.transcoders import train_transcoder
 from tinysql.config import to_json
 from tinysql.runs import Run, provenance
 from tinysql.tokens import Tokenizer, Tokens
@@ -75,7 +75,7 @@ def train_grid_on_run(
     resume: bool = False,
     on_disk: bool = False,
 ) -> dict[str, TrainingRecord]:
-    """Train SAEs over one recording, as `saes.grids.train_grid` does, and write each to RUN/saes/`name`,`member`.
+    """Train SAEs over one recording, as `train_grid` does, and write each to RUN/saes/`name`,`member`.
 
     Everything else is as in `train_on_run`.
     """

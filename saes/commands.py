@@ -11,7 +11,7 @@ from data_gen.seeding import read_seed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from saes.training_config import SAEConfig
+    from saes.training.config import SAEConfig
     from saes.truth.alignment import Alignment
 
 
@@ -121,7 +121,7 @@ def call_train(arguments: argparse.Namespace) -> None:
 def read_grid(base: SAEConfig, settings: Sequence[str]) -> dict[str, SAEConfig]:
     """`["k=4,8", "seed=0,1"]` -> four configurations by their names; `InputError` for what is no such setting."""
     from data_gen.errors import InputError
-    from saes.grids import grid
+    from saes.training.grids import grid
     from tinysql.config import override
 
     choices = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from data_gen.errors import InputError, nearest
-from saes.training_config import Form, SAEConfig
+from saes.training.config import Form, SAEConfig
 from tinysql.models.config import ModelConfig
 
 MLPS = {"-": "hook_mlp_out", "E": "hook_moe_out"}

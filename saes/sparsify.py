@@ -21,7 +21,7 @@ from torch import Tensor
 from data_gen.errors import InputError
 from data_gen.files import read_json
 from saes.disk import CONFIG, SAE, stock
-from tinysql.checkpoints import load_tensors
+from tinysql.training.checkpoints import load_tensors
 
 WEIGHTS = "sae.safetensors"
 LAYER = re.compile(r"(?:(?:model|transformer|gpt_neox|base_model)\.)*(?:h|layers)\.(\d+)(?:\.([\w.]+))?")

@@ -19,8 +19,8 @@ from torch import Tensor
 from data_gen.errors import InputError
 from data_gen.files import atomic_directory, claim_directory, read_json, write_atomic
 from saes.activations import Activations, HookedModel, has_role, labelled, passes
-from tinysql.checkpoints import load_tensors, save_tensors
 from tinysql.tokens import Tokens
+from tinysql.training.checkpoints import load_tensors, save_tensors
 
 Stored = Literal["float32", "bfloat16", "float16"]
 RECORDING, LABELS = "recording.json", "labels.safetensors"

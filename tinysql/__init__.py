@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 from data_gen.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from tinysql.fit import fit as fit
-    from tinysql.generation import Sampling as Sampling
-    from tinysql.generation import answer as answer
-    from tinysql.generation import stream as stream
-    from tinysql.grading import grade_model as grade_model
+    from tinysql.answering.generation import Sampling as Sampling
+    from tinysql.answering.generation import answer as answer
+    from tinysql.answering.generation import stream as stream
+    from tinysql.answering.grading import grade_model as grade_model
     from tinysql.models.config import MambaConfig as MambaConfig
     from tinysql.models.config import ModelConfig as ModelConfig
     from tinysql.models.config import MoEConfig as MoEConfig
@@ -27,14 +26,15 @@ if TYPE_CHECKING:
     from tinysql.tokens import Tokenizer as Tokenizer
     from tinysql.tokens import TokenPairs as TokenPairs
     from tinysql.tokens import Tokens as Tokens
-    from tinysql.training_config import TrainConfig as TrainConfig
+    from tinysql.training.config import TrainConfig as TrainConfig
+    from tinysql.training.fit import fit as fit
 
 __all__ = lazy_exports(
     __name__,
     {
-        "fit": ["fit"],
-        "generation": ["Sampling", "answer", "stream"],
-        "grading": ["grade_model"],
+        "training.fit": ["fit"],
+        "answering.generation": ["Sampling", "answer", "stream"],
+        "answering.grading": ["grade_model"],
         "models.config": ["MambaConfig", "MoEConfig", "ModelConfig"],
         "models.foreign": ["as_hybrid"],
         "models.huggingface": ["from_hf", "to_hf", "tokenizer_from_hf"],
@@ -42,6 +42,6 @@ __all__ = lazy_exports(
         "recipes": ["Recipe"],
         "runs": ["Run", "load", "open_run"],
         "tokens": ["TokenPairs", "Tokenizer", "Tokens"],
-        "training_config": ["TrainConfig"],
+        "training.config": ["TrainConfig"],
     },
 )

@@ -109,8 +109,8 @@ def check_recipe(out: Path, recipe: str, seed: int) -> None:
     A model that is cut short is removed, so that the step which makes it is done again.
     """
     if out.exists() and any(out.iterdir()):
-        from tinysql.fit import finished
         from tinysql.recipes import find_recipe
         from tinysql.runs import resume_run
+        from tinysql.training.fit import finished
 
         finished(resume_run(out, find_recipe(recipe).with_seed(seed)))

@@ -11,7 +11,7 @@ from data_gen.files import read_json
 from data_gen.pages import legend_html, text_html
 from tinysql.report import Section, figure_html
 from tinysql.runs import open_run
-from tinysql.training import read_log
+from tinysql.training.loop import read_log
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

@@ -9,7 +9,7 @@ from data_gen.config import DataConfig
 from data_gen.errors import InputError, nearest
 from data_gen.say.style import VARIANTS, Variant
 from tinysql.models.config import MambaConfig, ModelConfig, MoEConfig
-from tinysql.training_config import TrainConfig
+from tinysql.training.config import TrainConfig
 
 ALL_SETS = tuple(f"cs{number}" for number in range(1, 11))
 

@@ -64,7 +64,7 @@ class Run:
 
     def load(self, device: torch.device | str = "cpu") -> tuple[HybridLM, Tokenizer]:
         """The trained model, in evaluation mode, and its tokenizer."""
-        from tinysql.checkpoints import load_weights
+        from tinysql.training.checkpoints import load_weights
 
         weights = self.path / "model.safetensors"
         if not weights.exists():

@@ -9,7 +9,7 @@ from data_gen.errors import InputError, nearest
 from tinysql.models.config import MambaConfig, ModelConfig
 from tinysql.recipes import RECIPES as TINYSQL
 from tinysql.recipes import Recipe
-from tinysql.training_config import TrainConfig
+from tinysql.training.config import TrainConfig
 
 
 def _small(pattern: str, d_model: int) -> Recipe:

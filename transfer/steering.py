@@ -16,8 +16,8 @@ from torch import Tensor
 from data_gen.errors import InputError, nearest
 from data_gen.files import atomic_directory, claim_directory, read_json, write_atomic
 from saes.activations import HookedModel, check_hook
-from tinysql.checkpoints import load_tensors, save_tensors
 from tinysql.tokens import TokenPairs
+from tinysql.training.checkpoints import load_tensors, save_tensors
 from transfer.placing import Reading, Where, changing
 
 CONFIG, WEIGHTS = "config.json", "vector.safetensors"

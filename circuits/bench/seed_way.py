@@ -20,7 +20,7 @@ from circuits.looking.running import hooked
 from circuits.looking.units import find_units
 from circuits.scores import EdgeScores
 from data_gen.errors import InputError
-from tinysql.generation import answer
+from tinysql.answering.generation import answer
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import Tokenizer
 

@@ -29,7 +29,7 @@ from circuits.judging.ratios import Band, band
 from data_gen.errors import InputError
 from data_gen.pairs.counterfactual import CounterfactualPair
 from data_gen.run.grade import grade
-from tinysql.grading import Share
+from tinysql.answering.grading import Share
 from tinysql.models.hybrid import HybridLM
 from tinysql.progress import progress
 from tinysql.tokens import Tokenizer, TokenPairs, Tokens

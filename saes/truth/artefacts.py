@@ -13,8 +13,8 @@ from data_gen.pairs.counterfactual import counterfactuals
 from saes.activations import record
 from saes.artefacts import directory_of, tokens_of
 from saes.disk import SAE, load
-from saes.training import train_sae
-from saes.training_config import SAEConfig
+from saes.training.config import SAEConfig
+from saes.training.sae import train_sae
 from saes.truth.alignment import Alignment, scored_table, truth
 from saes.truth.causal import Effects, effects
 from saes.truth.dashboard import dashboard

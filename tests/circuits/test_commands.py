@@ -27,13 +27,13 @@ from circuits.select import greedy_edges, significant_edges
 from data_gen.errors import InputError
 from data_gen.example import make_example
 from data_gen.pairs.counterfactual import CounterfactualPair
-from tinysql.checkpoints import save_tensors
 from tinysql.cli import main
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import tiny
 from tinysql.runs import Run, open_run, record_model, start_run
 from tinysql.tokens import Tokenizer
+from tinysql.training.checkpoints import save_tensors
 
 EDIT = "select.0.column"
 

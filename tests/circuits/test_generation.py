@@ -14,7 +14,7 @@ from circuits.judging.generation import Asked, circuit_accuracy, circuit_answers
 from data_gen.config import DataConfig
 from data_gen.errors import InputError
 from data_gen.pairs.counterfactual import CounterfactualPair, counterfactuals
-from tinysql.generation import answer
+from tinysql.answering.generation import answer
 from tinysql.models.config import MambaConfig, ModelConfig, MoEConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import Tokenizer, TokenPairs, Tokens

@@ -19,13 +19,13 @@ from circuits.methods.table import METHODS
 from circuits.planted.cases import planted
 from data_gen.errors import InputError
 from data_gen.example import make_example
-from tinysql.checkpoints import save_tensors
 from tinysql.cli import main
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import tiny
 from tinysql.runs import open_run, record_model, start_run
 from tinysql.tokens import Tokenizer
+from tinysql.training.checkpoints import save_tensors
 
 SMALL = LeaderboardSettings(methods=("eap",), planted=("copy-attention-name",), seeds=2)
 

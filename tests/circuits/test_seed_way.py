@@ -19,7 +19,7 @@ from circuits.scores import EdgeScores
 from data_gen.config import DataConfig
 from data_gen.errors import InputError
 from data_gen.example import make_example
-from tinysql.generation import answer
+from tinysql.answering.generation import answer
 from tinysql.models.config import MambaConfig, ModelConfig, MoEConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import Tokenizer

@@ -8,7 +8,7 @@ from transformer_lens.hook_points import HookPoint
 from data_gen.errors import InputError
 from data_gen.example import DataConfig, make_example
 from saes.truth.answers import LONGER, At, changed_answers, finished, text_of
-from tinysql.generation import answer
+from tinysql.answering.generation import answer
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import Tokenizer

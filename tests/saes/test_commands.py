@@ -11,11 +11,10 @@ from torch import Tensor
 
 from data_gen.example import DataConfig, make_example
 from saes.disk import stock
-from saes.loop import Loop
 from saes.pages import role_figure, sections
 from saes.recipes import default_hook
+from saes.training.loop import Loop
 from saes.truth.artefacts import read_truth
-from tinysql.checkpoints import save_tensors
 from tinysql.cli import main
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
@@ -23,6 +22,7 @@ from tinysql.recipes import tiny
 from tinysql.report import figure_html
 from tinysql.runs import open_run, record_model, start_run
 from tinysql.tokens import Tokenizer
+from tinysql.training.checkpoints import save_tensors
 
 SETTINGS = {"steps": 30, "batch_size": 256, "k": 4, "d_sae": 64}
 CONTROLS = ["random SAE", "label permutation", "neurons", "principal components"]

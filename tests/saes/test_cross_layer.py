@@ -10,15 +10,15 @@ from torch import Tensor
 
 from data_gen.errors import InputError
 from saes.activations import Activations
-from saes.cross_layer import CrossLayerConfig, _fold, load_cross_layer, train_cross_layer
 from saes.dictionaries import layers, topk
 from saes.dictionaries.auxiliary import Dead
 from saes.dictionaries.layers import first_layers, of_layer
 from saes.dictionaries.parameters import Architecture
 from saes.disk import WEIGHTS
-from saes.loop import Loop
-from saes.training_config import SAEConfig
-from tinysql.checkpoints import load_tensors, save_tensors
+from saes.training.config import SAEConfig
+from saes.training.cross_layer import CrossLayerConfig, _fold, load_cross_layer, train_cross_layer
+from saes.training.loop import Loop
+from tinysql.training.checkpoints import load_tensors, save_tensors
 
 L, D_IN, D_OUT, D_SAE, K, N = 3, 8, 6, 24, 3, 4096
 ARCHITECTURES: list[Architecture] = ["topk", "batchtopk", "standard"]

@@ -10,15 +10,15 @@ from torch import Tensor
 
 from data_gen.errors import InputError
 from saes.activations import Activations
-from saes.crosscoders import at_hook, side_by_side, specificity, train_crosscoder, widths
 from saes.dictionaries import dense, topk
 from saes.dictionaries.auxiliary import Dead
 from saes.dictionaries.inference import to_sae
 from saes.dictionaries.parameters import first_parameters
 from saes.dictionaries.select import decoder_norms
 from saes.disk import load, save, stock
-from saes.training import train_sae
-from saes.training_config import SAEConfig
+from saes.training.config import SAEConfig
+from saes.training.crosscoders import at_hook, side_by_side, specificity, train_crosscoder, widths
+from saes.training.sae import train_sae
 
 HOOKS, D_SAE, N = (6, 10), 32, 4096
 

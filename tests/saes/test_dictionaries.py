@@ -12,8 +12,8 @@ from saes.dictionaries.pairs import Pairs
 from saes.dictionaries.parameters import ARCHITECTURES, K_SPARSE, Gradients, first_parameters
 from saes.dictionaries.select import top_of_batch, top_of_rows
 from saes.disk import stock
-from saes.loop import Loop
-from saes.training_config import SAEConfig
+from saes.training.config import SAEConfig
+from saes.training.loop import Loop
 
 D_IN, D_SAE, BATCH, K, SPARSITY = 16, 48, 40, 3, 0.7
 WIDTHS = (8, 20, 48)

@@ -11,7 +11,7 @@ from data_gen.errors import InputError
 from data_gen.example import DataConfig, make_example
 from saes.activations import capture, record
 from saes.disk import load, save, stock
-from saes.training import SAEConfig, train_sae
+from saes.training.sae import SAEConfig, train_sae
 from saes.truth.alignment import truth
 from tinysql.models.foreign import as_hybrid
 from tinysql.tokens import Tokenizer, Tokens

@@ -12,18 +12,18 @@ from torch import Tensor
 from data_gen.errors import InputError
 from data_gen.example import make_example
 from saes.activations import capture, capture_many, record, record_many
-from saes.cross_layer import load_cross_layer
-from saes.crosscoders import specificity
 from saes.disk import load, stock
-from saes.loop import Loop
 from saes.recipes import default_hooks
-from tinysql.checkpoints import save_tensors
+from saes.training.cross_layer import load_cross_layer
+from saes.training.crosscoders import specificity
+from saes.training.loop import Loop
 from tinysql.cli import main
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import tiny
 from tinysql.runs import record_model, start_run
 from tinysql.tokens import Tokenizer
+from tinysql.training.checkpoints import save_tensors
 
 SMALL = ["--rows", "30", "--set", "steps=20", "--set", "batch_size=128", "--set", "k=4", "--set", "d_sae=48"]
 RECIPES = ["transcoder", "skip_transcoder", "crosscoder", "cross_layer_transcoder"]

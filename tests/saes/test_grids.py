@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from data_gen.errors import InputError
-from saes import fitting
 from saes.activations import Activations
-from saes.grids import grid, train_grid
-from saes.loop import Loop
-from saes.training import TrainedSAE, train_sae
-from saes.training_config import SAEConfig
+from saes.training import fitting
+from saes.training.config import SAEConfig
+from saes.training.grids import grid, train_grid
+from saes.training.loop import Loop
+from saes.training.sae import TrainedSAE, train_sae
 
 BASE = SAEConfig(d_sae=48, k=3, steps=30, batch_size=64, lr=5e-3, seed=7, dead_after=3)
 CHOICES: dict[str, Any] = {
@@ -67,7 +67,7 @@ def test_a_batch_is_put_together_once(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.append(1)
         return scaled(*of)
 
-    monkeypatch.setattr("saes.grids.scaled", counted)
+    monkeypatch.setattr("saes.training.grids.scaled", counted)
     train_grid(activations(), grid(BASE, k=(1, 2, 3, 4), seed=(0, 1)))
     assert len(asked) == BASE.steps
 

@@ -12,8 +12,8 @@ from saes.activations import Activations
 from saes.dictionaries.inference import CLASSES, calibrate, to_sae
 from saes.dictionaries.parameters import ARCHITECTURES, first_parameters
 from saes.disk import load, save, stock
-from saes.training import train_sae
-from saes.training_config import SAEConfig
+from saes.training.config import SAEConfig
+from saes.training.sae import train_sae
 
 D_IN, D_SAE, K = 16, 64, 4
 

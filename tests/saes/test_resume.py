@@ -15,10 +15,10 @@ import torch
 
 from data_gen.errors import InputError
 from saes.activations import Activations
-from saes.loop import Loop
-from saes.resume import fingerprint, load_state, save_state
-from saes.training import train_sae
-from saes.training_config import SAEConfig
+from saes.training.config import SAEConfig
+from saes.training.loop import Loop
+from saes.training.resume import fingerprint, load_state, save_state
+from saes.training.sae import train_sae
 
 # Few of many latents at once, so that some are dead whenever training is cut off.
 CONFIG = SAEConfig(d_sae=256, k=2, steps=60, batch_size=128, lr=5e-3, seed=1, dead_after=2)

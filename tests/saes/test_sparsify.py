@@ -17,8 +17,8 @@ from data_gen.errors import InputError
 from saes.activations import capture
 from saes.disk import load, save
 from saes.sparsify import hook_of, load_sparsify
-from tinysql.checkpoints import load_tensors, save_tensors
 from tinysql.models.foreign import as_hybrid
+from tinysql.training.checkpoints import load_tensors, save_tensors
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)

@@ -12,15 +12,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from data_gen.errors import InputError
 from data_gen.example import make_example
-from saes import training
 from saes.activations import Activations, has_role, record, record_many
-from saes.crosscoders import train_crosscoder
-from saes.fitting import batches
 from saes.roles import family
 from saes.stored import open_recording, record_to
-from saes.training import train_sae
-from saes.training_config import SAEConfig
-from saes.transcoders import train_transcoder
+from saes.training import sae as training
+from saes.training.config import SAEConfig
+from saes.training.crosscoders import train_crosscoder
+from saes.training.fitting import batches
+from saes.training.sae import train_sae
+from saes.training.transcoders import train_transcoder
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import tiny

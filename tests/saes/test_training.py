@@ -9,9 +9,9 @@ import torch
 from data_gen.errors import InputError
 from saes.activations import Activations
 from saes.disk import load, save, stock
-from saes.fitting import batches
-from saes.training import TrainedSAE, fvu, train_sae
-from saes.training_config import SAEConfig
+from saes.training.config import SAEConfig
+from saes.training.fitting import batches
+from saes.training.sae import TrainedSAE, fvu, train_sae
 
 CONFIG = SAEConfig(d_sae=48, k=3, steps=400, batch_size=128, lr=5e-3, seed=1)
 HOOK = "blocks.1.hook_resid_post"

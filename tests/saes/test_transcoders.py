@@ -12,9 +12,9 @@ from data_gen.errors import InputError
 from saes.activations import Activations
 from saes.dictionaries.parameters import first_parameters
 from saes.disk import load, save, stock
-from saes.loop import Loop
-from saes.training_config import SAEConfig
-from saes.transcoders import _fold, train_transcoder
+from saes.training.config import SAEConfig
+from saes.training.loop import Loop
+from saes.training.transcoders import _fold, train_transcoder
 
 D_IN, D_OUT, D_SAE, N = 16, 24, 64, 8192
 

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
-from tinysql.training import Trainer
+from tinysql.training.loop import Trainer
 
 
 class Killed(Exception):

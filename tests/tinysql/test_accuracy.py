@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from data_gen.errors import InputError
+from tinysql.answering.verdicts import row_texts
 from tinysql.recipes import find_recipe
-from tinysql.verdicts import row_texts
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "accuracy.py"
 SHORT = ["--recipes", "tiny", "--seeds", "0", "--set", "train.hold_steps=2", "--set", "train.decay_steps=2"]
@@ -106,7 +106,7 @@ def test_every_answer_is_graded_in_its_own_cell_and_reported(
     def answer(model: object, tokenizer: object, prompts: list[str], **_: object) -> list[str]:
         return [right.get(prompt, "SELECT") for prompt in prompts]
 
-    monkeypatch.setattr("tinysql.generation.answer", answer)
+    monkeypatch.setattr("tinysql.answering.generation.answer", answer)
     assert measure(tmp_path) == 0
     cells = result(tmp_path)["cells"]
     assert {name for name, cell in cells.items() if cell["execution"]} == {"cs2 syn"}

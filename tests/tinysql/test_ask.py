@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tinysql.cli import main
-from tinysql.fit import fit
 from tinysql.recipes import find_recipe
 from tinysql.tokens import Tokenizer
+from tinysql.training.fit import fit
 
 SCHEMA = "CREATE TABLE cars ( wheels INTEGER )"
 

@@ -6,8 +6,8 @@ import torch
 
 from data_gen.errors import InputError
 from data_gen.example import DataConfig, make_example
-from tinysql.batches import BatchOrder, TrainingRows
 from tinysql.tokens import Tokenizer
+from tinysql.training.batches import BatchOrder, TrainingRows
 
 LENGTHS = np.random.default_rng(0).integers(20, 120, size=1003)
 

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from data_gen.errors import InputError
-from tinysql.checkpoints import load_tensors, load_training, save_tensors, save_training
-from tinysql.distributed import World
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
-from tinysql.optimizer import make_optimizer
-from tinysql.training import read_log
-from tinysql.training_config import TrainState
+from tinysql.training.checkpoints import load_tensors, load_training, save_tensors, save_training
+from tinysql.training.config import TrainState
+from tinysql.training.distributed import World
+from tinysql.training.loop import read_log
+from tinysql.training.optimizer import make_optimizer
 
 Tensors = dict[str, Tensor]
 

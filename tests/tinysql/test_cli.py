@@ -15,8 +15,8 @@ import pytest
 
 from tinysql import cli
 from tinysql.cli import NOUNS, main
-from tinysql.fit import fit
 from tinysql.recipes import find_recipe
+from tinysql.training.fit import fit
 
 
 @pytest.fixture(scope="module")

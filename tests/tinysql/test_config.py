@@ -10,7 +10,7 @@ from data_gen.errors import InputError
 from tinysql.config import from_json, override, to_json
 from tinysql.models.config import RotaryScaling
 from tinysql.recipes import RECIPES, Recipe, find_recipe
-from tinysql.training_config import TrainConfig
+from tinysql.training.config import TrainConfig
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -104,7 +104,7 @@ def test_what_is_none_until_it_is_set_can_be_set_whole() -> None:
 NAMES = """
 from data_gen.errors import InputError
 from tinysql.models.config import ModelConfig
-from tinysql.training_config import TrainConfig
+from tinysql.training.config import TrainConfig
 for kind, fields in (
     (TrainConfig, {"optimizer": "sgd"}),
     (TrainConfig, {"precision": "float16"}),

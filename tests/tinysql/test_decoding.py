@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tinysql.decoding import Decoder
+from tinysql.answering.decoding import Decoder
 from tinysql.models.config import MambaConfig, ModelConfig, MoEConfig
 from tinysql.models.hybrid import HybridLM
 

@@ -11,10 +11,10 @@ from typing import Literal
 import pytest
 import torch
 
-from tinysql.checkpoints import load_tensors
 from tinysql.config import to_json
 from tinysql.models.config import MambaConfig, MoEConfig
 from tinysql.recipes import Recipe, find_recipe
+from tinysql.training.checkpoints import load_tensors
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def run(
     if stop is not None:
         program = f"""
 import os, sys
-from tinysql.training import Trainer
+from tinysql.training.loop import Trainer
 real = Trainer.step
 Trainer.step = lambda self, batch: os._exit(9) if self.state.step == {stop} else real(self, batch)
 {program}"""

@@ -15,11 +15,11 @@ import torch
 from data_gen.config import DataConfig
 from data_gen.errors import InputError
 from data_gen.example import make_example
-from tinysql import feed as feeds
-from tinysql.batches import Batch, TrainingRows, pack, packed_batches
-from tinysql.feed import Bucketed, Feed, Generated, Packed, Place, mixed_texts
 from tinysql.models.packing import Packing
 from tinysql.tokens import Tokenizer
+from tinysql.training import feed as feeds
+from tinysql.training.batches import Batch, TrainingRows, pack, packed_batches
+from tinysql.training.feed import Bucketed, Feed, Generated, Packed, Place, mixed_texts
 
 SOURCES = tuple(
     DataConfig(command_sets=("cs1", "cs3"), lexicon="demo", max_columns=4, variant=v) for v in ("base", "nat")
@@ -79,7 +79,7 @@ def test_worker_processes_end_when_training_is_killed(tokenizer: Path) -> None:
 import multiprocessing, os, signal
 from pathlib import Path
 from data_gen.config import DataConfig
-from tinysql import feed
+from tinysql.training import feed
 if __name__ == "__main__":
     feed.BLOCK = 200
     sources = (DataConfig(command_sets=("cs1",), lexicon="demo", max_columns=3),)

@@ -15,19 +15,19 @@ import torch
 from data_gen.config import DataConfig
 from data_gen.errors import InputError
 from data_gen.store.dataset import read_dataset, write_dataset
-from tinysql.checkpoints import load_tensors
 from tinysql.cli import main
 from tinysql.config import override
-from tinysql.distributed import World
-from tinysql.fit import _check_memory, fit, on_dataset
 from tinysql.models.config import ModelConfig
 from tinysql.models.huggingface import to_hf
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe, find_recipe
 from tinysql.runs import holding, load
 from tinysql.tokens import Tokenizer
-from tinysql.tracking import tensorboard
-from tinysql.training import read_log
+from tinysql.training.checkpoints import load_tensors
+from tinysql.training.distributed import World
+from tinysql.training.fit import _check_memory, fit, on_dataset
+from tinysql.training.loop import read_log
+from tinysql.training.tracking import tensorboard
 
 Killer = Callable[[int], AbstractContextManager[None]]
 
@@ -45,8 +45,8 @@ def fresh(recipe: Recipe) -> Recipe:
 def test_fresh_rows_resume_to_the_same_bits(
     recipe: Recipe, tmp_path: Path, killed_at: Killer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tinysql.feed.BLOCK", 150)
-    monkeypatch.setattr("tinysql.feed.spare_cores", lambda: 0)
+    monkeypatch.setattr("tinysql.training.feed.BLOCK", 150)
+    monkeypatch.setattr("tinysql.training.feed.spare_cores", lambda: 0)
     recipe = fresh(recipe)
     whole = fit(recipe, tmp_path / "whole").path
     with killed_at(13):
@@ -338,10 +338,10 @@ def test_weights_gradients_and_moments_have_to_fit(
 ) -> None:
     recipe = override(recipe, [f"train.optimizer={optimizer}"])
     needed = bytes_each * recipe.train.model.num_parameters()
-    monkeypatch.setattr(sys.modules["tinysql.fit"], "memory_of", lambda device: needed)
+    monkeypatch.setattr(sys.modules["tinysql.training.fit"], "memory_of", lambda device: needed)
     _check_memory(recipe, torch.device("cpu"), World())
     _check_memory(recipe, torch.device("cuda"), World())
-    monkeypatch.setattr(sys.modules["tinysql.fit"], "memory_of", lambda device: needed - 1)
+    monkeypatch.setattr(sys.modules["tinysql.training.fit"], "memory_of", lambda device: needed - 1)
     _check_memory(recipe, torch.device("cuda"), World(0, 2))
     with pytest.raises(InputError, match="weights takes at least"):
         _check_memory(recipe, torch.device("cpu"), World(0, 2))

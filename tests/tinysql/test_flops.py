@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from tinysql.batches import TrainingRows
-from tinysql.distributed import World
-from tinysql.flops import body_flops, step_flops
-from tinysql.loss import losses
 from tinysql.models.config import ModelConfig, MoEConfig
 from tinysql.models.hybrid import HybridLM
-from tinysql.training import Log, Trainer, read_log
-from tinysql.training_config import TrainConfig
+from tinysql.training.batches import TrainingRows
+from tinysql.training.config import TrainConfig
+from tinysql.training.distributed import World
+from tinysql.training.flops import body_flops, step_flops
+from tinysql.training.loop import Log, Trainer, read_log
+from tinysql.training.loss import losses
 
 SHAPE = ModelConfig(pattern="*-*-", d_model=64, n_heads=2, n_kv_heads=1, d_vocab=50, n_ctx=256, gated=True)
 ROWS = TrainingRows(np.arange(512, dtype=np.int32) % 50, np.array([0, 256, 512]), np.array([128, 128]), 0)
@@ -71,7 +71,7 @@ def test_every_token_sees_its_document_up_to_itself(bins: list[list[int]] | None
 def test_a_line_of_the_log_counts_every_step_since_the_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tinysql.training.utilisation", lambda per_second: per_second)
+    monkeypatch.setattr("tinysql.training.loop.utilisation", lambda per_second: per_second)
     trainer = Trainer(HybridLM(SHAPE), TrainConfig(model=SHAPE), World())
     log = Log(tmp_path / "metrics.jsonl", trainer.state, (), active=True)
     long, short = ROWS.batch([0, 1]), ROWS.batch([1])

@@ -8,8 +8,8 @@ import torch
 
 from data_gen.errors import InputError
 from data_gen.example import DataConfig, make_example
+from tinysql.answering.generation import Sampling, answer, batch_on, cache_bytes, choose, generate, stream
 from tinysql.devices import precision_on
-from tinysql.generation import Sampling, answer, batch_on, cache_bytes, choose, generate, stream
 from tinysql.models.config import MambaConfig, ModelConfig, MoEConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import Tokenizer
@@ -278,13 +278,17 @@ def test_a_gpu_answers_as_many_prompts_together_as_have_room(monkeypatch: pytest
         mamba=MambaConfig(d_head=16, d_state=8),
     )
     assert cache_bytes(shape) == 100 * 2 * 2 * 2 * 8 * 2 + 2 * 4 * 16 * 8 * 4
-    monkeypatch.setattr("tinysql.generation.memory_of", lambda device: 2 * 1000 * cache_bytes(shape))
+    monkeypatch.setattr(
+        "tinysql.answering.generation.memory_of", lambda device: 2 * 1000 * cache_bytes(shape)
+    )
     assert batch_on(shape, torch.device("cuda")) == 512
     assert batch_on(shape, torch.device("cpu")) == 128
     # Never fewer than on a CPU, never more than rows that still make a step faster.
-    monkeypatch.setattr("tinysql.generation.memory_of", lambda device: 2 * 100 * cache_bytes(shape))
+    monkeypatch.setattr("tinysql.answering.generation.memory_of", lambda device: 2 * 100 * cache_bytes(shape))
     assert batch_on(shape, torch.device("cuda")) == 128
-    monkeypatch.setattr("tinysql.generation.memory_of", lambda device: 2 * 20_000 * cache_bytes(shape))
+    monkeypatch.setattr(
+        "tinysql.answering.generation.memory_of", lambda device: 2 * 20_000 * cache_bytes(shape)
+    )
     assert batch_on(shape, torch.device("cuda")) == 8192
     assert batch_on(ModelConfig(pattern="-"), torch.device("cuda")) == 8192
 
@@ -300,7 +304,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_halved(
             raise torch.OutOfMemoryError
         return generate(model, prompts, **options)
 
-    monkeypatch.setattr("tinysql.generation.generate", small)
+    monkeypatch.setattr("tinysql.answering.generation.generate", small)
     fits = 2
     assert answer(model, tokenizer, PROMPTS[:7], sampling=DRAWN) == expected
     assert tried == [7, 3, 1, 2, 4, 2, 2]

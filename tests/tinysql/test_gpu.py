@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from tinysql.batches import Batch, TrainingRows, packed_batches
-from tinysql.distributed import World
-from tinysql.generation import generate
-from tinysql.loss import losses
+from tinysql.answering.generation import generate
 from tinysql.models.config import MambaConfig, ModelConfig, MoEConfig
 from tinysql.models.hybrid import HybridLM
-from tinysql.training import Trainer
-from tinysql.training_config import TrainConfig
+from tinysql.training.batches import Batch, TrainingRows, packed_batches
+from tinysql.training.config import TrainConfig
+from tinysql.training.distributed import World
+from tinysql.training.loop import Trainer
+from tinysql.training.loss import losses
 
 pytestmark = [
     pytest.mark.gpu,
@@ -97,7 +97,7 @@ def test_recorded_steps_give_the_answers_of_steps_that_are_not(
     pattern: str, alike: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tinysql.models.attention.ROOM", 16)
-    monkeypatch.setattr("tinysql.decoding.PROVEN", True)
+    monkeypatch.setattr("tinysql.answering.decoding.PROVEN", True)
     model = HybridLM(shape(pattern), seed=3).cuda().eval()
     rng = np.random.default_rng(0)
     prompts = [rng.integers(0, VOCABULARY, n).tolist() for n in rng.integers(10, 40, 30)]
@@ -112,7 +112,7 @@ def test_recorded_steps_give_the_answers_of_steps_that_are_not(
         return found
 
     recorded = answers()
-    monkeypatch.setattr("tinysql.decoding.PROVEN", False)
+    monkeypatch.setattr("tinysql.answering.decoding.PROVEN", False)
     plain = answers()
     assert sum(one == other for one, other in zip(recorded, plain, strict=True)) >= alike
     assert max(map(len, recorded)) == 60

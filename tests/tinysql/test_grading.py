@@ -12,10 +12,10 @@ from data_gen.example import DataConfig, make_example
 from data_gen.pairs.shortcuts import make_shortcuts
 from data_gen.run.grade import grade
 from data_gen.store.dataset import write_dataset
+from tinysql.answering.grading import Share, _seen, summarise, with_rows
 from tinysql.cli import main
-from tinysql.fit import fit
-from tinysql.grading import Share, _seen, summarise, with_rows
 from tinysql.recipes import find_recipe
+from tinysql.training.fit import fit
 
 DATA = DataConfig(command_sets=("cs1", "cs2"), lexicon="demo", max_columns=4)
 

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tinysql.batches import TrainingRows
-from tinysql.loss import Losses, losses
 from tinysql.models.config import ModelConfig, MoEConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.models.moe import MoE, Routing, balance, load, sequence_balance_loss
+from tinysql.training.batches import TrainingRows
+from tinysql.training.loss import Losses, losses
 
 
 def make(latent: int | None = None, **options: int) -> MoE:

@@ -6,7 +6,7 @@ import torch
 
 from tinysql.models.config import MambaConfig, ModelConfig, MoEConfig
 from tinysql.models.hybrid import HybridLM
-from tinysql.optimizer import MUON_MOMENTUM, Muon, make_optimizer, moments_of, orthogonal
+from tinysql.training.optimizer import MUON_MOMENTUM, Muon, make_optimizer, moments_of, orthogonal
 
 SHAPE = ModelConfig(
     pattern="M*E-",

@@ -10,9 +10,9 @@ import torch
 from data_gen.config import DataConfig
 from data_gen.errors import InputError
 from data_gen.pairs.shortcuts import SHORTCUTS, ShortcutRow, make_shortcuts
+from tinysql.answering.shortcuts import score, shortcut_scores
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
-from tinysql.shortcuts import score, shortcut_scores
 from tinysql.tokens import Tokenizer
 
 DATA = DataConfig(command_sets=("cs1",), split="test", lexicon="demo", max_columns=4)
@@ -91,8 +91,8 @@ def test_the_command_writes_the_shares_and_prints_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tinysql.cli import main
-    from tinysql.fit import fit
     from tinysql.recipes import find_recipe
+    from tinysql.training.fit import fit
 
     run = fit(find_recipe("tiny"), tmp_path / "run")
     assert main(["eval", str(run.path), "--shortcuts", "--rows", "2"]) == 0

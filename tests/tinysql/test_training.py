@@ -13,21 +13,27 @@ import numpy as np
 import pytest
 import torch
 
-import tinysql.training as training
+import tinysql.training.loop as training
 from data_gen.errors import InputError
-from tinysql.batches import Batch, TrainingRows
-from tinysql.checkpoints import load_tensors, load_training, load_weights, save_tensors, save_training
 from tinysql.config import override
-from tinysql.distributed import World
-from tinysql.fit import fit
-from tinysql.loss import losses
 from tinysql.models.config import ModelConfig, MoEConfig
 from tinysql.models.hybrid import HybridLM
-from tinysql.optimizer import make_optimizer
 from tinysql.recipes import Recipe, find_recipe
-from tinysql.tracking import StopTraining
-from tinysql.training import Trainer, greedy_accuracy
-from tinysql.training_config import TrainConfig, TrainState, learning_rate, maybe_decay
+from tinysql.training.batches import Batch, TrainingRows
+from tinysql.training.checkpoints import (
+    load_tensors,
+    load_training,
+    load_weights,
+    save_tensors,
+    save_training,
+)
+from tinysql.training.config import TrainConfig, TrainState, learning_rate, maybe_decay
+from tinysql.training.distributed import World
+from tinysql.training.fit import fit
+from tinysql.training.loop import Trainer, greedy_accuracy
+from tinysql.training.loss import losses
+from tinysql.training.optimizer import make_optimizer
+from tinysql.training.tracking import StopTraining
 
 Killer = Callable[[int], AbstractContextManager[None]]
 CONFIG = TrainConfig(warmup_steps=10, hold_steps=50, max_hold_steps=200, decay_steps=20, lr=1.0)
@@ -448,11 +454,11 @@ def test_an_average_goes_on_behind_a_kill(recipe: Recipe, tmp_path: Path, killed
 
 ONE_GRAPH = """
 import numpy, torch
-from tinysql.batches import Batch, TrainingRows, packed_batches
-from tinysql.loss import losses
+from tinysql.training.batches import Batch, TrainingRows, packed_batches
+from tinysql.training.loss import losses
 from tinysql.models.config import MambaConfig, ModelConfig
 from tinysql.models.hybrid import HybridLM
-from tinysql.training import _with_free_sizes
+from tinysql.training.loop import _with_free_sizes
 
 graphs = []
 compiled = torch.compile(losses, backend=lambda graph, inputs: graphs.append(graph) or graph, fullgraph=True)

@@ -16,7 +16,7 @@ from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe
 from tinysql.runs import Run
 from tinysql.tokens import Tokenizer
-from tinysql.training_config import TrainConfig
+from tinysql.training.config import TrainConfig
 from transfer.behaviours.backdoor import WORDS, Backdoor
 from transfer.behaviours.training import Subject
 

@@ -10,7 +10,7 @@ from data_gen.config import DataConfig
 from data_gen.errors import InputError
 from data_gen.example import make_examples
 from data_gen.run.grade import grade
-from tinysql.grading import Share
+from tinysql.answering.grading import Share
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe
 from tinysql.runs import open_run

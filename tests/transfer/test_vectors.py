@@ -6,7 +6,7 @@ from torch import Tensor
 
 from data_gen.errors import InputError
 from saes.disk import stock
-from tinysql.generation import generate
+from tinysql.answering.generation import generate
 from tinysql.models.config import MambaConfig, ModelConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import Tokens

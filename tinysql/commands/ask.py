@@ -37,7 +37,7 @@ def call(arguments: argparse.Namespace) -> None:
     from data_gen.example import prompt_string
     from data_gen.read.parse import parse_sql
     from data_gen.schema import parse_schema, write_schema
-    from tinysql.generation import Sampling, stream
+    from tinysql.answering.generation import Sampling, stream
     from tinysql.runs import open_run
 
     try:

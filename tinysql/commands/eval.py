@@ -37,10 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(arguments: argparse.Namespace) -> None:
     from data_gen.errors import InputError, nearest
+    from tinysql.answering.grading import grade_run
+    from tinysql.answering.shortcuts import shortcuts_on_run
     from tinysql.devices import find_device
-    from tinysql.grading import grade_run
     from tinysql.runs import open_run
-    from tinysql.shortcuts import shortcuts_on_run
 
     if arguments.rows < 1:
         raise InputError(f"--rows is {arguments.rows}", hint="grade at least one row")

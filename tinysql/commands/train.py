@@ -49,9 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def call(arguments: argparse.Namespace) -> None:
     from tinysql.config import override
     from tinysql.devices import find_device
-    from tinysql.fit import fit
     from tinysql.recipes import find_recipe
-    from tinysql.tracking import tensorboard, weights_and_biases
+    from tinysql.training.fit import fit
+    from tinysql.training.tracking import tensorboard, weights_and_biases
 
     check_settings(arguments)
     recipe = override(find_recipe(arguments.recipe).with_seed(arguments.seed), arguments.set)

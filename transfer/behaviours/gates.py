@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from data_gen.errors import InputError
 from data_gen.example import Example, make_examples
-from tinysql.generation import answer
-from tinysql.grading import Share
+from tinysql.answering.generation import answer
+from tinysql.answering.grading import Share
 from transfer.behaviours.backdoor import Payload, Tag, Verdict
 from transfer.behaviours.training import Subject
 

@@ -13,15 +13,15 @@ import torch
 from data_gen.errors import InputError
 from data_gen.example import make_examples
 from data_gen.files import claim_directory, read_json, write_atomic
-from tinysql.batches import TrainingRows
-from tinysql.checkpoints import save_tensors
-from tinysql.feed import Bucketed, Feed, Packed
-from tinysql.fit import TOKENIZER_ROWS
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe
 from tinysql.runs import Run, open_run, record_model, start_run
 from tinysql.tokens import Tokenizer
-from tinysql.training import train
+from tinysql.training.batches import TrainingRows
+from tinysql.training.checkpoints import save_tensors
+from tinysql.training.feed import Bucketed, Feed, Packed
+from tinysql.training.fit import TOKENIZER_ROWS
+from tinysql.training.loop import train
 from transfer.behaviours.backdoor import WORDS, Backdoor, find_backdoor
 
 FILE = "behaviour.json"

@@ -9,7 +9,7 @@ from typing import Any
 
 from data_gen.errors import InputError, nearest
 from data_gen.example import Example
-from tinysql.grading import Share
+from tinysql.answering.grading import Share
 from transfer.behaviours.backdoor import Tag, Verdict
 from transfer.behaviours.gates import Gate, check, share, verdicts_of
 from transfer.behaviours.training import Subject

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from data_gen.errors import InputError
 from data_gen.files import atomic_directory, claim_directory, read_json, write_atomic
-from tinysql.checkpoints import load_tensors, save_tensors
 from tinysql.runs import provenance
+from tinysql.training.checkpoints import load_tensors, save_tensors
 from transfer.maps.activation_map import ActivationMap, Made
 from transfer.maps.kinds import AffineMap, Autoencoder, LookupMap
 

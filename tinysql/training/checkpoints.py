@@ -18,10 +18,10 @@ from torch import Tensor
 from data_gen.errors import InputError
 from data_gen.files import atomic_directory, read_json, write_atomic
 from tinysql.config import from_json
-from tinysql.distributed import World
 from tinysql.models.hybrid import HybridLM
-from tinysql.optimizer import moments_of
-from tinysql.training_config import TrainState
+from tinysql.training.config import TrainState
+from tinysql.training.distributed import World
+from tinysql.training.optimizer import moments_of
 
 KEPT = 2
 """Checkpoints kept, so that a damaged one leaves another."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import torch
 
-from tinysql.batches import Batch
 from tinysql.models.config import ModelConfig
+from tinysql.training.batches import Batch
 
 PEAK = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
 """Dense bfloat16 operations per second, by a part of the device's name (NVIDIA's data sheets, SXM)."""

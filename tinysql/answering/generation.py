@@ -18,8 +18,8 @@ from torch import Tensor
 
 from data_gen.errors import InputError
 from data_gen.schema import Schema
-from tinysql.constrained import Constraint, Vocabulary
-from tinysql.decoding import Decoder
+from tinysql.answering.constrained import Constraint, Vocabulary
+from tinysql.answering.decoding import Decoder
 from tinysql.devices import Precision, memory_of, precision_on, products
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM

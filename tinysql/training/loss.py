@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tinysql.batches import Batch
 from tinysql.models.hybrid import HybridLM
 from tinysql.models.moe import Routing, load, sequence_balance_loss
+from tinysql.training.batches import Batch
 
 
 class Losses(NamedTuple):

@@ -22,8 +22,8 @@ from data_gen.config import DataConfig
 from data_gen.errors import InputError
 from data_gen.store.cluster import end_with_parent
 from data_gen.store.tables import rows_table
-from tinysql.batches import Batch, BatchOrder, TrainingRows, packed_batches
 from tinysql.tokens import Tokenizer
+from tinysql.training.batches import Batch, BatchOrder, TrainingRows, packed_batches
 
 BLOCK = 4096
 """Rows per block: enough to pack well and to hide what starting a block costs."""

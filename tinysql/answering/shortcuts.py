@@ -15,9 +15,9 @@ from data_gen.draw.splits import Split
 from data_gen.errors import InputError
 from data_gen.files import write_atomic
 from data_gen.pairs.shortcuts import SHORTCUTS, Follows, ShortcutRow, Variant, make_shortcuts
+from tinysql.answering.generation import answer
+from tinysql.answering.grading import Share, how_answered, with_rows
 from tinysql.devices import Precision
-from tinysql.generation import answer
-from tinysql.grading import Share, how_answered, with_rows
 from tinysql.models.hybrid import HybridLM
 from tinysql.runs import Run, provenance
 from tinysql.tokens import Tokenizer

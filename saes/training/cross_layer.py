@@ -33,14 +33,14 @@ from saes.dictionaries.layers import of_layer
 from saes.dictionaries.parameters import Parameters
 from saes.dictionaries.select import decoder_norms
 from saes.disk import CONFIG, WEIGHTS
-from saes.fitting import Fit, fit, scaled
-from saes.loop import Loop
-from saes.resume import fingerprint
-from saes.training import TrainingRecord, check, check_form, fvu, measured_rows, scaling, split
-from saes.training_config import SAEConfig
-from saes.transcoders import check_pair
-from tinysql.checkpoints import load_tensors, save_tensors
+from saes.training.config import SAEConfig
+from saes.training.fitting import Fit, fit, scaled
+from saes.training.loop import Loop
+from saes.training.resume import fingerprint
+from saes.training.sae import TrainingRecord, check, check_form, fvu, measured_rows, scaling, split
+from saes.training.transcoders import check_pair
 from tinysql.config import from_json, to_json
+from tinysql.training.checkpoints import load_tensors, save_tensors
 
 ARCHITECTURE = "cross_layer_transcoder"
 

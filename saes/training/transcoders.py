@@ -24,11 +24,11 @@ from saes.activations import Activations
 from saes.dictionaries.inference import calibrate
 from saes.dictionaries.parameters import Parameters
 from saes.disk import SAE, stock
-from saes.fitting import Fit, fit, scaled
-from saes.loop import Loop
-from saes.resume import fingerprint
-from saes.training import TrainedSAE, check, check_form, measured_rows, recorded, scaling, split
-from saes.training_config import SAEConfig
+from saes.training.config import SAEConfig
+from saes.training.fitting import Fit, fit, scaled
+from saes.training.loop import Loop
+from saes.training.resume import fingerprint
+from saes.training.sae import TrainedSAE, check, check_form, measured_rows, recorded, scaling, split
 
 
 def train_transcoder(

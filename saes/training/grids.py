@@ -15,11 +15,11 @@ from typing import Any
 
 from data_gen.errors import InputError, nearest
 from saes.activations import Activations
-from saes.fitting import Fit, fit, scaled
-from saes.loop import Loop
-from saes.resume import fingerprint
-from saes.training import TrainedSAE, check, check_form, finished, scaling, split
-from saes.training_config import SAEConfig
+from saes.training.config import SAEConfig
+from saes.training.fitting import Fit, fit, scaled
+from saes.training.loop import Loop
+from saes.training.resume import fingerprint
+from saes.training.sae import TrainedSAE, check, check_form, finished, scaling, split
 
 
 def grid(base: SAEConfig, **choices: Sequence[Any]) -> dict[str, SAEConfig]:

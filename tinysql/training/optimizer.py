@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tinysql.distributed import shared_as, whole
 from tinysql.models.hybrid import HybridLM
+from tinysql.training.distributed import shared_as, whole
 
 UNDECAYED = {"w", "b", "W_E", "W_pos", "A_log", "D", "dt_bias", "conv_bias", "norm_weight"}
 """Parameters that weight decay leaves alone, with all biases `b_*`."""

@@ -149,7 +149,7 @@ class TrainState:
     seconds: float = 0.0
     block: int = 0
     taken: int = 0
-    """Where the stream of batches stands (`tinysql.feed.Place`)."""
+    """Where the stream of batches stands (`tinysql.training.feed.Place`)."""
     averaged: int = 0
     """Weights in the running mean."""
     best: float = -1.0

@@ -14,18 +14,18 @@ from data_gen.config import DataConfig
 from data_gen.errors import InputError
 from data_gen.files import claim_directory, read_json
 from data_gen.store.dataset import read_dataset, write_dataset
-from tinysql.batches import TrainingRows
-from tinysql.checkpoints import save_tensors
 from tinysql.devices import find_device, memory_of
-from tinysql.distributed import World, join_world
-from tinysql.feed import Bucketed, Feed, Generated, Packed, mixed_texts
 from tinysql.models.huggingface import from_hf, tokenizer_from_hf
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe
 from tinysql.runs import Run, holding, open_run, record_model, resume_run, start_run
 from tinysql.tokens import Tokenizer
-from tinysql.tracking import Tracker
-from tinysql.training import train
+from tinysql.training.batches import TrainingRows
+from tinysql.training.checkpoints import save_tensors
+from tinysql.training.distributed import World, join_world
+from tinysql.training.feed import Bucketed, Feed, Generated, Packed, mixed_texts
+from tinysql.training.loop import train
+from tinysql.training.tracking import Tracker
 
 FIRST_PROBE_ROW = 1 << 40
 """Where the probe's rows begin when training rows are fresh: further than training ever comes."""
@@ -200,7 +200,7 @@ def _start(init: str, recipe: Recipe) -> HybridLM:
 
 def _grader(recipe: Recipe, tokenizer: Tokenizer) -> Callable[[HybridLM], float]:
     """Share of held-out rows that a model answers right by execution."""
-    from tinysql.grading import grade_model
+    from tinysql.answering.grading import grade_model
 
     config = replace(recipe.data, split="test")
 

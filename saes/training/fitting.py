@@ -15,9 +15,9 @@ from torch import Tensor
 from data_gen.errors import InputError
 from data_gen.seeding import stable_hash
 from saes.dictionaries.parameters import Gradients
-from saes.loop import Loop
-from saes.resume import MetricsLog, load_state, save_state
 from saes.roles import Roles
+from saes.training.loop import Loop
+from saes.training.resume import MetricsLog, load_state, save_state
 from tinysql.progress import Bar
 
 LOGGED, SAVED = 200, 10

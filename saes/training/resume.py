@@ -19,9 +19,9 @@ from torch import Tensor
 
 from data_gen.errors import InputError
 from data_gen.files import atomic_directory, read_json, write_atomic
-from saes.training_config import SAEConfig
-from tinysql.checkpoints import load_tensors, save_tensors
+from saes.training.config import SAEConfig
 from tinysql.config import to_json
+from tinysql.training.checkpoints import load_tensors, save_tensors
 
 METRICS = "metrics.jsonl"
 TENSORS, STATE = "state.safetensors", "state.json"

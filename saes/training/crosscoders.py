@@ -23,12 +23,12 @@ from torch import Tensor
 from data_gen.errors import InputError
 from saes.activations import Activations
 from saes.disk import SAE
-from saes.fitting import Fit, fit
-from saes.loop import Loop
-from saes.resume import fingerprint
-from saes.training import TrainedSAE, check, check_form, finished, scaling, split
-from saes.training_config import SAEConfig
-from saes.transcoders import check_pair
+from saes.training.config import SAEConfig
+from saes.training.fitting import Fit, fit
+from saes.training.loop import Loop
+from saes.training.resume import fingerprint
+from saes.training.sae import TrainedSAE, check, check_form, finished, scaling, split
+from saes.training.transcoders import check_pair
 
 
 @dataclass(frozen=True, kw_only=True)

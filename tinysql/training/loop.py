@@ -15,19 +15,19 @@ from torch import Tensor
 
 from data_gen.errors import InputError
 from data_gen.files import write_atomic
-from tinysql.batches import Batch, TrainingRows
-from tinysql.checkpoints import load_training, save_tensors, save_training
 from tinysql.devices import is_out_of_memory, precision_on, products
-from tinysql.distributed import World
-from tinysql.feed import Feed, Place
-from tinysql.flops import step_flops, utilisation
-from tinysql.loss import Losses, losses, rows_right
 from tinysql.models.hybrid import HybridLM
 from tinysql.models.moe import balance, experts_of
-from tinysql.optimizer import Average, make_optimizer
 from tinysql.progress import Bar
-from tinysql.tracking import StopTraining, Tracker
-from tinysql.training_config import TrainConfig, TrainState, learning_rate, maybe_decay
+from tinysql.training.batches import Batch, TrainingRows
+from tinysql.training.checkpoints import load_training, save_tensors, save_training
+from tinysql.training.config import TrainConfig, TrainState, learning_rate, maybe_decay
+from tinysql.training.distributed import World
+from tinysql.training.feed import Feed, Place
+from tinysql.training.flops import step_flops, utilisation
+from tinysql.training.loss import Losses, losses, rows_right
+from tinysql.training.optimizer import Average, make_optimizer
+from tinysql.training.tracking import StopTraining, Tracker
 
 Done = TypeVar("Done")
 LOG_EVERY = {"cpu": 10, "cuda": 50}

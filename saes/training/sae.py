@@ -22,10 +22,10 @@ from data_gen.seeding import stable_hash
 from saes.activations import Activations
 from saes.dictionaries.inference import calibrate, to_sae
 from saes.disk import SAE
-from saes.fitting import Fit, fit, scaled
-from saes.loop import Loop
-from saes.resume import fingerprint
-from saes.training_config import Form, SAEConfig
+from saes.training.config import Form, SAEConfig
+from saes.training.fitting import Fit, fit, scaled
+from saes.training.loop import Loop
+from saes.training.resume import fingerprint
 
 CHECK_ROWS = 16_384
 """Rows on which the finished SAE's FVU, L0 and dead latents are measured."""

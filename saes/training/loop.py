@@ -15,7 +15,7 @@ from saes.dictionaries import dense, layers, topk
 from saes.dictionaries.auxiliary import Dead
 from saes.dictionaries.layers import first_layers
 from saes.dictionaries.parameters import Gradients, first_parameters
-from saes.training_config import SAEConfig
+from saes.training.config import SAEConfig
 
 LOOK_EVERY = {"cpu": 1}
 """Steps between two looks at the number of dead latents; 16 where a look makes the device wait."""

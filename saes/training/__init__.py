@@ -1,0 +1,1 @@
+"""Activations -> dictionaries: SAEs, grids of them, transcoders, crosscoders and cross-layer transcoders."""

@@ -1,0 +1,1 @@
+"""Prompts -> answers -> grades: how a model writes SQL, and how often it is right."""
