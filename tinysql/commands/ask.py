@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--schema",
         required=True,
-        help='a CREATE TABLE statement, or a file with one: "CREATE TABLE t ( a TEXT )"',
+        help='CREATE TABLE statements, or a file with them: "CREATE TABLE t ( a TEXT )"',
     )
     parser.add_argument(
         "--constrain", action="store_true", help="let the answer use only the schema's tables and columns"
@@ -35,8 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(arguments: argparse.Namespace) -> None:
     from data_gen.example import prompt_string
+    from data_gen.read.create import read_create
     from data_gen.read.parse import parse_sql
-    from data_gen.schema import parse_schema, write_schema
+    from data_gen.schema import write_schema
     from tinysql.answering.generation import Sampling, stream
     from tinysql.runs import open_run
 
@@ -49,7 +50,10 @@ def call(arguments: argparse.Namespace) -> None:
             "the question is empty", hint='ask something, such as "show me the price and the name"'
         )
     sampling = Sampling(temperature=arguments.temperature, seed=arguments.seed)
-    schema = parse_schema(read_schema(arguments.schema))
+    created = read_create(read_schema(arguments.schema))
+    schema = created.schema
+    if created.left_out:
+        print(f"the model is not told of {'; '.join(created.left_out)}", file=sys.stderr)
     prompt = prompt_string(" ".join(arguments.question.split()), write_schema(schema).string)
     run = open_run(arguments.run)
     (model, tokenizer), newest = run.load(), run.data.command_sets[-1]
