@@ -238,6 +238,16 @@ def test_a_prompt_that_fills_the_context_is_refused(model: HybridLM, tokenizer: 
             make()
 
 
+def test_a_tokenizer_of_more_tokens_than_the_model_knows_is_refused(model: HybridLM) -> None:
+    other = Tokenizer.train([f"word{number}" for number in range(900)], vocab_size=900)
+    assert other.vocab_size > model.cfg.d_vocab
+    for make in (lambda: answer(model, other, PROMPTS[:1]), lambda: list(stream(model, other, PROMPTS[0]))):
+        with pytest.raises(
+            InputError, match=f"{other.vocab_size} tokens and the model knows {model.cfg.d_vocab}"
+        ):
+            make()
+
+
 def test_generation_without_attention_stops_where_the_context_is_full(tokenizer: Tokenizer) -> None:
     config = ModelConfig(pattern="-", d_model=16, n_heads=2, d_vocab=tokenizer.vocab_size, n_ctx=16)
     assert len(tokens_of(HybridLM(config), [[1, 2, 3]])[0]) == 16 - 3 + 1

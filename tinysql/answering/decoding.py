@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tinysql.models.hybrid import Cache, HybridLM
+from tinysql.models.moe import experts_of
 
 PROVEN = False
 """Whether steps are recorded at all: not before a GPU has run `tests/tinysql/test_gpu.py` on it."""
@@ -45,7 +46,8 @@ class Decoder:
 def _is_recordable(model: HybridLM) -> bool:
     """Whether a step runs on the device alone: no hooks, no gradients, no experts that the host has to count out."""
     hooked = any(point.has_hooks() for point in model.hook_dict.values())
-    counted = "E" in model.cfg.pattern and not torch.is_autocast_enabled("cuda")
+    grouped = torch.is_autocast_enabled("cuda") and all(moe.groupable for moe in experts_of(model))
+    counted = "E" in model.cfg.pattern and not grouped
     return not (hooked or counted or torch.is_grad_enabled())
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from data_gen.errors import InputError
@@ -77,30 +77,23 @@ def answer(
     `InputError` for a prompt that fills the context by itself.
     """
     size = batch_size if batch_size is not None else batch_on(model.cfg, model.device)
-    encoded = [tokenizer.encode_text(prompt) for prompt in prompts]
-    for ids in encoded:
-        _check_length(len(ids), model.cfg.n_ctx)
+    encoded = [_encoded(model, tokenizer, prompt) for prompt in prompts]
     by_length = sorted(range(len(prompts)), key=lambda number: len(encoded[number]))
     groups = [by_length[start : start + size] for start in range(0, len(prompts), size)]
     noise = _Noise(sampling.seed, len(prompts), model.cfg.n_ctx)
-    vocabulary = Vocabulary(tokenizer, model.cfg.d_vocab) if schemas is not None else None
+    constraints = _constraints(model, tokenizer, schemas) if schemas is not None else None
 
     def tokens_of(group: Sequence[int]) -> list[list[int]]:
-        constraints = None
-        if schemas is not None and vocabulary is not None:
-            shared = {schema: Constraint(vocabulary, schema) for schema in {schemas[n] for n in group}}
-            constraints = [shared[schemas[number]] for number in group]
-        steps = generate(
+        found: list[list[int]] = [[] for _ in group]
+        for rows, tokens in generate(
             model,
             [encoded[number] for number in group],
             end_id=tokenizer.end_id,
             longest=longest,
             sampling=sampling,
             noise=noise.of(group) if sampling.temperature else None,
-            constraints=constraints,
-        )
-        found: list[list[int]] = [[] for _ in group]
-        for rows, tokens in steps:
+            constraints=[constraints[number] for number in group] if constraints is not None else None,
+        ):
             for row, token in zip(rows, tokens, strict=True):
                 found[row].append(token)
         return found
@@ -110,6 +103,30 @@ def answer(
         for group in progress(groups, total=len(groups), title=title):
             answers |= zip(group, _halved_to_fit(tokens_of, group), strict=True)
     return [_text(tokenizer, answers[number]) for number in range(len(prompts))]
+
+
+def _encoded(model: HybridLM, tokenizer: Tokenizer, prompt: str) -> list[int]:
+    """The prompt's tokens, which the model knows and which leave room for an answer."""
+    if tokenizer.vocab_size > model.cfg.d_vocab:
+        raise InputError(
+            f"the tokenizer has {tokenizer.vocab_size} tokens and the model knows {model.cfg.d_vocab}",
+            hint="give the tokenizer that the model was trained with: tinysql.load(RUN) gives both",
+        )
+    ids = tokenizer.encode_text(prompt)
+    if len(ids) >= model.cfg.n_ctx:
+        raise InputError(
+            f"the prompt has {len(ids)} tokens and the model's context is {model.cfg.n_ctx}, so there is no room for "
+            f"an answer",
+            hint="shorten the question or the schema, or train with a larger n_ctx",
+        )
+    return ids
+
+
+def _constraints(model: HybridLM, tokenizer: Tokenizer, schemas: Sequence[Schema]) -> list[Constraint]:
+    """One per schema; equal schemas share theirs."""
+    vocabulary = Vocabulary(tokenizer, model.cfg.d_vocab)
+    made = {schema: Constraint(vocabulary, schema) for schema in set(schemas)}
+    return [made[schema] for schema in schemas]
 
 
 def batch_on(shape: ModelConfig, device: torch.device) -> int:
@@ -159,12 +176,9 @@ def stream(
     schema: Schema | None = None,
 ) -> Iterator[str]:
     """The same answer, piece by piece as it is made; a character comes once its last byte is there."""
-    encoded = tokenizer.encode_text(prompt)
-    _check_length(len(encoded), model.cfg.n_ctx)
+    encoded = _encoded(model, tokenizer, prompt)
     noise = _Noise(sampling.seed, 1, model.cfg.n_ctx).of([0]) if sampling.temperature else None
-    constraints = (
-        [Constraint(Vocabulary(tokenizer, model.cfg.d_vocab), schema)] if schema is not None else None
-    )
+    constraints = _constraints(model, tokenizer, [schema]) if schema is not None else None
     ids: list[int] = []
     said = ""
     for _, tokens in generate(
@@ -204,50 +218,93 @@ def generate(
     stay in the batch for a while, unheard. `noise` holds the uniform numbers that tokens are drawn by, needed above
     temperature 0.
     """
-    device = model.device
-    length = torch.tensor([len(prompt) for prompt in prompts], device=device)
-    given = torch.nn.utils.rnn.pad_sequence(
-        [torch.tensor(p, device=device) for p in prompts], batch_first=True
-    )
-    rows = torch.arange(len(prompts), device=device)
-    going = torch.ones_like(rows, dtype=torch.bool)
-    drawn = noise.to(device) if noise is not None else None
-    states = [constraint.start for constraint in constraints] if constraints is not None else []
+    rows = _Rows(prompts, model.device)
+    drawn = noise.to(model.device) if noise is not None else None
+    names = _Names(constraints) if constraints is not None else None
     decoder = Decoder(model)
-    ids = given[:, : int(length.min())]
+    ids = rows.given[:, : int(rows.length.min())]
     while decoder.cache.seen + ids.shape[1] <= model.cfg.n_ctx:
         logits = decoder(ids)
         at = decoder.cache.seen
-        if constraints is not None:
-            masks = [constraints[row].allowed(states[row]) for row in rows.tolist()]
-            logits = logits.masked_fill(~torch.stack(masks).to(device), float("-inf"))
-        uniform = drawn[rows, (at - length[rows]).clamp(min=0)] if drawn is not None else None
-        token = choose(logits, sampling, uniform)
-        answering = at >= length[rows]
-        own = going & answering
-        if at < given.shape[1]:
-            token = torch.where(answering, token, given[rows, at])
-        ended = own & (token == end_id)
-        if longest is not None:
-            ended |= own & (at + 1 - length[rows] >= longest)
-        going = going & ~ended
-        # One wait for the device per step.
-        numbers, tokens, is_own, goes = torch.stack([rows, token, own, going]).cpu().numpy()
-        chosen = is_own.nonzero()[0]
-        if len(chosen):
-            found = numbers[chosen].tolist(), tokens[chosen].tolist()
-            if constraints is not None:
-                for row, one in zip(*found, strict=True):
-                    states[row] = constraints[row].after(states[row], one)
-            yield found
-        left = int(goes.sum())
+        if names is not None:
+            logits = names.mask(logits, rows.numbers)
+        uniform = drawn[rows.numbers, rows.said(at).clamp(min=0)] if drawn is not None else None
+        token, ended = rows.next(choose(logits, sampling, uniform), at, end_id=end_id, longest=longest)
+        numbers, tokens, left = rows.hear(token, ended, at)
+        if numbers:
+            if names is not None:
+                names.hear(numbers, tokens)
+            yield numbers, tokens
         if not left:
             return
         if len(rows) - left > LEAVING * len(rows):
-            rows, token = rows[going], token[going]
-            decoder.keep(going)
-            going = torch.ones_like(rows, dtype=torch.bool)
+            token = token[rows.going]
+            decoder.keep(rows.going)
+            rows.leave()
         ids = token[:, None]
+
+
+class _Rows:
+    """The rows of a batch: which prompts they are, and which of them are still going."""
+
+    def __init__(self, prompts: Sequence[Sequence[int]], device: torch.device) -> None:
+        self.length = torch.tensor([len(prompt) for prompt in prompts], device=device)
+        self.given = torch.nn.utils.rnn.pad_sequence(
+            [torch.tensor(p, device=device) for p in prompts], batch_first=True
+        )
+        self.numbers = torch.arange(len(prompts), device=device)
+        self.going = torch.ones_like(self.numbers, dtype=torch.bool)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def said(self, at: int) -> Int[Tensor, " batch"]:
+        """Tokens of each answer that lie before position `at`; negative while its prompt goes on."""
+        return at - self.length[self.numbers]
+
+    def next(
+        self, chosen: Int[Tensor, " batch"], at: int, *, end_id: int, longest: int | None
+    ) -> tuple[Int[Tensor, " batch"], Bool[Tensor, " batch"]]:
+        """What stands at position `at`, the prompt's own token or the chosen one, and whether an answer ends there."""
+        said = self.said(at)
+        ended = chosen == end_id if longest is None else (chosen == end_id) | (said + 1 >= longest)
+        if at < self.given.shape[1]:
+            chosen = torch.where(said >= 0, chosen, self.given[self.numbers, at])
+        return chosen, ended & (said >= 0)
+
+    def hear(
+        self, token: Int[Tensor, " batch"], ended: Bool[Tensor, " batch"], at: int
+    ) -> tuple[list[int], list[int], int]:
+        """The prompts that were answered by a token, those tokens, and how many rows go on."""
+        own = self.going & (self.said(at) >= 0)
+        self.going = self.going & ~ended
+        # One wait for the device per step.
+        numbers, tokens, is_own, goes = torch.stack([self.numbers, token, own, self.going]).cpu().numpy()
+        chosen = is_own.nonzero()[0]
+        return numbers[chosen].tolist(), tokens[chosen].tolist(), int(goes.sum())
+
+    def leave(self) -> None:
+        """Rows that have ended leave."""
+        self.numbers = self.numbers[self.going]
+        self.going = torch.ones_like(self.numbers, dtype=torch.bool)
+
+
+class _Names:
+    """Which tokens each row may say next, where its answer's names are those of a schema."""
+
+    def __init__(self, constraints: Sequence[Constraint]) -> None:
+        self.constraints = constraints
+        self.states = [constraint.start for constraint in constraints]
+
+    def mask(
+        self, logits: Float[Tensor, "batch d_vocab"], rows: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch d_vocab"]:
+        masks = [self.constraints[row].allowed(self.states[row]) for row in rows.tolist()]
+        return logits.masked_fill(~torch.stack(masks).to(logits.device), float("-inf"))
+
+    def hear(self, rows: Sequence[int], tokens: Sequence[int]) -> None:
+        for row, token in zip(rows, tokens, strict=True):
+            self.states[row] = self.constraints[row].after(self.states[row], token)
 
 
 def choose(
@@ -293,11 +350,3 @@ def _text(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
     """The SQL up to the end token."""
     ended = ids.index(tokenizer.end_id) if tokenizer.end_id in ids else len(ids)
     return tokenizer.decode(ids[:ended]).strip()
-
-
-def _check_length(length: int, n_ctx: int) -> None:
-    if length >= n_ctx:
-        raise InputError(
-            f"the prompt has {length} tokens and the model's context is {n_ctx}, so there is no room for an answer",
-            hint="shorten the question or the schema, or train with a larger n_ctx",
-        )

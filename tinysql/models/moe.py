@@ -51,6 +51,8 @@ class MoE(nn.Module):
         self.W_out = nn.Parameter(torch.empty(moe.n_experts, moe.d_expert, inner))
         self.W_in_shared = nn.Parameter(torch.empty(width, moe.d_shared))
         self.W_out_shared = nn.Parameter(torch.empty(moe.d_shared, width))
+        self.groupable = inner % 8 == 0 and moe.d_expert % 8 == 0
+        """Whether the experts' rows begin at multiples of 16 bytes in bfloat16, as grouped products want them."""
         latent = moe.d_latent is not None
         self.W_down = nn.Parameter(torch.empty(width, inner)) if latent else None
         self.W_up = nn.Parameter(torch.empty(inner, width)) if latent else None
@@ -98,13 +100,13 @@ class MoE(nn.Module):
         """Each chosen expert applied to its tokens, which are sorted by expert first and put back after.
 
         Every chosen expert may be given an input of its own. On a GPU in bfloat16, or under autocast, all experts share
-        one grouped product; in wider types each has its own, so that no precision is lost.
+        one grouped product; in wider types, or where widths are no multiples of 8, each has its own.
         """
         flat = chosen.flatten()
         order = flat.argsort(stable=True)
         sorted_x = x.flatten(0, 1)[order // chosen.shape[-1]] if x.ndim == 3 else x.flatten(0, 2)[order]
         narrow = x.dtype == torch.bfloat16 or torch.is_autocast_enabled(x.device.type)
-        out = self._grouped(sorted_x, flat) if x.is_cuda and narrow else self._one_by_one(sorted_x, flat)
+        out = (self._grouped if x.is_cuda and narrow and self.groupable else self._one_by_one)(sorted_x, flat)
         back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
         return out[back].unflatten(0, chosen.shape)
 
