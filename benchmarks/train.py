@@ -6,7 +6,8 @@
 Needs a GPU. The bare step is written here: linear layers, F.scaled_dot_product_attention, a tied head,
 torch.compile, bfloat16 autocast, fused AdamW. `ours` is the product's own `Trainer.step` on batches of the same
 size, every token scored, with AdamW too; `response only` is what training does: documents packed, next tokens scored in
-the answer alone; `with Muon` is that with the optimizer of the recipes for a GPU. All rows of one shape are measured in turns in one run; a row is the median over its turns.
+the answer alone; `with Muon` is that with the optimizer of the recipes for a GPU. All rows of one shape are measured in
+turns in one run; a row is the median over its turns.
 """
 
 from __future__ import annotations

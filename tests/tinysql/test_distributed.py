@@ -31,13 +31,13 @@ def recipe() -> Recipe:
 
 
 def run(
-    recipe: Recipe, out: Path, processes: int, *, stop: int | None = None
+    recipe: Recipe, out: Path, processes: int, *, stop: int | None = None, first: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Train as the command line does; with `stop`, die without a word at that step."""
+    """Train as the command line does, `first` run before; with `stop`, die without a word at that step."""
     settings = [
         f"--set={name}={value}" for name, value in flat(to_json(recipe), to_json(find_recipe("tiny"))).items()
     ]
-    program = "import sys; from tinysql.cli import main; sys.exit(main(sys.argv[1:]))"
+    program = f"{first}\nimport sys; from tinysql.cli import main; sys.exit(main(sys.argv[1:]))"
     if stop is not None:
         program = f"""
 import os, sys
@@ -110,3 +110,22 @@ def test_what_the_first_process_is_refused_all_say(recipe: Recipe, tmp_path: Pat
     assert ran.stderr.count("out` is not empty\nhint: choose another --out") == 2
     assert "world.wait" not in ran.stderr
     assert (tmp_path / "out" / "thesis.txt").read_text() == "four years"
+
+
+GRADES_OF_ITS_OWN = """
+import os
+from tinysql.training import fit
+grades = iter([0.2, 0.6, 0.1, 0.0] if os.environ["RANK"] == "0" else [0.2, 0.0, 0.3, 0.0])
+fit._grader = lambda recipe, tokenizer: lambda model: next(grades)
+"""
+
+
+def test_processes_that_would_grade_otherwise_agree_on_the_best_weights(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    recipe = replace(recipe, train=replace(recipe.train, grade_every=10))
+    ran = run(recipe, tmp_path / "two", 2, first=GRADES_OF_ITS_OWN)
+    assert ran.returncode == 0, ran.stderr
+    lines = [json.loads(line) for line in (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["grade"] for line in lines if "grade" in line] == pytest.approx([0.2, 0.3, 0.2, 0.0])
+    assert (tmp_path / "two" / "best.safetensors").exists()

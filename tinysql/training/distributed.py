@@ -55,6 +55,12 @@ class World:
             dist.all_reduce(value)
         return value
 
+    def mean(self, value: float, device: torch.device) -> float:
+        """The mean over all processes, the same to the last bit in each."""
+        if self.size == 1:
+            return value
+        return self.total(torch.tensor(value, dtype=torch.float64, device=device)).item() / self.size
+
     def whole(self, value: Tensor) -> Tensor:
         """A tensor that is shared out, in full."""
         return whole(value)

@@ -256,8 +256,10 @@ class Trainer:
         if grade is not None and self.state.step % self.config.grade_every == 0:
             self.check()  # weights that are no numbers are never the best
             with self.autocast:
-                found["grade"] = grade(self.model.eval())
+                own = grade(self.model.eval())
             self.model.train()
+            # One grade for all, or one process would wait for the others to gather weights that they do not keep.
+            found["grade"] = self.world.mean(own, self.model.device)
             self.keep_best(found["grade"], best)
         return found
 
