@@ -181,10 +181,11 @@ def _answers(model: Any, tokenizer: Any, rows: Mapping[str, Texts]) -> dict[str,
     """The answers to one slice of all cells; nothing to a prompt that does not fit."""
     from tinysql.answering.generation import answer
 
-    asked = [(prompt, sql) for texts in rows.values() for prompt, sql in texts]
-    fits = [len(tokenizer.encode_text(prompt)) < model.cfg.n_ctx for prompt, _ in asked]
-    longest = 2 * max(len(tokenizer.encode_text(f" {sql}")) + 1 for _, sql in asked)
-    prompts = [prompt for (prompt, _), fit in zip(asked, fits, strict=True) if fit]
+    asked = [prompt for texts in rows.values() for prompt, _ in texts]
+    right = [f" {sql}" for texts in rows.values() for _, sql in texts]
+    fits = [len(ids) < model.cfg.n_ctx for ids in tokenizer.encode_texts(asked)]
+    longest = 2 * max(len(ids) + 1 for ids in tokenizer.encode_texts(right))
+    prompts = [prompt for prompt, fit in zip(asked, fits, strict=True) if fit]
     found = iter(answer(model, tokenizer, prompts, longest=longest))
     every = iter([next(found) if fit else "" for fit in fits])
     return {cell: [next(every) for _ in texts] for cell, texts in rows.items()}

@@ -115,6 +115,11 @@ class Tokenizer:
     """
 
     def __init__(self, backend: tokenizers.Tokenizer, *, pad: str = PAD, end: str = END) -> None:
+        if backend.padding is not None or backend.truncation is not None:
+            # Settings of its last training, which would cut prompts off silently and pad what is encoded together.
+            backend = tokenizers.Tokenizer.from_str(backend.to_str())
+            backend.no_padding()
+            backend.no_truncation()
         self.backend = backend
         self.pad_id = _known(backend, pad)
         self.end_id = _known(backend, end)
@@ -167,6 +172,10 @@ class Tokenizer:
     def encode_text(self, string: str) -> list[int]:
         """Token ids of a string, with nothing added."""
         return list(self.backend.encode(string, add_special_tokens=False).ids)
+
+    def encode_texts(self, strings: Sequence[str]) -> list[list[int]]:
+        """`encode_text` of each, on all processors."""
+        return [list(one.ids) for one in self.backend.encode_batch(list(strings), add_special_tokens=False)]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The string behind token ids; special tokens vanish."""

@@ -56,6 +56,18 @@ def test_decoding_gives_back_any_string(full_tokenizer: Tokenizer, string: str) 
     assert full_tokenizer.decode(full_tokenizer.encode_text(string)) == string
 
 
+@pytest.mark.parametrize("padded", [False, True])
+def test_strings_together_are_encoded_as_each_alone(padded: bool, tokenizer: Tokenizer) -> None:
+    backend = tokenizers.Tokenizer.from_str(tokenizer.backend.to_str())
+    if padded:
+        backend.enable_padding()
+        backend.enable_truncation(5)
+    strings = ["a", "", " the price of orders", "SELECT name FROM t"]
+    together = Tokenizer(backend).encode_texts(strings)
+    assert together == [tokenizer.encode_text(string) for string in strings]
+    assert (backend.padding is not None) == padded  # the one that was given stays as it was
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_no_built_in_token_lies_in_two_spans(full_tokenizer: Tokenizer, variant: str) -> None:
     # Words that the tokenizer never saw may fall into pieces, but never across a border.

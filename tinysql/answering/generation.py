@@ -77,7 +77,7 @@ def answer(
     `InputError` for a prompt that fills the context by itself.
     """
     size = batch_size if batch_size is not None else batch_on(model.cfg, model.device)
-    encoded = [_encoded(model, tokenizer, prompt) for prompt in prompts]
+    encoded = _encoded(model, tokenizer, prompts)
     by_length = sorted(range(len(prompts)), key=lambda number: len(encoded[number]))
     groups = [by_length[start : start + size] for start in range(0, len(prompts), size)]
     noise = _Noise(sampling.seed, len(prompts), model.cfg.n_ctx)
@@ -105,21 +105,22 @@ def answer(
     return [_text(tokenizer, answers[number]) for number in range(len(prompts))]
 
 
-def _encoded(model: HybridLM, tokenizer: Tokenizer, prompt: str) -> list[int]:
-    """The prompt's tokens, which the model knows and which leave room for an answer."""
+def _encoded(model: HybridLM, tokenizer: Tokenizer, prompts: Sequence[str]) -> list[list[int]]:
+    """Each prompt's tokens, which the model knows and which leave room for an answer."""
     if tokenizer.vocab_size > model.cfg.d_vocab:
         raise InputError(
             f"the tokenizer has {tokenizer.vocab_size} tokens and the model knows {model.cfg.d_vocab}",
             hint="give the tokenizer that the model was trained with: tinysql.load(RUN) gives both",
         )
-    ids = tokenizer.encode_text(prompt)
-    if len(ids) >= model.cfg.n_ctx:
+    encoded = tokenizer.encode_texts(prompts)
+    longest = max((len(ids) for ids in encoded), default=0)
+    if longest >= model.cfg.n_ctx:
         raise InputError(
-            f"the prompt has {len(ids)} tokens and the model's context is {model.cfg.n_ctx}, so there is no room for "
+            f"the prompt has {longest} tokens and the model's context is {model.cfg.n_ctx}, so there is no room for "
             f"an answer",
             hint="shorten the question or the schema, or train with a larger n_ctx",
         )
-    return ids
+    return encoded
 
 
 def _constraints(model: HybridLM, tokenizer: Tokenizer, schemas: Sequence[Schema]) -> list[Constraint]:
@@ -176,7 +177,7 @@ def stream(
     schema: Schema | None = None,
 ) -> Iterator[str]:
     """The same answer, piece by piece as it is made; a character comes once its last byte is there."""
-    encoded = _encoded(model, tokenizer, prompt)
+    (encoded,) = _encoded(model, tokenizer, [prompt])
     noise = _Noise(sampling.seed, 1, model.cfg.n_ctx).of([0]) if sampling.temperature else None
     constraints = _constraints(model, tokenizer, [schema]) if schema is not None else None
     ids: list[int] = []

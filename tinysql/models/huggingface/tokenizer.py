@@ -39,9 +39,6 @@ def tokenizer_from_hf(source: str | Path) -> Tokenizer:
         backend = tokenizers.Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exception
         raise InputError(f"`{path}` is not a whole tokenizer file ({error})", hint="restore it") from error
-    # A file may carry the settings of its last training, which would cut prompts off silently.
-    backend.no_truncation()
-    backend.no_padding()
     end = _token(folder, backend, "eos_token")
     if end is None:
         raise InputError(
