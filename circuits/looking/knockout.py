@@ -11,15 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from einops import einsum
 from jaxtyping import Bool
 from torch import Tensor
 from transformer_lens.hook_points import HookPoint
 
 from circuits.graph import Graph
-from circuits.looking.patterns import effective_attention
 from circuits.looking.running import HookFunction
 from data_gen.errors import InputError, nearest
+from tinysql.kernels.ops import carried
 from tinysql.models.hybrid import HybridLM
 
 MAMBA = ("x", "B", "C", "dt", "decay")
@@ -47,18 +46,18 @@ def knocked_out(
 
     def without(pattern: Tensor, hook: HookPoint) -> Tensor:
         keeps = torch.ones_like(pattern)
-        keeps[:, number] = (~_fitting(entries, pattern)).to(pattern)
+        keeps[:, number] = (~_fitting(entries, len(pattern), pattern.shape[-1])).to(pattern)
         return pattern * keeps
 
     def less(y: Tensor, hook: HookPoint) -> Tensor:
         group = number // (y.shape[2] // kept["B"].shape[2])
-        b, c = kept["B"][:, :, group : group + 1], kept["C"][:, :, group : group + 1]
-        mixing = effective_attention(b, c, kept["decay"][:, :, number : number + 1])[:, 0]
-        mixing = mixing * kept["dt"][:, None, :, number]
-        gone = torch.where(_fitting(entries, mixing), mixing, 0).to(y)
-        taken = torch.zeros_like(y)
-        taken[:, :, number] = einsum(gone, kept["x"][:, :, number], "batch q k, batch k d -> batch q d")
-        return y - taken
+        x, dt, decay = (kept[port][:, :, number : number + 1] for port in ("x", "dt", "decay"))
+        b, c = (kept[port][:, :, group : group + 1] for port in ("B", "C"))
+        gone = _fitting(entries, len(y), y.shape[1]).to(y.device).expand(len(y), -1, -1)[:, None]
+        lost = carried(x, dt, decay.log(), b, c, gone)[:, :, 0]
+        taken = torch.zeros_like(y, dtype=lost.dtype)
+        taken[:, :, number] = lost
+        return (y - taken).to(y.dtype)
 
     hooks: list[tuple[str, HookFunction]] = [(name + "pattern", without)]
     if kind == "mamba":
@@ -67,10 +66,10 @@ def knocked_out(
         yield model
 
 
-def _fitting(entries: Tensor, pattern: Tensor) -> Tensor:
-    if entries.shape[-2:] != pattern.shape[-2:] or (entries.ndim == 3 and len(entries) != len(pattern)):
+def _fitting(entries: Tensor, batch: int, seq: int) -> Tensor:
+    if entries.shape[-2:] != (seq, seq) or (entries.ndim == 3 and len(entries) != batch):
         raise InputError(
-            f"entries have shape {list(entries.shape)}, the prompts {[len(pattern), *pattern.shape[-2:]]}",
+            f"entries have shape {list(entries.shape)}, the prompts {[batch, seq, seq]}",
             hint="give a bool per pair of positions, for all prompts or for each",
         )
-    return entries.to(pattern.device)
+    return entries

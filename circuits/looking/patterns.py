@@ -21,6 +21,7 @@ from circuits.looking.by_role import Grouping, numbered
 from circuits.looking.running import HookedLM, look, row_batches
 from data_gen.errors import InputError
 from saes.roles import family
+from tinysql.kernels import ops
 from tinysql.tokens import Tokens
 
 MAMBA = ("dt", "decay", "B", "C")
@@ -112,16 +113,8 @@ def effective_attention(
     C: Float[Tensor, "batch seq group d_state"],
     decay: Float[Tensor, "batch seq head"],
 ) -> Float[Tensor, "batch head query key"]:
-    """`M` of each Mamba head, from `hook_B`, `hook_C` and `hook_decay`: `M @ (dt x) + D x` is `hook_y`.
-
-    Products of decays are taken as differences of sums of logarithms, in float64.
-    """
-    each = decay.shape[-1] // B.shape[2]
-    b, c = (rearrange(t, "batch seq group n -> batch group seq n").repeat_interleave(each, 1) for t in (B, C))
-    log = rearrange(decay.double().log().cumsum(1), "batch seq head -> batch head seq")
-    past = torch.ones(log.shape[-1], log.shape[-1], dtype=torch.bool, device=log.device).tril()
-    within = (log[..., :, None] - log[..., None, :]).masked_fill(~past, float("-inf")).exp()
-    return einsum(c, b, "batch head q n, batch head k n -> batch head q k") * within.to(b.dtype)
+    """`M` of each Mamba head, from `hook_B`, `hook_C` and `hook_decay`: `M @ (dt x) + D x` is `hook_y`."""
+    return ops.effective_attention(decay.double().log(), B, C)
 
 
 def mamba_pattern(

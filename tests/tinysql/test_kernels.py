@@ -5,22 +5,26 @@ the other at small sizes.
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import jaxtyping
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from transformer_lens.hook_points import HookPoint
 
 from tinysql.kernels import ops, reference, tiles
 from tinysql.kernels.tiles import TABLE, Tiles
 from tinysql.models.config import MambaConfig, ModelConfig
 from tinysql.models.hybrid import HybridLM
+from tinysql.models.states import scan_with_states
 
 pytest.importorskip("triton", reason="the kernels need Triton, on a GPU or for its interpreter")
 
 from tinysql.kernels import operators
 from tinysql.kernels.gradients import scan_backward
+from tinysql.kernels.pairs import carried, carried_gradients, mixing
 from tinysql.kernels.scan import scan_forward
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -212,6 +216,77 @@ def test_arrays_with_gaps_between_positions_are_read_in_place() -> None:
     assert got.y.equal(scan_forward(x, dt, log, B, C, D, initial, None, SHORT[torch.float32]).y)
 
 
+PAIRS = [
+    (1, 2, 16, 16, 1, False),
+    (70, 2, 24, 20, 2, False),
+    (70, 1, 16, 16, 1, True),
+    (33, 1, 128, 16, 1, True),
+    (40, 2, 16, 256, 1, False),
+]
+
+
+@pytest.mark.parametrize(("seq", "heads", "width", "state", "groups", "packed"), PAIRS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_what_pairs_carry_and_its_gradients_are_the_references(
+    seq: int, heads: int, width: int, state: int, groups: int, packed: bool, dtype: torch.dtype
+) -> None:
+    x, dt, log, B, C, _, _ = inputs(seq, heads, width, state, groups)
+    narrow, config = [x.to(dtype), dt, log, B.to(dtype), C.to(dtype)], SHORT[dtype]
+    segments = torch.tensor([[0] * (seq - 9) + [1] * 9], device=DEVICE) if packed else None
+    entries = torch.rand(1, heads, seq, seq, generator=torch.Generator().manual_seed(2)).to(DEVICE) < 0.3
+    # Half of the queries have none at all: tiles that are left out.
+    entries[:, :, : seq // 2] = False
+    wide = [t.double().requires_grad_() for t in narrow]
+    expected = reference.carried(*wide, entries, segments=segments)
+    got = carried(*narrow, entries, segments, config)
+    dout = torch.randn(got.shape, generator=torch.Generator().manual_seed(3)).to(DEVICE).to(dtype)
+    slopes = torch.autograd.grad(expected, wide, dout.double())
+    found = carried_gradients(dout, *narrow, entries, segments, config)
+    for a, b in zip((got, *found), (expected.detach(), *slopes), strict=True):
+        off = (a.double() - b).abs().max() / b.abs().max().clamp_min(1e-6)
+        assert off < (2e-6 if dtype == torch.float32 else 2e-3)
+
+
+@pytest.mark.parametrize(
+    "config", [SHORT[torch.float32], dataclasses.replace(SHORT[torch.float32], chunk=16)]
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_effective_attention_and_the_same_bits_in_slices_of_it(packed: bool, config: Tiles) -> None:
+    _, _, log, B, C, _, _ = inputs(70, 4, groups=2)
+    segments = torch.tensor([[0] * 21 + [1] * 49], device=DEVICE) if packed else None
+    whole = mixing(log, B, C, range(70), range(70), segments, config)
+    expected = reference.effective_attention(log.double(), B.double(), C.double(), segments=segments)
+    torch.testing.assert_close(whole.double(), expected, rtol=1e-5, atol=1e-5)
+    for queries, keys in (
+        (range(37, 65), range(3, 41)),
+        (range(69, 70), range(70)),
+        (range(5), range(40, 50)),
+    ):
+        part = mixing(log, B, C, queries, keys, segments, config)
+        assert part.equal(whole[:, :, queries.start : queries.stop, keys.start : keys.stop])
+
+
+def test_all_pairs_together_are_the_scan() -> None:
+    x, dt, log, B, C, _, _ = inputs(70, 4, groups=2)
+    every = torch.ones(1, 1, 70, 70, dtype=torch.bool, device=DEVICE).expand(1, 4, -1, -1)
+    y = scan_forward(x, dt, log, B, C, None, None, None, SHORT[torch.float32]).y
+    torch.testing.assert_close(
+        carried(x, dt, log, B, C, every, None, SHORT[torch.float32]), y, rtol=1e-5, atol=1e-5
+    )
+
+
+def test_strong_decays_carry_what_is_left_of_them() -> None:
+    x, dt, log, B, C, _, _ = inputs(70)
+    every = torch.ones(1, 2, 70, 70, dtype=torch.bool, device=DEVICE)
+    for strength in (0.0, 1e3, 1e5):
+        given = (x, dt, log * strength, B, C)
+        got = carried(*given, every, None, SHORT[torch.float32])
+        expected = reference.carried(*(t.double() for t in given), every)
+        assert (got - expected).abs().max() / expected.abs().max() < 2e-6
+        for slope in carried_gradients(got, *given, every, None, SHORT[torch.float32]):
+            assert slope.isfinite().all()
+
+
 @pytest.mark.parametrize(("seq", "channels", "taps", "packed", "before"), [
     (1, 5, 4, False, True), (2, 200, 4, True, True), (33, 130, 4, True, False), (70, 20, 4, True, True),
     (40, 7, 4, False, False), (34, 9, 2, True, True),
@@ -305,6 +380,42 @@ def test_looking_changes_no_bit(kernels: None) -> None:
         assert model.run_with_hooks(ids, fwd_hooks=hooks).equal(plain)
 
 
+@pytest.mark.parametrize("short", [512, 8])
+@pytest.mark.parametrize("which", [lambda x: False, lambda x: True], ids=["reference", "kernels"])
+def test_looking_at_the_states_between_chunks_changes_no_bit(
+    monkeypatch: pytest.MonkeyPatch, which: Callable[[Tensor], bool], short: int
+) -> None:
+    monkeypatch.setattr(ops, "on_kernels", which)
+    monkeypatch.setattr(tiles, "SHORT", short)
+    for key in ((True, True), (False, True)):
+        monkeypatch.setitem(tiles.TABLE, key, dataclasses.replace(TABLE[key], chunk=16))
+    x, dt, log, B, C, D, initial = inputs(45, 4, groups=2)
+    seen: list[Tensor] = []
+    hook = HookPoint()
+    hook.add_hook(lambda states, hook: seen.append(states.clone()))
+    with torch.no_grad():
+        plain = ops.ssd_scan(x, dt, log, B, C, D=D, initial_state=initial, chunk=16)
+        y, state = scan_with_states(x, dt, log, B, C, D, hook, (15, 31), initial, None, 16)
+    assert y.equal(plain.y)
+    assert state.equal(plain.state)
+    exact = recurrent(*(t[:, :16].double() for t in (x, dt, log, B, C)), D.double(), initial.double(), None)[
+        1
+    ]
+    torch.testing.assert_close(seen[0][:, 0].double(), exact, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("which", [lambda x: False, lambda x: True], ids=["reference", "kernels"])
+def test_knocking_nothing_out_changes_no_bit(
+    monkeypatch: pytest.MonkeyPatch, which: Callable[[Tensor], bool]
+) -> None:
+    monkeypatch.setattr(ops, "on_kernels", which)
+    x, dt, log, B, C, D, initial = inputs(40)
+    none = torch.zeros(1, 2, 40, 40, dtype=torch.bool, device=DEVICE)
+    with torch.no_grad():
+        y = ops.ssd_scan(x, dt, log, B, C, D=D, initial_state=initial).y
+        assert (y - ops.carried(x, dt, log, B, C, none)).equal(y)
+
+
 def test_a_patched_state_goes_on_through_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     model, ids = model_and_ids()
     found = []
@@ -324,6 +435,16 @@ def test_the_scan_is_a_sound_operator(monkeypatch: pytest.MonkeyPatch, full: boo
     segments = torch.tensor([[0] * 8 + [1] * 12], device=DEVICE)
     rest = (*given[5:], segments) if full else (None, None, None)
     torch.library.opcheck(operators._scan, (*given[:5], *rest))
+
+
+def test_what_pairs_carry_is_a_sound_operator(kernels: None) -> None:
+    given = [t.requires_grad_() for t in inputs(20)[:5]]
+    entries = torch.ones(1, 1, 20, 20, dtype=torch.bool, device=DEVICE).tril(-3).expand(1, 2, -1, -1)
+    torch.library.opcheck(operators._carried, (*given, entries, None))
+    slopes = torch.autograd.grad(ops.carried(*given, entries).square().sum(), given)
+    expected = torch.autograd.grad(reference.carried(*given, entries).square().sum(), given)
+    for a, b in zip(slopes, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
 def test_the_convolution_and_the_norm_are_sound_operators() -> None:

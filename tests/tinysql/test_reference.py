@@ -4,7 +4,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from tinysql.kernels.reference import causal_conv, gated_norm, linear_recurrence, ssd_scan, ssd_step
+from data_gen.errors import InputError
+from tinysql.kernels.reference import (
+    carried,
+    causal_conv,
+    effective_attention,
+    gated_norm,
+    linear_recurrence,
+    ssd_scan,
+    ssd_step,
+)
 
 BATCH, HEADS, WIDTH, GROUPS, STATE = 2, 4, 3, 2, 5
 
@@ -145,6 +154,63 @@ def test_every_state_of_the_recurrence() -> None:
     _, states = recurrent(found, None, first)
     got = linear_recurrence(update, found["log_decay"], initial_state=first, chunk=8)
     torch.testing.assert_close(got, states, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_scan_is_its_effective_attention_times_its_inputs(packed: bool) -> None:
+    found, D = inputs(21), torch.randn(HEADS, dtype=torch.float64)
+    segments = torch.tensor([[0] * 5 + [1] * 16, [0] * 20 + [1]]) if packed else None
+    M = effective_attention(found["log_decay"], found["B"], found["C"], segments=segments)
+    update = found["x"] * found["dt"][..., None]
+    y = torch.einsum("bhij,bjhp->bihp", M, update) + D[:, None] * found["x"]
+    expected = ssd_scan(**found, D=D, segments=segments, chunk=4).y
+    torch.testing.assert_close(y, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_an_entry_of_the_effective_attention_by_hand() -> None:
+    log = torch.tensor([0.5, 0.25, 0.125]).log()[None, :, None]
+    B = torch.tensor([[1.0, 0.0], [2.0, 1.0], [0.0, 3.0]])[None, :, None]
+    C = torch.tensor([[1.0, 1.0], [1.0, 0.0], [4.0, 5.0]])[None, :, None]
+    expected = torch.tensor([[1.0, 0.0, 0.0], [0.25, 2.0, 0.0], [4 * 0.25 * 0.125, 13 * 0.125, 15.0]])
+    torch.testing.assert_close(effective_attention(log, B, C)[0, 0], expected)
+
+
+def test_a_slice_of_the_effective_attention_is_that_part_of_it() -> None:
+    found = inputs(21)
+    given = (found["log_decay"], found["B"], found["C"])
+    part = effective_attention(*given, queries=range(6, 17), keys=range(2, 9))
+    torch.testing.assert_close(part, effective_attention(*given)[:, :, 6:17, 2:9], rtol=1e-13, atol=1e-13)
+    for wrong in (range(3, 22), range(4, 8, 2), range(-1, 3)):
+        with pytest.raises(InputError, match="neighbouring positions of a sequence of 21"):
+            effective_attention(*given, queries=wrong)
+
+
+def test_a_pair_that_is_knocked_out_takes_its_own_term_and_nothing_else() -> None:
+    found, D = inputs(12), torch.randn(HEADS, dtype=torch.float64)
+    entries = torch.zeros(1, HEADS, 12, 12, dtype=torch.bool)
+    entries[0, 2, 7, 3] = True
+    y = ssd_scan(**found, D=D, chunk=4).y
+    less = y - carried(**found, entries=entries.expand(BATCH, -1, -1, -1))
+    kept = found["log_decay"][:, 4:8, 2].sum(1).exp() * found["dt"][:, 3, 2]
+    term = (found["C"][:, 7, 1] * found["B"][:, 3, 1]).sum(-1) * kept
+    expected = y.clone()
+    expected[:, 7, 2] -= term[:, None] * found["x"][:, 3, 2]
+    torch.testing.assert_close(less, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_pairs_of_which_the_key_comes_later_carry_nothing() -> None:
+    found = inputs(9)
+    later = torch.ones(9, 9, dtype=torch.bool).triu(1).expand(BATCH, HEADS, 9, 9)
+    assert not carried(**found, entries=later).any()
+
+
+@pytest.mark.parametrize("strength", [1.0, 1e3, 1e5])
+def test_the_effective_attention_of_strong_decays_is_finite_and_exact(strength: float) -> None:
+    found = inputs(64)
+    log = found["log_decay"] * strength
+    M = effective_attention(log.float(), found["B"].float(), found["C"].float())
+    exact = effective_attention(log.float().double(), found["B"], found["C"])
+    torch.testing.assert_close(M.double(), exact, rtol=1e-5, atol=1e-6)
 
 
 def test_the_convolution_is_torchs_and_keeps_documents_apart() -> None:

@@ -19,6 +19,17 @@ FLOOR = tl.constexpr(-160.0)
 
 @triton.jit
 @no_type_check
+def running_logs(p_log, start, seq, heads, Q: tl.constexpr):
+    """Sums of a chunk's log-decays up to each position, and their total: [Q] and a number, base 2, float64."""
+    o_t = start + tl.arange(0, Q)
+    step = tl.load(p_log + o_t.to(tl.int64) * heads, mask=o_t < seq, other=0.0).to(tl.float64) * LOG2E
+    # A comparison, not a maximum, which would hide a NaN.
+    step = tl.where(step < FLOOR, FLOOR, step)
+    return tl.cumsum(step, 0), tl.sum(step, 0)
+
+
+@triton.jit
+@no_type_check
 def chunk_decays(p_log, p_segment, start, seq, heads, Q: tl.constexpr, PACKED: tl.constexpr):
     """Sums of a chunk's log-decays, the document of each position, and decays from the chunk's ends.
 
@@ -27,11 +38,7 @@ def chunk_decays(p_log, p_segment, start, seq, heads, Q: tl.constexpr, PACKED: t
     """
     o_t = start + tl.arange(0, Q)
     # [Q]
-    step = tl.load(p_log + o_t.to(tl.int64) * heads, mask=o_t < seq, other=0.0).to(tl.float64) * LOG2E
-    # A comparison, not a maximum, which would hide a NaN.
-    step = tl.where(step < FLOOR, FLOOR, step)
-    sums = tl.cumsum(step, 0)
-    total = tl.sum(step, 0)
+    sums, total = running_logs(p_log, start, seq, heads, Q)
     from_start = tl.exp2(sums.to(tl.float32))
     to_end = tl.exp2(tl.minimum(total - sums, 0.0).to(tl.float32))
     carry = tl.exp2(total.to(tl.float32))
@@ -53,19 +60,31 @@ def decay_between(
 ):
     """Decay from key j to query i, [i, j] or, TRANSPOSED, [j, i]; 0 where j > i and across documents."""
     o_q = tl.arange(0, Q)
-    high = sums.to(tl.float32)
+    return decay_over(sums, sums, o_q, o_q, place, place, TRANSPOSED, EXACT, PACKED)
+
+
+@triton.jit
+@no_type_check
+def decay_over(
+    sums, origin, o_i, o_j, place_i, place_j, TRANSPOSED: tl.constexpr, EXACT: tl.constexpr, PACKED: tl.constexpr
+):  # fmt: skip
+    """`exp2(sums_i - origin_j)` where query i is not before key j and in its document: [i, j] or, TRANSPOSED, [j, i]."""
+    high, back = sums.to(tl.float32), origin.to(tl.float32)
     if TRANSPOSED:
-        gap = high[None, :] - high[:, None]
-        seen = o_q[None, :] >= o_q[:, None]
+        gap = high[None, :] - back[:, None]
+        seen = o_i[None, :] >= o_j[:, None]
     else:
-        gap = high[:, None] - high[None, :]
-        seen = o_q[:, None] >= o_q[None, :]
+        gap = high[:, None] - back[None, :]
+        seen = o_i[:, None] >= o_j[None, :]
     if EXACT:
-        low = (sums - high.to(tl.float64)).to(tl.float32)
+        low, less = (sums - high.to(tl.float64)).to(tl.float32), (origin - back.to(tl.float64)).to(tl.float32)
         if TRANSPOSED:
-            gap += low[None, :] - low[:, None]
+            gap += low[None, :] - less[:, None]
         else:
-            gap += low[:, None] - low[None, :]
+            gap += low[:, None] - less[None, :]
     if PACKED:
-        seen = seen & (place[:, None] == place[None, :])
+        if TRANSPOSED:
+            seen = seen & (place_i[None, :] == place_j[:, None])
+        else:
+            seen = seen & (place_i[:, None] == place_j[None, :])
     return tl.where(seen, tl.exp2(tl.minimum(gap, 0.0)), 0.0)

@@ -1,6 +1,6 @@
 """Kernels -> differentiable operators, as `torch.library` operators when compiled and with less to do when not.
 
-`tinysql::scan`, `tinysql::conv`, `tinysql::norm` and the operators of their gradients are opaque to `torch.compile`,
+`tinysql::scan`, `tinysql::carried`, `tinysql::conv`, `tinysql::norm` and the operators of their gradients are opaque to `torch.compile`,
 which therefore neither breaks its graph at them nor looks inside. Run eagerly, the same functions hang on an
 `autograd.Function`, which costs the host less than an operator in Python does; without gradients on nothing at all.
 """
@@ -15,6 +15,8 @@ from torch import Tensor
 from tinysql.kernels.conv import ConvGradients, conv_backward, conv_forward
 from tinysql.kernels.gradients import Gradients, scan_backward
 from tinysql.kernels.norm import NormGradients, norm_backward, norm_forward
+from tinysql.kernels.pairs import PairGradients, carried_gradients
+from tinysql.kernels.pairs import carried as carried_forward
 from tinysql.kernels.scan import scan_forward
 from tinysql.kernels.tiles import choose
 
@@ -34,6 +36,19 @@ def scan(
     """`y` and the final state of `reference.ssd_scan`, with gradients of both to all but `segments`."""
     y, final, _ = _call(_scan, _Scan, _scan_now)(x, dt, log_decay, B, C, D, initial, segments)
     return y, final
+
+
+def carried(
+    x: Tensor,
+    dt: Tensor,
+    log_decay: Tensor,
+    B: Tensor,
+    C: Tensor,
+    entries: Tensor,
+    segments: Tensor | None,
+) -> Tensor:
+    """`reference.carried`, with gradients to all but `entries` and `segments`."""
+    return _call(_carried, _Carried, _carried_now)(x, dt, log_decay, B, C, entries, segments)
 
 
 def conv(
@@ -135,6 +150,67 @@ class _Scan(torch.autograd.Function):
     backward = staticmethod(_scan_backward(_scan_gradients_now))
 
 
+def _carried_now(
+    x: Tensor,
+    dt: Tensor,
+    log_decay: Tensor,
+    B: Tensor,
+    C: Tensor,
+    entries: Tensor,
+    segments: Tensor | None,
+) -> Tensor:
+    return carried_forward(x, dt, log_decay, B, C, entries, segments, choose(x.shape[1], x.dtype))
+
+
+_carried = torch.library.custom_op("tinysql::carried", _carried_now, mutates_args=())
+
+
+@_carried.register_fake
+def _(x: Tensor, *rest: Any) -> Tensor:
+    return x.new_empty(x.shape, dtype=torch.float32)
+
+
+def _carried_gradients_now(
+    dout: Tensor,
+    x: Tensor,
+    dt: Tensor,
+    log_decay: Tensor,
+    B: Tensor,
+    C: Tensor,
+    entries: Tensor,
+    segments: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    tiles = choose(x.shape[1], x.dtype)
+    return carried_gradients(dout, x, dt, log_decay, B, C, entries, segments, tiles)
+
+
+_carried_gradients = torch.library.custom_op(
+    "tinysql::carried_gradients", _carried_gradients_now, mutates_args=()
+)
+
+
+@_carried_gradients.register_fake
+def _(dout: Any, x: Tensor, *rest: Tensor | None) -> tuple[Tensor, ...]:
+    return _like((x, *rest[:4]), x)
+
+
+def _carried_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _carried_backward(run: Callable[..., Any]) -> Callable[..., Found]:
+    def backward(ctx: Any, dout: Tensor) -> Found:
+        return (*PairGradients(*run(dout, *ctx.saved_tensors)), None, None)
+
+    return backward
+
+
+class _Carried(torch.autograd.Function):
+    forward = staticmethod(_carried_now)
+    setup_context = staticmethod(_carried_context)
+    backward = staticmethod(_carried_backward(_carried_gradients_now))
+
+
 @torch.library.custom_op("tinysql::conv", mutates_args=())
 def _conv(
     x: Tensor, weight: Tensor, bias: Tensor | None, before: Tensor | None, segments: Tensor | None
@@ -224,5 +300,6 @@ class _Norm(torch.autograd.Function):
 
 
 _scan.register_autograd(_scan_backward(_scan_gradients), setup_context=_scan_context)
+_carried.register_autograd(_carried_backward(_carried_gradients), setup_context=_carried_context)
 _conv.register_autograd(_conv_backward(_conv_gradients), setup_context=_conv_context)
 _norm.register_autograd(_norm_backward(_norm_gradients), setup_context=_norm_context)

@@ -14,11 +14,12 @@ from importlib.util import find_spec
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tinysql.kernels import reference
 from tinysql.kernels.reference import Scanned
+from tinysql.kernels.tiles import choose
 
 PROVEN = False
 """Whether the models use the kernels at all. So far Triton's interpreter alone has run them, and no GPU."""
@@ -70,6 +71,43 @@ def ssd_step(
     from tinysql.kernels.step import step_forward
 
     return step_forward(x, dt, log_decay, B, C, state, D)
+
+
+def effective_attention(
+    log_decay: Float[Tensor, "batch seq head"],
+    B: Float[Tensor, "batch seq group d_state"],
+    C: Float[Tensor, "batch seq group d_state"],
+    *,
+    queries: range | None = None,
+    keys: range | None = None,
+    segments: Int[Tensor, "batch seq"] | None = None,
+) -> Float[Tensor, "batch head query key"]:
+    """`reference.effective_attention`; by a kernel when no gradient is asked for."""
+    if torch.is_grad_enabled() or not on_kernels(B) or B.shape[3] > MAX_STATE:
+        return reference.effective_attention(log_decay, B, C, queries=queries, keys=keys, segments=segments)
+    from tinysql.kernels.pairs import mixing
+
+    seq = log_decay.shape[1]
+    queries, keys = reference.within(queries, seq), reference.within(keys, seq)
+    return mixing(log_decay, B, C.to(B.dtype), queries, keys, segments, choose(seq, B.dtype))
+
+
+def carried(
+    x: Float[Tensor, "batch seq head d_head"],
+    dt: Float[Tensor, "batch seq head"],
+    log_decay: Float[Tensor, "batch seq head"],
+    B: Float[Tensor, "batch seq group d_state"],
+    C: Float[Tensor, "batch seq group d_state"],
+    entries: Bool[Tensor, "batch head query key"],
+    *,
+    segments: Int[Tensor, "batch seq"] | None = None,
+) -> Float[Tensor, "batch seq head d_head"]:
+    """`reference.carried`; `entries` expanded over batch or heads take no more room than one."""
+    if not on_kernels(x) or B.shape[3] > MAX_STATE:
+        return reference.carried(x, dt, log_decay, B, C, entries, segments=segments)
+    from tinysql.kernels import operators
+
+    return operators.carried(x, dt, log_decay, B.to(x.dtype), C.to(x.dtype), entries, segments)
 
 
 def conv_silu(

@@ -19,8 +19,13 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from einops import einsum, rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from data_gen.errors import InputError
+
+LEAST = -110.0
+"""Logarithm of a step's decay that counts as lower: 0 in float32, and its sums stay far from float64's last digits."""
 
 
 class Scanned(NamedTuple):
@@ -92,6 +97,63 @@ def ssd_step(
     y = einsum(state, c, "b h p n, b h n -> b h p")
     y = y + D.to(state.dtype)[:, None] * wide if D is not None else y
     return y.to(x.dtype), state
+
+
+def effective_attention(
+    log_decay: Float[Tensor, "batch seq head"],
+    B: Float[Tensor, "batch seq group d_state"],
+    C: Float[Tensor, "batch seq group d_state"],
+    *,
+    queries: range | None = None,
+    keys: range | None = None,
+    segments: Int[Tensor, "batch seq"] | None = None,
+) -> Float[Tensor, "batch head query key"]:
+    """`M_ij = C_i . B_j exp(log_decay_{j+1} + ... + log_decay_i)`, 0 for j > i (Dao and Gu, equation 16).
+
+    A scan's output is `M @ (dt x) + D x` and what an initial state adds. Whole, or rows `queries` and columns `keys`
+    of it; in float32 at least. Sums of logarithms run in float64, so that their differences do not cancel.
+    """
+    seq, each = log_decay.shape[1], log_decay.shape[2] // B.shape[2]
+    rows, columns = (slice(r.start, r.stop) for r in (within(queries, seq), within(keys, seq)))
+    wide = torch.promote_types(B.dtype, torch.float32)
+    products = einsum(C[:, rows].to(wide), B[:, columns].to(wide), "b i g n, b j g n -> b g i j")
+    sums = rearrange(log_decay.double().clamp_min(LEAST).cumsum(1), "b s h -> b h s")
+    gap = sums[:, :, rows, None] - sums[:, :, None, columns]
+    place = torch.arange(seq, device=B.device)
+    seen = place[rows, None] >= place[None, columns]
+    if segments is not None:
+        seen = seen & (segments[:, rows, None] == segments[:, None, columns])[:, None]
+    return products.repeat_interleave(each, 1) * gap.masked_fill(~seen, float("-inf")).exp().to(wide)
+
+
+def carried(
+    x: Float[Tensor, "batch seq head d_head"],
+    dt: Float[Tensor, "batch seq head"],
+    log_decay: Float[Tensor, "batch seq head"],
+    B: Float[Tensor, "batch seq group d_state"],
+    C: Float[Tensor, "batch seq group d_state"],
+    entries: Bool[Tensor, "batch head query key"],
+    *,
+    segments: Int[Tensor, "batch seq"] | None = None,
+) -> Float[Tensor, "batch seq head d_head"]:
+    """What given pairs carry: the sum over keys j of `M_ij dt_j x_j` where `entries` is true; float32 at least.
+
+    Taken away from a scan's output, these pairs are knocked out of it.
+    """
+    mixing = effective_attention(log_decay, B, C, segments=segments)
+    update = (x.to(mixing.dtype) * dt.to(mixing.dtype)[..., None]).to(x.dtype).to(mixing.dtype)
+    return einsum(torch.where(entries, mixing, 0), update, "b h i j, b j h p -> b i h p")
+
+
+def within(positions: range | None, seq: int) -> range:
+    """Neighbouring positions of a sequence, all where none are given; `InputError` for others."""
+    found = range(seq) if positions is None else positions
+    if found.step != 1 or not 0 <= found.start <= found.stop <= seq:
+        raise InputError(
+            f"{found} are not neighbouring positions of a sequence of {seq}",
+            hint="give range(first, behind_last)",
+        )
+    return found
 
 
 def linear_recurrence(
