@@ -68,7 +68,7 @@ def decay_between(
 def decay_over(
     sums, origin, o_i, o_j, place_i, place_j, TRANSPOSED: tl.constexpr, EXACT: tl.constexpr, PACKED: tl.constexpr
 ):  # fmt: skip
-    """`exp2(sums_i - origin_j)` where query i is not before key j and in its document: [i, j] or, TRANSPOSED, [j, i]."""
+    """`exp2(sums_i - origin_j)` where query i is not before key j and in its document: [i, j], or TRANSPOSED."""
     high, back = sums.to(tl.float32), origin.to(tl.float32)
     if TRANSPOSED:
         gap = high[None, :] - back[:, None]

@@ -1,8 +1,9 @@
 """Kernels -> differentiable operators, as `torch.library` operators when compiled and with less to do when not.
 
-`tinysql::scan`, `tinysql::carried`, `tinysql::conv`, `tinysql::norm` and the operators of their gradients are opaque to `torch.compile`,
-which therefore neither breaks its graph at them nor looks inside. Run eagerly, the same functions hang on an
-`autograd.Function`, which costs the host less than an operator in Python does; without gradients on nothing at all.
+`tinysql::scan`, `tinysql::carried`, `tinysql::conv`, `tinysql::norm` and the operators of their gradients are opaque
+to `torch.compile`, which therefore neither breaks its graph at them nor looks inside. Run eagerly, the same functions
+hang on an `autograd.Function`, which costs the host less than an operator in Python does; without gradients on nothing
+at all.
 """
 
 # Without postponed annotations: torch.library reads them.
