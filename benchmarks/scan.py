@@ -23,10 +23,11 @@ from datetime import UTC, datetime
 from statistics import median
 from typing import Any, NamedTuple
 
-if "--device" not in sys.argv:
+if not {"--device", "--compile"} & set(sys.argv):
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 import torch
+import triton
 from torch import Tensor
 
 from tinysql.kernels import operators, reference
@@ -323,6 +324,16 @@ def compared(shape: Shape, dtype: torch.dtype, device: str, packed: bool, config
     }
 
 
+def made_by(device: str) -> dict[str, str]:
+    """Device, versions and time of a run."""
+    return {
+        "device": torch.cuda.get_device_name() if device == "cuda" else platform.machine(),
+        "torch": torch.__version__,
+        "triton": triton.__version__,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cpu")
@@ -334,13 +345,7 @@ def main() -> None:
     parser.add_argument("--json", help="write the tables there")
     arguments = parser.parse_args()
     device, dtype = arguments.device, getattr(torch, "float32" if arguments.tiny else arguments.dtype)
-    on_gpu = device == "cuda"
-    made_by = {
-        "device": torch.cuda.get_device_name() if on_gpu else platform.machine(),
-        "torch": torch.__version__,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    result: dict[str, Any] = {"made_by": made_by}
+    result: dict[str, Any] = {"made_by": made_by(device)}
     if arguments.check:
         result["check"] = {}
         for name, found in checks(device, list(TINY.values()) if arguments.tiny else ODD):

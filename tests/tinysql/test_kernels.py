@@ -119,9 +119,11 @@ def test_the_scan_and_all_its_gradients_are_those_of_the_recurrence(
     assert max(found.values()) < bound, found
 
 
+@pytest.mark.parametrize("split", [False, True])
 @pytest.mark.parametrize("config", TABLE.values())
-def test_tiles_of_the_table_are_exact_in_float32(config: Tiles) -> None:
-    found = differences(inputs(70, 3, groups=1, batch=2), None, dataclasses.replace(config, stages=1))
+def test_tiles_of_the_table_are_exact_in_float32(config: Tiles, split: bool) -> None:
+    config = dataclasses.replace(config, stages=1, split=split, backward_heads=1 + split)
+    found = differences(inputs(70, 2, groups=1, batch=2 - split), None, config)
     assert max(found.values()) < 2e-6, found
 
 

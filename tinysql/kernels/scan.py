@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tinysql.kernels.decays import chunk_decays, decay_between
-from tinysql.kernels.tiles import MAX_BLOCK, Tiles, block
+from tinysql.kernels.tiles import MAX_BLOCK, Tiles, block, shared
 
 EDGE_BLOCK = 1024
 """Numbers of a state that one program carries from span to span."""
@@ -325,16 +325,16 @@ def scan_forward(
     initial = initial.contiguous() if initial is not None else None
     segments = segments.contiguous() if segments is not None else None
     chunks, bp, per_group = triton.cdiv(seq, tiles.chunk), min(block(width), MAX_BLOCK), heads // groups
-    shared = tiles.shared(per_group)
+    together = shared(tiles.heads, per_group)
     if tiles.replay:
         states = x.new_empty(batch, 0, heads, width, state)
         final = x.new_empty(batch, heads, width, state, dtype=torch.float32)
     else:
         states, final = walk(x, dt, log_decay, B, initial, segments, tiles, reverse=False)
     y = torch.empty(batch, seq, heads, width, dtype=x.dtype, device=x.device)
-    _outputs[chunks * triton.cdiv(width, bp), heads // shared, batch](
+    _outputs[chunks * triton.cdiv(width, bp), heads // together, batch](
         x, dt, log_decay, B, C, D, initial, segments, states, y, final, seq, chunks,
-        x.stride(1), B.stride(1), C.stride(1), heads, per_group, width, state, tiles.chunk, shared,
+        x.stride(1), B.stride(1), C.stride(1), heads, per_group, width, state, tiles.chunk, together,
         bp, block(state), D is not None, initial is not None, segments is not None, tiles.replay, precision(x),
         num_warps=tiles.forward_warps, num_stages=tiles.stages,
     )  # fmt: skip

@@ -20,16 +20,20 @@ class Tiles:
     chunk: int
     """Positions that one program treats together."""
     heads: int
-    """Heads of one group that one program does one after another, sharing their products of B and C."""
+    """Most heads of one group that one program does one after another, sharing their products of B and C."""
+    backward_heads: int
+    """As many of them in the backward pass."""
     replay: bool
     """Whether a program computes the state that enters its chunk itself; otherwise the states are stored."""
     forward_warps: int
     backward_warps: int
+    split: bool = False
+    """Whether gradients of x and dt are of a launch of their own: fewer registers, more reading."""
+    stages: int
+    """Tiles that are loaded ahead."""
     state_warps: int = 4
     state_block: int = 64
     """Most channels and most numbers of a state that one program carries along the chunks."""
-    stages: int = 2
-
     walks: int = 256
     """Heads of all sequences that fill a device; where there are fewer, each is walked in several spans."""
     span: int = 32
@@ -39,23 +43,39 @@ class Tiles:
         """Into how many spans the `chunks` of each of so many walks are cut."""
         return max(1, min(chunks // self.span, self.walks // walks))
 
-    def shared(self, per_group: int) -> int:
-        """The most heads, at most `heads`, that divide the `per_group` heads of a group."""
-        return max(n for n in range(1, self.heads + 1) if per_group % n == 0)
-
 
 TABLE = {
     # (short, float32): products in float32 run on the ordinary units, and tiles take twice the memory
-    (True, False): Tiles(chunk=64, heads=4, replay=True, forward_warps=4, backward_warps=8),
-    (False, False): Tiles(chunk=64, heads=4, replay=False, forward_warps=4, backward_warps=8),
-    (True, True): Tiles(chunk=32, heads=4, replay=True, forward_warps=4, backward_warps=8, stages=1),
-    (False, True): Tiles(chunk=32, heads=4, replay=False, forward_warps=4, backward_warps=8, stages=1),
+    (True, False): Tiles(
+        chunk=64, heads=4, backward_heads=4, replay=True, forward_warps=4, backward_warps=8, stages=2
+    ),
+    (False, False): Tiles(
+        chunk=64,
+        heads=4,
+        backward_heads=4,
+        replay=False,
+        forward_warps=4,
+        backward_warps=8,
+        stages=2,
+        split=True,
+    ),
+    (True, True): Tiles(
+        chunk=32, heads=4, backward_heads=4, replay=True, forward_warps=4, backward_warps=8, stages=1
+    ),
+    (False, True): Tiles(
+        chunk=32, heads=4, backward_heads=4, replay=False, forward_warps=4, backward_warps=8, stages=1
+    ),
 }
 
 
 def choose(seq: int | torch.SymInt, dtype: torch.dtype) -> Tiles:
     """The table's entry for sequences of `seq` positions whose matrix products run in `dtype`."""
     return TABLE[bool(seq <= SHORT), dtype == torch.float32]
+
+
+def shared(most: int, per_group: int) -> int:
+    """How many of the `per_group` heads of a group a program does: the largest divisor up to `most`."""
+    return max(n for n in range(1, most + 1) if per_group % n == 0)
 
 
 def block(size: int) -> int:
