@@ -1,7 +1,7 @@
 """Random shapes and hard inputs -> the kernels' greatest errors against the recurrence, position by position.
 
     python benchmarks/scan_fuzz.py --cases 100 --dtype float32
-    python benchmarks/scan_fuzz.py --device cuda --cases 1000 --dtype bfloat16 --json fuzz.json
+    python benchmarks/scan_fuzz.py --device cuda --jobs 12 --cases 96 --dtype bfloat16 --json fuzz.json
 
 Each case draws S from 1 to 130, P, N, G, heads, tiles (both entries of the table, and their gradients in one launch
 and in two), packed documents, an initial state or none, log-decays of 0 to -1000 and steps of up to 100, and compares
@@ -15,8 +15,10 @@ import argparse
 import dataclasses
 import json
 import math
+import multiprocessing
 import random
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -141,10 +143,20 @@ def errors(seed: int, dtype: torch.dtype, device: str) -> tuple[str, dict[str, f
     return name, {n: distance(a, b) for n, a, b in pairs if b.norm() > 1e-12}, bad
 
 
-def run(cases: int, first: int, dtype: torch.dtype, device: str) -> Iterator[dict[str, Any]]:
-    for seed in range(first, first + cases):
-        name, found, bad = errors(seed, dtype, device)
-        yield {"seed": seed, "case": name, "errors": found, "not finite": bad}
+def row(task: tuple[int, torch.dtype, str]) -> dict[str, Any]:
+    """One case as a line of the result."""
+    name, found, bad = errors(*task)
+    return {"seed": task[0], "case": name, "errors": found, "not finite": bad}
+
+
+def run(cases: int, first: int, dtype: torch.dtype, device: str, jobs: int) -> Iterator[dict[str, Any]]:
+    """All cases; on a GPU most of their time is compiling, which several processes do side by side."""
+    tasks = [(seed, dtype, device) for seed in range(first, first + cases)]
+    if jobs == 1:
+        yield from map(row, tasks)
+    else:
+        with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+            yield from pool.map(row, tasks)
 
 
 def table(rows: list[dict[str, Any]]) -> Iterator[str]:
@@ -164,15 +176,17 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=20)
     parser.add_argument("--first", type=int, default=0, help="seed of the first case")
     parser.add_argument("--dtype", choices=["bfloat16", "float16", "float32"], default="float32")
+    parser.add_argument("--jobs", type=int, default=1, help="processes; with --device cuda")
     parser.add_argument("--json", help="write the cases there")
     arguments = parser.parse_args()
     if arguments.device == "cpu":
         mend_interpreter()
+    dtype, jobs = getattr(torch, arguments.dtype), arguments.jobs if arguments.device == "cuda" else 1
     rows = []
-    for row in run(arguments.cases, arguments.first, getattr(torch, arguments.dtype), arguments.device):
-        rows.append(row)
-        if row["not finite"]:
-            print(json.dumps(row), flush=True)
+    for found in run(arguments.cases, arguments.first, dtype, arguments.device, jobs):
+        rows.append(found)
+        if found["not finite"]:
+            print(json.dumps(found), flush=True)
     print("\n".join(table(rows)))
     if arguments.json:
         Path(arguments.json).write_text(

@@ -45,9 +45,10 @@ class Tiles:
 
 
 TABLE = {
-    # (short, float32): products in float32 run on the ordinary units, and tiles take twice the memory
+    # (short, float32): products in float32 run on the ordinary units, and tiles take twice the memory.
+    # Chosen by what compiles to few spilled registers; no GPU has timed them (docs/kernels.md).
     (True, False): Tiles(
-        chunk=64, heads=4, backward_heads=4, replay=True, forward_warps=4, backward_warps=8, stages=2
+        chunk=64, heads=4, backward_heads=4, replay=True, forward_warps=8, backward_warps=8, stages=1
     ),
     (False, False): Tiles(
         chunk=64,
@@ -60,10 +61,17 @@ TABLE = {
         split=True,
     ),
     (True, True): Tiles(
-        chunk=32, heads=4, backward_heads=4, replay=True, forward_warps=4, backward_warps=8, stages=1
+        chunk=32, heads=4, backward_heads=4, replay=True, forward_warps=8, backward_warps=8, stages=1
     ),
     (False, True): Tiles(
-        chunk=32, heads=4, backward_heads=4, replay=False, forward_warps=4, backward_warps=8, stages=1
+        chunk=32,
+        heads=4,
+        backward_heads=4,
+        replay=False,
+        forward_warps=8,
+        backward_warps=8,
+        stages=1,
+        split=True,
     ),
 }
 
