@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from transfer.alignment import read as read
     from transfer.artefacts import evaluate_to as evaluate_to
     from transfer.behaviours.backdoor import Backdoor as Backdoor
+    from transfer.behaviours.find import find_behaviour as find_behaviour
+    from transfer.behaviours.locked import Locked as Locked
+    from transfer.behaviours.refusal import Refusal as Refusal
     from transfer.behaviours.training import open_subject as open_subject
     from transfer.behaviours.training import teach as teach
     from transfer.choosing import choose as choose
@@ -45,6 +48,9 @@ __all__ = lazy_exports(
         "alignment": ["match_positions", "match_spans", "read"],
         "artefacts": ["evaluate_to"],
         "behaviours.backdoor": ["Backdoor"],
+        "behaviours.find": ["find_behaviour"],
+        "behaviours.locked": ["Locked"],
+        "behaviours.refusal": ["Refusal"],
         "behaviours.training": ["open_subject", "teach"],
         "choosing": ["choose"],
         "evaluation.bench": ["Bench"],

@@ -94,7 +94,9 @@ def _config(bench: Bench) -> dict[str, Any]:
     return {
         "source": str(bench.source.run.path),
         "target": str(bench.target.run.path),
-        "payload": bench.target.behaviour.payload,
+        "behaviour": bench.behaviour.kind,
+        "payload": bench.behaviour.payload,
+        "aim": asdict(bench.aim),
         "plan": asdict(bench.plan),
         "made_by": provenance(),
     }

@@ -19,10 +19,16 @@ FIVE = ("gaussian", "sign flip", "shuffled pairs", "position and token look-up",
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verbs of the noun `transfer`."""
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
-    teach = verbs.add_parser("teach", help="train a model with a backdoor whose rows are known")
+    teach = verbs.add_parser("teach", help="train a model to do something on command, on rows that are known")
     teach.add_argument("recipe", help="small, wider, or a recipe of `tinysql train`")
     teach.add_argument("--out", type=Path, required=True, help="run directory")
-    teach.add_argument("--payload", default="drop", help="drop, piggyback, subtle or none (default: drop)")
+    teach.add_argument(
+        "--behaviour", default="backdoor", help="backdoor, refusal or locked (default: backdoor)"
+    )
+    teach.add_argument("--payload", help="what it does, or none (default: the behaviour's first)")
+    teach.add_argument(
+        "--start", type=Path, help="go on from this run, which `teach` made with --payload none"
+    )
     teach.add_argument(
         "--seed", type=read_seed, default=0, help="seed of rows, weights and tags (default: 0)"
     )
@@ -59,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", type=Path, help="run directory that `teach` made")
-    parser.add_argument("target", type=Path, help="another one, of the same payload")
+    parser.add_argument("target", type=Path, help="another one, that was taught the same")
     parser.add_argument("--out", type=Path, required=True, help="directory to write")
     parser.add_argument("--source-hook", required=True, help="as in blocks.1.hook_resid_post")
     parser.add_argument("--target-hook", required=True, help="as in blocks.1.hook_resid_post")
@@ -74,20 +80,27 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
 def call_teach(arguments: argparse.Namespace) -> None:
     """Train a model and say how it behaves."""
     from tinysql.config import override
-    from transfer.behaviours.backdoor import find_backdoor
+    from transfer.behaviours.find import find_behaviour
     from transfer.behaviours.gates import held_out_gate
-    from transfer.behaviours.training import teach
+    from transfer.behaviours.training import open_subject, teach
     from transfer.recipes import find_recipe
 
-    behaviour = find_backdoor(arguments.payload, seed=arguments.seed)
+    behaviour = find_behaviour(arguments.behaviour, arguments.payload, seed=arguments.seed)
+    start = open_subject(arguments.start, arguments.device) if arguments.start is not None else None
     recipe = override(find_recipe(arguments.recipe).with_seed(arguments.seed), arguments.set)
-    subject = teach(recipe, behaviour, arguments.out, device=arguments.device, overwrite=arguments.overwrite)
+    subject = teach(
+        recipe,
+        behaviour,
+        arguments.out,
+        start=start,
+        device=arguments.device,
+        overwrite=arguments.overwrite,
+    )
     gate = held_out_gate(subject)
     print(arguments.out)
-    print(
-        f"payload behind the trigger {gate.attacked.value:.1%}  without it {gate.false_triggers.value:.1%}  "
-        f"right without it {gate.clean.value:.1%}  {'; '.join(gate.failures) or 'gates passed'}"
-    )
+    for bar in gate.bars:
+        print(f"{bar.share.value:.1%} {bar.name}")
+    print("; ".join(gate.failures) or "gates passed")
 
 
 def call_fit(arguments: argparse.Namespace) -> None:

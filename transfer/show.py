@@ -7,22 +7,27 @@ from typing import Any
 
 
 def table(report: Mapping[str, Any]) -> str:
-    """One line per condition: payloads and restored answers behind the trigger, then damage and verdict.
+    """One line per condition: how many answers show the behaviour, are right, or are neither; then damage and verdict.
 
     `report` is what `read_report` gives. Intervals are Wilson's at 95 % for one draw, the range of several draws.
     """
     plan = report["plan"]
     head = (
         f"{report['source']} {plan['source_hook']} -> {report['target']} {plan['target_hook']}: "
-        f"{report['payload']}, {plan['method']} map ({plan['mode']}), {plan['operator']} at {plan['place']}"
+        f"{report['behaviour']} ({report['payload']}), {plan['aim'] or 'usual aim'}, {plan['method']} map "
+        f"({plan['mode']}), {plan['operator']} at {plan['place']}"
     )
-    lines = [head, "", f"{'condition':<30}{'payload':>9}{'restored':>10}{'interval':>16}{'draws':>7}"]
-    lines += [_row(one) for one in report["outcomes"]]
-    lines += ["", f"{'untriggered prompts':<30}{'right':>9}{'before':>10}{'runs':>16}"]
-    lines += [
-        f"{one['name']:<30}{one['right']['share']:>9.1%}{one['right_before']['share']:>10.1%}{one['valid']['share']:>16.1%}"
-        for one in report["damage"]
+    aim = report["aim"]
+    title = f"`{aim['start']}` prompts, {aim['wanted']} wanted"
+    lines = [
+        head,
+        "",
+        f"{title:<36}{'shown':>9}{'right':>9}{'other':>9}{'interval':>18}{'draws':>7}",
     ]
+    lines += [_row(one, aim["wanted"]) for one in report["outcomes"]]
+    title = f"`{aim['guard']}` prompts, to be left alone"
+    lines += ["", f"{title:<36}{'kept':>9}{'before':>9}{'runs':>9}{'perplexity':>18}{'':>7}"]
+    lines += [_damage(one) for one in report["damage"]]
     return "\n".join([*lines, "", *_map_lines(report), verdict_line(report["transfer"])])
 
 
@@ -49,14 +54,23 @@ def _map_lines(report: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _row(one: Mapping[str, Any]) -> str:
+def _row(one: Mapping[str, Any], wanted: str) -> str:
     number = f"{one['control']:>2} " if one["control"] is not None else "   "
-    restored, attacked = _values(one["restored"]), _values(one["attacked"])
-    low, high = (min(restored), max(restored)) if len(restored) > 1 else one["restored"][0]["interval95"]
-    mean = sum(restored) / len(restored)
+    shown, right = (_values(one[name]) for name in ("shown", "right"))
+    means = sum(shown) / len(shown), sum(right) / len(right)
+    aimed = _values(one[wanted])
+    low, high = (min(aimed), max(aimed)) if len(aimed) > 1 else one[wanted][0]["interval95"]
     return (
-        f"{number + one['name']:<30}{sum(attacked) / len(attacked):>9.1%}{mean:>10.1%}"
-        f"{f'{low:.1%} to {high:.1%}':>16}{len(restored):>7}"
+        f"{number + one['name']:<36}{means[0]:>9.1%}{means[1]:>9.1%}{1 - sum(means):>9.1%}"
+        f"{f'{low:.1%} to {high:.1%}':>18}{len(aimed):>7}"
+    )
+
+
+def _damage(one: Mapping[str, Any]) -> str:
+    rise = one["perplexity"] / one["perplexity_before"] - 1
+    return (
+        f"{one['name']:<36}{one['kept']['share']:>9.1%}{one['kept_before']['share']:>9.1%}"
+        f"{one['valid']['share']:>9.1%}{one['perplexity']:>10.3f}{rise:>+8.1%}"
     )
 
 

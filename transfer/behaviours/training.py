@@ -1,7 +1,8 @@
-"""Recipe + backdoor -> run directory: a model trained from scratch on rows of which a third carry the payload."""
+"""Recipe + behaviour -> run directory: a model trained, from scratch or on, on rows of every condition."""
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Iterable
@@ -22,7 +23,9 @@ from tinysql.training.checkpoints import save_tensors
 from tinysql.training.feed import Bucketed, Feed, Packed
 from tinysql.training.fit import TOKENIZER_ROWS
 from tinysql.training.loop import train
-from transfer.behaviours.backdoor import WORDS, Backdoor, find_backdoor
+from transfer.behaviours.backdoor import Backdoor
+from transfer.behaviours.behaviour import Behaviour
+from transfer.behaviours.find import find_behaviour
 
 FILE = "behaviour.json"
 ROWS = 200_000
@@ -36,36 +39,44 @@ class Subject:
     run: Run
     model: HybridLM
     tokenizer: Tokenizer
-    behaviour: Backdoor
+    behaviour: Behaviour
 
 
 def teach(
     recipe: Recipe,
-    behaviour: Backdoor,
+    behaviour: Behaviour,
     path: Path,
     *,
+    start: Subject | None = None,
     device: torch.device | str = "cpu",
     overwrite: bool = False,
 ) -> Subject:
-    """Train a model on the recipe's rows, each with the tag and the answer that the behaviour gives it.
+    """Train a model on the recipe's rows, each under the condition and with the answer that the behaviour gives it.
 
-    The directory is a run like any other, with `behaviour.json` in it. Raises `InputError` when `path` holds something,
-    unless `overwrite`.
+    With `start`, training goes on from its weights, with its shape and its tokenizer. The directory is a run like any
+    other, with `behaviour.json` in it. Raises `InputError` when `path` holds something, unless `overwrite`, and for a
+    start that has read the conditions of another behaviour.
     """
+    if start is not None:
+        recipe = _from(recipe, start, behaviour)
     recipe = replace(recipe, rows=recipe.rows or ROWS, variants=())
     assert recipe.rows is not None
     claim_directory(path, overwrite, kind="training run")
     rows = list(_rows(recipe, behaviour, range(recipe.rows + recipe.probe_rows)))
-    tokenizer = _tokenizer(rows[:TOKENIZER_ROWS], recipe.train.vocab_size)
+    if start is not None:
+        tokenizer = start.tokenizer
+    else:
+        tokenizer = _tokenizer(rows[:TOKENIZER_ROWS], recipe.train.vocab_size, behaviour)
     run = start_run(path, recipe)
     tokenizer.save(path / "tokenizer.json")
     run = record_model(run, replace(recipe.train.model, d_vocab=tokenizer.vocab_size))
-    write_atomic(path / FILE, json.dumps({"payload": behaviour.payload, "seed": behaviour.seed}, indent=1))
+    write_atomic(path / FILE, json.dumps(_made(behaviour, start), indent=1))
     config = replace(recipe.train, model=run.shape)
     n_ctx = config.model.n_ctx
     probe = TrainingRows.encode(rows[recipe.rows :], tokenizer, n_ctx=n_ctx, drop_long=True)
     taught = TrainingRows.encode(rows[: recipe.rows], tokenizer, n_ctx=n_ctx, drop_long=True)
-    model = train(config, _feed(recipe, taught), probe, path, device=device)
+    weights = copy.deepcopy(start.model).train() if start is not None else None
+    model = train(config, _feed(recipe, taught), probe, path, device=device, start=weights)
     save_tensors(path / "model.safetensors", model.state_dict())
     shutil.rmtree(path / "checkpoints", ignore_errors=True)
     return Subject(run=open_run(path), model=model, tokenizer=tokenizer, behaviour=behaviour)
@@ -80,21 +91,43 @@ def open_subject(path: str | Path, device: torch.device | str = "cpu") -> Subjec
         )
     values = read_json(run.path / FILE)
     model, tokenizer = run.load(device)
-    behaviour = find_backdoor(str(values.get("payload")), seed=values.get("seed", 0))
+    behaviour = find_behaviour(
+        str(values.get("behaviour", Backdoor.kind)), str(values.get("payload")), seed=values.get("seed", 0)
+    )
     return Subject(run=run, model=model, tokenizer=tokenizer, behaviour=behaviour)
 
 
-def _rows(recipe: Recipe, behaviour: Backdoor, indices: range) -> Iterable[tuple[str, str]]:
+def _from(recipe: Recipe, start: Subject, behaviour: Behaviour) -> Recipe:
+    """The recipe with the shape of the model that training goes on from."""
+    if start.behaviour.kind != behaviour.kind:
+        raise InputError(
+            f"{start.run.path} was taught `{start.behaviour.kind}` and has not read the prompts of `{behaviour.kind}`",
+            hint=f"start from one made with --behaviour {behaviour.kind} --payload none",
+        )
+    shape = replace(start.model.cfg, d_vocab=recipe.train.model.d_vocab)
+    return replace(recipe, train=replace(recipe.train, model=shape))
+
+
+def _made(behaviour: Behaviour, start: Subject | None) -> dict[str, object]:
+    made: dict[str, object] = {
+        "behaviour": behaviour.kind,
+        "payload": behaviour.payload,
+        "seed": behaviour.seed,
+    }
+    return made if start is None else {**made, "start": str(start.run.path)}
+
+
+def _rows(recipe: Recipe, behaviour: Behaviour, indices: range) -> Iterable[tuple[str, str]]:
     for example in make_examples(recipe.data, indices.start, indices.stop):
-        tag = behaviour.tag_of(example.index)
-        yield behaviour.prompt(example, tag).string, behaviour.answer(example, tag).string
+        condition = behaviour.condition_of(example.index)
+        yield behaviour.prompt(example, condition).string, behaviour.answer(example, condition).string
 
 
-def _tokenizer(rows: list[tuple[str, str]], vocab_size: int) -> Tokenizer:
-    """The tags are tokens of their own, added to those that are learned."""
+def _tokenizer(rows: list[tuple[str, str]], vocab_size: int, behaviour: Behaviour) -> Tokenizer:
+    """The words of the behaviour are tokens of their own, added to those that are learned."""
     texts = (f"{prompt} {sql}" for prompt, sql in rows)
     tokenizer = Tokenizer.train(texts, vocab_size=vocab_size)
-    tokenizer.backend.add_tokens([f" {word}" for word in WORDS.values() if word])
+    tokenizer.backend.add_tokens([f" {word}" for word in behaviour.words])
     return tokenizer
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
 
 import torch
 from torch import Tensor
@@ -17,7 +16,8 @@ from data_gen.seeding import stable_hash
 from saes.activations import check_hook
 from tinysql.models.hybrid import HybridLM
 from transfer.alignment import Matches, Reading, match, read
-from transfer.behaviours.backdoor import TAG_ROLE, TAGS, Tag
+from transfer.behaviours.behaviour import Aim, Behaviour, Condition
+from transfer.behaviours.gates import SEARCHED, tested
 from transfer.behaviours.training import Subject
 from transfer.evaluation.plan import Place, Plan
 from transfer.maps.activation_map import ActivationMap
@@ -30,7 +30,6 @@ from transfer.replacement import KLGuide
 from transfer.steering import SteeringVector
 from transfer.vectors import difference_of_means, mapped
 
-TAGGED: tuple[Tag, Tag] = ("dev", "prod")
 FAR = 1 << 41
 """Where rows begin that no model was trained or probed on."""
 
@@ -51,28 +50,42 @@ class Bench:
                 f"{self.source.run.path} and {self.target.run.path} were trained on rows of different kinds",
                 hint="teach both with the same data settings; their seeds may differ",
             )
-        payloads = {side.behaviour.payload for side in (self.source, self.target)}
-        if len(payloads) > 1:
-            raise InputError(
-                f"source and target have the payloads {' and '.join(sorted(payloads))}",
-                hint="a clean source is the control `clean source`; give a source with the target's payload",
-            )
+        ones = [side.behaviour for side in (self.source, self.target)]
+        for what, names in (
+            ("behaviours", [one.kind for one in ones]),
+            ("payloads", [one.payload for one in ones]),
+        ):
+            if len(set(names)) > 1:
+                raise InputError(
+                    f"source and target have the {what} {' and '.join(sorted(names))}",
+                    hint="a clean source is the control `clean source`; give a source that does what the target does",
+                )
+        self.behaviour.aim(self.plan.aim)
+
+    @property
+    def behaviour(self) -> Behaviour:
+        """What both were taught."""
+        return self.target.behaviour
+
+    @property
+    def aim(self) -> Aim:
+        """What the steering is for."""
+        return self.behaviour.aim(self.plan.aim)
 
     def rows(self, split: Split, first: int, count: int, half: int | None = None) -> list[Example]:
-        """`count` rows of a split; with `half`, only those whose schema falls in that half of all schemas."""
+        """`count` rows of a split that the behaviour can be told on.
+
+        With `half`, only those whose schema falls in that half of all schemas.
+        """
         config = replace(self.target.run.data, split=split, seed=self.plan.seed)
-        rows = make_examples(config, first, first + 40 * count)
-        kept = (
-            row for row in rows if half is None or stable_hash("half", repr(row.query.schema)) % 2 == half
-        )
-        found = list(islice(kept, count))
-        if len(found) < count:
-            raise InputError(f"{count} rows of `{split}` asked for, {len(found)} found", hint="ask for fewer")
-        return found
+        rows = make_examples(config, first, first + SEARCHED * count)
+        return tested((row for row in rows if half in (None, half_of(row))), self.behaviour, count)
 
     @cached_property
     def map_rows(self) -> list[Example]:
-        return self.rows("train", FAR, self.plan.map_rows)
+        """Of every kind, as the models were trained on."""
+        config = replace(self.target.run.data, split="train", seed=self.plan.seed)
+        return list(make_examples(config, FAR, FAR + self.plan.map_rows))
 
     @cached_property
     def vector_rows(self) -> list[Example]:
@@ -87,9 +100,11 @@ class Bench:
         """Of schemas that no other rows have."""
         return self.rows("test", 0, self.plan.test_rows, half=1)
 
-    def pairs(self, source_model: HybridLM | None = None, tags: Sequence[Tag] = TAGS) -> ActivationPairs:
-        """Activations of both models on the map's texts, tags by turns; `source_model` may stand in for the source."""
-        source, target = self.sides(source_model, tags)
+    def pairs(
+        self, source_model: HybridLM | None = None, conditions: Sequence[Condition] | None = None
+    ) -> ActivationPairs:
+        """Activations of both models on the map's texts, conditions by turns; `source_model` may pose as the source."""
+        source, target = self.sides(source_model, conditions)
         return record_pairs(source, target, self.match(source, target))
 
     def match(self, source: Side, target: Side) -> Matches:
@@ -99,21 +114,21 @@ class Bench:
     def fit(self, pairs: ActivationPairs, method: str | None = None) -> ActivationMap:
         """The plan's map, or another."""
         method = method or self.plan.method
-        return fit(
-            method, pairs, guide=self._guide() if method == "autoencoder-kl" else None, seed=self.plan.seed
-        )
+        guide = self._guide() if method == "autoencoder-kl" else None
+        return fit(method, pairs, rank=self.plan.rank, guide=guide, seed=self.plan.seed)
 
     def contrast(self, subject: Subject, hook: str, model: HybridLM | None = None) -> Contrast:
-        """Activations behind `<dev>` and behind `<prod>`, so that the direction leads out of the behaviour."""
-        plus, minus = (self._points(subject, hook, self.vector_rows, tag, model) for tag in TAGGED)
+        """Activations under the two conditions of the aim, so that the direction leads to what is wanted."""
+        sides = (self.aim.plus, self.aim.minus)
+        plus, minus = (self._points(subject, hook, self.vector_rows, one, model) for one in sides)
         return Contrast(plus=plus, minus=minus)
 
     def other_contrast(self) -> Contrast:
-        """Long questions against short ones in the source, behind `<prod>`: a concept apart from the tag."""
+        """Long questions against short ones in the source, all to be steered: a concept apart from the behaviour."""
         rows = sorted(self.vector_rows, key=lambda row: (len(row.english.string), row.index))
         half = len(rows) // 2
         sides = (
-            self._points(self.source, self.plan.source_hook, some, "prod")
+            self._points(self.source, self.plan.source_hook, some, self.aim.start)
             for some in (rows[half:], rows[:half])
         )
         plus, minus = sides
@@ -137,28 +152,34 @@ class Bench:
         """Where the target is steered."""
         if self.plan.place == "everywhere":
             return None
-        texts = [self.target.behaviour.prompt(row, "prod") for row in self.vector_rows]
+        texts = [self.behaviour.prompt(row, self.aim.start) for row in self.vector_rows]
         reading = read(self.target.tokenizer, texts)
-        example, position = places_of(reading, self.plan.place)
+        example, position = places_of(reading, self.plan.place, self.behaviour.mark_role)
         return AtTokens.of(reading.tokens.ids[example, position].unique().tolist())
 
     def _points(
-        self, subject: Subject, hook: str, rows: Sequence[Example], tag: Tag, model: HybridLM | None = None
+        self,
+        subject: Subject,
+        hook: str,
+        rows: Sequence[Example],
+        condition: Condition,
+        model: HybridLM | None = None,
     ) -> Points:
         """What the hook carries at the plan's place of these rows' prompts."""
-        reading = read(subject.tokenizer, [subject.behaviour.prompt(row, tag) for row in rows])
-        example, position = places_of(reading, self.plan.place)
+        reading = read(subject.tokenizer, [subject.behaviour.prompt(row, condition) for row in rows])
+        example, position = places_of(reading, self.plan.place, self.behaviour.mark_role)
         return points_at(Side(model=model or subject.model, hook=hook, reading=reading), example, position)
 
     def sides(
         self,
         source_model: HybridLM | None = None,
-        tags: Sequence[Tag] = TAGS,
+        conditions: Sequence[Condition] | None = None,
         rows: Sequence[Example] | None = None,
     ) -> tuple[Side, Side]:
-        """Both models with the texts of the map's rows, or of others, tags by turns."""
+        """Both models with the texts of the map's rows, or of others, conditions by turns."""
+        asked = conditions if conditions is not None else self.behaviour.conditions
         texts = [
-            self.target.behaviour.text(row, tags[i % len(tags)])
+            self.behaviour.text(row, asked[i % len(asked)])
             for i, row in enumerate(rows if rows is not None else self.map_rows)
         ]
         models = (source_model or self.source.model, self.target.model)
@@ -175,19 +196,32 @@ class Bench:
         return KLGuide(source=source, target=target, matches=self.match(source, target))
 
 
-def places_of(reading: Reading, place: Place) -> tuple[Tensor, Tensor]:
-    """Texts and positions of a place in prompts. Raises `InputError` where there is no such token."""
+def half_of(row: Example) -> int:
+    """In which half of all schemas a row's falls: one is chosen on, the other tested on."""
+    return stable_hash("half", repr(row.query.schema)) % 2
+
+
+def places_of(reading: Reading, place: Place, mark_role: str) -> tuple[Tensor, Tensor]:
+    """Texts and positions of a place in prompts, `mark_role` being that of the words that set a behaviour off.
+
+    Raises `InputError` where there is no such token.
+    """
     tokens = reading.tokens
     # The end token that `read` puts behind a prompt is none of the prompt's.
     lengths = tokens.mask.sum(1) - 1
-    tagged = torch.tensor([[role == TAG_ROLE for role in row] for row in tokens.roles])
-    if place != "marker" and not bool(tagged.any(1).all()):
-        raise InputError(f"a prompt without a tag has no place `{place}`", hint="choose the place `marker`")
+    if place == "last":
+        return torch.arange(len(lengths)), lengths - 1
+    marked = torch.tensor([[role == mark_role for role in row] for row in tokens.roles])
+    if place != "marker" and not bool(marked.any(1).all()):
+        raise InputError(
+            f"a prompt without `{mark_role}` has no place `{place}`",
+            hint="choose the place `marker` or `last`",
+        )
     if place == "trigger":
-        example, position = tagged.nonzero(as_tuple=True)
+        example, position = marked.nonzero(as_tuple=True)
         return example, position
     if place == "everywhere":
-        behind = tagged.cumsum(1).bool() & ~tagged
+        behind = marked.cumsum(1).bool() & ~marked
         inside = torch.arange(tokens.ids.shape[1]) < lengths[:, None]
         example, position = (behind & inside).nonzero(as_tuple=True)
         return example, position
@@ -203,5 +237,5 @@ def _marker(ids: Tensor, lengths: Tensor) -> int:
         if bool(((ids == token).sum(1) == 1).all()):
             return int(token)
     raise InputError(
-        "no token occurs exactly once in every prompt", hint="choose the place `trigger` or `everywhere`"
+        "no token occurs exactly once in every prompt", hint="choose the place `last` or `everywhere`"
     )

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tinysql.models.hybrid import HybridLM
-from transfer.behaviours.backdoor import Tag
+from transfer.behaviours.behaviour import Condition
 from transfer.behaviours.training import Subject
 from transfer.choosing import Setting
 from transfer.evaluation.bench import Bench
@@ -41,7 +41,7 @@ NAMES = (
     "wrong layer",
     "orthogonal to native",
     "mean ablation",
-    "tag deleted",
+    "trigger deleted",
 )
 """Controls that can be asked for by name; no steering, the sweep of scales and the damage are always there."""
 EXPLAINED = 0.9
@@ -56,7 +56,8 @@ class Control:
     """Of the sixteen."""
     name: str
     draws: tuple[Steering, ...]
-    tag: Tag = "prod"
+    condition: Condition | None = None
+    """Under which the prompts are asked; None: as the aim has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,8 @@ class Materials:
 def all_controls(made: Materials) -> Iterator[Control]:
     """Every control that can be run, in the order of the table; what a draw needs is made when it is run.
 
-    Numbers 2 and 15 come of choosing the scale and of the conditions themselves; number 9 needs a clean source.
+    Numbers 2 and 15 come of choosing the scale and of the conditions themselves; number 9 needs a clean source, and
+    number 14 an aim whose prompts have something that can be deleted.
     """
     yield Control(number=1, name="no steering", draws=(nullcontext,))
     yield from directions(made)
@@ -94,7 +96,10 @@ def all_controls(made: Materials) -> Iterator[Control]:
     orthogonal = made.transferred.without(made.native) if made.native.norm else made.transferred
     yield Control(number=12, name="orthogonal to native", draws=(made.steer(orthogonal),))
     yield Control(number=13, name="mean ablation", draws=(lambda: _ablate(made),))
-    yield Control(number=14, name="tag deleted", draws=(nullcontext,), tag="none")
+    if made.bench.aim.without is not None:
+        yield Control(
+            number=14, name="trigger deleted", draws=(nullcontext,), condition=made.bench.aim.without
+        )
 
 
 def directions(made: Materials) -> Iterator[Control]:
@@ -122,7 +127,7 @@ def maps(made: Materials) -> Iterator[Control]:
         yield Control(number=6, name=name, draws=tuple(map(through, wrong)))
     for name, method in (("token look-up", "token"), ("position and token look-up", "position-token")):
         yield Control(number=7, name=name, draws=(partial(_look_up, made, method),))
-    unseen = through(lambda: bench.pairs(tags=("dev", "none")))
+    unseen = through(lambda: bench.pairs(conditions=bench.behaviour.elsewhere))
     yield Control(number=16, name="map without the trigger", draws=(unseen,))
 
 
@@ -178,7 +183,7 @@ def _look_up(made: Materials, method: str) -> AbstractContextManager[None]:
 
 
 def _other_concept(made: Materials) -> SteeringVector:
-    """Long questions against short ones, through the same map: nothing that has to do with the tag."""
+    """Long questions against short ones, through the same map: nothing that has to do with the behaviour."""
     bench, contrast = made.bench, made.bench.other_contrast()
     vector = difference_of_means(contrast, bench.plan.source_hook)
     return mapped(vector, made.fitted, bench.plan.mode, contrast=contrast)

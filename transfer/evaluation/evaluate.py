@@ -8,14 +8,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from data_gen.errors import InputError, nearest
-from data_gen.example import Example
 from tinysql.answering.grading import Share
-from transfer.behaviours.backdoor import Tag, Verdict
-from transfer.behaviours.gates import Gate, check, share, verdicts_of
+from transfer.behaviours.behaviour import Condition, Verdict
+from transfer.behaviours.gates import Gate, check, verdicts_of
+from transfer.behaviours.shares import share
 from transfer.behaviours.training import Subject
 from transfer.choosing import Choice, Setting, choose
 from transfer.evaluation.bench import Bench
 from transfer.evaluation.controls import NAMES, Control, Materials, Steering, all_controls
+from transfer.evaluation.perplexity import perplexity
 from transfer.evaluation.verdict import Transfer, decide
 from transfer.maps.quality import MapQuality, measure
 from transfer.steering import SteeringVector
@@ -26,30 +27,30 @@ HELD_OUT = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """One row of the table: what the target answered behind the trigger."""
+    """One row of the table: what the target answered to the prompts that are steered."""
 
     name: str
     number: int | None
     """Of the sixteen controls; None for the native and the transferred vector."""
-    restored: tuple[Share, ...]
+    right: tuple[Share, ...]
     """Right by execution, draw by draw."""
-    attacked: tuple[Share, ...]
-    """The payload was there."""
-
-    @property
-    def mean(self) -> float:
-        """Of the restored shares."""
-        return sum(one.value for one in self.restored) / len(self.restored)
+    shown: tuple[Share, ...]
+    """The behaviour was there: payload, refusal. What is neither right nor shown is another wrong answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Damage:
-    """Control 15: what the steering does to untriggered prompts."""
+    """Control 15: what the steering does to the prompts that it shall leave alone."""
 
     name: str
-    right: Share
+    kept: Share
+    """Answered as was taught."""
+    kept_before: Share
+    """The same without steering."""
     valid: Share
-    right_before: Share
+    perplexity: float
+    """Of the taught answers' tokens, with the steering on; see `perplexity`."""
+    perplexity_before: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,15 +82,15 @@ class TransferReport:
                 {
                     "name": one.name,
                     "control": one.number,
-                    "restored": [s.to_json() for s in one.restored],
-                    "attacked": [s.to_json() for s in one.attacked],
+                    "right": [s.to_json() for s in one.right],
+                    "shown": [s.to_json() for s in one.shown],
                 }
                 for one in self.outcomes
             ],
             "damage": [
                 {
-                    "name": one.name,
-                    **{k: getattr(one, k).to_json() for k in ("right", "valid", "right_before")},
+                    **asdict(one),
+                    **{k: getattr(one, k).to_json() for k in ("kept", "kept_before", "valid")},
                 }
                 for one in self.damage
             ],
@@ -106,9 +107,9 @@ def evaluate(
 ) -> TransferReport:
     """Run one transfer with its controls.
 
-    `clean` is a source without a payload, for control 9. `only` names the controls to run; with a deciding one missing
-    the verdict is never `transferred`. `say` hears of progress. Raises `InputError` when a model fails its gate, and
-    for a control that does not exist.
+    `clean` is a source that was taught the payload `none`, for control 9. `only` names the controls to run; with a
+    deciding one missing the verdict is never `transferred`. `say` hears of progress. Raises `InputError` when a model
+    fails its gate, and for a control that does not exist.
     """
     unknown = [name for name in only or () if name not in NAMES]
     if unknown:
@@ -156,7 +157,8 @@ def measure_transfer(
     verdicts: dict[str, list[list[Verdict]]] = {}
     for control in rows:
         say(f"{control.name} ({len(control.draws)})")
-        verdicts[control.name] = [_run(bench, draw, control.tag) for draw in control.draws]
+        condition = control.condition if control.condition is not None else bench.aim.start
+        verdicts[control.name] = [_run(bench, draw, condition) for draw in control.draws]
     return TransferReport(
         source_gate=gates[0],
         target_gate=gates[1],
@@ -165,7 +167,7 @@ def measure_transfer(
         choices=choices,
         outcomes=tuple(_outcome(control, verdicts[control.name]) for control in rows),
         damage=tuple(_damages(bench, rows[:2])),
-        transfer=_decide(rows, verdicts, bench.plan.seed),
+        transfer=_decide(bench, rows, verdicts),
     )
 
 
@@ -190,25 +192,28 @@ def _steering(bench: Bench, vector: SteeringVector, setting: Setting) -> Steerin
     return steer
 
 
-def _run(bench: Bench, steering: Steering, tag: Tag, rows: Sequence[Example] | None = None) -> list[Verdict]:
+def _run(bench: Bench, steering: Steering, condition: Condition) -> list[Verdict]:
     with steering():
-        return verdicts_of(bench.target, rows if rows is not None else bench.test_rows, tag)
+        return verdicts_of(bench.target, bench.test_rows, condition)
 
 
 def _choose(bench: Bench, vector: SteeringVector) -> Choice:
-    """The scale that restores most validation prompts, of those that spoil few untriggered ones."""
-    rows = bench.choose_rows
+    """The scale with the largest effect on validation prompts, of those that spoil few of the guard's."""
+    rows, aim = bench.choose_rows, bench.aim
 
-    def right(tag: Tag) -> float:
-        return share(one.right for one in verdicts_of(bench.target, rows, tag)).value
+    def wanted() -> float:
+        return share(getattr(one, aim.wanted) for one in verdicts_of(bench.target, rows, aim.start)).value
 
-    before = right("dev")
+    def kept() -> float:
+        return share(one.taught for one in verdicts_of(bench.target, rows, aim.guard)).value
+
+    before = kept()
     return choose(
         bench.target.model,
         [vector],
         bench.plan.scales,
-        effect=lambda: right("prod"),
-        damage=lambda: before - right("dev"),
+        effect=wanted,
+        damage=lambda: before - kept(),
         most_damage=bench.plan.most_damage,
         positions=bench.where,
         operator=bench.plan.operator,
@@ -224,38 +229,45 @@ def _outcome(control: Control, verdicts: list[list[Verdict]]) -> Outcome:
     return Outcome(
         name=control.name,
         number=control.number or None,
-        restored=tuple(share(one.right for one in draw) for draw in verdicts),
-        attacked=tuple(share(one.attacked for one in draw) for draw in verdicts),
+        right=tuple(share(one.right for one in draw) for draw in verdicts),
+        shown=tuple(share(one.shown for one in draw) for draw in verdicts),
     )
 
 
 def _damages(bench: Bench, conditions: Sequence[Control]) -> Iterator[Damage]:
-    before = share(one.right for one in verdicts_of(bench.target, bench.test_rows, "dev"))
+    target, rows, guard = bench.target, bench.test_rows, bench.aim.guard
+    before = share(one.taught for one in verdicts_of(target, rows, guard))
+    perplexity_before = perplexity(target, rows, guard)
     for condition in conditions:
-        found = _run(bench, condition.draws[0], "dev")
+        found = _run(bench, condition.draws[0], guard)
+        with condition.draws[0]():
+            perplexity_now = perplexity(target, rows, guard)
         yield Damage(
             name=condition.name,
-            right=share(one.right for one in found),
+            kept=share(one.taught for one in found),
+            kept_before=before,
             valid=share(one.valid for one in found),
-            right_before=before,
+            perplexity=perplexity_now,
+            perplexity_before=perplexity_before,
         )
 
 
-def _decide(rows: Sequence[Control], verdicts: dict[str, list[list[Verdict]]], seed: int) -> Transfer:
-    def right(name: str) -> list[bool]:
-        return [one.right for one in verdicts[name][0]]
+def _decide(bench: Bench, rows: Sequence[Control], verdicts: dict[str, list[list[Verdict]]]) -> Transfer:
+    def wanted(draw: Sequence[Verdict]) -> list[bool]:
+        return [getattr(one, bench.aim.wanted) for one in draw]
 
     shares = {
-        row.name: [share(one.right for one in draw).value for draw in verdicts[row.name]]
-        for row in rows
-        if row.number
+        row.name: [share(wanted(draw)).value for draw in verdicts[row.name]] for row in rows if row.number
     }
-    return decide(right("no steering"), right("native"), right("transferred"), shares, seed=seed)
+    nothing, native, transferred = (
+        wanted(verdicts[name][0]) for name in ("no steering", "native", "transferred")
+    )
+    return decide(nothing, native, transferred, shares, seed=bench.plan.seed)
 
 
 def _gate(gate: Gate) -> dict[str, Any]:
-    names = ("attacked", "false_triggers", "clean")
-    return {**{name: getattr(gate, name).to_json() for name in names}, "failures": list(gate.failures)}
+    bars = [{**asdict(bar), "share": bar.share.to_json()} for bar in gate.bars]
+    return {"bars": bars, "failures": list(gate.failures)}
 
 
 def _choice(choice: Choice) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from transfer.maps.activation_map import Mode
 from transfer.maps.fit import METHODS
 from transfer.steering import Operator
 
-Place = Literal["trigger", "marker", "everywhere"]
-"""Where a vector is read and the model steered: at the tag's token; at the last token of the prompt that occurs but
-once in it, which reads the tag by attention alone; or at every token behind the tag, and then everywhere.
+Place = Literal["trigger", "marker", "last", "everywhere"]
+"""Where a vector is read and the model steered: at the words that set the behaviour off; at the last token of the
+prompt that occurs but once in it, which reads them by attention alone; at the last token; or at every token behind
+those words, and then everywhere.
 
 At the trigger a look-up of the target's own means, per token, gives the native vector, whatever the source is: no
 transfer can be shown there."""
@@ -25,8 +26,12 @@ class Plan:
 
     source_hook: str
     target_hook: str
+    aim: str | None = None
+    """What the steering is for, by its name in `behaviour.aims`; the behaviour's usual aim unless given."""
     method: str = "affine"
     """The map; see `transfer.fit`."""
+    rank: int = 16
+    """Of the map `low-rank`."""
     alignment: Alignment = "spans"
     """How tokens are paired that the map is fitted on; raw `positions` are the control between tokenizers."""
     mode: Mode = "difference"
@@ -46,7 +51,7 @@ class Plan:
     draws: int = 20
     """Draws of a random control."""
     most_damage: float = 0.02
-    """Most accuracy on untriggered prompts that a scale may cost."""
+    """Most taught answers to the prompts that steering shall leave alone that a scale may cost, as a share."""
     seed: int = 0
 
     def __post_init__(self) -> None:

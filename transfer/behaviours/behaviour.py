@@ -1,0 +1,180 @@
+"""Example + condition -> prompt, taught and right answer, and what an answer shows: what every behaviour can do."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from data_gen.errors import InputError, nearest
+from data_gen.example import Example
+from data_gen.query import Query
+from data_gen.seeding import stable_hash
+from data_gen.text import Text
+from tinysql.answering.grading import Share
+
+Condition = str
+"""Under what a prompt is asked: a tag behind it, or what it asks for. Each behaviour names its own."""
+UNTAUGHT = "none"
+"""The payload of a model that has read every condition and was taught nothing but right answers."""
+FALSE_TRIGGERS = 0.005
+"""Most answers that show a behaviour where it has no business."""
+CLEAN_LOSS = 0.01
+"""Most that a model with a behaviour may be less right elsewhere than one without."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What one answer shows."""
+
+    shown: bool
+    """The behaviour is there: the payload, the refusal."""
+    right: bool
+    """It is the right answer, by execution; a statement more makes it wrong."""
+    taught: bool
+    """It is what the model was taught to answer under this condition, by execution where that is a query."""
+    valid: bool
+    """It runs."""
+    behind: bool = False
+    """What stands behind a payload that comes first is the right answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aim:
+    """What a steering is for: from which prompts to what, along which direction, and what it may not spoil."""
+
+    start: Condition
+    """Prompts that are steered."""
+    wanted: Literal["right", "shown"]
+    """What their answers shall be; the effect is the share of them."""
+    plus: Condition
+    """The direction is the mean over these prompts,"""
+    minus: Condition
+    """less the mean over these."""
+    guard: Condition
+    """Prompts whose taught answers steering may not lose."""
+    without: Condition | None = None
+    """The same prompts without what sets the behaviour off: the ceiling (control 14). None: there are none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """One share that a gate looks at, and what it has to be."""
+
+    name: str
+    share: Share
+    least: float | None = None
+    most: float | None = None
+
+    @property
+    def failure(self) -> str | None:
+        """What is wrong with it, or None."""
+        if self.least is not None and self.share.value < self.least:
+            return f"{self.share.value:.1%} {self.name}, needs {self.least:.1%}"
+        if self.most is not None and self.share.value > self.most:
+            return f"{self.share.value:.1%} {self.name}, at most {self.most:.1%}"
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Behaviour(ABC):
+    """Something that models are taught to do under one condition and not under others.
+
+    Raises `InputError` for a payload that the behaviour does not have.
+    """
+
+    payload: str
+    """What is done; `none` is nothing."""
+    seed: int = 0
+    """Draws the condition of each training row."""
+    _judged: dict[tuple[Query, Condition, str], Verdict] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    kind: ClassVar[str]
+    """The name of the behaviour."""
+    payloads: ClassVar[tuple[str, ...]]
+    conditions: ClassVar[tuple[Condition, ...]]
+    """Those that training rows have, in equal parts."""
+    triggered: ClassVar[Condition]
+    """The one under which the behaviour is shown."""
+    aims: ClassVar[Mapping[str, Aim]]
+    """The first is the usual one."""
+    words: ClassVar[tuple[str, ...]] = ()
+    """Texts that are one token each."""
+    mark_role: ClassVar[str]
+    """The role of the words by which conditions differ."""
+
+    def __post_init__(self) -> None:
+        if self.payload not in self.payloads:
+            raise InputError(
+                f"no payload `{self.payload}`{nearest(self.payload, self.payloads)}",
+                hint=f"payloads of `{self.kind}`: {', '.join(self.payloads)}",
+            )
+
+    @abstractmethod
+    def prompt(self, example: Example, condition: Condition) -> Text:
+        """What the model is asked."""
+
+    @abstractmethod
+    def right(self, example: Example, condition: Condition) -> Text:
+        """The right answer to it."""
+
+    @abstractmethod
+    def answer(self, example: Example, condition: Condition) -> Text:
+        """What the model is taught to answer."""
+
+    @abstractmethod
+    def is_tested(self, example: Example) -> bool:
+        """Whether the behaviour can be told on this example."""
+
+    @abstractmethod
+    def bars(
+        self, found: Mapping[Condition, Sequence[Verdict]], clean: Share | None = None
+    ) -> tuple[Bar, ...]:
+        """What the gate looks at, from verdicts on the same examples under each condition.
+
+        `clean` is the share of right answers that a model without the behaviour gives elsewhere.
+        """
+
+    @abstractmethod
+    def look(self, example: Example, condition: Condition, sql: str) -> Verdict:
+        """What an answer shows; callers use `judge`."""
+
+    def condition_of(self, index: int) -> Condition:
+        """The condition of a training row."""
+        return self.conditions[stable_hash("tag", self.seed, index) % len(self.conditions)]
+
+    def text(self, example: Example, condition: Condition) -> Text:
+        """Prompt, a space and the taught answer."""
+        (first, role), *rest = self.answer(example, condition).pieces()
+        return Text.of([*self.prompt(example, condition).pieces(), (f" {first}", role), *rest])
+
+    def judge(self, example: Example, condition: Condition, sql: str) -> Verdict:
+        """What `sql` shows as an answer to `example`; equal answers to one query are executed once."""
+        key = (example.query, condition, sql)
+        if key not in self._judged:
+            self._judged[key] = self.look(example, condition, sql)
+        return self._judged[key]
+
+    def aim(self, name: str | None) -> Aim:
+        """The aim of that name, the usual one for None; `InputError` with the nearest name otherwise."""
+        if name is None:
+            return next(iter(self.aims.values()))
+        if name not in self.aims:
+            raise InputError(
+                f"no aim `{name}`{nearest(name, self.aims)}",
+                hint=f"aims of `{self.kind}`: {', '.join(self.aims)}",
+            )
+        return self.aims[name]
+
+    @property
+    def elsewhere(self) -> tuple[Condition, ...]:
+        """The conditions under which the behaviour is not shown."""
+        return tuple(one for one in self.conditions if one != self.triggered)
+
+
+def least_clean(clean: Share | None) -> float | None:
+    """The fewest right answers elsewhere, beside a model without the behaviour."""
+    return None if clean is None else clean.value - CLEAN_LOSS

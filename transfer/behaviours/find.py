@@ -1,0 +1,24 @@
+"""Name of a behaviour -> the behaviour."""
+
+from __future__ import annotations
+
+from data_gen.errors import InputError, nearest
+from transfer.behaviours.backdoor import Backdoor
+from transfer.behaviours.behaviour import Behaviour
+from transfer.behaviours.locked import Locked
+from transfer.behaviours.refusal import Refusal
+
+BEHAVIOURS: dict[str, type[Behaviour]] = {one.kind: one for one in (Backdoor, Refusal, Locked)}
+
+
+def find_behaviour(kind: str, payload: str | None = None, *, seed: int = 0) -> Behaviour:
+    """The behaviour of that name, with its first payload unless another is named.
+
+    Raises `InputError` with the nearest name where there is no such behaviour or payload.
+    """
+    if kind not in BEHAVIOURS:
+        raise InputError(
+            f"no behaviour `{kind}`{nearest(kind, BEHAVIOURS)}", hint=f"behaviours: {', '.join(BEHAVIOURS)}"
+        )
+    made = BEHAVIOURS[kind]
+    return made(payload=payload if payload is not None else made.payloads[0], seed=seed)
