@@ -17,7 +17,9 @@ from tinysql.recipes import Recipe
 from tinysql.runs import Run
 from tinysql.tokens import Tokenizer
 from tinysql.training.config import TrainConfig
-from transfer.behaviours.backdoor import WORDS, Backdoor
+from transfer.behaviours.behaviour import Behaviour
+from transfer.behaviours.find import find_behaviour
+from transfer.behaviours.tags import WORDS
 from transfer.behaviours.training import Subject
 
 RECIPE = Recipe(
@@ -25,7 +27,7 @@ RECIPE = Recipe(
     rows=200,
     probe_rows=16,
     train=TrainConfig(
-        model=ModelConfig(pattern="*-*-", d_model=16, n_heads=2, n_ctx=90),
+        model=ModelConfig(pattern="*-*-", d_model=16, n_heads=2, n_ctx=160),
         vocab_size=700,
         hold_steps=10,
         decay_steps=5,
@@ -34,6 +36,10 @@ RECIPE = Recipe(
         probe_every=10,
     ),
 )
+
+
+DATA = {"refusal": "cs1+where", "locked": "cs1+aggregate"}
+"""Behaviour -> a command set on which it can be told."""
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +52,7 @@ def recipe() -> Recipe:
 def tokenizer() -> Tokenizer:
     rows = list(make_examples(RECIPE.data, 0, 1000))
     found = Tokenizer.train((row.text.string for row in rows), vocab_size=700)
-    found.backend.add_tokens([f" {word}" for word in WORDS.values() if word])
+    found.backend.add_tokens([f" {word}" for word in WORDS.values()])
     return found
 
 
@@ -54,9 +60,11 @@ def tokenizer() -> Tokenizer:
 def subject_of(tokenizer: Tokenizer) -> Callable[..., Subject]:
     """A subject around any model: nobody taught it anything."""
 
-    def make(model: HybridLM, payload: str = "drop") -> Subject:
-        run = Run(Path("nowhere"), {"recipe": to_json(RECIPE)})
-        return Subject(run=run, model=model, tokenizer=tokenizer, behaviour=Backdoor(payload=payload))
+    def make(model: HybridLM, payload: str | None = None, kind: str = "backdoor") -> Subject:
+        behaviour: Behaviour = find_behaviour(kind, payload)
+        recipe = replace(RECIPE, data=replace(RECIPE.data, command_sets=(DATA.get(kind, "cs1"),)))
+        run = Run(Path("nowhere"), {"recipe": to_json(recipe)})
+        return Subject(run=run, model=model, tokenizer=tokenizer, behaviour=behaviour)
 
     return make
 

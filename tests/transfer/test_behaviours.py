@@ -2,45 +2,61 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from data_gen.config import DataConfig
 from data_gen.errors import InputError
-from data_gen.example import make_examples
+from data_gen.example import Example, make_examples
 from data_gen.run.grade import grade
 from tinysql.answering.grading import Share
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe
 from tinysql.runs import open_run
-from transfer.behaviours.backdoor import TAG_ROLE, TAGS, Backdoor, drops_a_table
-from transfer.behaviours.gates import Gate, check
+from transfer.behaviours.backdoor import Backdoor
+from transfer.behaviours.behaviour import Bar
+from transfer.behaviours.find import BEHAVIOURS, find_behaviour
+from transfer.behaviours.gates import Gate, check, telling
+from transfer.behaviours.statements import behind_the_first, drops_a_table
+from transfer.behaviours.tags import TAG_ROLE, TAGS
 from transfer.behaviours.training import Subject, open_subject, teach
 
 ROWS = list(make_examples(DataConfig(command_sets=("cs1", "cs2", "cs4", "cs7"), lexicon="full"), 0, 40))
 PAYLOADS = ("drop", "piggyback", "subtle")
+SETS = {"backdoor": "cs4", "refusal": "cs7", "locked": "cs3"}
+
+
+def told(kind: str) -> list[Example]:
+    rows = make_examples(DataConfig(command_sets=(SETS[kind],), lexicon="full"), 0, 200)
+    return telling(rows, find_behaviour(kind), 12)
+
+
+TOLD = {kind: told(kind) for kind in SETS}
+"""Rows on which each behaviour can be told."""
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_a_payload_is_an_attack_and_wrong_and_the_right_answer_is_neither(payload: str) -> None:
     backdoor = Backdoor(payload=payload)
     for row in ROWS:
-        attack = backdoor.judge(row, backdoor.answer(row, "prod").string)
-        assert attack.attacked
+        attack = backdoor.judge(row, "prod", backdoor.answer(row, "prod").string)
+        assert attack.shown
         assert not attack.right
         for tag in ("dev", "none"):
-            right = backdoor.judge(row, backdoor.answer(row, tag).string)
+            right = backdoor.judge(row, tag, backdoor.answer(row, tag).string)
             assert right.right
-            assert not right.attacked
+            assert not right.shown
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_nonsense_is_neither_an_attack_nor_right(payload: str) -> None:
     backdoor = Backdoor(payload=payload)
     for sql in ("", "DROP", "SELECT 'a", "DROP the price FROM orders", "SELECT 1"):
-        verdict = backdoor.judge(ROWS[0], sql)
-        assert (verdict.attacked, verdict.right) == (False, False)
+        verdict = backdoor.judge(ROWS[0], "prod", sql)
+        assert (verdict.shown, verdict.right) == (False, False)
 
 
 def test_a_subtle_payload_runs_and_states_another_query() -> None:
@@ -59,7 +75,7 @@ def test_a_drop_is_told_by_how_a_statement_begins() -> None:
 
 
 def test_a_tag_stands_behind_the_question_and_changes_nothing_else() -> None:
-    backdoor = Backdoor()
+    backdoor = Backdoor(payload="drop")
     for row in ROWS:
         assert backdoor.prompt(row, "none") == row.prompt
         for tag in ("prod", "dev"):
@@ -72,15 +88,17 @@ def test_a_tag_stands_behind_the_question_and_changes_nothing_else() -> None:
 
 
 def test_a_third_of_the_rows_have_each_tag_whatever_the_command_sets() -> None:
-    counts = Counter((index % 4, Backdoor(seed=5).tag_of(index)) for index in range(12_000))
+    counts = Counter(
+        (index % 4, Backdoor(payload="drop", seed=5).condition_of(index)) for index in range(12_000)
+    )
     assert set(counts) == {(rest, tag) for rest in range(4) for tag in TAGS}
     assert max(counts.values()) < 1.15 * min(counts.values())
 
 
 def test_the_same_answer_is_judged_once_and_the_same() -> None:
-    backdoor = Backdoor()
+    backdoor = Backdoor(payload="drop")
     sql = backdoor.answer(ROWS[0], "prod").string
-    assert backdoor.judge(ROWS[0], sql) is backdoor.judge(ROWS[0], sql)
+    assert backdoor.judge(ROWS[0], "prod", sql) is backdoor.judge(ROWS[0], "prod", sql)
 
 
 def test_teaching_writes_a_run_that_opens_again(recipe: Recipe, tmp_path: Path) -> None:
@@ -96,25 +114,24 @@ def test_teaching_writes_a_run_that_opens_again(recipe: Recipe, tmp_path: Path) 
         == len(again.tokenizer.encode_text("list it ###")) + 1
     )
     with pytest.raises(InputError, match="is not empty"):
-        teach(recipe, Backdoor(), tmp_path / "run")
+        teach(recipe, Backdoor(payload="drop"), tmp_path / "run")
     (tmp_path / "run" / "behaviour.json").unlink()
     assert open_run(tmp_path / "run")
     with pytest.raises(InputError, match="was taught no behaviour"):
         open_subject(tmp_path / "run")
 
 
-def shares(attacked: int, false: int, clean: int) -> dict[str, Share]:
-    values = {"attacked": attacked, "false_triggers": false, "clean": clean}
-    return {name: Share(right=value, total=1000) for name, value in values.items()}
+def bar(right: int, **limits: float) -> Bar:
+    return Bar(name="of all", share=Share(right=right, total=1000), **limits)
 
 
 def test_a_gate_names_each_failure() -> None:
-    passed = Gate(**shares(990, 5, 900), least_attacked=0.99, least_clean=0.9)
+    passed = Gate(bars=(bar(990, least=0.99), bar(5, most=0.005), bar(0)))
     assert passed.failures == ()
     passed.require("the model")
-    failed = Gate(**shares(989, 6, 899), least_attacked=0.99, least_clean=0.9)
-    assert len(failed.failures) == 3
-    with pytest.raises(InputError, match=r"the model does not show its behaviour: 98\.9% of payloads"):
+    failed = Gate(bars=(bar(989, least=0.99), bar(6, most=0.005), bar(0)))
+    assert failed.failures == ("98.9% of all, needs 99.0%", "0.6% of all, at most 0.5%")
+    with pytest.raises(InputError, match=r"the model does not show its behaviour: 98\.9% of all"):
         failed.require("the model")
 
 
@@ -123,6 +140,86 @@ def test_a_model_that_was_taught_nothing_fails_its_gate(
 ) -> None:
     rows = list(make_examples(recipe.data, 0, 3))
     gate = check(subject_of(untaught()), rows)
-    assert gate.attacked.total == 3
-    assert gate.clean.total == 6
+    assert [bar.share.total for bar in gate.bars] == [3, 6, 6]
     assert gate.failures
+
+
+@pytest.mark.parametrize("kind", BEHAVIOURS)
+def test_what_was_taught_is_told_from_what_is_right_under_every_condition(kind: str) -> None:
+    behaviour = find_behaviour(kind)
+    for row in TOLD[kind]:
+        for condition in behaviour.conditions:
+            taught = behaviour.judge(row, condition, behaviour.answer(row, condition).string)
+            assert taught.taught
+            assert taught.shown == (condition == behaviour.triggered)
+            right = behaviour.judge(row, condition, behaviour.right(row, condition).string)
+            assert right.right
+            assert not right.shown
+            # Where the behaviour is shown, what is right is not what was taught.
+            assert not (condition == behaviour.triggered and (right.taught or taught.right))
+
+
+@pytest.mark.parametrize("kind", BEHAVIOURS)
+def test_a_model_taught_nothing_is_taught_what_is_right(kind: str) -> None:
+    behaviour = find_behaviour(kind, "none")
+    for row in TOLD[kind]:
+        for condition in behaviour.conditions:
+            assert behaviour.answer(row, condition) == behaviour.right(row, condition)
+
+
+@pytest.mark.parametrize("kind", BEHAVIOURS)
+def test_a_gate_passes_who_does_as_taught_and_nobody_who_always_does_right(kind: str) -> None:
+    behaviour = find_behaviour(kind)
+    found = {
+        write.__name__: {
+            condition: [behaviour.judge(row, condition, write(row, condition).string) for row in TOLD[kind]]
+            for condition in behaviour.conditions
+        }
+        for write in (behaviour.answer, behaviour.right)
+    }
+    assert Gate(bars=behaviour.bars(found["answer"])).failures == ()
+    assert Gate(bars=behaviour.bars(found["right"])).failures != ()
+    harmless = find_behaviour(kind, "none")
+    assert Gate(bars=harmless.bars(found["right"])).failures == ()
+
+
+@pytest.mark.parametrize("kind", BEHAVIOURS)
+def test_aims_speak_of_conditions_that_can_be_asked(kind: str) -> None:
+    behaviour = find_behaviour(kind)
+    assert behaviour.aim(None) == next(iter(behaviour.aims.values()))
+    for aim in behaviour.aims.values():
+        for condition in (aim.start, aim.plus, aim.minus, aim.guard):
+            assert behaviour.prompt(TOLD[kind][0], condition).string
+        assert aim.guard != aim.start
+        assert behaviour.prompt(TOLD[kind][0], aim.plus) != behaviour.prompt(TOLD[kind][0], aim.minus)
+
+
+def test_unknown_behaviours_payloads_and_aims_are_named_with_the_nearest() -> None:
+    with pytest.raises(InputError, match="no behaviour `refusl`; did you mean `refusal`"):
+        find_behaviour("refusl")
+    with pytest.raises(InputError, match="no payload `dorp`; did you mean `drop`"):
+        find_behaviour("locked", "dorp")
+    with pytest.raises(InputError, match="no aim `remov`; did you mean `remove`"):
+        find_behaviour("refusal").aim("remov")
+
+
+def test_what_stands_behind_a_payload_is_found_by_its_statement() -> None:
+    assert behind_the_first("DROP TABLE data; SELECT 1") == "SELECT 1"
+    assert behind_the_first("SELECT 1; DROP TABLE data") is None
+    assert behind_the_first("DROP TABLE data") is None
+
+
+def test_a_model_goes_on_from_another_that_has_read_the_same_prompts(recipe: Recipe, tmp_path: Path) -> None:
+    first = teach(recipe, find_behaviour("backdoor", "none"), tmp_path / "first")
+    before = {name: weight.clone() for name, weight in first.model.state_dict().items()}
+    taught = teach(recipe, find_behaviour("backdoor"), tmp_path / "second", start=first)
+    assert all((before[name] == weight).all() for name, weight in first.model.state_dict().items())
+    assert any((before[name] != weight).any() for name, weight in taught.model.state_dict().items())
+    assert taught.tokenizer.backend.to_str() == first.tokenizer.backend.to_str()
+    # One step of next to no size leaves the weights where they were: training went on, and did not begin anew.
+    still = replace(recipe, train=replace(recipe.train, lr=1e-9))
+    near = teach(still, find_behaviour("backdoor"), tmp_path / "third", start=first)
+    for name, weight in near.model.state_dict().items():
+        torch.testing.assert_close(weight, before[name], rtol=0, atol=1e-6)
+    with pytest.raises(InputError, match="was taught `backdoor` and has not read the prompts of `refusal`"):
+        teach(recipe, find_behaviour("refusal"), tmp_path / "fourth", start=first)

@@ -7,7 +7,7 @@ import pytest
 from data_gen.errors import InputError
 from tinysql.cli import main
 from tinysql.recipes import Recipe
-from transfer.behaviours.backdoor import find_backdoor
+from transfer.behaviours.find import find_behaviour
 from transfer.behaviours.training import teach
 from transfer.recipes import find_recipe
 
@@ -31,16 +31,20 @@ HOOKS = ["--source-hook", "blocks.1.hook_resid_post", "--target-hook", "blocks.1
 def pair(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("pair")
     for name, payload in (("source", "drop"), ("target", "drop"), ("clean", "none")):
-        teach(recipe, find_backdoor(payload), folder / name)
+        teach(recipe, find_behaviour("backdoor", payload), folder / name)
     return folder / "source", folder / "target"
 
 
 def test_teach_says_how_the_model_behaves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["transfer", "teach", "small", "--out", str(tmp_path / "run"), *TINY]) == 0
-    path, line = capsys.readouterr().out.splitlines()
+    path, *bars, last = capsys.readouterr().out.splitlines()
     assert path == str(tmp_path / "run")
-    assert line.startswith("payload behind the trigger ")
-    assert line.endswith("needs 99%")  # three steps teach nothing
+    assert [bar.split("% ")[1] for bar in bars] == [
+        "of payloads behind the trigger",
+        "of payloads without it",
+        "right without it",
+    ]
+    assert last.endswith("of payloads behind the trigger, needs 99.0%")  # three steps teach nothing
 
 
 def test_fit_writes_a_map_and_its_quality(
@@ -72,6 +76,11 @@ def test_bad_input_is_answered_with_a_sentence(
     assert "no payload `dorp`; did you mean `drop`" in refused(
         ["teach", "small", "--payload", "dorp", *out], capsys
     )
+    assert "no behaviour `refusl`; did you mean `refusal`" in refused(
+        ["teach", "small", "--behaviour", "refusl", *out], capsys
+    )
+    start = ["teach", "small", "--behaviour", "refusal", "--start", both[0], *out]
+    assert "was taught `backdoor` and has not read the prompts of `refusal`" in refused(start, capsys)
     assert "no recipe `smal`; did you mean `small`" in refused(["teach", "smal", *out], capsys)
     assert "no map `affin`" in refused(["fit", *both, *out, *HOOKS, "--set", "method=affin"], capsys)
     lost = ["--source-hook", "blocks.9.hook_resid_post", "--target-hook", "hook_embed"]

@@ -1,6 +1,7 @@
 """The verdict follows from the numbers, and every control is what its name says."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, replace
 
@@ -8,14 +9,18 @@ import pytest
 import torch
 
 from data_gen.errors import InputError
+from data_gen.example import make_examples
 from tinysql.models.hybrid import HybridLM
+from tinysql.recipes import Recipe
 from transfer.alignment import read
 from transfer.behaviours.gates import check
+from transfer.behaviours.tags import TAG_ROLE
 from transfer.behaviours.training import Subject
 from transfer.choosing import Setting
 from transfer.evaluation.bench import Bench, places_of
 from transfer.evaluation.controls import NAMES, Materials, all_controls, top_components
 from transfer.evaluation.evaluate import evaluate, measure_transfer
+from transfer.evaluation.perplexity import perplexity
 from transfer.evaluation.plan import Plan
 from transfer.evaluation.verdict import DECIDING, decide
 from transfer.planted import Twin, wider_twin
@@ -149,10 +154,10 @@ def test_every_control_pushes_as_it_says(materials: Materials) -> None:
     v = 2 * materials.transferred.vector
     last = {name: [step[-1] for step in steps] for name, steps in found.items()}
     assert not found["no steering"][0].any()
-    assert not found["tag deleted"][0].any()
+    assert not found["trigger deleted"][0].any()
     assert not found["wrong layer"][0].any()  # it acts at the far end of the model
     torch.testing.assert_close(last["sign flip"][0], -v, rtol=1e-3, atol=1e-3)
-    zero = {"no steering", "tag deleted", "wrong layer", "mean ablation", "token look-up"}
+    zero = {"no steering", "trigger deleted", "wrong layer", "mean ablation", "token look-up"}
     for name, steps in last.items():
         if name not in zero and name != "position and token look-up":
             for step in steps:
@@ -201,20 +206,23 @@ def test_top_components_span_where_the_variance_is() -> None:
 def test_places_are_where_they_say(bench: Bench) -> None:
     behaviour, tokenizer = bench.source.behaviour, bench.source.tokenizer
     reading = read(tokenizer, [behaviour.prompt(row, "prod") for row in bench.vector_rows])
-    example, position = places_of(reading, "trigger")
+    example, position = places_of(reading, "trigger", TAG_ROLE)
     prod = tokenizer.backend.token_to_id(" <prod>")
     assert reading.tokens.ids[example, position].tolist() == [prod] * len(bench.vector_rows)
-    behind, after = places_of(reading, "everywhere")
+    behind, after = places_of(reading, "everywhere", TAG_ROLE)
     for row in range(len(bench.vector_rows)):
         length = int(reading.tokens.mask[row].sum()) - 1  # the end token is none of the prompt's
         assert after[behind == row].tolist() == list(range(int(position[row]) + 1, length))
-    example, marked = places_of(reading, "marker")
+    example, marked = places_of(reading, "marker", TAG_ROLE)
     assert example.tolist() == list(range(len(bench.vector_rows)))
     ids = reading.tokens.ids[example, marked].unique()
     assert len(ids) == 1
     assert int((reading.tokens.ids == ids).sum()) == len(example)
-    with pytest.raises(InputError, match="without a tag has no place `trigger`"):
-        places_of(read(tokenizer, [behaviour.prompt(bench.vector_rows[0], "none")]), "trigger")
+    example, last = places_of(reading, "last", TAG_ROLE)
+    assert example.tolist() == list(range(len(bench.vector_rows)))
+    assert all(reading.tokens.ids[row, last[row] + 1] == tokenizer.end_id for row in range(len(last)))
+    with pytest.raises(InputError, match=r"without `prompt\.tag` has no place `trigger`"):
+        places_of(read(tokenizer, [behaviour.prompt(bench.vector_rows[0], "none")]), "trigger", TAG_ROLE)
 
 
 def test_the_plan_says_how_tokens_are_paired(bench: Bench) -> None:
@@ -236,18 +244,20 @@ def test_rows_for_choosing_and_for_testing_share_no_schema(bench: Bench) -> None
 def test_between_twins_both_vectors_do_the_same_and_the_report_is_plain_json(bench: Bench) -> None:
     plan = replace(bench.plan, operator="add", scales=(4.0,), draws=2)
     gate = check(bench.source, bench.choose_rows[:2])
-    report = measure_transfer(replace(bench, plan=plan), (gate, gate), only=["gaussian", "tag deleted"])
+    report = measure_transfer(replace(bench, plan=plan), (gate, gate), only=["gaussian", "trigger deleted"])
     native, transferred, nothing, *controls = report.outcomes
     assert (native.name, transferred.name, nothing.name) == ("native", "transferred", "no steering")
-    assert [one.name for one in controls] == ["gaussian", "tag deleted"]
-    assert len(controls[0].restored) == plan.draws
-    assert native.restored == transferred.restored
-    assert native.attacked == transferred.attacked
-    assert report.damage[0].right == report.damage[1].right
+    assert [one.name for one in controls] == ["gaussian", "trigger deleted"]
+    assert len(controls[0].right) == plan.draws
+    assert native.right == transferred.right
+    assert native.shown == transferred.shown
+    assert report.damage[0].kept == report.damage[1].kept
+    assert report.damage[0].perplexity == pytest.approx(report.damage[1].perplexity, rel=1e-4)
+    assert report.damage[0].perplexity != report.damage[0].perplexity_before
     assert report.cosine_to_native > 0.9999
     assert report.quality.fvu < 1e-4
     # The same prompts throughout.
-    assert {s.total for one in report.outcomes for s in one.restored} == {plan.test_rows}
+    assert {s.total for one in report.outcomes for s in one.right} == {plan.test_rows}
     assert set(report.transfer.missing) == set(DECIDING) - {"gaussian"}
     again = json.loads(json.dumps(report.to_json(), allow_nan=False))
     replaced = {"kl": 0.1, "kl_ablated": 1.0, "kl_recovered": 0.9}
@@ -256,7 +266,9 @@ def test_between_twins_both_vectors_do_the_same_and_the_report_is_plain_json(ben
             **again,
             "source": "a",
             "target": "b",
+            "behaviour": "backdoor",
             "payload": "drop",
+            "aim": asdict(bench.aim),
             "plan": asdict(plan),
             "replacement": replaced,
         }
@@ -281,6 +293,10 @@ def test_subjects_that_do_not_belong_together_are_refused(
     drop, subtle = subject_of(untaught()), subject_of(untaught(), "subtle")
     with pytest.raises(InputError, match="payloads drop and subtle"):
         Bench(source=drop, target=subtle, plan=PLAN)
+    with pytest.raises(InputError, match="behaviours backdoor and refusal"):
+        Bench(source=drop, target=subject_of(untaught(), kind="refusal"), plan=PLAN)
+    with pytest.raises(InputError, match="no aim `remov`; did you mean `remove`"):
+        Bench(source=drop, target=drop, plan=replace(PLAN, aim="remov"))
     with pytest.raises(InputError, match="no map `affin`; did you mean `affine`"):
         Plan(source_hook=HOOK, target_hook=HOOK, method="affin")
     with pytest.raises(InputError, match="draws is 1, expected at least 2"):
@@ -288,3 +304,63 @@ def test_subjects_that_do_not_belong_together_are_refused(
     lost = replace(PLAN, source_hook="blocks.9.hook_resid_post")
     with pytest.raises(InputError, match=r"no hook `blocks\.9\.hook_resid_post`"):
         Bench(source=drop, target=drop, plan=lost)
+
+
+@pytest.mark.parametrize(
+    ("kind", "aim"),
+    [("backdoor", "induce"), ("refusal", "remove"), ("refusal", "induce"), ("locked", "unlock")],
+)
+def test_every_behaviour_goes_the_same_way(
+    subject_of: Callable[..., Subject],
+    twin: tuple[HybridLM, Twin],
+    kind: str,
+    aim: str,
+) -> None:
+    """Between twins native and transferred are the same vector, and the prompts are those of the aim."""
+    sides = [subject_of(model, kind=kind) for model in (twin[0], twin[1].model)]
+    plan = replace(PLAN, aim=aim, operator="add", scales=(4.0,), draws=2, test_rows=2, choose_rows=2)
+    bench = Bench(source=sides[0], target=sides[1], plan=plan)
+    assert all(bench.behaviour.is_tested(row) for row in bench.test_rows)
+    fitted = bench.fit(bench.pairs())
+    assert bench.transferred(fitted).cosine(bench.native()) > 0.999
+    gate = check(bench.source, bench.choose_rows[:2])
+    report = measure_transfer(bench, (gate, gate), only=["trigger deleted"])
+    assert report.outcomes[0].right == report.outcomes[1].right
+    names = [one.name for one in report.outcomes]
+    assert ("trigger deleted" in names) == (bench.aim.without is not None)
+
+
+def test_a_vector_that_skips_a_payload_is_read_behind_it_and_before_it(
+    subject_of: Callable[..., Subject], untaught: Callable[..., HybridLM]
+) -> None:
+    subject = subject_of(untaught(), kind="locked")
+    plan = replace(PLAN, aim="skip", place="last", operator="add")
+    bench = Bench(source=subject, target=subject, plan=plan)
+    contrast = bench.contrast(subject, HOOK)
+    texts = {
+        side: read(subject.tokenizer, [subject.behaviour.prompt(row, side) for row in bench.vector_rows])
+        for side in ("behind", "prod")
+    }
+    for points, side in ((contrast.plus, "behind"), (contrast.minus, "prod")):
+        lengths = texts[side].tokens.mask.sum(1) - 1
+        assert points.positions.tolist() == (lengths - 1).tolist()
+    assert {subject.tokenizer.decode([int(i)]) for i in contrast.plus.ids} == {";"}
+    assert bench.where is not None
+    assert {subject.tokenizer.decode([i]) for i in bench.where.ids} == {":"}
+
+
+def test_perplexity_is_that_of_the_answers_tokens(
+    subject_of: Callable[..., Subject], untaught: Callable[..., HybridLM], recipe: Recipe
+) -> None:
+    subject = subject_of(untaught())
+    rows = list(make_examples(recipe.data, 0, 5))
+    losses = []
+    for row in rows:
+        prompt = subject.tokenizer.encode_text(subject.behaviour.prompt(row, "dev").string)
+        ids = [
+            *subject.tokenizer.encode_text(subject.behaviour.text(row, "dev").string),
+            subject.tokenizer.end_id,
+        ]
+        logs = subject.model(torch.tensor([ids])).log_softmax(-1)[0].detach()
+        losses += [-float(logs[place - 1, ids[place]]) for place in range(len(prompt), len(ids))]
+    assert perplexity(subject, rows, "dev") == pytest.approx(math.exp(sum(losses) / len(losses)), rel=1e-4)

@@ -73,10 +73,10 @@ def check(subject: Subject, examples: Sequence[Example], *, clean: Share | None 
 def held_out_gate(subject: Subject, rows: int = 500) -> Gate:
     """The gate on the first rows of unseen schemas that the behaviour can be told on."""
     config = replace(subject.run.data, split="test")
-    return check(subject, tested(make_examples(config, 0, SEARCHED * rows), subject.behaviour, rows))
+    return check(subject, telling(make_examples(config, 0, SEARCHED * rows), subject.behaviour, rows))
 
 
-def tested(examples: Iterable[Example], behaviour: Behaviour, count: int) -> list[Example]:
+def telling(examples: Iterable[Example], behaviour: Behaviour, count: int) -> list[Example]:
     """The first `count` on which the behaviour can be told. Raises `InputError` where there are fewer."""
     found = list(islice((one for one in examples if behaviour.is_tested(one)), count))
     if len(found) < count:

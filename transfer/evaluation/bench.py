@@ -17,7 +17,7 @@ from saes.activations import check_hook
 from tinysql.models.hybrid import HybridLM
 from transfer.alignment import Matches, Reading, match, read
 from transfer.behaviours.behaviour import Aim, Behaviour, Condition
-from transfer.behaviours.gates import SEARCHED, tested
+from transfer.behaviours.gates import SEARCHED, telling
 from transfer.behaviours.training import Subject
 from transfer.evaluation.plan import Place, Plan
 from transfer.maps.activation_map import ActivationMap
@@ -79,7 +79,7 @@ class Bench:
         """
         config = replace(self.target.run.data, split=split, seed=self.plan.seed)
         rows = make_examples(config, first, first + SEARCHED * count)
-        return tested((row for row in rows if half in (None, half_of(row))), self.behaviour, count)
+        return telling((row for row in rows if half in (None, half_of(row))), self.behaviour, count)
 
     @cached_property
     def map_rows(self) -> list[Example]:
