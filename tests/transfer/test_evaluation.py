@@ -33,6 +33,12 @@ PLAN = Plan(
 QUIET = {name: [0.0, 0.1] for name in DECIDING}
 
 
+@pytest.fixture(autouse=True)
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models that were taught nothing never end; a few tokens of theirs are as good as many."""
+    monkeypatch.setattr("transfer.behaviours.gates.LONGER", 0.05)
+
+
 def flags(right: int, total: int = 100) -> list[bool]:
     return [i < right for i in range(total)]
 

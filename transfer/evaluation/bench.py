@@ -45,11 +45,6 @@ class Bench:
     def __post_init__(self) -> None:
         check_hook(self.source.model, self.plan.source_hook)
         check_hook(self.target.model, self.plan.target_hook)
-        if self.source.run.data != replace(self.target.run.data, seed=self.source.run.data.seed):
-            raise InputError(
-                f"{self.source.run.path} and {self.target.run.path} were trained on rows of different kinds",
-                hint="teach both with the same data settings; their seeds may differ",
-            )
         ones = [side.behaviour for side in (self.source, self.target)]
         for what, names in (
             ("behaviours", [one.kind for one in ones]),
@@ -60,6 +55,11 @@ class Bench:
                     f"source and target have the {what} {' and '.join(sorted(names))}",
                     hint="a clean source is the control `clean source`; give a source that does what the target does",
                 )
+        if self.source.run.data != replace(self.target.run.data, seed=self.source.run.data.seed):
+            raise InputError(
+                f"{self.source.run.path} and {self.target.run.path} were trained on rows of different kinds",
+                hint="teach both with the same data settings; their seeds may differ",
+            )
         self.behaviour.aim(self.plan.aim)
 
     @property
