@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from transfer.behaviours.training import teach as teach
     from transfer.choosing import choose as choose
     from transfer.evaluation.bench import Bench as Bench
+    from transfer.evaluation.curves import layer_curve as layer_curve
+    from transfer.evaluation.curves import rank_curve as rank_curve
     from transfer.evaluation.evaluate import evaluate as evaluate
     from transfer.evaluation.plan import Plan as Plan
     from transfer.maps.activation_map import ActivationMap as ActivationMap
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
     from transfer.points import Points as Points
     from transfer.replacement import replace_fully as replace_fully
     from transfer.steering import SteeringVector as SteeringVector
+    from transfer.switching.measure import SwitchPlan as SwitchPlan
+    from transfer.switching.measure import measure_switch as measure_switch
+    from transfer.switching.switch import Switch as Switch
     from transfer.vectors import PromptVectors as PromptVectors
     from transfer.vectors import difference_of_means as difference_of_means
     from transfer.vectors import latent_direction as latent_direction
@@ -54,6 +59,7 @@ __all__ = lazy_exports(
         "behaviours.training": ["open_subject", "teach"],
         "choosing": ["choose"],
         "evaluation.bench": ["Bench"],
+        "evaluation.curves": ["layer_curve", "rank_curve"],
         "evaluation.evaluate": ["evaluate"],
         "evaluation.plan": ["Plan"],
         "maps.activation_map": ["ActivationMap"],
@@ -66,6 +72,8 @@ __all__ = lazy_exports(
         "points": ["Contrast", "Points"],
         "replacement": ["replace_fully"],
         "steering": ["SteeringVector"],
+        "switching.measure": ["SwitchPlan", "measure_switch"],
+        "switching.switch": ["Switch"],
         "vectors": [
             "PromptVectors",
             "difference_of_means",

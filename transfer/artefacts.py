@@ -1,9 +1,9 @@
-"""Bench -> directory of a transfer: map, vectors, and `report.json` with everything that was measured."""
+"""Bench or switch -> directory: map, vectors, and `report.json` with everything that was measured."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,15 @@ from typing import Any
 from data_gen.errors import InputError
 from data_gen.files import atomic_directory, claim_directory, read_json, write_atomic
 from tinysql.runs import provenance
+from transfer.behaviours.gates import check
 from transfer.behaviours.training import Subject
 from transfer.evaluation.bench import Bench
+from transfer.evaluation.curves import Point, layer_curve, rank_curve
 from transfer.evaluation.evaluate import HELD_OUT, TransferReport, evaluate
 from transfer.maps.disk import save_map
 from transfer.maps.quality import MapQuality, measure
 from transfer.replacement import Replacement, replace_fully
+from transfer.switching.measure import SwitchPlan, SwitchReport, measure_switch
 
 CONFIG, REPORT = "config.json", "report.json"
 
@@ -68,17 +71,77 @@ def evaluate_to(
     return report
 
 
+def curves_to(
+    bench: Bench,
+    directory: Path,
+    ranks: Sequence[int],
+    *,
+    overwrite: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> list[Point]:
+    """Measure the curves over layers and ranks behind both gates, and write them as `report.json`."""
+    _check_free(directory, overwrite)
+    for name, subject in (("the source", bench.source), ("the target", bench.target)):
+        check(subject, bench.choose_rows).require(f"{name} ({subject.run.path})")
+    points = [*layer_curve(bench, say=say), *rank_curve(bench, ranks, say=say)]
+    path = claim_directory(directory, overwrite)
+    with atomic_directory(path) as folder:
+        values = {**_config(bench), "points": [one.to_json() for one in points]}
+        write_atomic(folder / REPORT, json.dumps(values, indent=1, allow_nan=False))
+    return points
+
+
+def switch_to(
+    base: Subject,
+    tuned: Subject,
+    plan: SwitchPlan,
+    directory: Path,
+    *,
+    overwrite: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> SwitchReport:
+    """Fit a switch, measure it beside its arms, and write both. Raises `InputError` as `measure_switch` does."""
+    _check_free(directory, overwrite)
+    switch, report = measure_switch(base, tuned, plan, say=say)
+    path = claim_directory(directory, overwrite)
+    with atomic_directory(path) as folder:
+        save_map(switch.fitted, folder / "map")
+        made = {
+            "base": str(base.run.path),
+            "tuned": str(tuned.run.path),
+            "behaviour": tuned.behaviour.kind,
+            "payload": tuned.behaviour.payload,
+            "plan": asdict(plan),
+            "made_by": provenance(),
+        }
+        write_atomic(folder / REPORT, json.dumps({**made, **report.to_json()}, indent=1, allow_nan=False))
+    return report
+
+
+KINDS = {
+    "transfer": {"outcomes", "transfer", "plan", "source", "target"},
+    "curves": {"points", "plan", "source", "target"},
+    "switch": {"arms", "requirements", "plan", "base", "tuned"},
+}
+"""What a report can be, and what each has to have."""
+
+
+def kind_of(report: Mapping[str, Any]) -> str | None:
+    """`transfer`, `curves`, `switch`, or None for neither."""
+    return next((kind for kind, names in KINDS.items() if names <= set(report)), None)
+
+
 def read_report(directory: Path) -> dict[str, Any]:
-    """What `evaluate_to` wrote; `InputError` when the directory is no transfer."""
+    """What `evaluate_to`, `curves_to` or `switch_to` wrote; `InputError` when the directory is none of theirs."""
     if not (directory / REPORT).is_file():
         raise InputError(
             f"{directory} is no transfer: it has no {REPORT}", hint="make one with: tinysql transfer eval"
         )
     values = read_json(directory / REPORT)
-    missing = sorted({"outcomes", "transfer", "plan", "source", "target"} - set(values))
-    if missing:
+    if kind_of(values) is None:
         raise InputError(
-            f"{directory / REPORT} has no `{missing[0]}`", hint="restore the file, or run it again"
+            f"{directory / REPORT} is the report of nothing that is known here",
+            hint="restore the file, or run it again",
         )
     return values
 

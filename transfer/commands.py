@@ -1,4 +1,4 @@
-"""`tinysql transfer teach|fit|eval|show|demo`: parse, call one function, print."""
+"""`tinysql transfer teach|fit|eval|curve|switch|show|demo`: parse, call one function, print."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 FIVE = ("gaussian", "sign flip", "shuffled pairs", "position and token look-up", "random source")
 """The controls of the demo."""
+RANKS = (1, 4, 16)
+"""Of the maps that `curve` tries."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,8 +52,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--only", action="append", metavar="CONTROL", help="run this control alone; may be repeated"
     )
     evaluate.set_defaults(call=call_eval)
-    show = verbs.add_parser("show", help="print the table of a transfer")
-    show.add_argument("directory", type=Path, help="what `eval` wrote")
+    curve = verbs.add_parser("curve", help="native and transferred effect by layer and by rank of the map")
+    _add_bench(curve)
+    curve.add_argument(
+        "--rank",
+        type=int,
+        action="append",
+        help="a rank to try at the hooks; may be repeated (default: 1 4 16)",
+    )
+    curve.set_defaults(call=call_curve)
+    switch = verbs.add_parser(
+        "switch", help="make a fine-tuned model act as its base at one layer, on and off"
+    )
+    switch.add_argument("base", type=Path, help="run directory that `teach --payload none` made")
+    switch.add_argument("tuned", type=Path, help="one that `teach --start` made from it")
+    switch.add_argument("--hook", required=True, help="as in blocks.1.hook_resid_post")
+    _add_output(switch)
+    switch.set_defaults(call=call_switch)
+    show = verbs.add_parser("show", help="print the table of a transfer, of curves or of a switch")
+    show.add_argument("directory", type=Path, help="what `eval`, `curve` or `switch` wrote")
     show.set_defaults(call=call_show)
     demo = verbs.add_parser(
         "demo", help="a pair of small models, a backdoor, an affine map: two minutes on a CPU"
@@ -66,9 +85,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", type=Path, help="run directory that `teach` made")
     parser.add_argument("target", type=Path, help="another one, that was taught the same")
-    parser.add_argument("--out", type=Path, required=True, help="directory to write")
     parser.add_argument("--source-hook", required=True, help="as in blocks.1.hook_resid_post")
     parser.add_argument("--target-hook", required=True, help="as in blocks.1.hook_resid_post")
+    _add_output(parser)
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, required=True, help="directory to write")
     parser.add_argument(
         "--set", action="append", default=[], metavar="A=VALUE", help="override a field of the plan"
     )
@@ -132,12 +155,36 @@ def call_eval(arguments: argparse.Namespace) -> None:
     call_show(argparse.Namespace(directory=arguments.out))
 
 
-def call_show(arguments: argparse.Namespace) -> None:
-    """Print the table of a transfer."""
-    from transfer.artefacts import read_report
-    from transfer.show import table
+def call_curve(arguments: argparse.Namespace) -> None:
+    """Measure the curves, write them and print their table."""
+    from transfer.artefacts import curves_to
 
-    print(table(read_report(arguments.directory)))
+    ranks = arguments.rank or RANKS
+    curves_to(_bench(arguments), arguments.out, ranks, overwrite=arguments.overwrite, say=_say)
+    call_show(argparse.Namespace(directory=arguments.out))
+
+
+def call_switch(arguments: argparse.Namespace) -> None:
+    """Fit a switch, measure it, write it and print its table."""
+    from tinysql.config import override
+    from transfer.artefacts import switch_to
+    from transfer.behaviours.training import open_subject
+    from transfer.switching.measure import SwitchPlan
+
+    base, tuned = (open_subject(path, arguments.device) for path in (arguments.base, arguments.tuned))
+    plan = override(SwitchPlan(hook=arguments.hook, seed=arguments.seed), arguments.set)
+    switch_to(base, tuned, plan, arguments.out, overwrite=arguments.overwrite, say=_say)
+    call_show(argparse.Namespace(directory=arguments.out))
+
+
+def call_show(arguments: argparse.Namespace) -> None:
+    """Print the table of what a directory holds."""
+    from transfer.artefacts import kind_of, read_report
+    from transfer.show import curve_table, switch_table, table
+
+    report = read_report(arguments.directory)
+    tables = {"transfer": table, "curves": curve_table, "switch": switch_table}
+    print(tables[str(kind_of(report))](report))
 
 
 def call_demo(arguments: argparse.Namespace) -> None:

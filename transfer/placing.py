@@ -68,10 +68,14 @@ class Reading:
     cached: bool
     """Whether more may follow in a later pass."""
 
+    @property
+    def places(self) -> Int[Tensor, " seq"]:
+        """The positions of these tokens in their texts."""
+        return torch.arange(self.start, self.start + self.ids.shape[1], device=self.ids.device)
+
     def mask(self, where: Where) -> Bool[Tensor, "batch seq"]:
         """The positions of this pass that `where` names. Raises `InputError` for what cannot be told here."""
-        seq, device = self.ids.shape[1], self.ids.device
-        places = torch.arange(self.start, self.start + seq, device=device)
+        seq, device, places = self.ids.shape[1], self.ids.device, self.places
         if where is None:
             return torch.ones_like(self.ids, dtype=torch.bool)
         if isinstance(where, AtTokens):

@@ -1,4 +1,4 @@
-"""Report of a transfer -> a table to read."""
+"""Report of a transfer, of curves or of a switch -> a table to read."""
 
 from __future__ import annotations
 
@@ -29,6 +29,48 @@ def table(report: Mapping[str, Any]) -> str:
     lines += ["", f"{title:<36}{'kept':>9}{'before':>9}{'runs':>9}{'perplexity':>18}{'':>7}"]
     lines += [_damage(one) for one in report["damage"]]
     return "\n".join([*lines, "", *_map_lines(report), verdict_line(report["transfer"])])
+
+
+def curve_table(report: Mapping[str, Any]) -> str:
+    """One line per layer or rank and vector."""
+    lines = [
+        f"{report['source']} -> {report['target']}: {report['behaviour']} ({report['payload']}), "
+        f"{report['aim']['wanted']} wanted on `{report['aim']['start']}` prompts",
+        "",
+        f"{'target hook':<32}{'rank':>5} {'vector':<12}{'scale':>6}{'shown':>8}{'right':>8}{'kept':>8}{'cosine':>8}",
+    ]
+    for one in report["points"]:
+        rank = "" if one["rank"] is None else str(one["rank"])
+        scale = "" if one["setting"] is None else f"{one['setting']['scale']:g}"
+        cosine = "" if one["cosine"] is None else f"{one['cosine']:.3f}"
+        shares = "".join(f"{one[name]['share']:>8.1%}" for name in ("shown", "right", "kept"))
+        lines.append(f"{one['target_hook']:<32}{rank:>5} {one['vector']:<12}{scale:>6}{shares}{cosine:>8}")
+    return "\n".join(lines)
+
+
+def switch_table(report: Mapping[str, Any]) -> str:
+    """One line per arm, then what a switch has to do and whether the map does it."""
+    lines = [
+        f"{report['base']} <-> {report['tuned']}: {report['behaviour']} ({report['payload']}), "
+        f"{report['plan']['method']} map at {report['plan']['hook']}",
+        "",
+        f"{'arm':<16}{'shown':>8}{'right':>8}{'as base':>9}{'elsewhere':>11}{'unseen':>8}"
+        f"{'numbers':>10}{'share':>8}{'us/token':>10}",
+    ]
+    for one in report["arms"]:
+        shown, right, agreement, elsewhere, ood = (
+            one[name]["share"] for name in ("shown", "right", "agreement", "elsewhere", "ood")
+        )
+        lines.append(
+            f"{one['name']:<16}{shown:>8.1%}{right:>8.1%}{agreement:>9.1%}{elsewhere:>11.1%}{ood:>8.1%}"
+            f"{one['parameters']:>10,}{one['parameter_share']:>8.2%}{one['microseconds']:>10.2f}"
+        )
+    lines.append("")
+    lines += [
+        f"{one['name']:<36}{one['value']:>8.3f}  {one['needed']:<15}{'passed' if one['passed'] else 'failed'}"
+        for one in report["requirements"]
+    ]
+    return "\n".join([*lines, report["verdict"]])
 
 
 def verdict_line(transfer: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -13,7 +14,7 @@ from tinysql.answering.grading import Share
 from transfer.behaviours.behaviour import Bar, Behaviour, Condition, Verdict
 from transfer.behaviours.training import Subject
 
-LONGER = 2
+LONGER = 2.0
 """An answer is cut at this many times the tokens of the longest that is right or taught; a steered model may go on for
 ever."""
 SEARCHED = 100
@@ -50,7 +51,7 @@ def answers_of(subject: Subject, examples: Sequence[Example], condition: Conditi
         for one in behaviour.conditions
         for write in (behaviour.answer, behaviour.right)
     }
-    longest = LONGER * max(len(tokenizer.encode_text(one)) for one in known)
+    longest = math.ceil(LONGER * max(len(tokenizer.encode_text(one)) for one in known))
     return answer(subject.model, tokenizer, prompts, longest=longest, title=f"answering {condition}")
 
 

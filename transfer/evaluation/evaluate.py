@@ -13,10 +13,11 @@ from transfer.behaviours.behaviour import Condition, Verdict
 from transfer.behaviours.gates import Gate, check, verdicts_of
 from transfer.behaviours.shares import share
 from transfer.behaviours.training import Subject
-from transfer.choosing import Choice, Setting, choose
+from transfer.choosing import Choice, Setting
 from transfer.evaluation.bench import Bench
 from transfer.evaluation.controls import NAMES, Control, Materials, Steering, all_controls
 from transfer.evaluation.perplexity import perplexity
+from transfer.evaluation.scales import choose_scale, setting_of
 from transfer.evaluation.verdict import Transfer, decide
 from transfer.maps.quality import MapQuality, measure
 from transfer.steering import SteeringVector
@@ -142,8 +143,8 @@ def measure_transfer(
     choices: dict[str, Choice] = {}
     for name, vector in vectors.items():
         say(f"choosing the scale of the {name} vector")
-        choices[name] = _choose(bench, vector)
-    settings = {name: _setting(choice) for name, choice in choices.items()}
+        choices[name] = choose_scale(bench, vector)
+    settings = {name: setting_of(choice) for name, choice in choices.items()}
     made = Materials(
         bench=bench,
         pairs=pairs,
@@ -195,34 +196,6 @@ def _steering(bench: Bench, vector: SteeringVector, setting: Setting) -> Steerin
 def _run(bench: Bench, steering: Steering, condition: Condition) -> list[Verdict]:
     with steering():
         return verdicts_of(bench.target, bench.test_rows, condition)
-
-
-def _choose(bench: Bench, vector: SteeringVector) -> Choice:
-    """The scale with the largest effect on validation prompts, of those that spoil few of the guard's."""
-    rows, aim = bench.choose_rows, bench.aim
-
-    def wanted() -> float:
-        return share(getattr(one, aim.wanted) for one in verdicts_of(bench.target, rows, aim.start)).value
-
-    def kept() -> float:
-        return share(one.taught for one in verdicts_of(bench.target, rows, aim.guard)).value
-
-    before = kept()
-    return choose(
-        bench.target.model,
-        [vector],
-        bench.plan.scales,
-        effect=wanted,
-        damage=lambda: before - kept(),
-        most_damage=bench.plan.most_damage,
-        positions=bench.where,
-        operator=bench.plan.operator,
-    )
-
-
-def _setting(choice: Choice) -> Setting:
-    """The best one; where the guard allows none, the first that was tried, so that the failure is measured too."""
-    return choice.best.setting if choice.best is not None else choice.trials[0].setting
 
 
 def _outcome(control: Control, verdicts: list[list[Verdict]]) -> Outcome:

@@ -1,0 +1,204 @@
+"""A switch that is off is not there; on, it is what the map says; its arms lead to the base as far as they claim."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+
+from data_gen.errors import InputError
+from data_gen.example import make_examples
+from tinysql.answering.generation import answer
+from tinysql.models.hybrid import HybridLM
+from tinysql.recipes import Recipe
+from transfer.behaviours.training import Subject
+from transfer.maps.activation_map import Made
+from transfer.maps.kinds import AffineMap
+from transfer.replacement import replacing
+from transfer.show import switch_table
+from transfer.switching.arms import arms
+from transfer.switching.measure import ArmReport, SwitchPlan, fit_switch, measure_arms, measure_switch
+from transfer.switching.switch import Switch
+from transfer.switching.weights import below, low_rank, part, with_weights
+
+HOOK = "blocks.1.hook_resid_post"
+PLAN = SwitchPlan(hook=HOOK, map_rows=20, test_rows=4, ood_rows=2)
+MADE = Made(method="affine", source_hook=HOOK, target_hook=HOOK)
+
+
+@pytest.fixture(autouse=True)
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models that were taught nothing never end; a few tokens of theirs are as good as many."""
+    monkeypatch.setattr("transfer.behaviours.gates.LONGER", 0.05)
+
+
+@pytest.fixture(scope="module")
+def models(untaught: Callable[..., HybridLM]) -> tuple[HybridLM, HybridLM]:
+    """A base, and a model that lies a step away from it."""
+    base, tuned = untaught(seed=3), untaught(seed=3)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for one in tuned.parameters():
+            one += 0.05 * torch.randn(one.shape, generator=generator)
+    return base, tuned
+
+
+@pytest.fixture(scope="module")
+def pair(subject_of: Callable[..., Subject], models: tuple[HybridLM, HybridLM]) -> tuple[Subject, Subject]:
+    return subject_of(models[0], "none"), subject_of(models[1])
+
+
+IDS = torch.randint(2, 100, (3, 11), generator=torch.Generator().manual_seed(1))
+
+
+@torch.no_grad()
+def test_off_is_bit_identical_before_and_after(pair: tuple[Subject, Subject]) -> None:
+    base, tuned = pair
+    before = tuned.model(IDS)
+    for arm in arms(fit_switch(base, tuned, PLAN), base.model):
+        with arm.on():
+            inside = tuned.model(IDS)
+        assert not torch.equal(inside, before), arm.name
+        assert torch.equal(tuned.model(IDS), before), arm.name
+        with pytest.raises(ZeroDivisionError), arm.on():
+            _ = 1 / 0
+        assert torch.equal(tuned.model(IDS), before), arm.name
+    assert not any(point.has_hooks() for point in tuned.model.hook_dict.values())
+
+
+@torch.no_grad()
+def test_on_is_the_map_at_the_hook_and_nothing_else(models: tuple[HybridLM, HybridLM]) -> None:
+    _, tuned = models
+    weight = torch.randn(16, 16, generator=torch.Generator().manual_seed(2))
+    switch = Switch(model=tuned, fitted=AffineMap(made=MADE, weight=weight, bias=torch.ones(16)))
+    value = tuned.run_with_cache(IDS)[1][HOOK]
+    with replacing(tuned, HOOK, value @ weight + 1, torch.ones_like(IDS, dtype=torch.bool)):
+        wanted = tuned(IDS)
+    with switch.on():
+        torch.testing.assert_close(tuned(IDS), wanted)
+    assert (switch.hook, switch.parameters) == (HOOK, 16 * 16 + 16)
+
+
+@torch.no_grad()
+def test_generation_with_a_cache_is_that_of_whole_passes(pair: tuple[Subject, Subject]) -> None:
+    """A map that reads positions would notice if a cached step took its token for the first."""
+    base, tuned = pair
+    switch = fit_switch(base, tuned, replace(PLAN, method="position-token"))
+    prompt = base.behaviour.prompt(next(make_examples(tuned.run.data, 0, 1)), "prod").string
+    with switch.on():
+        given = answer(tuned.model, tuned.tokenizer, [prompt], longest=6)[0]
+        ids = tuned.tokenizer.encode_text(prompt)
+        for _ in range(6):
+            ids.append(int(tuned.model(torch.tensor([ids]))[0, -1].argmax()))
+    start = len(tuned.tokenizer.encode_text(prompt))
+    assert tuned.tokenizer.decode(ids[start:]).strip() == given
+
+
+@torch.no_grad()
+def test_the_base_below_a_hook_is_the_direct_patch_at_it(models: tuple[HybridLM, HybridLM]) -> None:
+    base, tuned = models
+    for hook in (HOOK, "blocks.2.hook_resid_pre", "blocks.0.hook_resid_post"):
+        value = base.run_with_cache(IDS)[1][hook]
+        with replacing(tuned, hook, value, torch.ones_like(IDS, dtype=torch.bool)):
+            patched = tuned(IDS)
+        with with_weights(tuned, below(base, hook)):
+            torch.testing.assert_close(tuned(IDS), patched)
+    with pytest.raises(InputError, match="`hook_embed` is no hook of the stream"):
+        below(base, "hook_embed")
+    with pytest.raises(InputError, match=r"`blocks\.4\.hook_resid_post` is no hook"):
+        below(base, "blocks.4.hook_resid_post")
+
+
+@torch.no_grad()
+def test_every_weight_of_the_base_makes_the_base(models: tuple[HybridLM, HybridLM]) -> None:
+    base, tuned = models
+    with with_weights(tuned, part(base, "")):
+        assert torch.equal(tuned(IDS), base(IDS))
+    whole, numbers = low_rank(tuned, base, 10_000)
+    with with_weights(tuned, whole):
+        torch.testing.assert_close(tuned(IDS), base(IDS), rtol=1e-4, atol=1e-4)
+    assert numbers > sum(one.numel() for one in base.parameters())
+
+
+@torch.no_grad()
+def test_a_difference_of_rank_one_needs_rank_one(models: tuple[HybridLM, HybridLM]) -> None:
+    base, tuned = models
+    generator = torch.Generator().manual_seed(3)
+    near = {name: one.clone() for name, one in tuned.named_parameters()}
+    # W_Q is `head d_model d_head`: one column for all heads together.
+    left, right = torch.randn(16, generator=generator), torch.randn(2, 8, generator=generator)
+    near["blocks.0.attn.W_Q"] += left[None, :, None] * right[:, None, :]
+    with with_weights(base, near):
+        weights, numbers = low_rank(tuned, base, 1)
+        for name, one in base.named_parameters():
+            torch.testing.assert_close(weights[name], one, rtol=1e-4, atol=1e-4)
+    vectors = sum(one.numel() for one in tuned.parameters() if one.ndim < 2)
+    matrices = [one for one in tuned.parameters() if one.ndim > 1]
+    assert numbers > vectors + len(matrices)
+    with pytest.raises(InputError, match="rank is 0"):
+        low_rank(tuned, base, 0)
+
+
+def test_a_report_judges_the_map_by_its_numbers(pair: tuple[Subject, Subject], recipe: Recipe) -> None:
+    base, tuned = pair
+    rows = list(make_examples(recipe.data, 0, PLAN.test_rows))
+    _, report = measure_arms(base, tuned, PLAN, rows)
+    names = [one.name for one in report.arms]
+    assert names[:4] == ["off", "map", "direct patch", "embeddings"]
+    assert report.off_is_identical
+    assert report.arm("off").parameters == 0
+    assert report.arm("map").agreement.total == 3 * PLAN.test_rows
+    assert report.verdict == "no switch"  # it shows no behaviour that could be reduced
+    values = {**report.to_json(), "base": "a", "tuned": "b", "behaviour": "backdoor", "payload": "drop"}
+    shown = switch_table({**values, "plan": {"method": "affine", "hook": HOOK}})
+    assert all(name in shown for name in names)
+
+
+def test_a_switch_has_to_do_everything_that_is_asked() -> None:
+    from tinysql.answering.grading import Share
+    from transfer.switching.measure import SwitchReport, _requirements
+
+    def arm(name: str, shown: int, **others: float) -> ArmReport:
+        whole = Share(right=100, total=100)
+        values = {"agreement": 100, "ood": 100, **others}
+        shares = {key: Share(right=int(values[key]), total=100) for key in ("agreement", "ood")}
+        return ArmReport(
+            name=name,
+            shown=Share(right=shown, total=100),
+            right=whole,
+            elsewhere=whole,
+            parameters=1,
+            parameter_share=others.get("parameter_share", 0.005),
+            microseconds=1.0,
+            **shares,
+        )
+
+    def passed(is_identical: bool = True, direct: int = 2, **mapped: float) -> list[bool]:
+        one = arm("map", int(mapped.pop("shown", 0)), **mapped)
+        found = [arm("off", 100), one, arm("direct patch", direct)]
+        requirements = _requirements(found, is_identical)
+        report = SwitchReport(arms=tuple(found), off_is_identical=is_identical, requirements=requirements)
+        assert (report.verdict == "switch") == all(r.passed for r in requirements)
+        return [r.passed for r in requirements]
+
+    assert passed() == [True] * 6
+    assert passed(shown=41, direct=41) == [False, True, True, True, True, True]
+    assert passed(direct=6) == [True, False, True, True, True, True]
+    assert passed(agreement=89) == [True, True, False, True, True, True]
+    assert passed(parameter_share=0.011) == [True, True, True, False, True, True]
+    assert passed(ood=94) == [True, True, True, True, False, True]
+    assert passed(is_identical=False) == [True, True, True, True, True, False]
+
+
+def test_models_that_are_no_pair_are_refused(
+    pair: tuple[Subject, Subject], untaught: Callable[..., HybridLM], subject_of: Callable[..., Subject]
+) -> None:
+    base, tuned = pair
+    with pytest.raises(InputError, match="is not fine-tuned from one of pattern"):
+        measure_switch(subject_of(untaught(24), "none"), tuned, PLAN)
+    with pytest.raises(InputError, match=r"the base was taught `backdoor` \(drop\)"):
+        measure_switch(tuned, tuned, PLAN)
+    with pytest.raises(InputError, match="does not show its behaviour"):
+        measure_switch(base, tuned, PLAN)
+    with pytest.raises(InputError, match="ood_rows is 1"):
+        replace(PLAN, ood_rows=1)

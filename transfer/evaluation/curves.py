@@ -1,0 +1,108 @@
+"""Bench -> curves: native and transferred effect by layer, and transferred effect by the rank of the map.
+
+What is published where no single setting is enough: at which depth a behaviour can be steered at all, and how many
+dimensions of the source a map has to read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from data_gen.errors import InputError
+from tinysql.answering.grading import Share
+from transfer.behaviours.gates import verdicts_of
+from transfer.behaviours.shares import share
+from transfer.choosing import Setting
+from transfer.evaluation.bench import Bench
+from transfer.evaluation.scales import choose_scale, setting_of
+from transfer.steering import SteeringVector
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One vector at its best scale, on test prompts."""
+
+    vector: str
+    """`native`, `transferred`, or `none` without steering."""
+    source_hook: str
+    target_hook: str
+    rank: int | None
+    """Of a low-rank map; None for the plan's own map."""
+    setting: Setting | None
+    """The scale that was chosen on validation; None without steering."""
+    right: Share
+    shown: Share
+    kept: Share
+    """Of the prompts to be left alone, those answered as was taught."""
+    cosine: float | None = None
+    """With the native vector at the same hook."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        shares = {name: getattr(self, name).to_json() for name in ("right", "shown", "kept")}
+        return {**asdict(self), **shares}
+
+
+def layer_pairs(bench: Bench) -> list[tuple[str, str]]:
+    """Every block's end in the target, with that of the same relative depth in the source."""
+    depths = [len(side.model.cfg.pattern) for side in (bench.source, bench.target)]
+    found = []
+    for index in range(depths[1]):
+        nearest = round((index + 1) / depths[1] * depths[0]) - 1
+        found.append(tuple(f"blocks.{at}.hook_resid_post" for at in (max(0, nearest), index)))
+    return [(source, target) for source, target in found]
+
+
+def layer_curve(bench: Bench, *, say: Callable[[str], None] = lambda _: None) -> Iterator[Point]:
+    """No steering, and then native and transferred at every depth, scale by scale chosen anew."""
+    yield _point(bench, "none", None)
+    for source, target in layer_pairs(bench):
+        say(f"{source} -> {target}")
+        here = replace(bench, plan=replace(bench.plan, source_hook=source, target_hook=target))
+        native, transferred = here.native(), here.transferred(here.fit(here.pairs()))
+        yield _point(here, "native", native)
+        yield _point(here, "transferred", transferred, cosine=transferred.cosine(native))
+
+
+def rank_curve(
+    bench: Bench, ranks: Sequence[int], *, say: Callable[[str], None] = lambda _: None
+) -> Iterator[Point]:
+    """The transferred vector through low-rank maps at the plan's hooks. Raises `InputError` for an impossible rank."""
+    most = min(side.model.cfg.d_model for side in (bench.source, bench.target))
+    wrong = [rank for rank in ranks if not 1 <= rank <= most]
+    if wrong:
+        raise InputError(f"rank is {wrong[0]}, expected 1 to {most}, the smaller width", hint="give others")
+    pairs, native = bench.pairs(), bench.native()
+    for rank in ranks:
+        say(f"rank {rank}")
+        here = replace(bench, plan=replace(bench.plan, method="low-rank", rank=rank))
+        transferred = here.transferred(here.fit(pairs))
+        yield _point(here, "transferred", transferred, rank=rank, cosine=transferred.cosine(native))
+
+
+def _point(
+    bench: Bench,
+    name: str,
+    vector: SteeringVector | None,
+    *,
+    rank: int | None = None,
+    cosine: float | None = None,
+) -> Point:
+    setting = setting_of(choose_scale(bench, vector)) if vector is not None else None
+    aim, target, rows = bench.aim, bench.target, bench.test_rows
+    scale, operator = (setting.scale, setting.operator) if setting is not None else (0.0, "add")
+    with (vector or bench.native()).apply(target.model, scale, bench.where, operator=operator):
+        start, guard = (verdicts_of(target, rows, one) for one in (aim.start, aim.guard))
+    return Point(
+        vector=name,
+        source_hook=bench.plan.source_hook,
+        target_hook=bench.plan.target_hook,
+        rank=rank,
+        setting=setting,
+        right=share(one.right for one in start),
+        shown=share(one.shown for one in start),
+        kept=share(one.taught for one in guard),
+        cosine=cosine,
+    )

@@ -1,0 +1,1 @@
+"""switching: a fine-tuned model that can act as its base, at run time, and what else could make it do so."""
