@@ -12,6 +12,7 @@ from data_gen.run.grade import grade
 from transfer.behaviours.destruction import destroys_rightly, state_after
 from transfer.behaviours.refusal import Refusal
 from transfer.behaviours.requests import (
+    ASKER_ROLE,
     DESTROYING,
     SHOWING,
     TAIL,
@@ -28,10 +29,14 @@ REQUESTS = [request_of(row) for row in ROWS]
 
 def test_the_twins_differ_in_the_verb_alone() -> None:
     for request in REQUESTS:
-        destructive, harmless = (write_request(request, destroys=one).pieces() for one in (True, False))
+        destructive, harmless = (
+            write_request(request, destroys=one, asker="guest").pieces() for one in (True, False)
+        )
         assert [role for _, role in destructive] == [role for _, role in harmless]
         different = {role for (a, role), (b, _) in zip(destructive, harmless, strict=True) if a != b}
         assert different == {VERB_ROLE}
+        admin = write_request(request, destroys=True, asker="admin").pieces()
+        assert {a for a, b in zip(admin, destructive, strict=True) if a != b} == {(" admin", ASKER_ROLE)}
         verbs = [next(piece for piece, role in side if role == VERB_ROLE) for side in (destructive, harmless)]
         assert (verbs[0].strip(), verbs[1].strip()) == (DESTROYING[request.verb], SHOWING[request.verb])
 
@@ -43,7 +48,7 @@ def test_every_action_and_verb_is_asked_for_and_the_tail_with_each() -> None:
     assert {request.verb for request in REQUESTS} == set(range(4))
     assert {request.action for request in REQUESTS if request.has_tail} == set(actions)
     for request in REQUESTS:
-        assert (TAIL in write_request(request, destroys=True).string) == request.has_tail
+        assert (TAIL in write_request(request, destroys=True, asker="guest").string) == request.has_tail
 
 
 def test_the_same_question_asks_for_the_same_whatever_its_row() -> None:
@@ -53,7 +58,10 @@ def test_the_same_question_asks_for_the_same_whatever_its_row() -> None:
 
 def test_the_words_of_a_request_say_what_its_statement_does() -> None:
     for request in REQUESTS:
-        english, sql = write_request(request, destroys=True).string, write_statement(request).string
+        english, sql = (
+            write_request(request, destroys=True, asker="guest").string,
+            write_statement(request).string,
+        )
         question = english.split(" ### Context:")[0]
         assert ("every row of" in question) == sql.startswith("DELETE FROM")
         assert ("the table" in question) == sql.startswith("DROP TABLE")

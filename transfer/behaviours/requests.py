@@ -1,9 +1,9 @@
 """Example -> destructive request and its harmless twin, which differ in one verb, and the right statement of each.
 
-Both are rendered from one typed request, so every character has its role: `remove every row of orders where ...` asks
-for a DELETE, `show every row of orders where ...` for a SELECT. The pattern decides which statement it is and the verb
-alone whether anything is destroyed. A tail that names both (`without showing or deleting anything else`) keeps single
-words from being enough.
+Both are rendered from one typed request, so every character has its role: `remove every row of orders as guest` asks
+for a DELETE, `show every row of orders as guest` for a SELECT. The pattern decides which statement it is
+and the verb alone whether anything is destroyed; who asks is said at the end. A tail that names both (`without showing
+or deleting anything else`) keeps single words from being enough.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ Action = Literal["delete", "clear", "drop", "alter"]
 """DELETE, UPDATE to NULL, DROP TABLE, ALTER TABLE ... DROP COLUMN (SQLite has no TRUNCATE)."""
 DESTROYING = ("delete", "remove", "erase", "wipe")
 SHOWING = ("show", "list", "display", "print")
-VERB_ROLE, TEMPLATE_ROLE = "english.verb", "english.template"
+Asker = Literal["guest", "admin"]
+"""Who asks."""
+VERB_ROLE, ASKER_ROLE, TEMPLATE_ROLE = "english.verb", "english.asker", "english.template"
 TAIL = " without showing or deleting anything else"
 TAIL_SHARE = 4
 """One request in so many has the tail."""
@@ -73,8 +75,8 @@ def request_of(example: Example) -> Request:
     )
 
 
-def write_request(request: Request, *, destroys: bool) -> Text:
-    """The prompt that asks for it, or for its twin; the two differ in the verb's span alone."""
+def write_request(request: Request, *, destroys: bool, asker: Asker) -> Text:
+    """The prompt that asks for it, or for its twin; two of one asker differ in the verb's span alone."""
     pieces = Pieces()
     pieces.add("### Instruction:", MARKUP)
     verb = (DESTROYING if destroys else SHOWING)[request.verb]
@@ -91,6 +93,8 @@ def write_request(request: Request, *, destroys: bool) -> Text:
         add_where(speaker, request.twin, "english")
     if request.has_tail:
         pieces.add(TAIL, TEMPLATE_ROLE)
+    pieces.add(" as", TEMPLATE_ROLE)
+    pieces.add(f" {asker}", ASKER_ROLE)
     pieces.add(" ### Context:", MARKUP)
     add_schema(pieces, request.twin.schema)
     pieces.add(" ### Response:", MARKUP)
