@@ -135,7 +135,8 @@ def read_report(directory: Path) -> dict[str, Any]:
     """What `evaluate_to`, `curves_to` or `switch_to` wrote; `InputError` when the directory is none of theirs."""
     if not (directory / REPORT).is_file():
         raise InputError(
-            f"{directory} is no transfer: it has no {REPORT}", hint="make one with: tinysql transfer eval"
+            f"{directory} is no transfer: it has no {REPORT}",
+            hint="make one with: tinysql transfer eval, curve or switch",
         )
     values = read_json(directory / REPORT)
     if kind_of(values) is None:

@@ -87,6 +87,13 @@ def test_bad_input_is_answered_with_a_sentence(
     assert "no hook `blocks.9.hook_resid_post`" in refused(["fit", *both, *out, *lost], capsys)
     clean = str(pair[0].parent / "clean")
     assert "payloads drop and none" in refused(["eval", both[0], clean, *out, *HOOKS], capsys)
+    assert "does not show its behaviour" in refused(["curve", *both, *out, *HOOKS, *small], capsys)
+    hook = ["--hook", "blocks.1.hook_resid_post", "--set", "test_rows=10"]
+    assert "the base was taught `backdoor` (drop)" in refused(["switch", *both, *out, *hook], capsys)
+    assert "fine-tuned from" in refused(["switch", clean, both[1], *out, *hook], capsys)
+    assert "no aim `remov`; did you mean `remove`" in refused(
+        ["eval", *both, *out, *HOOKS, "--set", "aim=remov"], capsys
+    )
     assert "is no transfer: it has no report.json" in refused(["show", both[0]], capsys)
     assert "not a run directory" in refused(["fit", str(tmp_path), both[1], *out, *HOOKS], capsys)
     # Nothing was written by any of them.

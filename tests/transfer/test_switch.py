@@ -11,6 +11,7 @@ from data_gen.example import make_examples
 from tinysql.answering.generation import answer
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe
+from tinysql.tokens import Tokenizer
 from transfer.behaviours.training import Subject
 from transfer.maps.activation_map import Made
 from transfer.maps.kinds import AffineMap
@@ -200,5 +201,8 @@ def test_models_that_are_no_pair_are_refused(
         measure_switch(tuned, tuned, PLAN)
     with pytest.raises(InputError, match="does not show its behaviour"):
         measure_switch(base, tuned, PLAN)
+    other = Tokenizer.train(["another text"], vocab_size=300)
+    with pytest.raises(InputError, match="have different tokenizers"):
+        measure_switch(replace(base, tokenizer=other), tuned, PLAN)
     with pytest.raises(InputError, match="ood_rows is 1"):
         replace(PLAN, ood_rows=1)

@@ -129,6 +129,11 @@ def measure_switch(
             f"the other `{tuned.behaviour.kind}` ({tuned.behaviour.payload})",
             hint="name a run made with --payload none, and one that was started from it",
         )
+    if base.tokenizer.backend.to_str() != tuned.tokenizer.backend.to_str():
+        raise InputError(
+            f"{base.run.path} and {tuned.run.path} have different tokenizers",
+            hint="teach the second with --start of the first",
+        )
     rows = _rows(tuned, plan, "test", 0, plan.test_rows)
     check(tuned, rows[: max(2, len(rows) // 5)]).require(f"the fine-tuned model ({tuned.run.path})")
     return measure_arms(base, tuned, plan, rows, say=say)

@@ -39,8 +39,9 @@ def check_pair(model: HybridLM, base: HybridLM) -> None:
     shapes = [{name: one.shape for name, one in side.named_parameters()} for side in (model, base)]
     if shapes[0] != shapes[1]:
         raise InputError(
-            f"a model of pattern {model.cfg.pattern!r}, width {model.cfg.d_model}, is not fine-tuned from one of "
-            f"pattern {base.cfg.pattern!r}, width {base.cfg.d_model}",
+            f"a model of pattern {model.cfg.pattern!r}, width {model.cfg.d_model} and {model.cfg.d_vocab} tokens "
+            f"is not fine-tuned from one of pattern {base.cfg.pattern!r}, width {base.cfg.d_model} and "
+            f"{base.cfg.d_vocab} tokens",
             hint="name the run that the other one was started from",
         )
 
