@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from transfer.artefacts import evaluate_to as evaluate_to
     from transfer.behaviours.backdoor import Backdoor as Backdoor
     from transfer.behaviours.find import find_behaviour as find_behaviour
+    from transfer.behaviours.gates import check as check
     from transfer.behaviours.locked import Locked as Locked
     from transfer.behaviours.refusal import Refusal as Refusal
     from transfer.behaviours.training import open_subject as open_subject
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from transfer.evaluation.curves import rank_curve as rank_curve
     from transfer.evaluation.evaluate import evaluate as evaluate
     from transfer.evaluation.plan import Plan as Plan
+    from transfer.figures import layer_figure as layer_figure
+    from transfer.figures import outcome_figure as outcome_figure
+    from transfer.figures import rank_figure as rank_figure
+    from transfer.figures import switch_figure as switch_figure
     from transfer.maps.activation_map import ActivationMap as ActivationMap
     from transfer.maps.disk import load_map as load_map
     from transfer.maps.disk import save_map as save_map
@@ -36,6 +41,7 @@ if TYPE_CHECKING:
     from transfer.planted import wider_twin as wider_twin
     from transfer.points import Contrast as Contrast
     from transfer.points import Points as Points
+    from transfer.recipes import find_recipe as find_recipe
     from transfer.replacement import replace_fully as replace_fully
     from transfer.steering import SteeringVector as SteeringVector
     from transfer.switching.measure import SwitchPlan as SwitchPlan
@@ -54,6 +60,7 @@ __all__ = lazy_exports(
         "artefacts": ["evaluate_to"],
         "behaviours.backdoor": ["Backdoor"],
         "behaviours.find": ["find_behaviour"],
+        "behaviours.gates": ["check"],
         "behaviours.locked": ["Locked"],
         "behaviours.refusal": ["Refusal"],
         "behaviours.training": ["open_subject", "teach"],
@@ -62,6 +69,7 @@ __all__ = lazy_exports(
         "evaluation.curves": ["layer_curve", "rank_curve"],
         "evaluation.evaluate": ["evaluate"],
         "evaluation.plan": ["Plan"],
+        "figures": ["layer_figure", "outcome_figure", "rank_figure", "switch_figure"],
         "maps.activation_map": ["ActivationMap"],
         "maps.disk": ["load_map", "save_map"],
         "maps.fit": ["fit"],
@@ -70,6 +78,7 @@ __all__ = lazy_exports(
         "placing": ["AtTokens", "at_roles"],
         "planted": ["wider_twin"],
         "points": ["Contrast", "Points"],
+        "recipes": ["find_recipe"],
         "replacement": ["replace_fully"],
         "steering": ["SteeringVector"],
         "switching.measure": ["SwitchPlan", "measure_switch"],
