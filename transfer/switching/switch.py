@@ -51,8 +51,8 @@ class Switch:
         Raises `InputError` for a hook that a model lacks and for an unknown method.
         """
         reading = read(tokenizer, texts)
-        sides = [Side(model=one, hook=hook, reading=reading) for one in (model, base)]
-        pairs = record_pairs(*sides, match_spans(reading, reading))
+        source, target = (Side(model=one, hook=hook, reading=reading) for one in (model, base))
+        pairs = record_pairs(source, target, match_spans(reading, reading))
         return Switch(model=model, fitted=fit(method, pairs, rank=rank, seed=seed))
 
     @property
