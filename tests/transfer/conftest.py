@@ -27,7 +27,7 @@ RECIPE = Recipe(
     rows=200,
     probe_rows=16,
     train=TrainConfig(
-        model=ModelConfig(pattern="*-*-", d_model=16, n_heads=2, n_ctx=160),
+        model=ModelConfig(pattern="*-*-", d_model=16, n_heads=2, n_ctx=200),
         vocab_size=700,
         hold_steps=10,
         decay_steps=5,

@@ -13,13 +13,14 @@ from data_gen.example import make_examples
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe
 from transfer.alignment import read
+from transfer.behaviours.behaviour import Verdict
 from transfer.behaviours.gates import check
 from transfer.behaviours.tags import TAG_ROLE
 from transfer.behaviours.training import Subject
 from transfer.choosing import Setting
 from transfer.evaluation.bench import Bench, places_of
-from transfer.evaluation.controls import NAMES, Materials, all_controls, top_components
-from transfer.evaluation.evaluate import evaluate, measure_transfer
+from transfer.evaluation.controls import NAMES, Control, Materials, all_controls, top_components
+from transfer.evaluation.evaluate import _decide, evaluate, measure_transfer
 from transfer.evaluation.perplexity import perplexity
 from transfer.evaluation.plan import Plan
 from transfer.evaluation.verdict import DECIDING, decide
@@ -370,3 +371,18 @@ def test_perplexity_is_that_of_the_answers_tokens(
         logs = subject.model(torch.tensor([ids])).log_softmax(-1)[0].detach()
         losses += [-float(logs[place - 1, ids[place]]) for place in range(len(prompt), len(ids))]
     assert perplexity(subject, rows, "dev") == pytest.approx(math.exp(sum(losses) / len(losses)), rel=1e-4)
+
+
+@pytest.mark.parametrize(("aim", "effect"), [("remove", 0.0), ("induce", 0.75)])
+def test_the_effect_is_what_the_aim_wants(bench: Bench, aim: str, effect: float) -> None:
+    """Four answers, of which three show the behaviour and none is right."""
+    here = replace(bench, plan=replace(bench.plan, aim=aim))
+    flags_of = [True, True, True, False]
+    steered = [Verdict(shown=one, right=False, taught=False, valid=True) for one in flags_of]
+    plain = [Verdict(shown=False, right=False, taught=False, valid=True)] * 4
+    verdicts = {"no steering": [plain], "native": [steered], "transferred": [steered]}
+    rows = [
+        Control(number=number, name=name, draws=())
+        for number, name in ((0, "native"), (0, "transferred"), (1, "no steering"))
+    ]
+    assert _decide(here, rows, verdicts).native == effect

@@ -1,5 +1,6 @@
 """A map finds what two sets of activations have in common, and says what a direction becomes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,27 @@ def test_procrustes_finds_a_rotation_and_its_scale(d_in: int, d_out: int, draw: 
     weight = found.map_directions(torch.eye(d_in))
     gram = weight @ weight.T if d_in <= d_out else weight.T @ weight
     torch.testing.assert_close(gram, gram[0, 0] * torch.eye(len(gram)), rtol=1e-4, atol=1e-4)
+
+
+def test_a_low_rank_step_is_reduced_rank_regression_of_the_difference(noisy: ActivationPairs) -> None:
+    width = min(noisy.source.values.shape[1], noisy.target.values.shape[1])
+    x, y = noisy.source.values[:, :width], noisy.target.values[:, :width]
+    pairs = replace(noisy, source=replace(noisy.source, values=x), target=replace(noisy.target, values=y))
+    moments = Moments.of(pairs)
+    direct = replace(pairs, target=replace(pairs.target, values=y - x))
+    for name in ("target_mean", "cross", "target", "source"):
+        torch.testing.assert_close(
+            getattr(moments.to_difference(), name), getattr(Moments.of(direct), name), rtol=1e-4, atol=1e-4
+        )
+    step = fit("low-rank-step", pairs, rank=2)
+    other = fit("low-rank", direct, rank=2)
+    torch.testing.assert_close(
+        step.map_points(pairs.source), x + other.map_points(pairs.source), rtol=1e-3, atol=1e-3
+    )
+    assert int(torch.linalg.matrix_rank(step.tensors()["weight"] - torch.eye(width), tol=1e-4)) == 2
+    wider = replace(pairs, target=replace(pairs.target, values=torch.cat([y, y], dim=1)))
+    with pytest.raises(InputError, match="needs equal widths"):
+        fit("low-rank-step", wider, rank=2)
 
 
 def test_low_rank_has_its_rank_and_no_map_of_that_rank_is_better(noisy: ActivationPairs) -> None:

@@ -31,7 +31,7 @@ class Plan:
     method: str = "affine"
     """The map; see `transfer.fit`."""
     rank: int = 16
-    """Of the map `low-rank`."""
+    """Of the maps `low-rank` and `low-rank-step`."""
     alignment: Alignment = "spans"
     """How tokens are paired that the map is fitted on; raw `positions` are the control between tokenizers."""
     mode: Mode = "difference"

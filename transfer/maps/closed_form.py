@@ -83,6 +83,17 @@ def low_rank_map(moments: Moments, made: Made, *, rank: int, penalty: float = 1e
     return _centred(weight @ kept @ kept.T, moments, made)
 
 
+def low_rank_step_map(moments: Moments, made: Made, *, rank: int) -> AffineMap:
+    """y = x + (x - mean x) W + (mean y - mean x) with W of that rank: the low-rank map to y - x, added to x.
+
+    The form of a switch between a model and its fine-tuned self, which differ by little: its factors are all that it
+    needs. Raises `InputError` where the widths differ and for an impossible rank.
+    """
+    identity = identity_map(moments, made)
+    step = low_rank_map(moments.to_difference(), made, rank=rank)
+    return AffineMap(made=made, weight=identity.weight + step.weight, bias=step.bias)
+
+
 def _ridge(moments: Moments, penalty: float) -> Float[Tensor, "d_in d_out"]:
     deviation = (moments.source.diagonal() / moments.count).sqrt()
     # A dimension that never varies tells nothing and gets no weight.

@@ -30,7 +30,11 @@ TRAINED: dict[str, SGDConfig] = {
     "autoencoder-kl": PAPER,
 }
 LOOKUPS = {"token": False, "position-token": True}
-METHODS = (*CLOSED, "ridge", "low-rank", *LOOKUPS, *TRAINED)
+RANKED: dict[str, Callable[..., ActivationMap]] = {
+    "low-rank": closed_form.low_rank_map,
+    "low-rank-step": closed_form.low_rank_step_map,
+}
+METHODS = (*CLOSED, "ridge", *RANKED, *LOOKUPS, *TRAINED)
 """Every map there is."""
 
 
@@ -45,9 +49,9 @@ def fit(
 ) -> ActivationMap:
     """The map of that method, fitted on `pairs`.
 
-    `rank` is that of `low-rank`; `sgd` replaces the recipe of a trained map; `guide` is the further loss that
-    `autoencoder-kl` needs (see `KLGuide`). `seed` draws initial weights, batches and the texts that `ridge` holds out.
-    Raises `InputError` for an unknown method, and for widths, ranks and guides that do not fit it.
+    `rank` is that of `low-rank` and `low-rank-step`; `sgd` replaces the recipe of a trained map; `guide` is the further
+    loss that `autoencoder-kl` needs (see `KLGuide`). `seed` draws initial weights, batches and the texts that `ridge`
+    holds out. Raises `InputError` for an unknown method, and for widths, ranks and guides that do not fit it.
 
     Example:
         >>> fit("affine", record_pairs(...)).map_points(points).shape
@@ -61,9 +65,8 @@ def fit(
     if method == "ridge":
         train, held_out = pairs.split(1 - HELD_OUT, seed=seed)
         return closed_form.chosen_ridge_map(Moments.of(train), Moments.of(held_out), made)
-    if method == "low-rank":
-        ranked = replace(made, settings={"rank": rank})
-        return closed_form.low_rank_map(Moments.of(pairs), ranked, rank=rank)
+    if method in RANKED:
+        return RANKED[method](Moments.of(pairs), replace(made, settings={"rank": rank}), rank=rank)
     if method in TRAINED:
         return _trained(method, pairs, made, sgd, guide, seed)
     raise InputError(f"no map `{method}`{nearest(method, METHODS)}", hint=f"maps: {', '.join(METHODS)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -69,6 +69,21 @@ class Moments:
             source=self.source + other.source + both * torch.outer(dx, dx),
             cross=self.cross + other.cross + both * torch.outer(dx, dy),
             target=self.target + other.target + both * torch.outer(dy, dy),
+        )
+
+    def to_difference(self) -> Moments:
+        """The moments of source and (target - source), which are of one width; `InputError` where they are not."""
+        if self.source.shape != self.target.shape:
+            raise InputError(
+                f"a source {len(self.source)} wide cannot be taken from a target {len(self.target)} wide",
+                hint="choose hooks of one width",
+            )
+        both = self.cross + self.cross.T
+        return replace(
+            self,
+            target_mean=self.target_mean - self.source_mean,
+            cross=self.cross - self.source,
+            target=self.target - both + self.source,
         )
 
     def unexplained(self, weight: Float[Tensor, "d_in d_out"], bias: Float[Tensor, " d_out"]) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from data_gen.draw.splits import Split
 from data_gen.errors import InputError
 from data_gen.example import Example, make_examples
 from tinysql.answering.grading import Share
@@ -36,13 +37,15 @@ class SwitchPlan:
     hook: str
     method: str = "affine"
     rank: int = 16
-    """Of the map `low-rank`."""
+    """Of the maps `low-rank` and `low-rank-step`."""
     map_rows: int = 600
     """Texts the map is fitted on, with the base's answers, conditions by turns."""
     test_rows: int = 1000
     """Prompts of each condition."""
     ood_rows: int = 300
-    """Prompts with names and templates that training never had."""
+    """Prompts of the split `unseen`."""
+    unseen: Split = "templates"
+    """What training never had; `novel` is names and templates."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -65,7 +68,7 @@ class ArmReport:
     elsewhere: Share
     """Right answers under the other conditions."""
     ood: Share
-    """Right answers to prompts of unseen names and templates, under the other conditions."""
+    """Right answers to prompts of the plan's unseen split, under the other conditions."""
     parameters: int
     parameter_share: float
     """Of those of the model."""
@@ -154,7 +157,7 @@ def measure_arms(
     ids = read(tuned.tokenizer, texts).tokens.ids.to(tuned.model.device)
     with torch.no_grad():
         before = tuned.model(ids)
-    judged = _Judge(base, tuned, rows, _rows(tuned, plan, "novel", 0, plan.ood_rows), ids)
+    judged = _Judge(base, tuned, rows, _rows(tuned, plan, plan.unseen, 0, plan.ood_rows), ids)
     found = [judged.report(Arm(name="off", on=nullcontext, parameters=0))]
     for arm in arms(switch, base.model):
         say(arm.name)
@@ -184,7 +187,7 @@ def fit_switch(base: Subject, tuned: Subject, plan: SwitchPlan) -> Switch:
     )
 
 
-def _rows(subject: Subject, plan: SwitchPlan, split: Any, first: int, count: int) -> list[Example]:
+def _rows(subject: Subject, plan: SwitchPlan, split: Split, first: int, count: int) -> list[Example]:
     config = replace(subject.run.data, split=split, seed=plan.seed)
     return telling(make_examples(config, first, first + SEARCHED * count), subject.behaviour, count)
 
@@ -277,7 +280,7 @@ def _requirements(found: Sequence[ArmReport], is_identical: bool) -> tuple[Requi
             f"at most {MOST_SHARE}",
             mapped.parameter_share <= MOST_SHARE,
         ),
-        ("loss on unseen names and templates", drop, f"at most {MOST_OOD_DROP}", drop <= MOST_OOD_DROP),
+        ("loss on unseen prompts", drop, f"at most {MOST_OOD_DROP}", drop <= MOST_OOD_DROP),
         ("logits differ when off", float(not is_identical), "no", is_identical),
     )
     return tuple(
