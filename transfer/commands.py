@@ -196,7 +196,7 @@ def call_demo(arguments: argparse.Namespace) -> None:
     for name, recipe, seed in (("source", "small", "0"), ("target", "wider", "1")):
         _say(f"teaching the {name}")
         run(["transfer", "teach", recipe, "--out", str(out / name), "--seed", seed, *again])
-    hook, rows = "blocks.1.hook_resid_post", ("test_rows=200", "map_rows=300", "choose_rows=60", "draws=8")
+    hook, rows = "blocks.2.hook_resid_post", ("test_rows=200", "map_rows=300", "choose_rows=60", "draws=8")
     settings = [part for row in rows for part in ("--set", row)]
     only = [part for name in FIVE for part in ("--only", name)]
     hooks = ["--source-hook", hook, "--target-hook", hook]
