@@ -10,17 +10,24 @@ All matrices are [latent role]; a role is a column number and every token has ex
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from itertools import accumulate
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, Shaped
+from scipy.sparse import csr_array
 from torch import Tensor
 
 SHIFT = 1 << 32
 """Makes room for the bits of a float32 beside the number of its latent."""
+CHUNK = 1 << 19
+"""Firings that are looked at together, unless one latent has more."""
+Part = TypeVar("Part")
 
 
 class Ties(NamedTuple):
@@ -50,15 +57,16 @@ class Firings:
         n_latents: int,
     ) -> Firings:
         """Sort firings given in any order; `value` is float32 and above zero."""
+        if value.device.type == "cpu" and len(value) < 1 << 31:
+            return _dealt(token, latent, value, n_tokens, n_latents)
         key, order = _key(latent, value).sort()
         # Latents and values are read off the sorted keys: to gather them costs more than to sort.
-        bits = SHIFT - 1 - (key & (SHIFT - 1))
         return Firings(
             n_tokens=n_tokens,
             n_latents=n_latents,
             token=token[order],
             latent=key >> 32,
-            value=bits.int().view(torch.float32),
+            value=_value(key),
         )
 
     @staticmethod
@@ -74,14 +82,26 @@ class Firings:
         """The firings at `tokens`, which are numbered anew from 0."""
         number = torch.full((self.n_tokens,), -1, device=self.token.device)
         number[tokens] = torch.arange(len(tokens), device=self.token.device)
-        kept = (number >= 0)[self.token]
-        return Firings(
+
+        def some(begin: int, end: int) -> Tensor:
+            return (number[self.token[begin:end]] >= 0).nonzero()[:, 0].add_(begin)
+
+        kept = in_turn(some, [(b, b + CHUNK) for b in range(0, len(self.token), CHUNK)])
+        ends = list(accumulate(map(len, kept), initial=0))
+        made = Firings(
             n_tokens=len(tokens),
             n_latents=self.n_latents,
-            token=number[self.token[kept]],
-            latent=self.latent[kept],
-            value=self.value[kept],
+            **{name: getattr(self, name).new_empty(ends[-1]) for name in ("token", "latent", "value")},
         )
+
+        def fill(part: int, _: int) -> None:
+            own = slice(ends[part], ends[part + 1])
+            made.token[own] = number[self.token[kept[part]]]
+            torch.index_select(self.latent, 0, kept[part], out=made.latent[own])
+            torch.index_select(self.value, 0, kept[part], out=made.value[own])
+
+        in_turn(fill, [(part, part) for part in range(len(kept))])
+        return made
 
     def of_latents(self, first: int, last: int) -> Firings:
         """The firings of the latents from `first` up to `last`, which are numbered anew from 0."""
@@ -269,6 +289,49 @@ def shuffle_within(example: Int[Tensor, " token"], seed: int) -> Int[Tensor, " t
 def _key(latent: Int[Tensor, " *shape"], value: Float[Tensor, " *shape"]) -> Int[Tensor, " *shape"]:
     """Ascending keys that order by latent, then by falling value: positive floats order like their bits."""
     return (latent + 1) * SHIFT - 1 - value.float().contiguous().view(torch.int32).long()
+
+
+def _value(key: Int[Tensor, " firing"]) -> Float[Tensor, " firing"]:
+    """The value that a key was made of."""
+    return (SHIFT - 1 - (key & (SHIFT - 1))).int().view(torch.float32)
+
+
+def _dealt(token: Tensor, latent: Tensor, value: Tensor, n_tokens: int, n_latents: int) -> Firings:
+    """`Firings.of` on the CPU: dealt to their latents by one pass, then sorted a few latents, and a cache, at a time."""
+    ones = np.arange(len(value) + 1, dtype=np.int32)
+    # A row per firing, of one entry: the columns of its transpose are a counting sort.
+    rows = csr_array((value.numpy(), latent.int().numpy(), ones), shape=(len(value), n_latents)).tocsc()
+    order, dealt = torch.from_numpy(rows.indices), torch.from_numpy(rows.data)
+    fired = torch.from_numpy(np.diff(rows.indptr)).long()
+    begins, token_of = torch.from_numpy(rows.indptr).tolist(), torch.empty_like(token)
+    latent_of = torch.arange(n_latents).repeat_interleave(fired)
+
+    def sort(first: int, last: int) -> None:
+        own = slice(begins[first], begins[last])
+        key, place = _key(latent_of[own], dealt[own]).sort()
+        torch.index_select(token[order[own]], 0, place, out=token_of[own])
+        dealt[own] = _value(key)
+
+    in_turn(sort, ranges(fired))
+    return Firings(n_tokens=n_tokens, n_latents=n_latents, token=token_of, latent=latent_of, value=dealt)
+
+
+def ranges(fired: Int[Tensor, " latent"]) -> list[tuple[int, int]]:
+    """Latents that have some `CHUNK` firings together, from one to another: what is computed of them fits a cache."""
+    ends = fired.cumsum(0)
+    if not len(ends):
+        return []
+    steps = torch.arange(CHUNK, int(ends[-1]) + CHUNK, CHUNK, device=ends.device)
+    bounds = torch.searchsorted(ends, steps).add(1).clamp(max=len(ends)).unique().tolist()
+    return list(zip([0, *bounds], bounds, strict=False))
+
+
+def in_turn(part: Callable[[int, int], Part], bounds: Sequence[tuple[int, int]]) -> list[Part]:
+    """`part` of each pair of bounds, in order, as many side by side as PyTorch has threads."""
+    if torch.get_num_threads() == 1 or len(bounds) < 2:
+        return [part(*pair) for pair in bounds]
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        return list(pool.map(part, *zip(*bounds, strict=True)))
 
 
 def _by_role(role: Int[Tensor, " firing"]) -> Int[Tensor, " firing"]:

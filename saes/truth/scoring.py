@@ -17,13 +17,20 @@ from torch import Tensor
 from data_gen.errors import InputError
 from saes.roles import Grain, Roles
 from saes.truth.context import TopToken
-from saes.truth.firing import Firings, Ranked, auroc, average_precision, best_thresholds, detect
+from saes.truth.firing import (
+    Firings,
+    Ranked,
+    auroc,
+    average_precision,
+    best_thresholds,
+    detect,
+    in_turn,
+    ranges,
+)
 from saes.truth.intervals import PerExample, interval, per_example, resamples
 
 MIN_TOKENS = 10
 """A role is scored when each half has at least this many tokens with it, and as many without."""
-CHUNK = 1 << 19
-"""Firings that are ranked together, unless one latent has more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,12 +144,16 @@ def by_half(firings: Firings, halves: Halves) -> tuple[Firings, Firings]:
 
 def tabulate(parts: tuple[Firings, Firings], choose: Roles, measure: Roles) -> Table:
     """Thresholds from `choose`, everything else from `measure`: the firings and roles of the two halves' tokens."""
-    grains = []
-    for pair in zip(choose.grains, measure.grains, strict=True):
-        rows = [
-            _curves((parts[0].of_latents(*some), parts[1].of_latents(*some)), pair) for some in _ranges(parts)
-        ]
-        grains.append([torch.cat(column) for column in zip(*rows, strict=True)])
+    pairs = list(zip(choose.grains, measure.grains, strict=True))
+
+    def curves(first: int, last: int) -> list[list[Tensor]]:
+        some = parts[0].of_latents(first, last), parts[1].of_latents(first, last)
+        return [_curves(some, pair) for pair in pairs]
+
+    by_range = in_turn(curves, ranges(parts[0].fired + parts[1].fired))
+    grains = [
+        [torch.cat(column) for column in zip(*rows, strict=True)] for rows in zip(*by_range, strict=True)
+    ]
     kept = scored(choose, measure)
     number = kept.nonzero()[:, 0]
     threshold, chosen_f1, precision, recall, f1, area, average = (
@@ -159,14 +170,6 @@ def tabulate(parts: tuple[Firings, Firings], choose: Roles, measure: Roles) -> T
         auroc=area,
         average_precision=average,
     )
-
-
-def _ranges(parts: tuple[Firings, Firings]) -> list[tuple[int, int]]:
-    """Latents that have some `CHUNK` firings together, from one to another: what is computed of them fits a cache."""
-    ends = (parts[0].fired + parts[1].fired).cumsum(0)
-    steps = torch.arange(CHUNK, int(ends[-1]) + CHUNK, CHUNK, device=ends.device)
-    bounds = torch.searchsorted(ends, steps).add(1).clamp(max=len(ends)).unique().tolist()
-    return list(zip([0, *bounds], bounds, strict=False))
 
 
 def _curves(parts: tuple[Firings, Firings], grains: tuple[Grain, Grain]) -> list[Tensor]:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from saes.roles import Roles
-from saes.truth import scoring
+from saes.truth import firing
 from saes.truth.firing import (
     Firings,
     Ranked,
@@ -125,7 +125,36 @@ def test_scores_do_not_depend_on_which_latents_are_ranked_together(
     sides = roles.at(halves.choose), roles.at(halves.measure)
     whole = tabulate(by_half(Firings.from_dense(rows), halves), *sides)
     for chunk in (1, 100, 301):
-        monkeypatch.setattr(scoring, "CHUNK", chunk)
+        monkeypatch.setattr(firing, "CHUNK", chunk)
         pieces = tabulate(by_half(Firings.from_dense(rows), halves), *sides)
         for name in ("threshold", "chosen_f1", "precision", "recall", "f1", "auroc", "average_precision"):
             assert torch.equal(getattr(whole, name), getattr(pieces, name))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_firings_in_any_order_are_sorted_in_parts_as_they_are_at_once(
+    threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(firing, "CHUNK", 50)
+    generator = torch.Generator().manual_seed(0)
+    dense = torch.rand(40, 30, generator=generator) * (torch.rand(40, 30, generator=generator) < 0.3)
+    dense[:, 7] = 0
+    token, latent = dense.nonzero(as_tuple=True)
+    order = torch.randperm(len(token), generator=generator)
+    token, latent = token[order], latent[order]
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        found = Firings.of(token, latent, dense[token, latent], n_tokens=40, n_latents=30)
+    finally:
+        torch.set_num_threads(before)
+    by_hand = sorted((j, -float(dense[t, j]), t) for t, j in zip(token.tolist(), latent.tolist(), strict=True))
+    assert found.latent.tolist() == [j for j, _, _ in by_hand]
+    assert found.value.tolist() == [-value for _, value, _ in by_hand]
+    assert found.token.tolist() == [t for _, _, t in by_hand]
+
+
+def test_no_firing_at_all_is_no_error() -> None:
+    found = Firings.from_dense(torch.zeros(5, 3))
+    assert found.fired.tolist() == [0, 0, 0]
+    assert len(found.among(torch.tensor([1, 2])).token) == 0
