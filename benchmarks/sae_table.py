@@ -83,7 +83,9 @@ def next_penalty(tried: dict[float, float], wanted: float) -> float:
 class Cell:
     """One kind of SAE at one hook of a run."""
 
-    def __init__(self, run: Run, hook: str, config: SAEConfig, rows: int, test_rows: int, device: str) -> None:
+    def __init__(
+        self, run: Run, hook: str, config: SAEConfig, rows: int, test_rows: int, device: str
+    ) -> None:
         self.run, self.hook, self.config = run, hook, config
         self.rows, self.test_rows, self.device = rows, test_rows, device
         self.name = f"{hook}-{config.architecture}"

@@ -57,7 +57,7 @@ def train_on_run(
     """
     place = _Place.of(run, name)
     recordings = _record(run, config, place, hooks, rows, device, [place.path], overwrite, resume, on_disk)
-    dictionary, record = _train(recordings, config, run.path.name, place.state)
+    dictionary, record = train_form(recordings, config, run.path.name, place.state)
     _write(place.path, dictionary, record, config, recordings, rows, place.state, overwrite)
     place.clear()
     return record
@@ -188,10 +188,13 @@ def _write(
         write_atomic(folder / METRICS, (state / METRICS).read_bytes())
 
 
-def _train(
-    recordings: Sequence[Activations], config: SAEConfig, model_name: str, state: Path
+def train_form(
+    recordings: Sequence[Activations], config: SAEConfig, model_name: str, state: Path | None = None
 ) -> tuple[SAE | CrossLayerTranscoder, TrainingRecord]:
-    """What the form of the configuration makes of these recordings."""
+    """What the form of the configuration makes of recordings of the hooks it reads, and then of those it writes.
+
+    With a `state` directory, it goes on from what was left there.
+    """
     shared: Any = {"model_name": model_name, "show_progress": True, "directory": state}
     half = len(recordings) // 2
     if config.form == "cross_layer_transcoder":

@@ -64,9 +64,9 @@ def _intro(path: Path, alignment: Alignment) -> str:
         f"<b>Mean F1 of the best latent per role: {_share(own)}</b>; beside it {html.escape(beside)}.</p>"
         "<p>A latent detects a role when it is active above a threshold. Threshold, latent and role are chosen on one "
         "half of the rows and everything shown is measured on the other; intervals are 95 %, from resampling rows. "
-        "The random SAE has random directions, the label permutation shuffles roles within each row, and neurons "
-        "are the two signs of each dimension of the activation. Probes are logistic regressions, of the latents that "
-        "detect a role best or of the whole activation: what there is to find.</p>"
+        f"The random {alignment.form} has random directions, the label permutation shuffles roles within each row, and "
+        "neurons are the two signs of each dimension of the activation. Probes are logistic regressions, of the latents "
+        "that detect a role best or of the whole activation: what there is to find.</p>"
     )
 
 
@@ -83,7 +83,7 @@ def role_figure(alignment: Alignment) -> Figure:
     order = sorted(own, key=lambda role: own[role].f1)
     figure = Figure()
     for scores in (alignment.ceilings[-1], *reversed(alignment.controls), alignment.sae):
-        colour, symbol = MARKS[scores.name]
+        colour, symbol = MARKS[scores.name.replace(alignment.form, "SAE")]
         roles = {role.role: role for role in scores.roles}
         shown = [roles[name] for name in order]
         marks = Scatter(x=[role.f1 for role in shown], y=order, name=scores.name, mode="markers")
@@ -95,7 +95,7 @@ def role_figure(alignment: Alignment) -> Figure:
             hovertemplate="%{y}: F1 %{x:.3f}<br>latent %{customdata[0]}, precision %{customdata[1]:.2f}, "
             "recall %{customdata[2]:.2f}, %{customdata[3]} tokens",
         )
-        if scores.name in ("SAE", "random SAE"):
+        if scores.name in (alignment.form, f"random {alignment.form}"):
             above = [role.interval[1] - role.f1 for role in shown]
             below = [role.f1 - role.interval[0] for role in shown]
             marks.update(

@@ -12,16 +12,19 @@ from data_gen.errors import InputError
 from saes.activations import Activations, HookedModel, record
 from saes.disk import SAE
 from saes.roles import Roles
+from saes.training.cross_layer import CrossLayerTranscoder
 from saes.truth.context import Excerpts, top_tokens
 from saes.truth.controls import (
     Encoded,
     encode_sparse,
     equally_active,
+    latents_of,
     neurons,
     principal,
     random_sae,
 )
 from saes.truth.firing import Firings, shuffle_within
+from saes.truth.forms import Coder, check_sides, random_coder
 from saes.truth.hierarchy import Hierarchy, hierarchy
 from saes.truth.probes import dense_probe, sparse_probe
 from saes.truth.published import Published, published
@@ -39,10 +42,11 @@ from saes.truth.scoring import (
 from tinysql.config import from_json, to_json
 from tinysql.tokens import Tokenizer, Tokens
 
-RANDOM_SAE, PERMUTATION, NEURONS = "random SAE", "label permutation", "neurons"
-PRINCIPAL, UNTRAINED, DENSE = "principal components", "SAE of untrained model", "dense probe"
+PERMUTATION, NEURONS, PRINCIPAL, DENSE = "label permutation", "neurons", "principal components", "dense probe"
 SPARSE = (2, 5, 10)
 """Latents that sparse probes read; the best single one is the SAE's own row."""
+Untrained = tuple[SAE | CrossLayerTranscoder, Activations, Activations | None]
+"""What was trained alike on the model before training, what it reads, and what it writes if that is something else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +62,14 @@ class RoleFidelity:
 
 @dataclass(frozen=True, kw_only=True)
 class Alignment:
-    """Latents against roles: the SAE's scores, its controls' and ceilings', and its latents from best to worst."""
+    """Latents against roles: the SAE's scores, its controls' and ceilings', and its latents from best to worst.
+
+    Of a transcoder or crosscoder all is the same, and `form` says what it is; neurons, components and probes are of
+    what it reads.
+    """
 
     hook: str
+    """What is read; several hooks have a + between them."""
     examples: int
     tokens: int
     n_latents: int
@@ -80,6 +89,8 @@ class Alignment:
     hierarchy: Hierarchy
     fidelity: tuple[RoleFidelity, ...]
     latents: tuple[LatentScore, ...]
+    form: str = "SAE"
+    """What the latents are of, as in `Coder.form`; the names of its scores and controls have it in them."""
 
     @property
     def normalised(self) -> float:
@@ -139,35 +150,47 @@ def truth(
     blank = (
         None
         if untrained is None
-        else (untrained[0], record(untrained[1], tokens, hook, show_progress=show_progress))
+        else (untrained[0], record(untrained[1], tokens, hook, show_progress=show_progress), None)
     )
     return align(sae, activations, untrained=blank, excerpts=excerpts, seed=seed, shown=shown)
 
 
 def align(
-    sae: SAE,
+    sae: SAE | CrossLayerTranscoder,
     activations: Activations,
     *,
-    untrained: tuple[SAE, Activations] | None = None,
+    outputs: Activations | None = None,
+    untrained: Untrained | None = None,
     excerpts: Excerpts | None = None,
     seed: int = 0,
     shown: int = 40,
 ) -> Alignment:
-    """`truth` on activations already recorded, those of the untrained model at the same tokens."""
+    """`truth` on activations already recorded, for a dictionary of any form.
+
+    A transcoder needs the `outputs` that it predicts, too; where several hooks are read or written, they stand
+    `side_by_side`. `untrained` is trained alike on a model as drawn, with its activations (and outputs) at the same
+    tokens.
+
+    Example:
+        >>> inputs, outputs = saes.record_many(model, tokens, ["blocks.1.ln1.hook_normalized", "blocks.1.hook_mlp_out"])
+        >>> align(transcoder, inputs, outputs=outputs).sae.name
+        'transcoder'
+    """
     values = activations.values
-    check_width(sae, activations)
+    coder = Coder.of(sae)
+    wanted = check_sides(coder, activations, outputs)
     example = activations.example.to(values.device)
     halves = Halves.of(example, seed)
     roles = Roles.of(activations.roles, values.device)
     sides = roles.at(halves.choose), roles.at(halves.measure)
-    encoded = encode_sparse(sae, values)
+    encoded = encode_sparse(coder, values, wanted)
     kept = scored(*sides).tolist()
     if not any(kept):
         raise InputError("no role has enough tokens to be scored", hint="give more examples")
     judge = _Judge(roles=roles, halves=halves, seed=seed)
     parts = by_half(encoded.firings, halves)
     table = judge.table(parts)
-    own = judge.score("SAE", parts, table, encoded.fvu)
+    own = judge.score(coder.form, parts, table, encoded.fvu)
     latents = latent_scores(encoded.firings, table)
     return Alignment(
         hook=activations.hook,
@@ -178,39 +201,24 @@ def align(
         dead=int((encoded.firings.fired == 0).sum()),
         seed=seed,
         sae=own,
-        controls=_controls(judge, sae, encoded, parts, activations, untrained),
+        controls=_controls(judge, sae, coder, encoded, parts, activations, untrained),
         ceilings=_ceilings(judge, encoded.firings, values, table),
         published=published(*parts, sides, halves.example),
-        hierarchy=hierarchy(sae, values[halves.measure], parts, sides, table),
+        hierarchy=hierarchy(coder.decoder, wanted[halves.measure], parts, sides, table),
         fidelity=by_role(encoded, roles),
         latents=_illustrate(latents, own, encoded.firings, activations, excerpts, shown),
+        form=coder.form,
     )
 
 
 def scored_table(sae: SAE, activations: Activations, seed: int) -> tuple[Firings, Table]:
     """The latents at every token, and each against every role, chosen and measured as `align` does."""
-    check_width(sae, activations)
-    values = activations.values
-    firings = encode_sparse(sae, values).firings
+    coder, values = Coder.of(sae), activations.values
+    check_sides(coder, activations, None)
+    firings = latents_of(coder, values)
     halves = Halves.of(activations.example.to(values.device), seed)
     roles = Roles.of(activations.roles, values.device)
     return firings, _Judge(roles=roles, halves=halves, seed=seed).table(by_half(firings, halves))
-
-
-def check_width(sae: SAE, activations: Activations) -> None:
-    """`InputError` where the SAE reads another width than the activations have, or these are not finite."""
-    values = activations.values
-    if values.shape[1] != sae.W_dec.shape[1]:
-        raise InputError(
-            f"hook `{activations.hook}` is {values.shape[1]} wide, the SAE reads {sae.W_dec.shape[1]}",
-            hint="score the SAE on the hook it was trained on",
-        )
-    bad = int((~values.isfinite()).any(1).sum())
-    if bad:
-        raise InputError(
-            f"hook `{activations.hook}` carries NaN or infinity at {bad} of {len(values)} tokens",
-            hint="record in float32, or leave the examples out at which the model overflows",
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,32 +251,46 @@ class _Judge:
 
 def _controls(
     judge: _Judge,
-    sae: SAE,
+    sae: SAE | CrossLayerTranscoder,
+    coder: Coder,
     encoded: Encoded,
     parts: tuple[Firings, Firings],
     activations: Activations,
-    untrained: tuple[SAE, Activations] | None,
+    untrained: Untrained | None,
 ) -> tuple[Scores, ...]:
     values, choose = activations.values, judge.halves.choose
     mean = values[choose].mean(0)
-    l0 = len(encoded.firings.value) / len(values)
-    of_random = encode_sparse(equally_active(random_sae(sae, mean, judge.seed), values[choose], l0), values)
     permuted = judge.roles.at(shuffle_within(activations.example.to(values.device), judge.seed))
     found = [
-        judge(RANDOM_SAE, of_random.firings, of_random.fvu),
+        _random(judge, sae, coder, encoded, values),
         judge.score(PERMUTATION, parts, judge.table(parts, permuted), encoded.fvu, permuted),
         judge(NEURONS, neurons(values, mean)),
         judge(PRINCIPAL, principal(values, choose)),
     ]
     if untrained is not None:
-        check_width(*untrained)
+        other = Coder.of(untrained[0])
+        wanted = check_sides(other, *untrained[1:])
         if untrained[1].roles != activations.roles:
             raise InputError(
                 "the untrained model's activations are of other tokens", hint="record both at the same tokens"
             )
-        blank = encode_sparse(untrained[0], untrained[1].values)
-        found.append(judge(UNTRAINED, blank.firings, blank.fvu))
+        blank = encode_sparse(other, untrained[1].values, wanted)
+        found.append(judge(f"{coder.form} of untrained model", blank.firings, blank.fvu))
     return tuple(found)
+
+
+def _random(
+    judge: _Judge, sae: SAE | CrossLayerTranscoder, coder: Coder, encoded: Encoded, values: Tensor
+) -> Scores:
+    """The control that has random directions."""
+    choose, name = judge.halves.choose, f"random {coder.form}"
+    if isinstance(sae, CrossLayerTranscoder) or not coder.writes_what_it_reads:
+        made = random_coder(coder, values, choose, encoded.firings.fired, judge.seed)
+        return judge(name, latents_of(made, values))
+    l0 = len(encoded.firings.value) / len(values)
+    control = random_sae(sae, values[choose].mean(0), judge.seed)
+    of_random = encode_sparse(Coder.of(equally_active(control, values[choose], l0)), values, values)
+    return judge(name, of_random.firings, of_random.fvu)
 
 
 def _ceilings(judge: _Judge, firings: Firings, values: Tensor, table: Table) -> tuple[Scores, ...]:

@@ -10,20 +10,22 @@ from data_gen.errors import InputError
 from data_gen.example import make_example
 from data_gen.files import read_json, write_atomic
 from data_gen.pairs.counterfactual import counterfactuals
-from saes.activations import record
-from saes.artefacts import directory_of, tokens_of
-from saes.disk import SAE, load
-from saes.training.config import SAEConfig
-from saes.training.sae import train_sae
-from saes.truth.alignment import Alignment, scored_table, truth
+from saes.activations import Activations, record, record_many
+from saes.artefacts import directory_of, tokens_of, train_form
+from saes.disk import load
+from saes.training.config import Form, SAEConfig
+from saes.training.cross_layer import load_cross_layer
+from saes.training.crosscoders import side_by_side
+from saes.truth.alignment import Alignment, Untrained, align, scored_table
 from saes.truth.causal import Effects, effects
+from saes.truth.context import Excerpts
 from saes.truth.dashboard import dashboard
 from saes.truth.interchange import Swap, interchange
 from saes.truth.recovered import Fidelity, fidelity
 from tinysql.config import from_json, to_json
 from tinysql.models.hybrid import HybridLM
 from tinysql.runs import Run, provenance
-from tinysql.tokens import Tokenizer
+from tinysql.tokens import Tokenizer, Tokens
 
 DASHBOARD, EFFECTS = "dashboard.html", "effects.json"
 PAIRS = 48
@@ -35,43 +37,64 @@ def eval_on_run(
 ) -> Alignment:
     """Score RUN/saes/`name` on the first `rows` test examples and write its `truth.json`.
 
-    With `untrained`, an SAE of the same settings is trained on the same rows and hook of the same model before any
-    training (weights drawn from `seed`), and scored beside it: it shows what needs no learned model.
+    What is there may be of any form: it is scored as `align` says. With `untrained`, one of the same settings is
+    trained on the same rows and hooks of the same model before any training (weights drawn from `seed`), and scored
+    beside it: it shows what needs no learned model.
     """
     path = directory_of(run, name)
     if rows < 4:
         raise InputError(
             f"--rows is {rows}, expected at least 4", hint="600 rows of the demo are some 27,000 tokens"
         )
-    made_from = read_json(path / "config.json")
-    form = made_from.get("sae", {}).get("form", "sae")
-    if form != "sae":
-        raise InputError(
-            f"{path} is a {form.replace('_', ' ')}, and truth is scored for SAEs of one hook",
-            hint="read it with `saes.load`, or `saes.load_cross_layer`, and encode the activations of a recording",
-        )
-    sae, hook = load(path, device), made_from.get("hook")
+    form = read_json(path / "config.json").get("sae", {}).get("form", "sae")
     model, tokenizer = run.load(device)
     tokens = tokens_of(run, tokenizer, "test", rows)
-    blank = _untrained(run, path, model, tokenizer, seed) if untrained else None
-    alignment = truth(
-        sae, model, tokens, hook=hook, tokenizer=tokenizer, untrained=blank, seed=seed, show_progress=True
-    )
+    blank = _untrained(run, path, model, tokenizer, tokens, seed) if untrained else None
+    dictionary = load_cross_layer(path, device) if form == "cross_layer_transcoder" else load(path, device)
+    inputs, outputs = _sides(record_many(model, tokens, _hooks(path), show_progress=True), form)
+    excerpts = Excerpts(tokens=tokens, tokenizer=tokenizer)
+    alignment = align(dictionary, inputs, outputs=outputs, untrained=blank, excerpts=excerpts, seed=seed)
     made = {**alignment.to_json(), "made_by": provenance()}
     write_atomic(path / "truth.json", json.dumps(made, allow_nan=False))
     return alignment
 
 
-def _untrained(
-    run: Run, path: Path, model: HybridLM, tokenizer: Tokenizer, seed: int
-) -> tuple[SAE, HybridLM]:
-    """The run's model as drawn, and an SAE trained on it as the one in `path` was on the trained model."""
+def _hooks(path: Path) -> list[str]:
+    """What a dictionary reads and then, where that is something else, writes; `InputError` where nothing says it."""
     made = read_json(path / "config.json")
-    blank = HybridLM(model.cfg, seed=seed).to(model.device)
-    tokens = tokens_of(run, tokenizer, "train", made["rows"])
-    activations = record(blank, tokens, made["hook"], show_progress=True)
+    hooks = made.get("hooks") or [made.get("hook") or load(path).cfg.metadata.hook_name]
+    if None in hooks:
+        raise InputError(
+            f"{path} does not say which hook it was trained on", hint="add `hook` to its config.json"
+        )
+    return hooks
+
+
+def _sides(recordings: Sequence[Activations], form: Form) -> tuple[Activations, Activations | None]:
+    """What is read, and what is written where that is something else, each side by side."""
+    if form == "cross_layer_transcoder":
+        half = len(recordings) // 2
+        return side_by_side(recordings[:half]), side_by_side(recordings[half:])
+    if form == "crosscoder":
+        return side_by_side(recordings), None
+    return recordings[0], None if form == "sae" else recordings[1]
+
+
+def _untrained(
+    run: Run, path: Path, model: HybridLM, tokenizer: Tokenizer, tokens: Tokens, seed: int
+) -> Untrained:
+    """A dictionary trained as the one in `path` was, but on the run's model as drawn, and what that carries."""
+    made = read_json(path / "config.json")
     config = from_json(SAEConfig, made["sae"], where=str(path / "config.json"))
-    return train_sae(activations, config, model_name="untrained", show_progress=True).sae, blank
+    blank = HybridLM(model.cfg, seed=seed).to(model.device)
+    known = record_many(
+        blank, tokens_of(run, tokenizer, "train", made["rows"]), _hooks(path), show_progress=True
+    )
+    dictionary, _ = train_form(known, config, "untrained")
+    return (
+        dictionary,
+        *_sides(record_many(blank, tokens, _hooks(path), show_progress=True), config.form),
+    )
 
 
 def show_on_run(run: Run, *, name: str, device: str = "cpu") -> Path:
@@ -152,13 +175,19 @@ def _effects(path: Path) -> dict[int, dict[str, dict[str, float]]]:
 
 
 def _scored(path: Path, run: Run) -> Alignment:
-    """The truth of an SAE; `InputError` when it was not scored."""
+    """The truth of an SAE; `InputError` when it was not scored, and for what is no SAE of one hook."""
     if not (path / "truth.json").exists():
         raise InputError(
             f"SAE `{path.name}` of {run.path} was not scored",
             hint=f"score it with: tinysql sae eval {run.path} --name {path.name}",
         )
-    return read_truth(path)
+    alignment = read_truth(path)
+    if alignment.form != "SAE":
+        raise InputError(
+            f"{path} is a {alignment.form}, and effects and pages are of SAEs of one hook",
+            hint="its scores are in truth.json and in the report: tinysql report RUN",
+        )
+    return alignment
 
 
 def read_truth(path: Path) -> Alignment:

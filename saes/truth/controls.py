@@ -8,6 +8,7 @@ components are the axes that variance chooses, and an SAE of the untrained model
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import Tensor
 from saes.dictionaries.inference import calibrate
 from saes.disk import SAE, stock
 from saes.truth.firing import Firings
+from saes.truth.forms import Coder
 
 CHUNK = 8192
 """Tokens encoded at once: bounds the dense [token latent] matrix."""
@@ -75,27 +77,48 @@ class Encoded:
 
 
 @torch.no_grad()
-def encode_sparse(sae: SAE, values: Float[Tensor, "token d_in"]) -> Encoded:
-    """Encode and decode a chunk of tokens at a time; only what is above zero is kept."""
-    token, latent, value, error, spread = [], [], [], [], []
-    mean = values.mean(0)
+def encode_sparse(
+    coder: Coder, values: Float[Tensor, "token d_in"], wanted: Float[Tensor, "token d_out"]
+) -> Encoded:
+    """Encode and predict a chunk of tokens at a time; only latents above zero are kept.
+
+    `wanted` is what is to be written: `values` again, for an SAE.
+    """
+    error, spread = [], []
+    mean = wanted.mean(0)
+
+    def look(rows: slice, latents: Tensor) -> None:
+        y = wanted[rows]
+        error.append((y - coder.predict(values[rows], latents)).double().square().sum(1))
+        spread.append((y - mean).double().square().sum(1))
+
+    firings = latents_of(coder, values, look)
+    return Encoded(firings=firings, error=torch.cat(error), spread=torch.cat(spread))
+
+
+@torch.no_grad()
+def latents_of(
+    coder: Coder,
+    values: Float[Tensor, "token d_in"],
+    look: Callable[[slice, Tensor], None] = lambda rows, latents: None,
+) -> Firings:
+    """The latents of every token; `look` is shown them, densely, for some rows at a time."""
+    token, latent, value = [], [], []
     for start in range(0, len(values), CHUNK):
-        x = values[start : start + CHUNK]
-        latents = sae.encode(x)
-        error.append((x - sae.decode(latents)).double().square().sum(1))
-        spread.append((x - mean).double().square().sum(1))
+        some = slice(start, start + CHUNK)
+        latents = coder.encode(values[some])
+        look(some, latents)
         rows, columns = (latents > 0).nonzero(as_tuple=True)
         token.append(rows + start)
         latent.append(columns)
         value.append(latents[rows, columns].float())
-    firings = Firings.of(
+    return Firings.of(
         torch.cat(token),
         torch.cat(latent),
         torch.cat(value),
         n_tokens=len(values),
-        n_latents=sae.W_dec.shape[0],
+        n_latents=len(coder.decoder),
     )
-    return Encoded(firings=firings, error=torch.cat(error), spread=torch.cat(spread))
 
 
 def neurons(values: Float[Tensor, "token d_in"], mean: Float[Tensor, " d_in"]) -> Firings:

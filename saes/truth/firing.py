@@ -297,7 +297,7 @@ def _value(key: Int[Tensor, " firing"]) -> Float[Tensor, " firing"]:
 
 
 def _dealt(token: Tensor, latent: Tensor, value: Tensor, n_tokens: int, n_latents: int) -> Firings:
-    """`Firings.of` on the CPU: dealt to their latents by one pass, then sorted a few latents, and a cache, at a time."""
+    """`Firings.of` on the CPU: dealt to their latents in one pass, then sorted some latents, and a cache, at a time."""
     ones = np.arange(len(value) + 1, dtype=np.int32)
     # A row per firing, of one entry: the columns of its transpose are a counting sort.
     rows = csr_array((value.numpy(), latent.int().numpy(), ones), shape=(len(value), n_latents)).tocsc()

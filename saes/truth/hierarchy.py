@@ -14,7 +14,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from saes.disk import SAE
 from saes.roles import Roles, family
 from saes.truth.firing import Firings
 from saes.truth.scoring import Table
@@ -70,14 +69,18 @@ class Hierarchy:
 
 @torch.no_grad()
 def hierarchy(
-    sae: SAE,
-    values: Float[Tensor, "token d_in"],
+    decoder: Float[Tensor, "latent d_out"],
+    values: Float[Tensor, "token d_out"],
     firings: tuple[Firings, Firings],
     roles: tuple[Roles, Roles],
     table: Table,
 ) -> Hierarchy:
-    """`values` are those of the measured half; `firings` and `roles` of the choosing half and of the measured one."""
-    spread = [split(c, firings, roles, table, sae.W_dec.norm(dim=1).cpu()) for c in range(len(table.names))]
+    """`values` are what is to be written at tokens of the measured half, `decoder` what each latent writes.
+
+    `firings` and `roles` are those of the choosing half and of the measured one.
+    """
+    length = decoder.norm(dim=1).cpu()
+    spread = [split(c, firings, roles, table, length) for c in range(len(table.names))]
     of = dict(zip(table.names, spread, strict=True))
     column = dict(zip(table.names, table.column.tolist(), strict=True))
     found = []
@@ -89,7 +92,9 @@ def hierarchy(
         if not bool((wanted[0] & ~wanted[1]).any()):
             continue  # the only slot of its family
         detects = table.chosen_f1[:, table.names.index(child)] >= CHILD_F1
-        found.append(absorbed(sae, values, firings[1], wanted, of[parent].latents, detects, (parent, child)))
+        found.append(
+            absorbed(decoder, values, firings[1], wanted, of[parent].latents, detects, (parent, child))
+        )
     detecting, polysemantic = meanings(table)
     return Hierarchy(
         splitting=tuple(spread), absorption=tuple(found), detecting=detecting, polysemantic=polysemantic
@@ -135,8 +140,8 @@ def split(
 
 
 def absorbed(
-    sae: SAE,
-    values: Float[Tensor, "token d_in"],
+    decoder: Float[Tensor, "latent d_out"],
+    values: Float[Tensor, "token d_out"],
     firings: Firings,
     wanted: tuple[Bool[Tensor, " token"], Bool[Tensor, " token"]],
     main: Sequence[int],
@@ -155,8 +160,8 @@ def absorbed(
     direction = values[others].mean(0) - outside
     direction = direction / direction.norm().clamp_min(1e-30)
     carried = (values[child] - outside) @ direction
-    along = sae.W_dec @ direction
-    takes = detects.to(along.device) & (along >= COSINE * sae.W_dec.norm(dim=1))
+    along = decoder @ direction
+    takes = detects.to(along.device) & (along >= COSINE * decoder.norm(dim=1))
     takes[list(main)] = False
     silent = torch.ones(len(parent), dtype=torch.bool, device=values.device)
     for j in main:

@@ -148,7 +148,9 @@ def test_firings_in_any_order_are_sorted_in_parts_as_they_are_at_once(
         found = Firings.of(token, latent, dense[token, latent], n_tokens=40, n_latents=30)
     finally:
         torch.set_num_threads(before)
-    by_hand = sorted((j, -float(dense[t, j]), t) for t, j in zip(token.tolist(), latent.tolist(), strict=True))
+    by_hand = sorted(
+        (j, -float(dense[t, j]), t) for t, j in zip(token.tolist(), latent.tolist(), strict=True)
+    )
     assert found.latent.tolist() == [j for j, _, _ in by_hand]
     assert found.value.tolist() == [-value for _, value, _ in by_hand]
     assert found.token.tolist() == [t for _, _, t in by_hand]

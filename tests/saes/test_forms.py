@@ -13,10 +13,12 @@ from data_gen.errors import InputError
 from data_gen.example import make_example
 from saes.activations import capture, capture_many, record, record_many
 from saes.disk import load, stock
+from saes.pages import role_figure
 from saes.recipes import default_hooks
 from saes.training.cross_layer import load_cross_layer
 from saes.training.crosscoders import specificity
 from saes.training.loop import Loop
+from saes.truth.artefacts import read_truth
 from tinysql.cli import main
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
@@ -165,11 +167,27 @@ def test_bad_input_is_one_sentence(
     assert not (run / "saes" / "x").exists()
 
 
-def test_a_form_without_truth_says_so(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    if not (run / "saes" / "crosscoder").is_dir():
-        assert main(["sae", "train", str(run), "--recipe", "crosscoder", *SMALL]) == 0
-    assert main(["sae", "eval", str(run), "--name", "crosscoder"]) == 2
-    assert "is a crosscoder, and truth is scored for SAEs of one hook" in capsys.readouterr().err
+@pytest.mark.parametrize("recipe", ["skip_transcoder", "crosscoder", "cross_layer_transcoder"])
+def test_every_form_is_scored_and_has_no_page(
+    run: Path, recipe: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not (run / "saes" / recipe).is_dir():
+        assert main(["sae", "train", str(run), "--recipe", recipe, *SMALL]) == 0
+    assert main(["sae", "eval", str(run), "--name", recipe, "--rows", "16", "--untrained"]) == 0
+    form = recipe.replace("_", " ").replace("cross layer", "cross-layer")
+    found = read_truth(run / "saes" / recipe)
+    assert found.form == found.sae.name == form
+    assert [found.controls[0].name, found.controls[-1].name] == [
+        f"random {form}",
+        f"{form} of untrained model",
+    ]
+    # The model is as drawn, and so is the one before training: latents, seed and rows are the same.
+    assert found.controls[-1].coverage == found.sae.coverage
+    assert {trace.name for trace in role_figure(found).data} >= {form, f"random {form}"}
+    for verb in ("show", "effects"):
+        capsys.readouterr()
+        assert main(["sae", verb, str(run), "--name", recipe]) == 2
+        assert f"is a {form}, and effects and pages are of SAEs of one hook" in capsys.readouterr().err
 
 
 def test_hooks_recorded_together_are_those_recorded_alone() -> None:

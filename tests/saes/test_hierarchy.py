@@ -31,7 +31,7 @@ def told(
     firings = Firings.from_dense(codes)
     parts = firings.among(halves.choose), firings.among(halves.measure)
     values = (codes @ sae.W_dec + beside)[halves.measure]
-    return hierarchy(sae, values, parts, sides, tabulate(parts, *sides))
+    return hierarchy(sae.W_dec, values, parts, sides, tabulate(parts, *sides))
 
 
 def found(of: Hierarchy, child: str) -> Absorption:
