@@ -65,8 +65,8 @@ def _intro(path: Path, alignment: Alignment) -> str:
         "<p>A latent detects a role when it is active above a threshold. Threshold, latent and role are chosen on one "
         "half of the rows and everything shown is measured on the other; intervals are 95 %, from resampling rows. "
         f"The random {alignment.form} has random directions, the label permutation shuffles roles within each row, and "
-        "neurons are the two signs of each dimension of the activation. Probes are logistic regressions, of the latents "
-        "that detect a role best or of the whole activation: what there is to find.</p>"
+        "neurons are the two signs of each dimension of the activation. Probes are logistic regressions, of the "
+        "latents that detect a role best or of the whole activation: what there is to find.</p>"
     )
 
 
