@@ -1,4 +1,4 @@
-"""TinySQL's SAE results for a run: FVU at every hook, the circuit its SAEs name, what it answers, and EAP's heads beside.
+"""TinySQL's SAE results for a run: FVU at every hook, the circuit its SAEs name, what it answers, EAP's heads beside.
 
     python benchmarks/sae_seed.py runs/bm1 --device cuda --pairs 100 --json seed_saes.json
     python benchmarks/sae_seed.py runs/nano-0 --pairs 16 --prompts 32 --random 5 --json seed_saes.json
