@@ -215,7 +215,7 @@ def overlap(named: set[str], eap: frozenset[str], heads: int) -> dict[str, Any]:
 
     `chance` is the mean share and `p` the probability of sharing at least as many (hypergeometric).
     """
-    theirs = {name.removeprefix("blocks.").replace(".attn.head.", ".").replace(".head.", ".") for name in eap}
+    theirs = {name.removeprefix("blocks.").replace(".attn.head.", ".") for name in eap}
     shared = len(named & theirs)
     return {
         "named": sorted(named),

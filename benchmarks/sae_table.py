@@ -41,6 +41,7 @@ from saes.training.sae import train_sae
 from saes.truth.alignment import Alignment
 from saes.truth.artefacts import eval_on_run, read_truth
 from saes.truth.recovered import fidelity
+from tinysql.config import to_json
 from tinysql.models.config import ModelConfig
 from tinysql.runs import Run, open_run, provenance
 
@@ -113,10 +114,16 @@ class Cell:
     def made(self) -> Row:
         """Train, score and let answer, as far as that is not done; the row of the table."""
         if not (self.path / "cfg.json").exists():
-            config = self.matched()
             train_on_run(
-                self.run, config, name=self.name, hooks=[self.hook], rows=self.rows, device=self.device
+                self.run,
+                self.matched(),
+                name=self.name,
+                hooks=[self.hook],
+                rows=self.rows,
+                device=self.device,
+                resume=self.path.with_name(f".{self.name}.training").is_dir(),
             )
+        self.check()
         if not (self.path / "truth.json").exists():
             eval_on_run(
                 self.run,
@@ -133,6 +140,15 @@ class Cell:
             kept = fidelity(load(self.path, self.device), model, tokenizer, examples, hook=self.hook)
             write_atomic(self.path / "fidelity.json", json.dumps({**kept.to_json(), "made_by": provenance()}))
         return self.row()
+
+    def check(self) -> None:
+        """`InputError` when what is there was made with other settings; the penalty is what was searched for."""
+        made = read_json(self.path / "config.json")
+        wanted = {**to_json(self.config), "sparsity": made["sae"]["sparsity"], "rows": self.rows}
+        if json.loads(json.dumps(wanted)) != {**made["sae"], "rows": made["rows"]}:
+            raise InputError(
+                f"{self.path} was made with other settings", hint="repeat them, or remove the directory"
+            )
 
     def row(self) -> Row:
         """What is written to the table of the files beside the SAE."""
