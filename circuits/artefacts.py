@@ -73,7 +73,9 @@ class FindSettings:
         for name in ("pairs", "edges", "steps"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise InputError(f"{name} is {value}, expected at least 1")
+                raise InputError(
+                    f"{name} is {value}, expected at least 1", hint=f"leave --{name} out: it has a default"
+                )
         if not 0 < self.q < 1:
             raise InputError(
                 f"q is {self.q}, expected a false-discovery rate between 0 and 1", hint=".05 is usual"
@@ -111,6 +113,11 @@ def find_on_run(run: Run, settings: FindSettings, *, device: str = "cpu", overwr
     if settings.steps is not None and "steps" not in _parameters(settings.method):
         raise InputError(f"method `{settings.method}` has no steps", hint="leave them out, or take `eap-ig`")
     if not overwrite:
+        if directory.is_dir() and any(directory.iterdir()):
+            raise InputError(
+                f"{run.path} holds a circuit of edit `{settings.edit}` already",
+                hint="pass --overwrite to replace it",
+            )
         claim_directory(directory)
     model, tokenizer = run.load(find_device(device))
     drawn = draw(run, settings.edit, settings.pairs, settings.seed, tokenizer)

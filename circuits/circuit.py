@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,8 @@ import numpy as np
 from circuits.graph import Edge, Graph
 from data_gen.errors import InputError
 from data_gen.files import read_json, write_atomic
+
+AGAIN = "make it again: tinysql circuit find"
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,13 +70,27 @@ class Circuit:
         """Inverse of `save`. Raises `InputError` for a file that is missing, cut short or no circuit."""
         found = read_json(Path(path))
         try:
-            return cls(Graph.from_json(found["graph"]), edges_of(found["edges"]), found["metadata"])
+            about = metadata_of(found["metadata"])
+            return cls(Graph.from_json(found["graph"]), edges_of(found["edges"]), about)
         except InputError:
             raise
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise InputError(f"{path} is not a circuit: {error!r}", hint=AGAIN) from error
+
+
+def metadata_of(found: object) -> dict[str, Any]:
+    """Metadata read from a file. Raises `InputError` unless its parts are what a circuit's are: names to values."""
+    if not isinstance(found, dict):
+        raise InputError(f"a circuit's metadata are {found!r:.60}, expected names and values", hint=AGAIN)
+    for name in ("scores", "settings", "made_by"):
+        if not isinstance(found.get(name, {}), dict):
             raise InputError(
-                f"{path} is not a circuit: {error!r}", hint="make it again: tinysql circuit find"
-            ) from error
+                f"a circuit's `{name}` are {found[name]!r:.60}, expected names and values", hint=AGAIN
+            )
+    for edge, score in found.get("scores", {}).items():
+        if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
+            raise InputError(f"the score of edge `{edge}` is {score!r:.60}, expected a number", hint=AGAIN)
+    return found
 
 
 def edges_of(names: Iterable[str]) -> tuple[Edge, ...]:

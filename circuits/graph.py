@@ -101,6 +101,14 @@ class Graph:
             )
         if self.n_kv_heads is None:
             object.__setattr__(self, "n_kv_heads", self.n_heads)
+        counts = [count for name, count in asdict(self).items() if name != "pattern"]
+        shared = (self.n_heads, self.n_kv_heads or 1), (self.mamba_heads, self.mamba_groups)
+        if min(counts) < 0 or any(slots < 1 or heads % slots for heads, slots in shared):
+            raise InputError(
+                f"{self} is no model's graph, expected counts of at least 0, key-value heads that divide the heads, and"
+                " groups that divide the Mamba heads",
+                hint="read it off a model: Graph.of(model)",
+            )
 
     def __str__(self) -> str:
         counts = {

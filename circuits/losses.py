@@ -7,7 +7,7 @@ from typing import TypeAlias
 from jaxtyping import Float
 from torch import Tensor
 
-from circuits.metrics import Logits, Metric
+from circuits.metrics import Logits, Metric, measured
 from data_gen.errors import InputError
 from tinysql.tokens import TokenPairs
 
@@ -23,7 +23,7 @@ def loss_of(measure: Loss, logits: Logits, whole: Logits, pairs: TokenPairs) -> 
     `metric(model) - metric(circuit)`, which is negative where the circuit has more of it than the model.
     """
     if not isinstance(measure, str):
-        return measure(whole, pairs) - measure(logits, pairs)
+        return measured(measure, whole, pairs) - measured(measure, logits, pairs)
     theirs, own = whole.log_softmax(-1), logits.log_softmax(-1)
     divergence = (theirs.exp() * (theirs - own)).sum(-1)
     if divergence.ndim == 1:

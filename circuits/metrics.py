@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from data_gen.errors import InputError
 from tinysql.tokens import TokenPairs
 
 Metric: TypeAlias = Callable[[Tensor, TokenPairs], Tensor]
@@ -15,6 +17,9 @@ Metric: TypeAlias = Callable[[Tensor, TokenPairs], Tensor]
 
 For pairs of whole answers the logits are `[batch answer d_vocab]`, and the value sums over the answer's tokens.
 """
+
+SMALLEST = 1e-6
+"""A difference of the metric below which the two sides of a pair are the same, in its units."""
 
 Logits = Float[Tensor, "batch d_vocab"] | Float[Tensor, "batch answer d_vocab"]
 
@@ -28,6 +33,39 @@ def answer_log_prob(logits: Logits, pairs: TokenPairs) -> Float[Tensor, " batch"
     """Log-probability of the clean answer, in nats; of a whole answer, of its tokens that the corrupt one has not."""
     differ = pairs.clean_answer != pairs.corrupt_answer
     return _summed(_picked(logits.log_softmax(-1), pairs.clean_answer) * differ)
+
+
+def measured(metric: Metric, logits: Logits, pairs: TokenPairs) -> Float[Tensor, " batch"]:
+    """`metric(logits, pairs)`. Raises `InputError` unless that is one number for each pair."""
+    found = metric(logits, pairs)
+    shape = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
+    if shape != [len(pairs)]:
+        raise InputError(
+            f"the metric gives {shape} for {len(pairs)} pairs, expected one number for each",
+            hint="return each pair's own value, as circuits.logit_diff does, not a sum or a mean over pairs",
+        )
+    return found
+
+
+def check_moves(clean: Float[Tensor, " example"], corrupt: Float[Tensor, " example"], edit: str) -> None:
+    """Raises `InputError` where a metric is not finite, or the same on both sides of every pair."""
+    check_finite("metric", torch.stack([clean, corrupt]))
+    if float((clean - corrupt).abs().max()) < SMALLEST:
+        raise InputError(
+            f"the metric is {float(clean.mean()):.4g} on both sides of every pair of edit `{edit}`, so there is nothing"
+            " to attribute",
+            hint="give pairs whose sides differ in front of the answer, and a metric that tells them apart",
+        )
+
+
+def check_finite(what: str, values: Tensor) -> None:
+    """Raises `InputError` where one of `values` is NaN or infinite."""
+    broken = int((~torch.isfinite(values)).sum())
+    if broken:
+        raise InputError(
+            f"{broken} of {values.numel()} values of the {what} are not finite",
+            hint="look for NaN in the model's weights, or run it in float32",
+        )
 
 
 def _picked(values: Tensor, token: Tensor) -> Tensor:

@@ -6,12 +6,15 @@ import html
 from pathlib import Path
 from typing import Any
 
+import plotly.graph_objects as go
+
 from circuits.circuit import Circuit
 from circuits.drawing.curve import faithfulness_figure
 from circuits.drawing.facts import edge_rows, main_role
 from circuits.files.role_files import load_roles
 from circuits.judging.compare import Overlap, compare, compare_all
-from circuits.judging.faithfulness import Curve, Estimate
+from circuits.judging.faithfulness import Curve
+from circuits.judging.ratios import Band, Estimate, three_digits
 from circuits.methods.role_scores import RoleScores
 from circuits.scores import EdgeScores
 from circuits.show import show, show_difference
@@ -76,10 +79,23 @@ def _section(directory: Path) -> Section:
     ]
     evaluated = directory / "report.json"
     if evaluated.is_file():
-        written = read_json(evaluated)
-        parts.insert(1, f"<p>{html.escape(sentence(written))}</p>")
-        parts.append(figure_html(faithfulness_figure(Curve.from_json(written["curve"]))))
+        said, curve = _evaluated(evaluated)
+        parts.insert(1, f"<p>{html.escape(said)}</p>")
+        parts.append(figure_html(curve))
     return Section(f"Circuit: {directory.name}", "".join(parts), 40)
+
+
+def _evaluated(file: Path) -> tuple[str, go.Figure]:
+    """What a `report.json` says in words, and its curve. Raises `InputError` for a file that is no report."""
+    written = read_json(file)
+    try:
+        return sentence(written), faithfulness_figure(Curve.from_json(written["curve"]))
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{file} is no report on a circuit: {error!r}", hint="make it again: tinysql circuit eval"
+        ) from error
 
 
 def _table(circuit: Circuit, scores: EdgeScores, roles: RoleScores | None) -> str:
@@ -152,7 +168,11 @@ def _found(circuit: Circuit) -> str:
     about = circuit.metadata
     settings, weights = about.get("settings", {}), about.get("scores", {})
     how = {"greedy": ", grown backwards from the logits", "significant": ", the significant ones"}
-    drawn = f" on {settings['pairs']} pairs drawn with seed {settings['seed']}" if settings else ""
+    drawn = (
+        f" on {settings['pairs']} pairs drawn with seed {settings['seed']}"
+        if {"pairs", "seed"} <= settings.keys()
+        else ""
+    )
     text = (
         f"{len(circuit)} of {len(circuit.graph.edges)} edges{how.get(settings.get('select', ''), '')}, by"
         f" {about.get('method')}{drawn}."
@@ -171,10 +191,9 @@ def sentence(written: dict[str, Any]) -> str:
     parts = [
         f"On {report['n_pairs']} held-out pairs the circuit alone reaches a faithfulness of"
         f" {_with_interval(report['faithfulness'])}; 1 is the full model, 0 the corrupt run.",
-        f"{n} random circuits of {report['n_edges']} edges reach {_number(band['mean'])} on average (5–95 %:"
-        f" {_number(band['low'])} to {_number(band['high'])}), {n} with as many edges between every two blocks"
-        f" {_number(matched['mean'])} ({_number(matched['low'])} to {_number(matched['high'])}); the circuit is more"
-        f" faithful than {better['share']:.0%} of these (p = {better['p']:.2g}).",
+        f"{n} random circuits of {report['n_edges']} edges reach on average {Band(**band)}, {n} with as many edges"
+        f" between every two blocks {Band(**matched)}; the circuit is more faithful than {better['share']:.0%} of these"
+        f" (p = {better['p']:.2g}).",
         f"Everything outside the circuit reaches {_with_interval(report['completeness'])}.",
         *_more(report.get("minimality"), curve.get("areas"), written.get("stability")),
     ]
@@ -204,17 +223,12 @@ def _more(
         )
     if stability:
         found.append(
-            f"When the pairs it was found on are drawn anew, the top edges have a Jaccard index of"
-            f" {_number(stability['jaccard'])} on average, {'at least' if stability['stable'] else 'below'} the bar"
-            f" of {stability['bar']} ({_number(stability['chance'])} by chance)."
+            f"When the pairs it was found on are drawn anew, the top edges have a mean Jaccard index of"
+            f" {three_digits(stability['jaccard'])} ({three_digits(stability['chance'])} by chance),"
+            f" {'at least' if stability['stable'] else 'below'} the bar of {stability['bar']}."
         )
     return found
 
 
 def _with_interval(estimate: dict[str, float]) -> str:
     return str(Estimate(**estimate))
-
-
-def _number(value: float) -> str:
-    """Three digits, and no minus in front of a zero."""
-    return f"{round(value, 3) + 0.0:.3f}"

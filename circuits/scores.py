@@ -156,7 +156,15 @@ class EdgeScores:
             metadata = dict(found["metadata"])
         except InputError:
             raise
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            OverflowError,
+            AttributeError,
+            IndexError,
+            RuntimeError,
+        ) as error:
             raise InputError(f"not edge scores: {error!r}", hint=hint) from error
         if len(set(zip(rows, columns, strict=True))) != len(graph.edges):
             raise InputError(
@@ -192,7 +200,7 @@ class EdgeScores:
             graph = Graph.from_json(found["graph"])
             fields = {name: str(found[name]) for name in ("method", "metric", "edit")}
             metadata = dict(found["metadata"])
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"{directory} holds no whole edge scores: {error!r}", hint=hint) from error
         if tuple(per_example.shape[1:]) != graph.mask.shape:
             raise InputError(

@@ -8,6 +8,7 @@ from circuits.circuit import Circuit
 from circuits.drawing.facts import edge_rows
 from circuits.judging.compare import Overlap
 from circuits.judging.curves import Curve
+from circuits.judging.ratios import three_digits
 from circuits.methods.role_scores import RoleScores
 from circuits.scores import EdgeScores
 
@@ -16,7 +17,10 @@ LINES = 20
 
 
 def edge_table(scores: EdgeScores, circuit: Circuit) -> str:
-    """The circuit's strongest edges: score, interval over pairs, share of pairs with the score's sign, and q."""
+    """The circuit's strongest edges: score, interval over pairs, share of pairs with the score's sign, and q.
+
+    A last line says how many more there are, if not all are listed.
+    """
     edges = sorted(circuit.edges, key=lambda edge: -abs(scores[edge]))[:LINES]
     width = max(len(str(edge)) for edge in edges)
     lines = [f"{'edge':<{width}}{'score':>10}{'95 % interval':>20}{'same sign':>11}{'q':>9}"]
@@ -25,7 +29,7 @@ def edge_table(scores: EdgeScores, circuit: Circuit) -> str:
         lines.append(
             f"{row.edge!s:<{width}}{row.score:>10.3f}{_span(row.low, row.high):>20}{row.same_sign:>11.2f}{q:>9}"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, *_more(len(circuit) - LINES)])
 
 
 def role_table(roles: RoleScores) -> str:
@@ -48,9 +52,11 @@ def curve_table(curve: Curve) -> str:
     ]
     for point in curve.points:
         value, bands = point.faithfulness, (point.random, point.matched)
-        line = f"{point.n_edges:>8}{value.value:>14.3f}{_span(value.low, value.high):>18}"
+        line = f"{point.n_edges:>8}{three_digits(value.value):>14}{_span(value.low, value.high):>18}"
         for band, width in zip(bands, (9, 15), strict=True):
-            line += "" if band is None else f"{band.mean:>{width}.3f}{_span(band.low, band.high):>18}"
+            line += (
+                "" if band is None else f"{three_digits(band.mean):>{width}}{_span(band.low, band.high):>18}"
+            )
         lines.append(line)
     return "\n".join(lines)
 
@@ -69,8 +75,8 @@ def area_table(curve: Curve) -> str:
     ):
         value = area.value
         lines.append(
-            f"{name:<12}{value.value:>8.3f}{_span(value.low, value.high):>18}"
-            f"{area.random.mean:>9.3f}{area.matched.mean:>15.3f}"
+            f"{name:<12}{three_digits(value.value):>8}{_span(value.low, value.high):>18}"
+            f"{three_digits(area.random.mean):>9}{three_digits(area.matched.mean):>15}"
         )
     return "\n".join(lines)
 
@@ -91,9 +97,12 @@ def _listed(head: str, edges: Sequence[str], weights: dict[str, float]) -> str:
         f"  {edge:<{width}}" + (f"{weights[edge]:>10.3f}" if edge in weights else "")
         for edge in edges[:LINES]
     ]
-    more = [f"  and {len(edges) - LINES} weaker ones"] if len(edges) > LINES else []
-    return "\n".join([head, *lines, *more])
+    return "\n".join([head, *lines, *(f"  {line}" for line in _more(len(edges) - LINES))])
+
+
+def _more(n: int) -> list[str]:
+    return [f"and {n} weaker ones"] if n > 0 else []
 
 
 def _span(low: float, high: float) -> str:
-    return f"{low:.3f} to {high:.3f}"
+    return f"{three_digits(low)} to {three_digits(high)}"

@@ -27,7 +27,7 @@ from circuits.engine.ports import ReaderPort, Slots, batched, frozen
 from circuits.engine.recording import Changes, Machine, Recording, changes, prompts
 from circuits.engine.rules import LIVE, Rules
 from circuits.graph import Graph
-from circuits.metrics import Metric
+from circuits.metrics import Metric, check_moves, measured
 from circuits.scores import EdgeScores
 from tinysql.models.hybrid import HybridLM
 from tinysql.models.layers import Norm
@@ -59,7 +59,8 @@ def attribute(
 
     The metadata hold the completeness gap: the scores of all edges leaving `embed` sum to the change of the
     metric from clean to corrupt if the path integral is exact, and what is missing is the integration error.
-    Raises `InputError` for no pairs, prompts of unlike shape, or hooks on the model.
+    Raises `InputError` for no pairs, prompts of unlike shape, hooks on the model, or a metric that is the same on both
+    sides.
     """
     with frozen(model):
         machine = Machine(model, rules)
@@ -70,8 +71,9 @@ def attribute(
 def gathered(
     model: HybridLM, pairs: TokenPairs, metric: Metric, found: Sequence[BatchScores], *, method: str
 ) -> EdgeScores:
-    """The scores of all batches, with the completeness gap."""
+    """The scores of all batches, with the completeness gap. Raises `InputError` as `check_moves` does."""
     edges, clean, corrupt = (torch.cat(part).float().cpu() for part in zip(*found, strict=True))
+    check_moves(clean, corrupt, pairs.edit)
     change = corrupt - clean
     gap = edges[:, 0].sum(-1) - change
     return EdgeScores(
@@ -130,7 +132,7 @@ def differentiate(
         stream = torch.lerp(corrupt_stream, clean_stream, mix).requires_grad_()
         with torch.enable_grad():
             run = machine.record(stream, batch.position)
-            value = metric(run.logits, batch).sum()
+            value = measured(metric, run.logits, batch).sum()
         collect(run, value, gradients)
         clean = run.written() if mix == 1.0 else clean
         del run, value  # or this run's graph would live until the next one's stands
@@ -142,8 +144,8 @@ def differentiate(
             clean=clean,
             corrupt=corrupt,
             gradients=gradients,
-            metric_clean=metric(clean.logits, batch),
-            metric_corrupt=metric(corrupt.logits, batch),
+            metric_clean=measured(metric, clean.logits, batch),
+            metric_corrupt=measured(metric, corrupt.logits, batch),
         )
 
 

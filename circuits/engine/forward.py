@@ -19,7 +19,7 @@ from circuits.engine.mixers import Parts
 from circuits.engine.ports import Slots, WriterPort, at, at_each, batched, frozen
 from circuits.engine.recording import Logits, Machine, normed, prompts
 from circuits.graph import Graph
-from circuits.metrics import Metric
+from circuits.metrics import Metric, measured
 from data_gen.errors import InputError
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import TokenPairs
@@ -50,7 +50,9 @@ def metric_of(
         for batch in batched(model, pairs, batch_size):
             stage = Stage(machine, batch)
             found.append(
-                torch.stack([metric(stage.logits(mask), batch) for mask in track(list(distinct.values()))])
+                torch.stack(
+                    [measured(metric, stage.logits(mask), batch) for mask in track(list(distinct.values()))]
+                )
             )
     return torch.cat(found, dim=1)[places].float().cpu()
 

@@ -11,11 +11,11 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from xml.etree import ElementTree
 from xml.parsers import expat
 
-from circuits.circuit import Circuit, edges_of
+from circuits.circuit import Circuit, edges_of, metadata_of
 from circuits.graph import Graph
 from circuits.paths import computed_by
 from data_gen.errors import InputError
@@ -187,11 +187,11 @@ def _circuit(what: str, graph: str | None, metadata: str | None, edges: Iterable
     if graph is None:
         raise InputError(f"the {what} does not say which graph its edges are of", hint=hint)
     try:
-        about: Any = json.loads(metadata or "{}")
-        return Circuit(Graph.from_json(json.loads(graph)), edges_of(edges), dict(about))
+        about = metadata_of(json.loads(metadata or "{}"))
+        return Circuit(Graph.from_json(json.loads(graph)), edges_of(edges), about)
     except InputError:
         raise
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise InputError(f"the {what} holds no circuit: {error!r}", hint=hint) from error
 
 

@@ -51,7 +51,7 @@ def load_roles(directory: Path) -> RoleScores | None:
             edit=str(about["edit"]),
             n_pairs=int(about["n_pairs"]),
         )
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{directory} holds no whole role scores: {error!r}", hint=hint) from error
     expected = (len(found.roles), *found.graph.mask.shape)
     if not tuple(found.values.shape) == tuple(found.errors.shape) == expected:

@@ -118,6 +118,8 @@ def faithfulness_curve(
     """
     graph = scores.graph
     taken = mib_sizes(len(graph.edges)) if sizes is None else tuple(sizes)
+    if not taken:
+        raise InputError("there is no size to run circuits of", hint="give some, or leave `sizes` out")
     draws = RandomCircuits.draw(graph, random_circuits, seed)
     ratios = ratios_of(model, graph, pairs, metric, seed=seed, batch_size=batch_size)
     played: list[Circuit] = []

@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from circuits.circuit import Circuit
 from circuits.engine.forward import metric_of
 from circuits.graph import Graph
 from circuits.judging.bootstrap import percentiles, resampled_means
-from circuits.metrics import Metric
+from circuits.metrics import Metric, check_finite
 from data_gen.errors import InputError
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import TokenPairs
@@ -29,7 +30,7 @@ class Estimate:
     high: float
 
     def __str__(self) -> str:
-        return f"{_number(self.value)} (95 % interval {_number(self.low)} to {_number(self.high)})"
+        return f"{three_digits(self.value)} (95 % interval {three_digits(self.low)} to {three_digits(self.high)})"
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Band:
     high: float
 
     def __str__(self) -> str:
-        return f"{_number(self.mean)} (5-95 %: {_number(self.low)} to {_number(self.high)})"
+        return f"{three_digits(self.mean)} (5-95 %: {three_digits(self.low)} to {three_digits(self.high)})"
 
 
 def ratios_of(
@@ -62,6 +63,7 @@ class Ratios:
 
     def __init__(self, clean: np.ndarray, corrupt: np.ndarray, seed: int, edit: str) -> None:
         self.clean, self.corrupt, self.span, self.seed = clean, corrupt, clean - corrupt, seed
+        check_finite("metric", torch.from_numpy(np.stack([clean, corrupt])))
         mean = float(self.span.mean())
         error = float(self.span.std(ddof=1) / len(self.span) ** 0.5) if len(self.span) > 1 else 0.0
         if not abs(mean) > max(1e-6, 2 * error):
@@ -104,6 +106,6 @@ def band(values: np.ndarray) -> Band:
     return Band(float(values.mean()), float(low), float(high))
 
 
-def _number(value: float) -> str:
-    """Three digits, and no minus in front of a zero."""
+def three_digits(value: float) -> str:
+    """Three digits behind the point, and no minus in front of a zero."""
     return f"{round(value, 3) + 0.0:.3f}"

@@ -21,9 +21,9 @@ from torch import Tensor
 from circuits.looking.by_role import Means, ratio_means
 from circuits.looking.optimal import ROWS, divergence, optimal_constant
 from circuits.looking.reference import Reference
-from circuits.looking.running import HookedLM, Rerun, look, pair_batches
+from circuits.looking.running import HookedLM, Rerun, check_single, look, pair_batches
 from circuits.looking.units import Unit, find_units
-from circuits.metrics import Metric, logit_diff
+from circuits.metrics import Metric, check_finite, logit_diff, measured
 from data_gen.errors import InputError, nearest
 from tinysql.tokens import TokenPairs
 
@@ -116,15 +116,22 @@ def ablate(
 
     `reference` is what means, resampled values and optimal constants come from: other pairs, or the pairs themselves
     when None, which makes an optimal constant look better than it is. `seed` draws resampled values.
-    Raises `InputError` for no pairs, an unknown kind or unit, and prompts of unlike shape.
+    Raises `InputError` for no pairs, no unit, an unknown kind or unit, prompts of unlike shape, whole answers, and a
+    metric that is not finite.
     """
     kind = Ablation.named(kind)
+    for some in (pairs, reference):
+        if some is not None:
+            check_single(some)
     chosen = find_units(model, tuple(units) if units is not None else None)
     batches = pair_batches(model, pairs, batch_size)
     known = reference if reference is not None else pairs
     with torch.no_grad():
         runs = [Rerun(model, batch.clean.ids, batch.position) for batch in batches]
-        clean = torch.cat([metric(run.logits, batch) for run, batch in zip(runs, batches, strict=True)])
+        clean = torch.cat(
+            [measured(metric, run.logits, batch) for run, batch in zip(runs, batches, strict=True)]
+        )
+        check_finite("metric", clean)
     values, divergences = [], []
     # One block at a time, so that only one block's reference activations are held.
     for _, some in groupby(chosen, key=lambda unit: unit.block):

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuits.judging.bootstrap import resampled_means
+from circuits.looking.running import check_single
 from data_gen.errors import InputError
 from tinysql.tokens import TokenPairs, Tokens
 
@@ -59,9 +60,10 @@ class Targets:
 def targets_of(examples: Tokens | TokenPairs, group: Grouping) -> Targets:
     """Every token of the answers; of pairs, the one token in which the answers part (its role is the edit's name).
 
-    Raises `InputError` when there is nothing to predict.
+    Raises `InputError` when there is nothing to predict, or for pairs of whole answers.
     """
     if isinstance(examples, TokenPairs):
+        check_single(examples)
         row = torch.arange(len(examples))
         found = Targets(
             row=row,

@@ -24,13 +24,15 @@ from circuits.looking.running import (
     HookedLM,
     Rerun,
     at_position,
+    check_batch_size,
     check_hooks,
+    check_single,
     look,
     pair_batches,
     picked,
     stream_hooks,
 )
-from circuits.metrics import Metric, logit_diff
+from circuits.metrics import SMALLEST, Metric, check_finite, logit_diff, measured
 from data_gen.errors import InputError, nearest
 from saes.activations import ACROSS_TOKENS
 from saes.roles import family
@@ -39,8 +41,6 @@ from tinysql.tokens import TokenPairs
 STATE = "mamba.hook_state"
 CAPTURED = 32
 """Pairs whose activations are held at once."""
-SMALLEST = 1e-6
-"""A mean difference of the metric between the sides below which there is nothing to share out, in its units."""
 
 Sets: TypeAlias = Callable[[TokenPairs], Bool[Tensor, "set batch seq"]]
 
@@ -120,8 +120,8 @@ def patch_positions(
     """Patch one position at a time at each of `hooks` (the residual stream at every depth, when None).
 
     A Mamba block's `hook_state` is set after the position and goes on through the recurrence. `batch_size` counts
-    patched runs. Raises `InputError` for no pairs, unknown hooks, hooks without positions, prompts of unlike shape,
-    or a metric that is the same on both sides.
+    patched runs. Raises `InputError` for no pairs, no or unknown hooks, hooks without positions, prompts of unlike
+    shape, whole answers, or a metric that is the same on both sides or not finite.
     """
     length = int(pairs.position.max()) + 1 if len(pairs) else 0
 
@@ -168,8 +168,10 @@ def _patch(
 ) -> PatchEffects:
     hooks = stream_hooks(model) if hooks is None else tuple(hooks)
     check_hooks(model, hooks)
-    if batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}, expected at least 1")
+    check_batch_size(batch_size)
+    check_single(pairs)
+    if not hooks:
+        raise InputError("there is no hook to patch", hint="name some, or leave `hooks` out")
     values, sides = [], []
     for batch in pair_batches(model, pairs, CAPTURED):
         table = _Table(model, batch, metric, direction, batch_size)
@@ -177,6 +179,7 @@ def _patch(
         values.append(torch.stack([table.column(hook, masks) for hook in hooks], dim=1).float().cpu())
         sides.append(torch.stack([table.base, table.other]).float().cpu())
     base, other = torch.cat(sides, dim=1)
+    check_finite("metric", torch.stack([base, other]))
     if abs(float((other - base).double().mean())) < SMALLEST:
         raise InputError(
             f"the metric is {float(base.mean()):.4g} on both sides of edit `{pairs.edit}`, so nothing is to share out",
@@ -205,8 +208,8 @@ class _Table:
         clean, corrupt = batch.clean.ids, batch.corrupt.ids
         self.ids, self.donor = (corrupt, clean) if direction is Direction.DENOISE else (clean, corrupt)
         self.rerun = Rerun(model, self.ids, batch.position)
-        self.base = metric(self.rerun.logits, batch)
-        self.other = metric(at_position(model(self.donor), batch.position), batch)
+        self.base = measured(metric, self.rerun.logits, batch)
+        self.other = measured(metric, at_position(model(self.donor), batch.position), batch)
         before = torch.arange(clean.shape[1], device=clean.device) <= batch.position[:, None]
         # Where both sides have read the same so far they carry the same, and a patch changes nothing.
         self.parted = before & ((clean != corrupt).cumsum(1) > 0)

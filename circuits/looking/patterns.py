@@ -84,10 +84,11 @@ def attention_by_role(
     Raises `InputError` for a model without such a block, no rows, or rows longer than the model's context.
     """
     blocks, kinds = _looking_back(model)
+    batches = row_batches(model, tokens, batch_size)
     roles, label = numbered(tokens, group)
     sums = [_Sums() for _ in (*blocks, "uniform")]
     rows, done = torch.zeros(len(roles), dtype=torch.long), 0
-    for batch in row_batches(model, tokens, batch_size):
+    for batch in batches:
         here = label[done : done + len(batch), : batch.ids.shape[1]].to(batch.ids.device)
         member = (here[..., None] == torch.arange(len(roles), device=here.device)).to(torch.float32)
         done += len(batch)

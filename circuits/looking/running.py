@@ -105,6 +105,15 @@ def check_pairs(model: HookedLM, pairs: TokenPairs) -> None:
         )
 
 
+def check_single(pairs: TokenPairs) -> None:
+    """Raises `InputError` for pairs of whole answers, where a tool looks at one position of each."""
+    if pairs.position.ndim != 1:
+        raise InputError(
+            f"the pairs ask for up to {pairs.position.shape[1]} tokens of each answer, expected one",
+            hint="encode them without `whole_answers`",
+        )
+
+
 def pair_batches(model: HookedLM, pairs: TokenPairs, batch_size: int) -> list[TokenPairs]:
     """Pairs in batches on the model's device, each cut behind its last position.
 

@@ -91,11 +91,13 @@ def units_of(model: HookedLM) -> tuple[Unit, ...]:
 def find_units(model: HookedLM, names: tuple[str, ...] | None) -> tuple[Unit, ...]:
     """The units of these names, or every one. Raises `InputError`, with the nearest name, for an unknown one."""
     known = {unit.name: unit for unit in units_of(model)}
+    if names is not None and not names:
+        raise InputError("there is no unit to take out", hint="name some, or leave `units` out")
     for name in names if names is not None else ():
         if name not in known:
             raise InputError(
                 f"the model has no unit `{name}`{nearest(name, list(known))}",
-                hint=f"it has: {', '.join(list(known)[:6])}, ...; circuits.units.units_of(model) lists all",
+                hint=f"it has: {', '.join(list(known)[:6])}, ...; circuits.looking.units.units_of(model) lists all",
             )
     return tuple(known.values()) if names is None else tuple(known[name] for name in names)
 

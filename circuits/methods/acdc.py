@@ -29,6 +29,7 @@ from circuits.engine.ports import at_each, batched, frozen
 from circuits.engine.recording import Machine, changes, normed, prompts
 from circuits.graph import Graph
 from circuits.losses import Loss, loss_of, name_of
+from circuits.metrics import check_finite
 from circuits.scores import EdgeScores
 from data_gen.errors import InputError
 from tinysql.models.hybrid import HybridLM
@@ -187,6 +188,7 @@ class _Scene:
         self.machine, self.batch, self.measure = machine, batch, loss
         self.stage = Stage(machine, batch)
         self.clean = machine.record(machine.embedding(prompts(batch)[0]), batch.position)
+        check_finite("model's logits", torch.stack([self.clean.logits, self.stage.corrupt.logits]))
         self.change = changes(machine, self.clean, self.stage.corrupt, batch.position)
 
     def loss(self, logits: Float[Tensor, "trial batch *answer d_vocab"]) -> Float[Tensor, "trial batch"]:

@@ -21,7 +21,7 @@ from circuits.engine.ports import batched, frozen
 from circuits.engine.recording import Machine, changes, prompts
 from circuits.engine.rules import LIVE, Rules
 from circuits.graph import Graph
-from circuits.metrics import Metric, logit_diff
+from circuits.metrics import Metric, logit_diff, measured
 from circuits.scores import EdgeScores
 from data_gen.errors import InputError
 from tinysql.models.hybrid import HybridLM
@@ -111,11 +111,12 @@ def _over_activations(
             with torch.enable_grad():
                 heard = (stream + (1 - mix) * moved).requires_grad_()
                 run = machine.record(heard, position, start=block + 1)
-                value = metric(run.logits, batch).sum()
+                value = measured(metric, run.logits, batch).sum()
             collect(run, value, gradients)
         with torch.no_grad():
             for part, some in zip(change, parts, strict=True):
                 scores = contract(machine, part, gradients, some, block + 1)
                 found[some, rows] = scores[:, rows] / len(mixes)
     with torch.no_grad():
-        return BatchScores(found, metric(clean.logits, batch), metric(corrupt.logits, batch))
+        ends = (measured(metric, side.logits, batch) for side in (clean, corrupt))
+        return BatchScores(found, *ends)

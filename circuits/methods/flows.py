@@ -27,7 +27,7 @@ from circuits.engine.ports import batched, blocks_of, frozen
 from circuits.engine.recording import Machine, prompts
 from circuits.looking.by_role import Grouping, numbered
 from circuits.looking.patterns import effective_attention
-from circuits.metrics import Metric, logit_diff
+from circuits.metrics import Metric, check_finite, logit_diff, measured
 from data_gen.errors import InputError
 from saes.roles import family
 from tinysql.models.hybrid import HybridLM
@@ -108,6 +108,7 @@ def flows(
             done += len(batch)
             each = _of_batch(model, batch, metric, steps, member).double().cpu()
             total, squares = total + each.sum(0), squares + each.square().sum(0)
+    check_finite("flows", total)
     count = len(pairs)
     spread = (squares - total.square() / count).clamp_min(0)
     return Flows(
@@ -192,7 +193,7 @@ def _run(
     rows = torch.arange(len(ids), device=ids.device)
     whole = batch.position.ndim == 2
     logits = logits[rows[:, None], batch.position] if whole else logits[rows, batch.position]
-    return kept, metric(logits, batch).sum()
+    return kept, measured(metric, logits, batch).sum()
 
 
 def _attention(

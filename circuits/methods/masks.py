@@ -27,6 +27,7 @@ from circuits.engine.ports import at, at_each, batched, frozen
 from circuits.engine.recording import Logits, Machine
 from circuits.graph import Graph
 from circuits.losses import Loss, loss_of, name_of
+from circuits.metrics import check_finite
 from circuits.scores import EdgeScores
 from data_gen.errors import InputError
 from tinysql.models.hybrid import HybridLM
@@ -185,6 +186,7 @@ class _Scene:
             self.stage = Stage(machine, batch)
             graph = Graph.of(machine.model)
             self.whole = self.stage.logits(graph.mask)
+            check_finite("model's logits", torch.stack([self.whole, self.stage.corrupt.logits]))
             self.corrupt_loss = self._mean(self.stage.corrupt.logits).item()
 
     def lost(self, mask: Float[Tensor, "writer reader"]) -> Float[Tensor, ""]:

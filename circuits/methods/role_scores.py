@@ -20,7 +20,7 @@ from circuits.engine.attribution import Differentiated, differentiate, parts_of,
 from circuits.engine.ports import at, batched, frozen
 from circuits.engine.recording import Machine
 from circuits.graph import Graph
-from circuits.metrics import Metric, logit_diff
+from circuits.metrics import Metric, check_finite, logit_diff
 from data_gen.errors import InputError
 from saes.roles import family
 from tinysql.models.hybrid import HybridLM
@@ -79,6 +79,7 @@ def role_scores(
                 for rows in parts_of(machine, batch):
                     each = _by_role(found, rows, roles).double().cpu() / steps
                     total, squares = total + each.sum(0), squares + each.square().sum(0)
+    check_finite("role scores", total)
     count = len(pairs)
     mean = total / count
     spread = (squares - count * mean.square()).clamp_min(0)

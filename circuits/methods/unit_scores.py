@@ -19,7 +19,7 @@ from torch import Tensor
 
 from circuits.judging.bootstrap import interval
 from circuits.looking.running import HookedLM, at_position, check_hooks, hooked, look, pair_batches
-from circuits.metrics import Metric, logit_diff
+from circuits.metrics import Metric, check_finite, logit_diff, measured
 from data_gen.errors import InputError
 from tinysql.tokens import TokenPairs
 
@@ -96,6 +96,7 @@ def unit_scores(
     units, error = (
         torch.cat(part).float().cpu() for part in zip(*((one.units, one.error) for one in found), strict=True)
     )
+    check_finite(f"scores at `{hook}`", units)
     return UnitScores(
         hook=hook,
         shape=found[0].shape,
@@ -154,7 +155,7 @@ def _gradient(model: HookedLM, batch: TokenPairs, hook: str, stream: Tensor, met
     hooks = [(STREAM, start), (hook, catch)]
     with torch.enable_grad(), hooked(model, hooks):
         logits = model(batch.clean.ids)
-        value = metric(at_position(logits, batch.position), batch).sum()
+        value = measured(metric, at_position(logits, batch.position), batch).sum()
     (gradient,) = torch.autograd.grad(value, caught, allow_unused=True, materialize_grads=True)
     return gradient
 

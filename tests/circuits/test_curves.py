@@ -100,6 +100,12 @@ def test_a_curve_reads_back_from_json_and_an_older_one_without_areas_too(curve: 
         Curve.from_json({**written, "points": [{"n_edges": 1}]})
 
 
+def test_no_size_at_all_is_refused(random_case) -> None:
+    case = random_case()
+    with pytest.raises(InputError, match="no size to run circuits of"):
+        faithfulness_curve(case.model, eap(case.model, case.pairs), case.pairs, [])
+
+
 def test_chosen_sizes_give_no_areas_and_impossible_ones_are_refused(random_case) -> None:
     case = random_case(n=12)
     scores = eap(case.model, case.pairs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree
@@ -86,6 +87,10 @@ def test_a_document_type_is_refused_before_its_entities_are_expanded(circuit: Ci
         ),
         (lambda text: text.replace("blocks.1.mlp -&gt; logits", "blocks.1.mlp"), "is not an edge"),
         (lambda text: text.replace('"pattern"', '"patern"'), "holds no circuit"),
+        (lambda text: text.replace('"n_heads": 2', '"n_heads": 1e999'), "holds no circuit"),
+        (lambda text: text.replace('"n_heads": 2', '"n_heads": -2'), "is no model's graph"),
+        (lambda text: text.replace("-1.5e-07}", "NaN}"), "score of edge .* is nan, expected a number"),
+        (lambda text: text.replace("-1.5e-07}", '"much"}'), "score of edge .* is 'much', expected a number"),
     ],
 )
 def test_graphml_that_holds_no_circuit_is_refused(circuit: Circuit, change, reason: str) -> None:
@@ -112,3 +117,28 @@ def test_unknown_suffixes_and_missing_files_are_refused(circuit: Circuit, tmp_pa
     (tmp_path / "broken.dot").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="cannot read"):
         read_circuit(tmp_path / "broken.dot")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "reason"),
+    [
+        ([], "metadata are \\[\\], expected names and values"),
+        (None, "metadata are None"),
+        ({"scores": [1]}, "`scores` are \\[1\\]"),
+        ({"settings": "x"}, "`settings` are 'x'"),
+        ({"made_by": 3}, "`made_by` are 3"),
+        ({"scores": {"embed -> logits": True}}, "is True, expected a number"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".json", ".graphml", ".dot"])
+def test_metadata_that_no_circuit_has_are_refused(
+    circuit: Circuit, metadata, reason: str, suffix: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"circuit{suffix}"
+    write_circuit(Circuit(circuit.graph, circuit.edges, {"asked": 3}), path)
+    text = path.read_text()
+    old = '{\n  "asked": 3\n }' if suffix == ".json" else '{"asked": 3}'
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, json.dumps(metadata)))
+    with pytest.raises(InputError, match=reason):
+        read_circuit(path)

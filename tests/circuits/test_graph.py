@@ -124,3 +124,19 @@ def test_live_edges_are_those_on_a_path_from_embed_to_logits() -> None:
     assert SMALL.named(SMALL.live(SMALL.select((*path, no_start, no_end)))) == path
     assert not SMALL.live(SMALL.select((no_start, no_end))).any()
     assert np.array_equal(SMALL.live(SMALL.mask), SMALL.mask)
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        {"n_heads": -1},
+        {"n_heads": 4, "n_kv_heads": 3},
+        {"n_heads": 2, "n_kv_heads": 4},
+        {"mamba_heads": 3, "mamba_groups": 2},
+        {"mamba_heads": 2, "mamba_groups": 0},
+        {"n_experts": -3},
+    ],
+)
+def test_counts_that_no_model_has_are_refused(counts: dict[str, int]) -> None:
+    with pytest.raises(InputError, match="is no model's graph"):
+        Graph(pattern="*M-E", **counts)

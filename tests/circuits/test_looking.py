@@ -108,3 +108,34 @@ def test_a_line_per_part_and_plotly_keeps_its_theme(case) -> None:
     np.testing.assert_allclose(figure.data[1].y, ways[0].share().value[:, 1])
     assert list(figure.data[0].x) == ["embed", "blocks.0", "blocks.1", "blocks.2", "blocks.3"]
     assert plotly.io.templates.default == before
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda case, whole: logit_lens(case.model, whole),
+        lambda case, whole: contributions(case.model, whole),
+        lambda case, whole: ablate(case.model, whole, "zero"),
+        lambda case, whole: ablate(case.model, case.pairs, "mean", reference=whole),
+        lambda case, whole: patch_positions(case.model, whole),
+        lambda case, whole: patch_roles(case.model, whole),
+    ],
+)
+def test_pairs_of_whole_answers_are_refused_where_one_position_is_looked_at(case, call) -> None:
+    names = ("position", "clean_answer", "corrupt_answer")
+    whole = replace(case.pairs, **{name: getattr(case.pairs, name)[:, None].repeat(1, 2) for name in names})
+    with pytest.raises(InputError, match="ask for up to 2 tokens of each answer, expected one"):
+        call(case, whole)
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        (lambda case: ablate(case.model, case.pairs, "zero", units=[]), "no unit to take out"),
+        (lambda case: patch_positions(case.model, case.pairs, hooks=[]), "no hook to patch"),
+        (lambda case: attention_by_role(case.model, case.pairs.clean[:0]), "no tokens to look at"),
+    ],
+)
+def test_nothing_to_look_at_is_said(case, call, reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        call(case)

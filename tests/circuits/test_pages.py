@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -97,6 +98,35 @@ def test_circuits_of_unlike_models_are_not_set_side_by_side(run: Path, tmp_path:
     )
     write_page(run, tmp_path / "page.html")
     assert "side by side" not in without_scripts(tmp_path / "page.html")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda written: {},
+        lambda written: {**written, "curve": None},
+        lambda written: {**written, "report": {**written["report"], "random": None}},
+        lambda written: {**written, "report": {**written["report"], "faithfulness": {"value": "x"}}},
+        lambda written: {
+            **written,
+            "report": {**written["report"], "n_pairs": None, "matched": {"mean": "x"}},
+        },
+    ],
+)
+def test_a_report_that_is_none_is_refused_with_its_name(run: Path, tmp_path: Path, damage) -> None:
+    number, estimate = {"mean": 0.1, "low": 0.0, "high": 0.2}, {"value": 0.9, "low": 0.8, "high": 1.0}
+    report = {"random_circuits": 3, "n_pairs": 4, "n_edges": 12, "random": number, "matched": number}
+    report |= {"faithfulness": estimate, "completeness": estimate, "sufficiency": {"share": 1.0, "p": 0.25}}
+    counts = {"n_pairs": 4, "n_edges_model": 30, "random_circuits": 3, "seed": 1}
+    point = {"n_edges": 12, "faithfulness": estimate, "random": number}
+    curve = {"edit": EDITS[0], "method": "m", "metric": "m", **counts, "points": [point]}
+    written, file = {"report": report, "curve": curve}, run / "circuits" / EDITS[0] / "report.json"
+    file.write_text(json.dumps(written))
+    write_page(run, tmp_path / "page.html")
+    assert "reach on average 0.100 (5-95 %: 0.000 to 0.200)" in (tmp_path / "page.html").read_text()
+    file.write_text(json.dumps(damage(written)))
+    with pytest.raises(InputError, match=r"report.json is no report on a circuit|not a faithfulness curve"):
+        write_page(run, tmp_path / "page.html")
 
 
 def visited(page: Path, in_browser: Callable[..., str]) -> list[str]:

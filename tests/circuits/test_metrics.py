@@ -1,0 +1,90 @@
+"""Metrics are one number per pair, finite, and other on the clean side than on the corrupt one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from circuits.judging.faithfulness import evaluate
+from circuits.looking.ablation import ablate
+from circuits.looking.patching import patch_positions
+from circuits.methods.acdc import acdc
+from circuits.methods.eap import eap
+from circuits.methods.eap_ig import eap_ig
+from circuits.methods.flows import flows
+from circuits.methods.role_scores import role_scores
+from circuits.methods.unit_scores import unit_scores
+from circuits.metrics import check_moves, logit_diff, measured
+from circuits.select import top_edges
+from data_gen.errors import InputError
+from tinysql.tokens import TokenPairs
+
+
+def mean_of_pairs(logits: Tensor, pairs: TokenPairs) -> Tensor:
+    return logit_diff(logits, pairs).mean()
+
+
+@pytest.mark.parametrize(
+    ("metric", "shape"),
+    [
+        (mean_of_pairs, r"\[\]"),
+        (lambda logits, pairs: logits, r"\[5, 20\]"),
+        (lambda logits, pairs: 1.0, "float"),
+    ],
+)
+def test_a_metric_that_is_not_one_number_per_pair_is_refused(random_case, metric, shape: str) -> None:
+    case = random_case()
+    with pytest.raises(InputError, match=f"the metric gives {shape} for 5 pairs, expected one number"):
+        measured(metric, torch.zeros(5, 20), case.pairs)
+
+
+MEASURING: dict[str, Callable] = {
+    "eap": lambda case, metric: eap(case.model, case.pairs, metric),
+    "eap-ig over activations": lambda case, metric: eap_ig(
+        case.model, case.pairs, metric, over="activations"
+    ),
+    "flows": lambda case, metric: flows(case.model, case.pairs, metric),
+    "role scores": lambda case, metric: role_scores(case.model, case.pairs, metric),
+    "unit scores": lambda case, metric: unit_scores(case.model, case.pairs, "blocks.1.mlp.hook_post", metric),
+    "acdc": lambda case, metric: acdc(case.model, case.pairs, metric, threshold=0.1),
+    "evaluate": lambda case, metric: evaluate(
+        case.model, top_edges(eap(case.model, case.pairs), 5), case.pairs, metric=metric
+    ),
+    "ablate": lambda case, metric: ablate(case.model, case.pairs, "zero", metric),
+    "patching": lambda case, metric: patch_positions(case.model, case.pairs, metric),
+}
+"""Everything that asks a metric."""
+
+
+@pytest.mark.parametrize("name", MEASURING)
+def test_a_mean_over_pairs_is_refused_wherever_a_metric_is_asked(random_case, name: str) -> None:
+    with pytest.raises(InputError, match="expected one number for each"):
+        MEASURING[name](random_case("*-"), mean_of_pairs)
+
+
+@pytest.mark.parametrize("name", sorted(set(MEASURING) - {"evaluate"}))
+def test_nan_in_the_weights_is_said_and_not_handed_on(random_case, name: str) -> None:
+    case = random_case("*-")
+    with torch.no_grad():
+        case.model.blocks[1].mlp.W_out[0, 0] = float("nan")
+    with pytest.raises(InputError, match="not finite"):
+        MEASURING[name](case, logit_diff)
+
+
+@pytest.mark.parametrize("name", ["eap", "eap-ig over activations"])
+def test_sides_that_are_the_same_leave_nothing_to_attribute(random_case, name: str) -> None:
+    case = random_case("*-")
+    same = replace(case, pairs=replace(case.pairs, corrupt=case.pairs.clean))
+    with pytest.raises(InputError, match="both sides of every pair .* nothing to attribute"):
+        MEASURING[name](same, logit_diff)
+
+
+def test_one_pair_that_moves_is_enough() -> None:
+    still = torch.tensor([1.0, 2.0, 3.0])
+    check_moves(still, torch.tensor([1.0, 2.0, 3.5]), "schema.table")
+    with pytest.raises(InputError, match="the metric is 2 on both sides"):
+        check_moves(still, still.clone(), "schema.table")
