@@ -120,9 +120,9 @@ def ablate(
     metric that is not finite.
     """
     kind = Ablation.named(kind)
-    for some in (pairs, reference):
-        if some is not None:
-            check_single(some)
+    check_single(pairs)
+    if reference is not None:
+        check_single(reference)
     chosen = find_units(model, tuple(units) if units is not None else None)
     batches = pair_batches(model, pairs, batch_size)
     known = reference if reference is not None else pairs

@@ -137,7 +137,7 @@ def test_a_circuit_of_another_model_is_refused(random_case) -> None:
 def test_a_metric_that_is_not_a_number_is_refused(random_case) -> None:
     case = random_case(n=4)
     graph = Graph.of(case.model)
-    with pytest.raises(InputError, match="does not tell clean from corrupt"):
+    with pytest.raises(InputError, match="values of the metric are not finite"):
         evaluate(
             case.model,
             Circuit(graph, graph.edges),
