@@ -112,15 +112,15 @@ def find_on_run(run: Run, settings: FindSettings, *, device: str = "cpu", overwr
     directory = directory_of(run.path, settings.edit)
     if settings.steps is not None and "steps" not in _parameters(settings.method):
         raise InputError(f"method `{settings.method}` has no steps", hint="leave them out, or take `eap-ig`")
-    if not overwrite:
-        if directory.is_dir() and any(directory.iterdir()):
-            raise InputError(
-                f"{run.path} holds a circuit of edit `{settings.edit}` already",
-                hint="pass --overwrite to replace it",
-            )
-        claim_directory(directory)
+    if not overwrite and directory.is_dir() and any(directory.iterdir()):
+        raise InputError(
+            f"{run.path} holds a circuit of edit `{settings.edit}` already",
+            hint="pass --overwrite to replace it",
+        )
     model, tokenizer = run.load(find_device(device))
     drawn = draw(run, settings.edit, settings.pairs, settings.seed, tokenizer)
+    if not overwrite:
+        claim_directory(directory)
     pairs = tokenizer.encode_pairs(drawn, drop_misaligned=True, whole_answers=settings.whole_answers)
     scores = _score(model, pairs, settings)
     made = {"settings": asdict(settings), "refused": list(pairs.refused), "made_by": provenance()}
@@ -128,13 +128,14 @@ def find_on_run(run: Run, settings: FindSettings, *, device: str = "cpu", overwr
     chosen = _choose(scores, settings)
     roles = role_scores(model, pairs) if settings.by_role else None
     circuit = replace(chosen, metadata={**chosen.metadata, **made})
-    claim_directory(directory, overwrite)
     with atomic_directory(directory) as part:
         scores.save(part)
         circuit.save(part / "circuit.json")
         if roles is not None:
             save_roles(roles, part)
         write_atomic(part / "config.json", json.dumps(made, indent=1))
+        # Only now: whatever ends the process before leaves the circuit that was there.
+        claim_directory(directory, overwrite)
     return Found(directory, scores, circuit, roles)
 
 

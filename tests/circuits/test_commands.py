@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from circuits import artefacts
-from circuits.artefacts import draw, eval_on_run
+from circuits.artefacts import draw, eval_on_run, load_found
 from circuits.circuit import Circuit
 from circuits.files.exchange import read_circuit
 from circuits.files.role_files import load_roles
@@ -210,6 +210,29 @@ def test_overwriting_replaces_everything_that_was_found(run: Path, tmp_path: Pat
     folder = copy / "circuits" / EDIT
     assert EdgeScores.load(folder).method == "eap"
     assert not (folder / "report.json").exists(), "a report of another circuit does not stay"
+
+
+def test_a_process_that_ends_while_it_writes_leaves_the_old_circuit(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+
+    def ends(circuit: Circuit, path: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Circuit, "save", ends)
+        assert main(find(copy, EDIT, "--method", "eap")) == 130
+    assert load_found(copy, EDIT)[1].method == "eap-ig"
+    assert (copy / "circuits" / EDIT / "report.json").exists()
+
+
+def test_an_edit_that_the_data_lack_leaves_no_directory(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    assert main(["circuit", "find", str(copy), "--edit", "having.0.operator"]) == 2
+    assert not (copy / "circuits" / "having.0.operator").exists()
 
 
 def test_scores_cut_short_are_refused_in_a_sentence(run: Path, tmp_path: Path, capsys) -> None:
