@@ -162,12 +162,7 @@ def eval_on_run(
     directory = directory_of(run.path, edit)
     circuit, scores = load_found(run.path, edit)
     settings = _settings(directory / "config.json")
-    seed = settings.seed + 1 if seed is None else seed
-    if seed == settings.seed:
-        raise InputError(
-            f"seed {seed} drew the pairs on which the circuit of `{edit}` was found",
-            hint="choose another seed",
-        )
+    seed = _other_seed(settings, seed)
     model, tokenizer = run.load(find_device(device))
     drawn = _unseen(run, edit, pairs, seed, settings, tokenizer)
     held_out = tokenizer.encode_pairs(drawn, drop_misaligned=True, whole_answers=settings.whole_answers)
@@ -188,19 +183,26 @@ def eval_on_run(
         seed=seed,
         track=_bar("running circuits of every size"),
     )
-    stability = resampled(scores, max(1, len(circuit)))
     agreed = _agreement(model, held_out[:oracle_pairs], settings) if oracle_pairs else None
-    written = {
-        "report": report.to_json(),
-        "curve": curve.to_json(),
-        "agreement": agreed.to_json() if agreed is not None else None,
-        "stability": stability.to_json(),
+    found = Evaluated(report, curve, agreed, resampled(scores, max(1, len(circuit))))
+    about = {
         "seen_in_finding": pairs - len(drawn),
         "refused": list(held_out.refused),
         "made_by": provenance(),
     }
-    write_atomic(directory / "report.json", json.dumps(written, indent=1))
-    return Evaluated(report, curve, agreed, stability)
+    parts = {name: None if part is None else part.to_json() for name, part in found._asdict().items()}
+    write_atomic(directory / "report.json", json.dumps({**parts, **about}, indent=1))
+    return found
+
+
+def _other_seed(settings: FindSettings, seed: int | None) -> int:
+    """The seed of the evaluation. Raises `InputError` for that of the finding."""
+    if seed == settings.seed:
+        raise InputError(
+            f"seed {seed} drew the pairs on which the circuit of `{settings.edit}` was found",
+            hint="choose another seed",
+        )
+    return settings.seed + 1 if seed is None else seed
 
 
 def _unseen(

@@ -7,7 +7,7 @@ from typing import TypeAlias
 from jaxtyping import Float
 from torch import Tensor
 
-from circuits.metrics import Logits, Metric, measured
+from circuits.metrics import Logits, Metric, measured, metric_name
 from data_gen.errors import InputError
 from tinysql.tokens import TokenPairs
 
@@ -39,4 +39,4 @@ def name_of(measure: Loss) -> str:
             f"the loss is {measure!r}, expected 'kl' or a metric",
             hint="pass the function: circuits.logit_diff",
         )
-    return measure if isinstance(measure, str) else getattr(measure, "__name__", repr(measure))
+    return measure if isinstance(measure, str) else metric_name(measure)

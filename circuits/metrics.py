@@ -68,6 +68,11 @@ def check_finite(what: str, values: Tensor) -> None:
         )
 
 
+def metric_name(metric: Metric) -> str:
+    """What a metric is called in metadata: the function's name, where it has one."""
+    return getattr(metric, "__name__", repr(metric))
+
+
 def _picked(values: Tensor, token: Tensor) -> Tensor:
     return values.gather(-1, token[..., None]).squeeze(-1)
 

@@ -27,7 +27,7 @@ from circuits.engine.ports import ReaderPort, Slots, batched, frozen
 from circuits.engine.recording import Changes, Machine, Recording, changes, prompts
 from circuits.engine.rules import LIVE, Rules
 from circuits.graph import Graph
-from circuits.metrics import Metric, check_moves, measured
+from circuits.metrics import Metric, check_moves, measured, metric_name
 from circuits.scores import EdgeScores
 from tinysql.models.hybrid import HybridLM
 from tinysql.models.layers import Norm
@@ -80,7 +80,7 @@ def gathered(
         graph=Graph.of(model),
         per_example=edges,
         method=method,
-        metric=getattr(metric, "__name__", repr(metric)),
+        metric=metric_name(metric),
         edit=pairs.edit,
         metadata={
             "metric_clean": clean.mean().item(),

@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+RESAMPLES = 1000
+"""Draws behind every interval."""
+
 
 class Interval(NamedTuple):
     """Lower and upper end, shaped like one example."""
@@ -14,17 +17,21 @@ class Interval(NamedTuple):
     high: np.ndarray
 
 
-def resampled_means(values: np.ndarray, *, seed: int, resamples: int = 1000) -> np.ndarray:
-    """Means over examples (axis 0) of `resamples` draws with replacement: `[resample, ...]`."""
-    rng = np.random.default_rng(seed)
-    counts = rng.multinomial(len(values), np.full(len(values), 1 / len(values)), size=resamples)
+def resampled_means(values: np.ndarray, *, seed: int) -> np.ndarray:
+    """Means over examples (axis 0) of `RESAMPLES` draws with replacement: `[resample, ...]`."""
+    counts = draw_counts(len(values), seed)
     means: np.ndarray = np.tensordot(counts / len(values), values, axes=1)
     return means
 
 
-def interval(values: np.ndarray, *, level: float = 0.95, seed: int = 0, resamples: int = 1000) -> Interval:
+def draw_counts(n: int, seed: int) -> np.ndarray:
+    """How often each of `n` examples is in each draw: `[resample example]`."""
+    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
+
+
+def interval(values: np.ndarray, *, level: float = 0.95, seed: int = 0) -> Interval:
     """Percentile interval of the mean over examples (axis 0)."""
-    return percentiles(resampled_means(values, seed=seed, resamples=resamples), level)
+    return percentiles(resampled_means(values, seed=seed), level)
 
 
 def percentiles(draws: np.ndarray, level: float) -> Interval:

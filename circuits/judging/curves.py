@@ -19,7 +19,7 @@ from circuits.circuit import Circuit
 from circuits.engine.forward import metric_of
 from circuits.judging.controls import RandomCircuits
 from circuits.judging.ratios import Band, Estimate, Ratios, band, estimate, ratios_of
-from circuits.metrics import Metric, logit_diff
+from circuits.metrics import Metric, logit_diff, metric_name
 from circuits.scores import EdgeScores
 from circuits.select import top_edges
 from data_gen.errors import InputError
@@ -131,21 +131,24 @@ def faithfulness_curve(
     return Curve(
         edit=pairs.edit,
         method=scores.method,
-        metric=getattr(metric, "__name__", repr(metric)),
+        metric=metric_name(metric),
         n_pairs=len(pairs),
         n_edges_model=len(graph.edges),
         random_circuits=random_circuits,
         seed=seed,
-        points=tuple(
-            CurvePoint(
-                n_edges=size,
-                faithfulness=ratios.estimate(here[0]),
-                random=ratios.band(here[1 : 1 + random_circuits]),
-                matched=ratios.band(here[1 + random_circuits :]),
-            )
-            for size, here in zip(taken, each, strict=True)
-        ),
+        points=tuple(_point_of(ratios, size, here) for size, here in zip(taken, each, strict=True)),
         areas=_areas_of(ratios, each, len(graph.edges)) if sizes is None else None,
+    )
+
+
+def _point_of(ratios: Ratios, size: int, each: np.ndarray) -> CurvePoint:
+    """From `each` `[circuit pair]`, the top edges first, then as many uniform as layer-matched circuits."""
+    uniform, matched = np.split(each[1:], 2)
+    return CurvePoint(
+        n_edges=size,
+        faithfulness=ratios.estimate(each[0]),
+        random=ratios.band(uniform),
+        matched=ratios.band(matched),
     )
 
 

@@ -24,7 +24,7 @@ from circuits.judging.minimality import Minimality, leave_one_out
 from circuits.judging.ratios import Band as Band
 from circuits.judging.ratios import Estimate as Estimate
 from circuits.judging.ratios import ratios_of
-from circuits.metrics import Metric, logit_diff
+from circuits.metrics import Metric, logit_diff, metric_name
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import TokenPairs
 
@@ -119,10 +119,13 @@ def evaluate(
     played = [circuit, complement, *draws.uniform(len(circuit)), *draws.layer_matched(circuit)]
     values = metric_of(model, played, pairs, metric, batch_size=batch_size, track=track).double().numpy()
     uniform, matched = np.split(values[2:], 2)
-    alone, span = ratios.estimate(values[0]), float(ratios.span.mean())
+    needed = None
+    if minimality:
+        span, drawn = float(ratios.span.mean()), {"seed": seed, "batch_size": batch_size}
+        needed = leave_one_out(model, circuit, pairs, metric, span=span, track=track, **drawn)
     return Report(
         edit=pairs.edit,
-        metric=getattr(metric, "__name__", repr(metric)),
+        metric=metric_name(metric),
         n_pairs=len(pairs),
         n_edges=len(circuit),
         n_live_edges=len(circuit.connected()),
@@ -132,16 +135,12 @@ def evaluate(
         metric_corrupt=float(ratios.corrupt.mean()),
         metric_circuit=float(values[0].mean()),
         metric_complement=float(values[1].mean()),
-        faithfulness=alone,
+        faithfulness=ratios.estimate(values[0]),
         completeness=ratios.estimate(values[1]),
         random=ratios.band(uniform),
         matched=ratios.band(matched),
-        sufficiency=sufficiency(alone.value, ratios.of(matched)),
-        minimality=leave_one_out(
-            model, circuit, pairs, metric, span=span, seed=seed, batch_size=batch_size, track=track
-        )
-        if minimality
-        else None,
+        sufficiency=sufficiency(float(ratios.of(values[0])), ratios.of(matched)),
+        minimality=needed,
         random_circuits=random_circuits,
         seed=seed,
     )

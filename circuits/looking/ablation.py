@@ -23,7 +23,7 @@ from circuits.looking.optimal import ROWS, divergence, optimal_constant
 from circuits.looking.reference import Reference
 from circuits.looking.running import HookedLM, Rerun, check_single, look, pair_batches
 from circuits.looking.units import Unit, find_units
-from circuits.metrics import Metric, check_finite, logit_diff, measured
+from circuits.metrics import Metric, check_finite, logit_diff, measured, metric_name
 from data_gen.errors import InputError, nearest
 from tinysql.tokens import TokenPairs
 
@@ -120,18 +120,15 @@ def ablate(
     metric that is not finite.
     """
     kind = Ablation.named(kind)
+    known = reference if reference is not None else pairs
     check_single(pairs)
-    if reference is not None:
-        check_single(reference)
+    check_single(known)
     chosen = find_units(model, tuple(units) if units is not None else None)
     batches = pair_batches(model, pairs, batch_size)
-    known = reference if reference is not None else pairs
     with torch.no_grad():
         runs = [Rerun(model, batch.clean.ids, batch.position) for batch in batches]
-        clean = torch.cat(
-            [measured(metric, run.logits, batch) for run, batch in zip(runs, batches, strict=True)]
-        )
-        check_finite("metric", clean)
+    clean = _each(metric, [run.logits for run in runs], batches)
+    check_finite("metric", clean)
     values, divergences = [], []
     # One block at a time, so that only one block's reference activations are held.
     for _, some in groupby(chosen, key=lambda unit: unit.block):
@@ -139,19 +136,25 @@ def ablate(
         puts = _Puts(model, kind, known, block, seed, batch_size)
         for unit in block:
             ablated = _ablated(model, unit, batches, runs, puts)
-            parts = zip(ablated, batches, strict=True)
-            values.append(torch.cat([metric(logits, batch) for logits, batch in parts]))
+            values.append(_each(metric, ablated, batches))
             kl = [divergence(run.logits, logits) for run, logits in zip(runs, ablated, strict=True)]
             divergences.append(torch.cat(kl))
     return AblationEffects(
         kind=kind,
         units=tuple(unit.name for unit in chosen),
-        metric=getattr(metric, "__name__", repr(metric)),
+        metric=metric_name(metric),
         edit=pairs.edit,
         values=torch.stack(values, dim=1).float().cpu(),
         kl=torch.stack(divergences, dim=1).float().cpu(),
         clean=clean.float().cpu(),
     )
+
+
+def _each(
+    metric: Metric, logits: Sequence[Float[Tensor, "_ d_vocab"]], batches: Sequence[TokenPairs]
+) -> Float[Tensor, " example"]:
+    """The metric of every batch's pairs."""
+    return torch.cat([measured(metric, some, batch) for some, batch in zip(logits, batches, strict=True)])
 
 
 def _ablated(

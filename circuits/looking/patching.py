@@ -32,7 +32,7 @@ from circuits.looking.running import (
     picked,
     stream_hooks,
 )
-from circuits.metrics import SMALLEST, Metric, check_finite, logit_diff, measured
+from circuits.metrics import SMALLEST, Metric, check_finite, logit_diff, measured, metric_name
 from data_gen.errors import InputError, nearest
 from saes.activations import ACROSS_TOKENS
 from saes.roles import family
@@ -189,7 +189,7 @@ def _patch(
         hooks=tuple(hooks),
         sets=sets,
         direction=direction,
-        metric=getattr(metric, "__name__", repr(metric)),
+        metric=metric_name(metric),
         edit=pairs.edit,
         values=torch.cat(values),
         base=base,

@@ -27,7 +27,7 @@ from circuits.engine.ports import batched, blocks_of, frozen
 from circuits.engine.recording import Machine, prompts
 from circuits.looking.by_role import Grouping, numbered
 from circuits.looking.patterns import effective_attention
-from circuits.metrics import Metric, check_finite, logit_diff, measured
+from circuits.metrics import Metric, check_finite, logit_diff, measured, metric_name
 from data_gen.errors import InputError
 from saes.roles import family
 from tinysql.models.hybrid import HybridLM
@@ -116,7 +116,7 @@ def flows(
         roles=roles,
         values=(total / count).float(),
         errors=(spread / max(count - 1, 1) / count).sqrt().float(),
-        metric=getattr(metric, "__name__", repr(metric)),
+        metric=metric_name(metric),
         edit=pairs.edit,
         n_pairs=count,
     )

@@ -74,12 +74,7 @@ def edge_masks(
     with frozen(model):
         machine = Machine(model)
         scenes = [_Scene(machine, batch, loss) for batch in batched(model, pairs, batch_size)]
-        scale = sum(scene.corrupt_loss * scene.n for scene in scenes) / len(pairs)
-        if not scale > 1e-9:
-            raise InputError(
-                f"on edit `{pairs.edit}` the corrupt run loses {scale:.2g} by `{name}`: there is nothing to keep",
-                hint="choose an edit that the model has learned",
-            )
+        scale = _scale(scenes, pairs, name)
         learner = _Learner(graph, share, updates, model.device)
         _learn(learner, scenes, scale, track(range(updates)), generator)
     kept = HardConcrete.kept(learner.odds.detach())
@@ -100,6 +95,17 @@ def edge_masks(
             "multipliers": learner.multipliers.tolist(),
         },
     )
+
+
+def _scale(scenes: Sequence[_Scene], pairs: TokenPairs, name: str) -> float:
+    """The corrupt run's mean loss. Raises `InputError` where it is nothing."""
+    scale = sum(scene.corrupt_loss * scene.n for scene in scenes) / len(pairs)
+    if not scale > 1e-9:
+        raise InputError(
+            f"on edit `{pairs.edit}` the corrupt run loses {scale:.2g} by `{name}`: there is nothing to keep",
+            hint="choose an edit that the model has learned",
+        )
+    return scale
 
 
 def _learn(

@@ -20,7 +20,7 @@ from circuits.engine.attribution import Differentiated, differentiate, parts_of,
 from circuits.engine.ports import at, batched, frozen
 from circuits.engine.recording import Machine
 from circuits.graph import Graph
-from circuits.metrics import Metric, check_finite, logit_diff
+from circuits.metrics import Metric, check_finite, logit_diff, metric_name
 from data_gen.errors import InputError
 from saes.roles import family
 from tinysql.models.hybrid import HybridLM
@@ -88,7 +88,7 @@ def role_scores(
         roles=tuple(roles),
         values=mean.float(),
         errors=(spread / max(count - 1, 1) / count).sqrt().float(),
-        metric=getattr(metric, "__name__", repr(metric)),
+        metric=metric_name(metric),
         edit=pairs.edit,
         n_pairs=count,
     )

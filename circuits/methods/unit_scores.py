@@ -19,7 +19,7 @@ from torch import Tensor
 
 from circuits.judging.bootstrap import interval
 from circuits.looking.running import HookedLM, at_position, check_hooks, hooked, look, pair_batches
-from circuits.metrics import Metric, check_finite, logit_diff, measured
+from circuits.metrics import Metric, check_finite, logit_diff, measured, metric_name
 from data_gen.errors import InputError
 from tinysql.tokens import TokenPairs
 
@@ -102,7 +102,7 @@ def unit_scores(
         shape=found[0].shape,
         per_example=units,
         error=error if sae is not None else None,
-        metric=getattr(metric, "__name__", repr(metric)),
+        metric=metric_name(metric),
         edit=pairs.edit,
     )
 

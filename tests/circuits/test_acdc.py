@@ -108,6 +108,16 @@ def test_scores_are_the_largest_threshold_that_keeps_an_edge(random_case) -> Non
     assert scores.metadata["runs"] == sum(circuit.metadata["runs"] for circuit in circuits)
 
 
+def test_thresholds_are_the_corrupt_runs_loss_halved_once_to_twelve_times(random_case) -> None:
+    case = random_case("*-", n=3)
+    nothing = Circuit(Graph.of(case.model), ())
+    whole = metric_of(case.model, [nothing], case.pairs, lost(case, "kl")).double().mean().item()
+    tried = acdc_scores(case.model, case.pairs).metadata["edges_at_threshold"]
+    assert [float(text) for text in tried] == pytest.approx(
+        [whole / 2**step for step in range(12, 0, -1)], rel=1e-5
+    )
+
+
 def test_true_edges_stay_at_larger_thresholds_than_all_others(planted) -> None:
     scores = acdc_scores(planted.model, planted.pairs)
     assert set(scores.ranked()[: len(planted.edges)]) == planted.edges

@@ -77,3 +77,8 @@ def test_one_row_of_scores_stands_for_all_pairs(random_case) -> None:
     found = agreement(row, oracle)
     assert found.n_pairs == len(case.pairs)
     assert (found.pearson.value, found.spearman, found.top_shared) == (pytest.approx(1), pytest.approx(1), 1)
+
+
+def test_a_method_that_scores_all_edges_alike_tells_nothing(scored: EdgeScores) -> None:
+    found = agreement(noisy(scored, torch.ones_like), scored)
+    assert (found.pearson.value, found.pearson.low, found.pearson.high, found.spearman) == (0, 0, 0, 0)

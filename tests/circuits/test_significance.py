@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from circuits.judging import significance as module
-from circuits.judging.significance import q_values, sign_flip_p, significance
+from circuits.judging.significance import least_p, q_values, sign_flip_p, significance
 
 
 def test_p_is_the_share_of_sign_choices_that_reach_the_observed_mean() -> None:
@@ -70,3 +70,8 @@ def test_what_is_planted_is_found_and_the_rest_hardly() -> None:
         assert found[:30].all()
         false_shares.append(found[30:].sum() / found.sum())
     assert np.mean(false_shares) <= 0.05 + 3 * np.std(false_shares) / len(false_shares) ** 0.5
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 12])
+def test_the_least_p_is_that_of_pairs_that_all_say_the_same(n: int) -> None:
+    assert sign_flip_p(np.ones((n, 1))).item() == least_p(n)

@@ -1,0 +1,51 @@
+"""Faithfulness as a ratio of means: where it exists, its bands and intervals, by hand."""
+
+from __future__ import annotations
+
+from dataclasses import astuple
+
+import numpy as np
+import pytest
+
+from circuits.judging.ratios import Ratios, band, estimate
+from data_gen.errors import InputError
+
+
+def ratios(span: list[float]) -> Ratios:
+    return Ratios(np.array(span), np.zeros(len(span)), 0, "schema.table")
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_two_standard_errors_are_not_enough_and_more_are(sign: int) -> None:
+    """Of c, c, 1 + c, 1 + c the mean is 1/2 + c, the standard deviation (of n - 1) 0.577, the error half of that."""
+    assert ratios([sign * x for x in (0.08, 0.08, 1.08, 1.08)]).span.mean() == pytest.approx(sign * 0.58)
+    with pytest.raises(InputError, match=r"differs by -?0.57 ± 0.29 \(standard error over 4 pairs\)"):
+        ratios([sign * x for x in (0.07, 0.07, 1.07, 1.07)])
+
+
+def test_one_pair_has_no_error_and_no_difference_is_none() -> None:
+    assert float(ratios([1e-5]).of(np.array([5e-6]))) == pytest.approx(0.5)
+    with pytest.raises(InputError, match="does not tell clean from corrupt"):
+        ratios([1e-7])
+
+
+def test_a_ratio_of_means_is_no_mean_of_ratios() -> None:
+    found = ratios([2.0, 3.0])
+    assert float(found.of(np.array([1.0, 0.0]))) == pytest.approx(1 / 5)
+
+
+def test_the_interval_resamples_both_sides_of_the_ratio_together() -> None:
+    """Where every pair has the same share, every draw has it, however its size varies."""
+    found = ratios([1.0, 2.0, 5.0, 9.0]).estimate(np.array([0.5, 1.0, 2.5, 4.5]))
+    assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.5, 0.5))
+
+
+def test_a_band_runs_from_the_5th_to_the_95th_percentile_and_an_interval_holds_95_percent() -> None:
+    even = np.arange(1001) / 1000
+    assert astuple(band(even)) == pytest.approx((0.5, 0.05, 0.95))
+    assert astuple(estimate(0.4, even)) == pytest.approx((0.4, 0.025, 0.975))
+
+
+def test_values_that_are_not_finite_are_said_to_be_so() -> None:
+    with pytest.raises(InputError, match="1 of 4 values of the metric are not finite"):
+        ratios([1.0, float("inf")])
