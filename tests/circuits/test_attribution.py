@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -375,6 +376,15 @@ def test_rules_change_no_value(random_case, shape, rules: Rules) -> None:
         machine = Machine(case.model, rules)
         run = machine.record(machine.embedding(pairs.clean.ids), pairs.position)
     torch.testing.assert_close(run.logits, logits)
+
+
+def test_an_activation_of_zero_passes_no_relevance() -> None:
+    """`f(x) / x` is not defined at 0, and a zero has no relevance to hand on; elsewhere it is the gradient."""
+    x = torch.tensor([0.0, 2.0, -4.0], requires_grad=True)
+    out = RELP.activated(torch.exp, x)
+    torch.testing.assert_close(out, x.exp())
+    (gradient,) = torch.autograd.grad(out.sum(), x)
+    torch.testing.assert_close(gradient, torch.tensor([0.0, math.exp(2) / 2, math.exp(-4) / -4]))
 
 
 def test_relevance_of_a_relu_model_is_shared_out_whole(random_case) -> None:

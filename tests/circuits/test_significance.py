@@ -75,3 +75,13 @@ def test_what_is_planted_is_found_and_the_rest_hardly() -> None:
 @pytest.mark.parametrize("n", [1, 2, 5, 12])
 def test_the_least_p_is_that_of_pairs_that_all_say_the_same(n: int) -> None:
     assert sign_flip_p(np.ones((n, 1))).item() == least_p(n)
+
+
+def test_a_p_of_drawn_signs_counts_the_observed_ones_too() -> None:
+    """`(1 + k) / (1 + N)`, with N of the first draws or of the second."""
+    rng = np.random.default_rng(0)
+    p = sign_flip_p(rng.standard_normal((20, 60)) + np.repeat([0.0, 0.6], 30))
+    first, second = (np.abs(p * n - (p * n).round()) < 1e-6 for n in (2_001, 20_001))
+    assert (first | second).all()
+    assert min((first & ~second).sum(), (second & ~first).sum()) > 10
+    assert p.min() * 20_001 >= 1 - 1e-6
