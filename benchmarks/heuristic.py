@@ -1,6 +1,6 @@
 """A flawed heuristic, found, mended in the data and measured again: the table's name is copied from the English.
 
-    python benchmarks/heuristic.py --out runs/heuristic --seeds 3 --json heuristic.json
+    python benchmarks/heuristic.py --out runs/heuristic --seeds 0 1 2 --json heuristic.json
 
 Before: every training question names the table, so a model that copies it from the English is always right, and wrong
 where a question leaves it out. After: the same recipe with the data as they are drawn, in which 45 % of the questions
@@ -224,12 +224,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="directory of the training logs")
     parser.add_argument("--json", type=Path, help="write everything measured here, seed by seed")
-    parser.add_argument("--seeds", type=int, default=1, help="seeds 0, 1, ... (default: 1)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="seeds to train with (default: 0)")
     arguments = parser.parse_args()
     texts = (f"{one.prompt.string} {one.sql.string}" for one in islice(drawn(DATA, None), 5000))
     tokenizer = Tokenizer.train(texts, vocab_size=TRAIN.vocab_size)
     seeds: list[dict[str, Any]] = []
-    for seed in range(arguments.seeds):
+    for seed in arguments.seeds:
         seeds.append(one_seed(seed, tokenizer, arguments.out))
         if arguments.json is not None:
             made_by = {**provenance(), "threads": torch.get_num_threads()}
