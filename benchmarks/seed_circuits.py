@@ -168,7 +168,7 @@ def edge_row(subject: Subject, edit: str, heads: frozenset[str], pairs: int) -> 
     played: list[Circuit] = [circuit, circuit.complement(), top, top.complement()]
     played += [edges_among(graph, some) for some in subject.random_heads(len(heads))]
     try:
-        ratios = ratios_of(subject.model, graph, held_out, logit_diff, seed=subject.seed, batch_size=64)
+        ratios = ratios_of(subject.model, graph, held_out, logit_diff, seed=subject.seed, batch_size=None)
     except InputError as error:
         return {**row, "refused": str(error)}
     values = metric_of(subject.model, played, held_out, logit_diff).double().numpy()

@@ -15,8 +15,8 @@ from data_gen.lazy import lazy_exports
 if TYPE_CHECKING:
     from circuits.circuit import Circuit as Circuit
     from circuits.drawing.curve import faithfulness_figure as faithfulness_figure
+    from circuits.engine.batching import fitting_batch_size as fitting_batch_size
     from circuits.engine.forward import run_circuit as run_circuit
-    from circuits.engine.ports import fitting_batch_size as fitting_batch_size
     from circuits.engine.rules import FROZEN as FROZEN
     from circuits.engine.rules import RELP as RELP
     from circuits.engine.rules import Rules as Rules
@@ -116,7 +116,7 @@ __all__ = lazy_exports(
         "circuit": ["Circuit"],
         "drawing.curve": ["faithfulness_figure"],
         "engine.forward": ["run_circuit"],
-        "engine.ports": ["fitting_batch_size"],
+        "engine.batching": ["fitting_batch_size"],
         "engine.rules": ["FROZEN", "RELP", "Rules"],
         "files.exchange": ["read_circuit", "write_circuit"],
         "files.mib": ["write_mib"],

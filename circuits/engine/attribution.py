@@ -22,8 +22,9 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from circuits.engine.batching import Batches, by_length
 from circuits.engine.mixers import Through, scattered
-from circuits.engine.ports import ReaderPort, Slots, batched, frozen
+from circuits.engine.ports import ReaderPort, Slots, frozen
 from circuits.engine.recording import Changes, Machine, Recording, changes, prompts
 from circuits.engine.rules import LIVE, Rules
 from circuits.graph import Graph
@@ -64,16 +65,18 @@ def attribute(
     """
     with frozen(model):
         machine = Machine(model, rules)
-        found = [_score(machine, batch, metric, mixes) for batch in batched(model, pairs, batch_size)]
-    return gathered(model, pairs, metric, found, method=method)
+        batches = by_length(model, pairs, batch_size)
+        found = [_score(machine, batch, metric, mixes) for batch in batches.batches]
+    return gathered(model, batches, metric, found, method=method)
 
 
 def gathered(
-    model: HybridLM, pairs: TokenPairs, metric: Metric, found: Sequence[BatchScores], *, method: str
+    model: HybridLM, batches: Batches, metric: Metric, found: Sequence[BatchScores], *, method: str
 ) -> EdgeScores:
     """The scores of all batches, with the completeness gap. Raises `InputError` as `check_moves` does."""
-    edges, clean, corrupt = (torch.cat(part).float().cpu() for part in zip(*found, strict=True))
-    check_moves(clean, corrupt, pairs.edit)
+    edit = batches.batches[0].edit
+    edges, clean, corrupt = (batches.restored(part).float().cpu() for part in zip(*found, strict=True))
+    check_moves(clean, corrupt, edit)
     change = corrupt - clean
     gap = edges[:, 0].sum(-1) - change
     return EdgeScores(
@@ -81,7 +84,7 @@ def gathered(
         per_example=edges,
         method=method,
         metric=metric_name(metric),
-        edit=pairs.edit,
+        edit=edit,
         metadata={
             "metric_clean": clean.mean().item(),
             "metric_corrupt": corrupt.mean().item(),

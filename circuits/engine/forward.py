@@ -15,8 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuits.circuit import Circuit
+from circuits.engine.batching import by_length
 from circuits.engine.mixers import Parts
-from circuits.engine.ports import Slots, WriterPort, at, at_each, batched, frozen
+from circuits.engine.ports import Slots, WriterPort, at, at_each, frozen
 from circuits.engine.recording import Logits, Machine, normed, prompts
 from circuits.graph import Graph
 from circuits.metrics import Metric, measured
@@ -31,7 +32,7 @@ def metric_of(
     pairs: TokenPairs,
     metric: Metric,
     *,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     track: Callable[[list[np.ndarray]], Iterable[np.ndarray]] = iter,
 ) -> Float[Tensor, "circuit example"]:
     """The metric of each pair when only one circuit's edges carry clean values, for many circuits.
@@ -47,14 +48,15 @@ def metric_of(
     found = []
     with frozen(model), torch.no_grad():
         machine = Machine(model)
-        for batch in batched(model, pairs, batch_size):
+        batches = by_length(model, pairs, batch_size)
+        for batch in batches.batches:
             stage = Stage(machine, batch)
             found.append(
                 torch.stack(
                     [measured(metric, stage.logits(mask), batch) for mask in track(list(distinct.values()))]
                 )
             )
-    return torch.cat(found, dim=1)[places].float().cpu()
+    return batches.restored(found, dim=1)[places].float().cpu()
 
 
 def run_circuit(model: HybridLM, circuit: Circuit, pairs: TokenPairs) -> Logits:
@@ -64,8 +66,8 @@ def run_circuit(model: HybridLM, circuit: Circuit, pairs: TokenPairs) -> Logits:
     """
     mask = live_mask(model, circuit)
     with frozen(model), torch.no_grad():
-        machine, batches = Machine(model), batched(model, pairs, batch_size=64)
-        return torch.cat([Stage(machine, batch).logits(mask) for batch in batches])
+        machine, batches = Machine(model), by_length(model, pairs, None)
+        return batches.restored([Stage(machine, batch).logits(mask) for batch in batches.batches])
 
 
 def live_mask(model: HybridLM, circuit: Circuit) -> np.ndarray:

@@ -105,7 +105,7 @@ def faithfulness_curve(
     metric: Metric = logit_diff,
     random_circuits: int = 20,
     seed: int = 0,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     track: Callable[[list[Any]], Iterable[Any]] = iter,
 ) -> Curve:
     """Faithfulness of the top edges at each of `sizes`, with the bands of random circuits at each.

@@ -103,7 +103,7 @@ def evaluate(
     random_circuits: int = 20,
     minimality: bool = True,
     seed: int = 0,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     track: Callable[[list[Any]], Iterable[Any]] = iter,
 ) -> Report:
     """Run a circuit, its complement, random circuits of its size and itself without each edge, on held-out pairs.

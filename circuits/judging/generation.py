@@ -21,8 +21,9 @@ import numpy as np
 import torch
 
 from circuits.circuit import Circuit
+from circuits.engine.batching import batched
 from circuits.engine.forward import Stage, live_mask
-from circuits.engine.ports import batched, frozen
+from circuits.engine.ports import frozen
 from circuits.engine.recording import Machine
 from circuits.judging.controls import RandomCircuits
 from circuits.judging.ratios import Band, band

@@ -65,7 +65,7 @@ def identifiability(
     *,
     metric: Metric = logit_diff,
     seed: int = 0,
-    batch_size: int = 64,
+    batch_size: int | None = None,
 ) -> Identifiability:
     """Faithfulness on held-out `pairs` of the greedy circuit of `n` edges, and of its `rival` of as many.
 

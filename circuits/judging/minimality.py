@@ -56,7 +56,7 @@ def leave_one_out(
     *,
     span: float,
     seed: int,
-    batch_size: int,
+    batch_size: int | None,
     track: Callable[[list[Any]], Iterable[Any]],
 ) -> Minimality | None:
     """The test on the first 16 pairs; `span` is the metric's clean mean minus its corrupt mean.

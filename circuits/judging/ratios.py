@@ -46,7 +46,7 @@ class Band:
 
 
 def ratios_of(
-    model: HybridLM, graph: Graph, pairs: TokenPairs, metric: Metric, *, seed: int, batch_size: int
+    model: HybridLM, graph: Graph, pairs: TokenPairs, metric: Metric, *, seed: int, batch_size: int | None
 ) -> Ratios:
     """Run all edges and none, before anything dearer is run; `seed` draws the bootstrap. Raises as `Ratios` does."""
     ends = [Circuit(graph, graph.edges), Circuit(graph, ())]

@@ -23,9 +23,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuits.circuit import Circuit
+from circuits.engine.batching import by_length
 from circuits.engine.forward import Stage, heard
 from circuits.engine.mixers import Mixer
-from circuits.engine.ports import at_each, batched, frozen
+from circuits.engine.ports import at_each, frozen
 from circuits.engine.recording import Machine, changes, normed, prompts
 from circuits.graph import Graph
 from circuits.losses import Loss, loss_of, name_of
@@ -45,7 +46,7 @@ def acdc(
     loss: Loss = "kl",
     *,
     threshold: float,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     rows: int = 256,
 ) -> Circuit:
     """The circuit left when every edge that costs less than `threshold` has gone, latest edges first.
@@ -67,7 +68,7 @@ def acdc_scores(
     loss: Loss = "kl",
     *,
     thresholds: Sequence[float] | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     rows: int = 256,
     track: Callable[[list[float]], Iterable[float]] = iter,
 ) -> EdgeScores:
@@ -112,11 +113,14 @@ def _check(threshold: float) -> None:
 class Search:
     """All batches of pairs, on which circuits are searched for."""
 
-    def __init__(self, model: HybridLM, pairs: TokenPairs, loss: Loss, batch_size: int, rows: int) -> None:
+    def __init__(
+        self, model: HybridLM, pairs: TokenPairs, loss: Loss, batch_size: int | None, rows: int
+    ) -> None:
         self.name, self.edit, self.n = name_of(loss), pairs.edit, len(pairs)
         self.graph, machine = Graph.of(model), Machine(model)
-        self.scenes = [_Scene(machine, batch, loss) for batch in batched(model, pairs, batch_size)]
-        self.width = max(1, rows // min(batch_size, len(pairs)))
+        batches = by_length(model, pairs, batch_size).batches
+        self.scenes = [_Scene(machine, batch, loss) for batch in batches]
+        self.width = max(1, rows // len(batches[0]))
 
     def ladder(self) -> list[float]:
         """The loss of the corrupt run, halved once, twice, ... Raises `InputError` where it is nothing."""

@@ -17,7 +17,8 @@ from circuits.engine.attribution import (
     gradients_of,
     parts_of,
 )
-from circuits.engine.ports import batched, frozen
+from circuits.engine.batching import by_length
+from circuits.engine.ports import frozen
 from circuits.engine.recording import Machine, changes, prompts
 from circuits.engine.rules import LIVE, Rules
 from circuits.graph import Graph
@@ -66,10 +67,9 @@ def eap_ig(
         raise InputError(f"over is {over!r}, expected 'inputs' or 'activations'")
     with frozen(model):
         machine = Machine(model, rules)
-        found = [
-            _over_activations(machine, batch, metric, mixes) for batch in batched(model, pairs, batch_size)
-        ]
-    return gathered(model, pairs, metric, found, method="eap-ig-activations" + rules.suffix)
+        batches = by_length(model, pairs, batch_size)
+        found = [_over_activations(machine, batch, metric, mixes) for batch in batches.batches]
+    return gathered(model, batches, metric, found, method="eap-ig-activations" + rules.suffix)
 
 
 def integration_error(

@@ -16,8 +16,9 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from circuits.engine.batching import by_length
 from circuits.engine.mixers import Mixer
-from circuits.engine.ports import batched, blocks_of, frozen
+from circuits.engine.ports import blocks_of, frozen
 from circuits.engine.recording import Machine, both_sides, changes, normed
 from circuits.graph import Graph
 from circuits.metrics import Metric, logit_diff
@@ -46,14 +47,15 @@ def exact(
     found, clean, corrupt = [], [], []
     with frozen(model), torch.no_grad():
         machine = Machine(model)
-        for batch in track(batched(model, pairs, batch_size)):
+        batches = by_length(model, pairs, batch_size)
+        for batch in track(batches.batches):
             oracle = _Oracle(machine, batch, metric, rows)
             found.append(oracle.effects())
             clean.append(oracle.baseline)
             corrupt.append(metric(oracle.corrupt.logits, batch))
     return EdgeScores(
         graph=Graph.of(model),
-        per_example=torch.cat(found).float().cpu(),
+        per_example=batches.restored(found).float().cpu(),
         method="exact",
         metric=getattr(metric, "__name__", repr(metric)),
         edit=pairs.edit,

@@ -23,7 +23,8 @@ from jaxtyping import Float
 from torch import Tensor
 from transformer_lens.hook_points import HookPoint
 
-from circuits.engine.ports import batched, blocks_of, frozen
+from circuits.engine.batching import by_length
+from circuits.engine.ports import blocks_of, frozen
 from circuits.engine.recording import Machine, prompts
 from circuits.looking.by_role import Grouping, numbered
 from circuits.looking.patterns import effective_attention
@@ -99,9 +100,10 @@ def flows(
     total = squares = torch.zeros((), dtype=torch.float64)
     done = 0
     with frozen(model):
-        for batch in batched(model, pairs, batch_size):
+        batches = by_length(model, pairs, batch_size)
+        for batch in batches.batches:
             length = int(batch.position.max()) + 1
-            here = label[done : done + len(batch), :length].to(model.device)
+            here = label[batches.order[done : done + len(batch)], :length].to(model.device)
             member = (here[..., None] == torch.arange(len(roles), device=model.device)).to(
                 model.embed.W_E.dtype
             )

@@ -22,8 +22,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from circuits.engine.batching import batched
 from circuits.engine.forward import Stage
-from circuits.engine.ports import at, at_each, batched, frozen
+from circuits.engine.ports import at, at_each, frozen
 from circuits.engine.recording import Logits, Machine
 from circuits.graph import Graph
 from circuits.losses import Loss, loss_of, name_of

@@ -17,7 +17,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuits.engine.attribution import Differentiated, differentiate, parts_of, readings
-from circuits.engine.ports import at, batched, frozen
+from circuits.engine.batching import by_length
+from circuits.engine.ports import at, frozen
 from circuits.engine.recording import Machine
 from circuits.graph import Graph
 from circuits.metrics import Metric, check_finite, logit_diff, metric_name
@@ -73,7 +74,7 @@ def role_scores(
     total = squares = torch.zeros(())
     with frozen(model):
         machine = Machine(model)
-        for batch in batched(model, pairs, batch_size):
+        for batch in by_length(model, pairs, batch_size).batches:
             found = differentiate(machine, batch, metric, mixes)
             with torch.no_grad():
                 for rows in parts_of(machine, batch):

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from circuits.circuit import Circuit
+from circuits.engine.batching import by_length
 from circuits.engine.forward import metric_of, run_circuit
 from circuits.graph import Edge, Graph
 from circuits.losses import loss_of
@@ -36,7 +37,8 @@ def plain_loop(case, loss, threshold) -> frozenset[Edge]:
 def lost(case, loss):
     """The loss as a metric; all pairs must be in one batch, as the whole model's logits are theirs."""
     graph = Graph.of(case.model)
-    whole = run_circuit(case.model, Circuit(graph, graph.edges), case.pairs)
+    (batch,) = by_length(case.model, case.pairs, None).batches
+    whole = run_circuit(case.model, Circuit(graph, graph.edges), batch)
     return lambda logits, pairs: loss_of(loss, logits, whole, pairs)
 
 

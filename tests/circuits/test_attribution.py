@@ -13,9 +13,10 @@ from torch import Tensor
 from transformer_lens.hook_points import HookPoint
 
 from circuits.circuit import Circuit
+from circuits.engine.batching import fitting_batch_size
 from circuits.engine.forward import run_circuit
 from circuits.engine.mixers import mixers_of
-from circuits.engine.ports import ReaderPort, fitting_batch_size
+from circuits.engine.ports import ReaderPort
 from circuits.engine.recording import Changes, Machine
 from circuits.engine.rules import FROZEN, RELP, Rules
 from circuits.graph import Graph
@@ -452,7 +453,7 @@ def test_the_pairs_that_fit_are_those_whose_runs_take_the_memory(random_case) ->
 def test_fewer_pairs_fit_where_memory_is_less_or_the_model_larger(random_case) -> None:
     case = random_case()
     sizes = [fitting_batch_size(case.model, case.pairs, memory=memory) for memory in (1.0, 1e-3, 5e-4, 1e-6)]
-    assert sizes[0] == 64, "more together gains nothing"
+    assert sizes[0] == 16, "more together gains nothing on a CPU"
     assert sizes[1] > sizes[2] > sizes[3] == 1
     wider = random_case(d_mlp=256)
     assert fitting_batch_size(wider.model, wider.pairs, memory=1e-3) < sizes[1]

@@ -290,7 +290,7 @@ def test_whole_answers_are_asked_for_when_finding_and_when_evaluating(copy: Path
     held_out = tokenizer.encode_pairs(fresh, drop_misaligned=True, whole_answers=True)
     # The wired model knows the first token alone, so both refuse, with the metric of whole answers in the sentence.
     with pytest.raises(InputError) as ours:
-        ratios_of(model, Graph.of(model), held_out, logit_diff, seed=7, batch_size=64)
+        ratios_of(model, Graph.of(model), held_out, logit_diff, seed=7, batch_size=None)
     with pytest.raises(InputError) as theirs:
         eval_on_run(run, EDIT, pairs=16, random_circuits=2, oracle_pairs=0, seed=7)
     assert str(theirs.value) == str(ours.value)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from circuits.engine.batching import batched
 from circuits.engine.forward import Stage
-from circuits.engine.ports import batched, frozen
+from circuits.engine.ports import frozen
 from circuits.engine.recording import Machine
 from circuits.graph import Graph
 from circuits.methods.masks import HardConcrete, edge_masks, masked_logits

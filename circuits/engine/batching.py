@@ -1,0 +1,124 @@
+"""Pairs -> batches of like length: how many fit into memory, and how their results go back into the pairs' order.
+
+Prompts are padded to the longest of their batch, and a batch is cut behind its last position. Sorted by length, sixteen
+at a time, a batch holds little padding; on a CPU larger ones save nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from data_gen.errors import InputError
+from tinysql.models.hybrid import HybridLM
+from tinysql.tokens import TokenPairs, Tokens
+
+MOST = (16, 64)
+"""Pairs that are run together, on a CPU and on a GPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batches:
+    """Pairs in batches of like length, the shortest first."""
+
+    batches: list[TokenPairs]
+    order: Int[Tensor, " pair"]
+    """Which of the pairs stands at each place of the batches."""
+
+    def restored(self, found: Sequence[Tensor], dim: int = 0) -> Tensor:
+        """The results of all batches in the pairs' own order; `dim` is that of the pairs."""
+        joined = torch.cat(list(found), dim)
+        return joined.index_select(dim, self.order.argsort().to(joined.device))
+
+
+def by_length(model: HybridLM, pairs: TokenPairs, batch_size: int | None) -> Batches:
+    """`batched`, of the pairs sorted by where the metric looks; pairs of one length keep their order.
+
+    Raises `InputError` as `batched` does.
+    """
+    last = pairs.position if pairs.position.ndim == 1 else pairs.position.amax(1)
+    order = last.argsort(stable=True).cpu()
+    return Batches(batches=batched(model, _taken(pairs, order), batch_size), order=order)
+
+
+def _taken(pairs: TokenPairs, order: Int[Tensor, " pair"]) -> TokenPairs:
+    """The pairs in another order."""
+
+    def side(tokens: Tokens) -> Tokens:
+        return Tokens(
+            ids=tokens.ids[order],
+            mask=tokens.mask[order],
+            roles=tuple(tokens.roles[row] for row in order.tolist()),
+            answer_start=tokens.answer_start[order],
+        )
+
+    return replace(
+        pairs,
+        clean=side(pairs.clean),
+        corrupt=side(pairs.corrupt),
+        position=pairs.position[order],
+        clean_answer=pairs.clean_answer[order],
+        corrupt_answer=pairs.corrupt_answer[order],
+    )
+
+
+def batched(model: HybridLM, pairs: TokenPairs, batch_size: int | None) -> list[TokenPairs]:
+    """Pairs in batches on the model's device; `None` takes as many together as `fitting_batch_size` says.
+
+    Raises `InputError` for no pairs, a batch size below 1, prompts of unlike shape or longer than the context.
+    """
+    if not len(pairs):
+        raise InputError("there are no pairs", hint="make some with data_gen.counterfactuals")
+    if batch_size is None:
+        batch_size = fitting_batch_size(model, pairs)
+    if batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}, expected at least 1")
+    if pairs.clean.ids.shape != pairs.corrupt.ids.shape:
+        shapes = [tuple(side.ids.shape) for side in (pairs.clean, pairs.corrupt)]
+        raise InputError(
+            f"clean and corrupt prompts have shapes {shapes[0]} and {shapes[1]}, expected the same"
+        )
+    length = int(pairs.position.max()) + 1
+    if length > model.cfg.n_ctx:
+        raise InputError(
+            f"a prompt of {length} tokens is longer than the model's context of {model.cfg.n_ctx}"
+        )
+    starts = range(0, len(pairs), batch_size)
+    return [pairs[start : start + batch_size].to(model.device) for start in starts]
+
+
+def fitting_batch_size(model: HybridLM, pairs: TokenPairs, *, memory: float = 4.0) -> int:
+    """How many pairs attribution can take together within `memory` GiB beside the weights.
+
+    At least 1, at most 16 on a CPU and 64 on a GPU. Counts what a run keeps for its backward pass, and both sides of
+    what is written, in the model's own dtype; measured peaks lie below it (see docs/results/circuits.md).
+    Raises `InputError` for memory that is not positive.
+    """
+    if not memory > 0:
+        raise InputError(f"memory is {memory:g} GiB, expected more than 0")
+    config, width = model.cfg, model.cfg.d_model
+    heads, shared, moe = config.n_heads * config.head_width, config.kv_heads * config.head_width, config.moe
+    mamba = 0
+    if "M" in config.pattern:
+        inner = config.mamba_heads * config.mamba.d_head
+        # The chunked scan keeps a chunk's decays and products, and a state per chunk.
+        chunk = config.mamba_heads * (
+            2 * config.mamba.chunk + config.mamba.d_head * config.mamba.d_state // 16
+        )
+        mamba = 12 * inner + 6 * config.mamba.n_groups * config.mamba.d_state + chunk
+    experts = moe.n_active * (config.expert_width + moe.d_expert) + moe.d_shared
+    inside = {
+        "*": 2 * (2 * heads + 4 * shared),
+        "-": (6 if config.gated else 3) * config.mlp_width,
+        "M": mamba,
+        "E": 4 * experts + 2 * moe.n_experts * config.expert_width,
+    }
+    per_token = sum(6 * width + inside[kind] for kind in config.pattern)
+    length = int(pairs.position.max()) + 1
+    # A third more, for what the allocator and the operations themselves need.
+    each = 4 / 3 * per_token * length * model.embed.W_E.element_size()
+    return int(max(1, min(MOST[model.embed.W_E.is_cuda], memory * 2**30 // each)))
