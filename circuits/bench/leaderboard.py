@@ -109,8 +109,9 @@ def leaderboard(
 
 
 def _planted_subjects(settings: LeaderboardSettings) -> Iterator[Subject]:
-    for name in settings.planted:
-        for seed in range(settings.seeds):
+    # Seed by seed, so that a run that was stopped has all models of the seeds it came to.
+    for seed in range(settings.seeds):
+        for name in settings.planted:
             yield Subject(name, None, seed)
 
 
