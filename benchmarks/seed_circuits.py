@@ -3,6 +3,9 @@
     python benchmarks/seed_circuits.py runs/bm1 runs/t33 --device cuda --json seed.json
     python benchmarks/seed_circuits.py runs/nano runs/hybrid --pairs 16 --json seed.json
 
+Pairs are drawn in as many processes as there are processors (`--workers`), because that takes longer than what a GPU
+does with them; `--memory` bounds what a batch takes beside the weights. The JSON says what each part took.
+
 Four tables, one line per run and command set (CS1 to CS3, as far as the run has them), edit, role or slot:
 
 1. heads: the ends of the ten largest EAP edges in 100 % of the batches (80 % on CS3), and what is answered when all
@@ -23,9 +26,13 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import os
 import sys
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +44,7 @@ import torch
 
 from circuits.bench.seed_way import answers_with, consistent_edges, edges_among, heads_at, heads_of, likeness
 from circuits.circuit import Circuit
+from circuits.engine.batching import fitting_batch_size
 from circuits.engine.forward import metric_of
 from circuits.graph import Graph
 from circuits.judging.bootstrap import interval
@@ -72,7 +80,25 @@ SHARES = {"cs1": 1.0, "cs2": 1.0, "cs3": 0.8}
 BATCHES, HELD_OUT, RANDOM, CURVE, PROMPTS, SWAPS = 15, 64, 10, 5, 100, 200
 """Batches of pairs, pairs circuits are run on, random sets of heads, random circuits of a curve, rows."""
 
+MEMORY = 4.0
+"""GiB that a batch may take beside the weights."""
+
 Row = dict[str, Any]
+
+Draw = tuple[str, int, int]
+"""Pairs of an edit, how many, and their seed."""
+
+
+def draw(tokenizer: Tokenizer, data: DataConfig, edit: str, n: int, seed: int) -> TokenPairs:
+    """Pairs of one edit, without those that do not align."""
+    drawn = counterfactuals(data, edit=edit, n=n, seed=seed, encode=tokenizer.encode_text)
+    return tokenizer.encode_pairs(drawn, drop_misaligned=True)
+
+
+def draw_from(path: Path, data: DataConfig, wanted: Draw) -> TokenPairs:
+    """`draw` in a process of its own, with the tokenizer of a run."""
+    torch.set_num_threads(1)
+    return draw(Tokenizer.load(path / "tokenizer.json"), data, *wanted)
 
 
 class Subject:
@@ -82,10 +108,17 @@ class Subject:
         self.name, self.model, self.tokenizer, self.data, self.seed = name, model, tokenizer, data, seed
         self.graph = Graph.of(model)
         [self.set] = data.command_sets
+        self.memory = MEMORY
+        self.drawn: dict[Draw, Future[TokenPairs]] = {}
+        """Pairs that other processes draw."""
 
     def pairs(self, edit: str, n: int, seed: int) -> TokenPairs:
-        drawn = counterfactuals(self.data, edit=edit, n=n, seed=seed, encode=self.tokenizer.encode_text)
-        return self.tokenizer.encode_pairs(drawn, drop_misaligned=True)
+        known = self.drawn.pop((edit, n, seed), None)
+        return draw(self.tokenizer, self.data, edit, n, seed) if known is None else known.result()
+
+    def size(self, pairs: TokenPairs) -> int:
+        """How many pairs go together."""
+        return fitting_batch_size(self.model, pairs, memory=self.memory)
 
     def examples(self, n: int) -> list[Example]:
         """Rows that ask for two items or more, which TinySQL's measure counts."""
@@ -108,11 +141,17 @@ def mean(values: Sequence[float]) -> Row:
     return {"value": float(np.mean(values)), "low": float(low), "high": float(high)}
 
 
+def draws(edit: str, pairs: int, seed: int) -> list[Draw]:
+    """The pairs that heads are found on, that EAP-IG scores, and that circuits are run on."""
+    return [(edit, BATCHES * pairs, seed), (edit, 2 * pairs, seed), (edit, HELD_OUT, seed + 1)]
+
+
 def found_heads(subject: Subject, pairs: int) -> tuple[frozenset[str], dict[str, int]]:
     """TinySQL's heads of a command set, and how many edges each edit gave."""
     heads, counts = set[str](), {}
-    for edit in (edit for edit in EDITS if edit_named(edit).suits(subject.set)):
-        scores = eap(subject.model, subject.pairs(edit, BATCHES * pairs, subject.seed))
+    for edit in suited(subject.set):
+        some_pairs = subject.pairs(edit, BATCHES * pairs, subject.seed)
+        scores = eap(subject.model, some_pairs, batch_size=subject.size(some_pairs))
         batches = [replace(scores, per_example=some) for some in scores.per_example.split(pairs)]
         edges = consistent_edges(batches, SHARES[subject.set])
         counts[edit] = len(edges)
@@ -161,18 +200,21 @@ def head_row(subject: Subject, heads: frozenset[str], counts: dict[str, int]) ->
 def edge_row(subject: Subject, edit: str, heads: frozenset[str], pairs: int) -> Row:
     """The heads as a circuit of edges, and as many edges chosen by EAP-IG, on held-out pairs of one edit."""
     graph, row = subject.graph, {"run": subject.name, "set": subject.set, "edit": edit}
-    scores = eap_ig(subject.model, subject.pairs(edit, 2 * pairs, subject.seed))
-    held_out = subject.pairs(edit, HELD_OUT, subject.seed + 1)
+    scored, held_out = (subject.pairs(*wanted) for wanted in draws(edit, pairs, subject.seed)[1:])
+    scores = eap_ig(subject.model, scored, batch_size=subject.size(scored))
+    size = subject.size(held_out)
     circuit = edges_among(graph, heads)
     top = top_edges(scores, len(circuit))
     played: list[Circuit] = [circuit, circuit.complement(), top, top.complement()]
     played += [edges_among(graph, some) for some in subject.random_heads(len(heads))]
     try:
-        ratios = ratios_of(subject.model, graph, held_out, logit_diff, seed=subject.seed, batch_size=None)
+        ratios = ratios_of(subject.model, graph, held_out, logit_diff, seed=subject.seed, batch_size=size)
     except InputError as error:
         return {**row, "refused": str(error)}
-    values = metric_of(subject.model, played, held_out, logit_diff).double().numpy()
-    curve = faithfulness_curve(subject.model, scores, held_out, random_circuits=CURVE, seed=subject.seed)
+    values = metric_of(subject.model, played, held_out, logit_diff, batch_size=size).double().numpy()
+    curve = faithfulness_curve(
+        subject.model, scores, held_out, random_circuits=CURVE, seed=subject.seed, batch_size=size
+    )
     assert curve.areas is not None
     names = ("faithfulness", "outside", "top_faithfulness", "top_outside")
     return {
@@ -240,20 +282,52 @@ def swap_rows(subject: Subject) -> list[Row]:
     return rows
 
 
-def measured(path: Path, name: str, pairs: int, seed: int, device: str) -> dict[str, list[Row]]:
+def measured(path: Path, arguments: argparse.Namespace) -> dict[str, list[Row]]:
     """All rows of one run."""
     run = open_run(path)
-    model, tokenizer = run.load(device)
-    found: dict[str, list[Row]] = {"heads": [], "edges": [], "depths": [], "swaps": []}
-    for command_set in (one for one in SHARES if one in run.data.command_sets):
-        data = replace(run.split("test"), command_sets=(command_set,))
-        subject = Subject(name, model, tokenizer, data, seed)
-        heads, counts = found_heads(subject, pairs)
-        found["heads"].append(head_row(subject, heads, counts))
-        found["edges"] += [edge_row(subject, edit, heads, pairs) for edit in counts]
-        found["depths"] += depth_rows(subject)
-        found["swaps"] += swap_rows(subject)
+    model, tokenizer = run.load(arguments.device)
+    sets = [one for one in SHARES if one in run.data.command_sets]
+    subjects = [
+        Subject(path.name, model, tokenizer, replace(run.split("test"), command_sets=(one,)), arguments.seed)
+        for one in sets
+    ]
+    found: dict[str, list[Row]] = {"heads": [], "edges": [], "depths": [], "swaps": [], "seconds": []}
+    with ProcessPoolExecutor(arguments.workers, mp_context=get_context("spawn")) as pool:
+        for subject in subjects if arguments.workers > 1 else ():
+            for edit in suited(subject.set):
+                for wanted in draws(edit, arguments.pairs, arguments.seed):
+                    subject.drawn[wanted] = pool.submit(draw_from, path, subject.data, wanted)
+        for subject in subjects:
+            subject.memory = arguments.memory
+            for kind, rows in rows_of(subject, arguments.pairs):
+                found[kind] += rows
     return found
+
+
+def suited(command_set: str) -> list[str]:
+    """The edits that a command set has."""
+    return [edit for edit in EDITS if edit_named(edit).suits(command_set)]
+
+
+def rows_of(subject: Subject, pairs: int) -> Iterator[tuple[str, list[Row]]]:
+    """The rows of one command set, table by table, and what each took."""
+    begun, took = time.perf_counter(), {}
+
+    def lap(name: str) -> None:
+        nonlocal begun
+        begun, took[name] = time.perf_counter(), time.perf_counter() - begun
+
+    heads, counts = found_heads(subject, pairs)
+    lap("eap")
+    yield "heads", [head_row(subject, heads, counts)]
+    lap("heads")
+    yield "edges", [edge_row(subject, edit, heads, pairs) for edit in counts]
+    lap("edges")
+    yield "depths", depth_rows(subject)
+    lap("depths")
+    yield "swaps", swap_rows(subject)
+    lap("swaps")
+    yield "seconds", [{"run": subject.name, "set": subject.set, **took}]
 
 
 def main() -> None:
@@ -270,11 +344,18 @@ def main() -> None:
         "--seed", type=int, default=0, help="draws pairs, random heads and swaps (default: 0)"
     )
     parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--memory",
+        type=float,
+        default=MEMORY,
+        help=f"GiB of a batch beside the weights (default: {MEMORY:g})",
+    )
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes that draw pairs")
     parser.add_argument("--json", type=Path, help="write everything measured here")
     arguments = parser.parse_args()
     found: dict[str, list[Row]] = {}
     for path in arguments.runs:
-        rows = measured(path, path.name, arguments.pairs, arguments.seed, arguments.device)
+        rows = measured(path, arguments)
         found = {kind: [*found.get(kind, []), *some] for kind, some in rows.items()}
     print(tables(found))
     if arguments.json is not None:
