@@ -1,16 +1,19 @@
 """Is it the same circuit again: other pairs, other model seeds, similar queries; and do methods agree with patching?
 
-    python benchmarks/stability.py runs/nano-0 runs/nano-1 --json stability.json
+    python benchmarks/stability.py runs/nano-0 runs/nano-1 runs/nano-2 --json stability.json
+    python benchmarks/stability.py runs/nano-0 runs/nano-1 runs/nano-2 --tables models
 
 The first run is measured; the others are runs of the same recipe from other seeds. Circuits are the 30 edges of
-largest |EAP-IG score|. Three tables:
+largest |EAP-IG score|. Four tables:
 
-1. by edit: mean Jaccard index of circuits from bootstrapped pairs (bar .8, arXiv 2510.00845), from single pairs, from
-   pairs of other seeds, and of other models, beside chance; and whether a circuit without the best path is as faithful.
-2. similar queries: circuits of one edit and command set again, of one edit in other command sets, of edits of one
+1. edits: mean Jaccard index of circuits from bootstrapped pairs (bar .8, arXiv 2510.00845), from single pairs and from
+   pairs of other seeds; and whether a circuit without the best path is as faithful.
+2. models: Jaccard index of the circuits of every two models, with heads by number and with all heads of a block alike,
+   beside chance, and how far the index of two models moves when the pairs of both are bootstrapped.
+3. similar queries: circuits of one edit and command set again, of one edit in other command sets, of edits of one
    kind, and of edits of different kinds. TinySQL's "circuits vary even across similar queries" says that the second
    and third fall short of the first.
-3. agreement of every method with `exact`, with 95 % bootstrap intervals over pairs.
+4. agreement with `exact` of every method that scores pair by pair, with 95 % bootstrap intervals over pairs.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -56,6 +59,9 @@ KINDS = {
 }
 TOP, PAIRS, FEWER, SEEDS, ORACLE = 30, 128, 64, 5, 32
 """Edges of a circuit; pairs scored for the bootstrap, and for circuits of other pairs; pair seeds; pairs patched."""
+WHOLE = ("acdc", "masks")
+"""Methods with one score for all pairs, which leave nothing to resample."""
+TABLES = ("edits", "models", "similar", "agreement")
 Row = dict[str, Any]
 
 
@@ -100,28 +106,19 @@ def single_pairs(scores: EdgeScores) -> float:
     return stability(singles).jaccard
 
 
-def edit_row(sets: dict[str, Subject], others: Sequence[dict[str, Subject]], edit: str) -> Row:
-    """How far the circuit of one edit is the same again."""
-    name = next(name for name, subject in sets.items() if edit in suited(subject))
-    subject = sets[name]
+def edit_row(subject: Subject, edit: str) -> Row:
+    """How far the circuit of one edit is the same again on other pairs, and whether it is the only one."""
     scores = scored(subject, edit, PAIRS, subject.seed)
     boot = resampled(scores, TOP)
     again = [top_edges(scored(subject, edit, FEWER, 100 + seed), TOP) for seed in range(SEEDS)]
-    models = [top_edges(scores, TOP)]
-    models += [top_edges(scored(other[name], edit, PAIRS, subject.seed), TOP) for other in others]
-    draws = RandomCircuits.draw(scores.graph, 40, subject.seed).uniform(TOP)
     row = {
         "edit": edit,
-        "set": name,
+        "set": subject.set,
         "pairs": len(scores.per_example),
         "bootstrap": boot.to_json(),
         "needed": pairs_needed(scores, TOP).to_json(),
         "single_pairs": single_pairs(scores),
         "reseeded": stability(again).to_json(),
-        "chance": chance_jaccard(TOP, TOP, len(scores.graph.edges)),
-        "models": [compare(*both).jaccard for both in combinations(models, 2)],
-        "models_blind": [blind_jaccard(*both) for both in combinations(models, 2)],
-        "chance_blind": float(np.mean([blind_jaccard(*both) for both in combinations(draws, 2)])),
     }
     try:
         held_out = subject.pairs(edit, FEWER, subject.seed + 1)
@@ -129,6 +126,35 @@ def edit_row(sets: dict[str, Subject], others: Sequence[dict[str, Subject]], edi
     except InputError as error:
         row["refused"] = str(error)
     return row
+
+
+def model_row(models: Sequence[Subject], edit: str) -> Row:
+    """The circuits of one edit in every two models."""
+    scores = [scored(subject, edit, PAIRS, subject.seed) for subject in models]
+    circuits = [top_edges(one, TOP) for one in scores]
+    graph, rng = scores[0].graph, np.random.default_rng(0)
+    draws = RandomCircuits.draw(graph, 40, 0).uniform(TOP)
+    return {
+        "edit": edit,
+        "set": models[0].set,
+        "models": [subject.name for subject in models],
+        "jaccard": [compare(*both).jaccard for both in combinations(circuits, 2)],
+        "resampled": [index_interval(*both, rng) for both in combinations(scores, 2)],
+        "chance": chance_jaccard(TOP, TOP, len(graph.edges)),
+        "blind": [blind_jaccard(*both) for both in combinations(circuits, 2)],
+        "chance_blind": float(np.mean([blind_jaccard(*both) for both in combinations(draws, 2)])),
+    }
+
+
+def index_interval(first: EdgeScores, second: EdgeScores, rng: np.random.Generator) -> list[float]:
+    """95 % interval of the index of two models' circuits when the pairs of both are drawn anew, 100 times."""
+
+    def drawn(scores: EdgeScores) -> Circuit:
+        rows = torch.from_numpy(rng.integers(len(scores.per_example), size=len(scores.per_example)))
+        return top_edges(replace(scores, per_example=scores.per_example[rows]), TOP)
+
+    values = np.array([compare(drawn(first), drawn(second)).jaccard for _ in range(100)])
+    return [float(end) for end in percentiles(values, 0.95)]
 
 
 def similar(sets: dict[str, Subject]) -> list[Row]:
@@ -163,7 +189,7 @@ def agreement_rows(subject: Subject, edit: str) -> list[Row]:
     pairs = subject.pairs(edit, ORACLE, subject.seed)
     oracle = METHODS["exact"](subject.model, pairs).of_edges().double().numpy()
     rows = []
-    for name in (name for name in METHODS if name != "exact"):
+    for name in (name for name in METHODS if name not in ("exact", *WHOLE)):
         mine = METHODS[name](subject.model, pairs).of_edges().double().numpy()
         rows.append(
             {"edit": edit, "set": subject.set, "pairs": len(pairs), "method": name, **agreed(mine, oracle)}
@@ -193,57 +219,65 @@ def _three(mine: np.ndarray, oracle: np.ndarray, top: int) -> tuple[float, float
 
 
 def tables(found: dict[str, list[Row]]) -> str:
-    """By edit, by how alike queries are, by method."""
-    edits = [
-        [
-            f"`{row['edit']}`",
-            row["set"].upper(),
-            f"{row['bootstrap']['jaccard']:.2f} ({row['bootstrap']['lowest']:.2f})",
-            str(row["needed"]["needed"] or f"over {row['pairs']}"),
-            f"{row['reseeded']['jaccard']:.2f}",
-            f"{row['single_pairs']:.2f}",
-            ", ".join(f"{value:.2f}" for value in row["models"]),
-            f"{row['chance']:.2f}",
-            ", ".join(f"{value:.2f}" for value in row["models_blind"]),
-            f"{row['chance_blind']:.2f}",
-            _rival(row),
-        ]
-        for row in found["edits"]
+    """By edit, by model, by how alike queries are, by method, as far as they were measured."""
+    header = {
+        "edits": [
+            "edit",
+            "set",
+            "bootstrap",
+            "pairs for .8",
+            "other pairs",
+            "single pairs",
+            "second circuit",
+        ],
+        "models": ["edit", "set", "two models", "their pairs resampled", "chance", "heads alike", "chance"],
+        "similar": ["two circuits of", "comparisons", "Jaccard: mean (range)"],
+        "agreement": ["edit", "method", "Pearson", "Spearman", "top 20 shared"],
+    }
+    lines = {
+        "edits": _edit_line,
+        "models": _model_line,
+        "similar": _similar_line,
+        "agreement": _agreement_line,
+    }
+    return "\n\n".join(_table(header[name], map(lines[name], rows)) for name, rows in found.items())
+
+
+def _edit_line(row: Row) -> list[str]:
+    return [
+        f"`{row['edit']}`",
+        row["set"].upper(),
+        f"{row['bootstrap']['jaccard']:.2f} ({row['bootstrap']['lowest']:.2f})",
+        str(row["needed"]["needed"] or f"over {row['pairs']}"),
+        f"{row['reseeded']['jaccard']:.2f}",
+        f"{row['single_pairs']:.2f}",
+        _rival(row),
     ]
-    header = [
-        "edit",
-        "set",
-        "bootstrap",
-        "pairs for .8",
-        "other pairs",
-        "single pairs",
-        "other model",
-        "chance",
+
+
+def _model_line(row: Row) -> list[str]:
+    return [
+        f"`{row['edit']}`",
+        row["set"].upper(),
+        _spread(row["jaccard"]),
+        ", ".join(f"{low:.2f} to {high:.2f}" for low, high in row["resampled"]),
+        f"{row['chance']:.2f}",
+        _spread(row["blind"]),
+        f"{row['chance_blind']:.2f}",
     ]
-    header += ["other model, heads alike", "chance", "first; second circuit"]
-    alike = [
-        [
-            row["alike"][2:],
-            str(len(row["jaccard"])),
-            f"{np.mean(row['jaccard']):.2f} ({min(row['jaccard']):.2f} to {max(row['jaccard']):.2f})",
-        ]
-        for row in found["similar"]
-    ]
-    methods = [
-        [
-            f"`{row['edit']}`",
-            f"`{row['method']}`",
-            *(_estimate(row[k]) for k in ("pearson", "spearman", "top_shared")),
-        ]
-        for row in found["agreement"]
-    ]
-    return "\n\n".join(
-        [
-            _table(header, edits),
-            _table(["two circuits of", "comparisons", "Jaccard: mean (range)"], alike),
-            _table(["edit", "method", "Pearson", "Spearman", "top 20 shared"], methods),
-        ]
-    )
+
+
+def _similar_line(row: Row) -> list[str]:
+    return [row["alike"][2:], str(len(row["jaccard"])), _spread(row["jaccard"])]
+
+
+def _agreement_line(row: Row) -> list[str]:
+    estimates = (_estimate(row[name]) for name in ("pearson", "spearman", "top_shared"))
+    return [f"`{row['edit']}`", f"`{row['method']}`", *estimates]
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{np.mean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 def _rival(row: Row) -> str:
@@ -269,18 +303,25 @@ def main() -> None:
     )
     parser.add_argument("run", type=Path)
     parser.add_argument("others", nargs="*", type=Path, help="runs of the same recipe from other seeds")
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES, help="default: all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path, help="write everything measured here")
     arguments = parser.parse_args()
-    sets, *others = (
-        subjects(path, arguments.seed, arguments.device) for path in (arguments.run, *arguments.others)
-    )
-    edits = [edit for edit in KINDS if any(edit in suited(subject) for subject in sets.values())]
-    found: dict[str, list[Row]] = {"edits": [edit_row(sets, others, edit) for edit in edits]}
-    found["similar"] = similar(sets)
-    hosts = {edit: next(one for one in sets.values() if edit in suited(one)) for edit in edits}
-    found["agreement"] = [row for edit in edits for row in agreement_rows(hosts[edit], edit)]
+    runs = [subjects(path, arguments.seed, arguments.device) for path in (arguments.run, *arguments.others)]
+    edits = [edit for edit in KINDS if any(edit in suited(subject) for subject in runs[0].values())]
+    # The first of a run's command sets that has the edit.
+    hosts = {edit: next(name for name, one in runs[0].items() if edit in suited(one)) for edit in edits}
+    made: dict[str, Callable[[], list[Row]]] = {
+        "edits": lambda: [edit_row(runs[0][name], edit) for edit, name in hosts.items()],
+        "models": lambda: [model_row([run[name] for run in runs], edit) for edit, name in hosts.items()],
+        "similar": lambda: similar(runs[0]),
+        "agreement": lambda: [
+            row for edit, name in hosts.items() for row in agreement_rows(runs[0][name], edit)
+        ],
+    }
+    wanted = [name for name in arguments.tables if name != "models" or len(runs) > 1]
+    found = {name: made[name]() for name in wanted}
     print(tables(found))
     if arguments.json is not None:
         made_by = {
