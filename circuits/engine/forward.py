@@ -8,6 +8,9 @@ the clean run of the whole model, with none it is the corrupt run.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,12 +36,12 @@ def metric_of(
     metric: Metric,
     *,
     batch_size: int | None = None,
-    track: Callable[[list[np.ndarray]], Iterable[np.ndarray]] = iter,
+    track: Callable[[list[Any]], Iterable[Any]] = iter,
 ) -> Float[Tensor, "circuit example"]:
     """The metric of each pair when only one circuit's edges carry clean values, for many circuits.
 
-    The corrupt run is made once per batch for all circuits; a circuit costs what its live edges cost. `track` passes
-    each batch's circuits through, for a progress bar.
+    The corrupt run is made once per batch for all circuits; a circuit costs what its live edges cost. `None` batches as
+    `by_length` does. `track` passes all runs of a circuit on a batch through, for a progress bar.
     Raises `InputError` for a circuit of another graph, no pairs, or hooks on the model.
     """
     masks = [live_mask(model, circuit) for circuit in circuits]
@@ -49,13 +52,11 @@ def metric_of(
     with frozen(model), torch.no_grad():
         machine = Machine(model)
         batches = by_length(model, pairs, batch_size)
-        for batch in batches.batches:
+        work = [(place, mask) for place in range(len(batches.batches)) for mask in distinct.values()]
+        for place, steps in groupby(track(work), key=itemgetter(0)):
+            batch = batches.batches[place]
             stage = Stage(machine, batch)
-            found.append(
-                torch.stack(
-                    [measured(metric, stage.logits(mask), batch) for mask in track(list(distinct.values()))]
-                )
-            )
+            found.append(torch.stack([measured(metric, stage.logits(mask), batch) for _, mask in steps]))
     return batches.restored(found, dim=1)[places].float().cpu()
 
 
