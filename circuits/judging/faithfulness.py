@@ -121,8 +121,10 @@ def evaluate(
     uniform, matched = np.split(values[2:], 2)
     needed = None
     if minimality:
-        span, drawn = float(ratios.span.mean()), {"seed": seed, "batch_size": batch_size}
-        needed = leave_one_out(model, circuit, pairs, metric, span=span, track=track, **drawn)
+        span = float(ratios.span.mean())
+        needed = leave_one_out(
+            model, circuit, pairs, metric, span=span, seed=seed, batch_size=batch_size, track=track
+        )
     return Report(
         edit=pairs.edit,
         metric=metric_name(metric),
