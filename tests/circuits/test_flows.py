@@ -100,3 +100,12 @@ def test_a_planted_copy_flows_from_the_name_to_the_question(name: str) -> None:
     pairs = dataclasses.replace(pairs, clean=dataclasses.replace(pairs.clean, roles=roles))
     (row,) = flows(case.model, pairs).table(1)
     assert (row["path"], row["from"], row["to"]) == ("values", "name", "question")
+
+
+def test_errors_are_those_of_a_mean_over_pairs(random_case) -> None:
+    case = random_case("*-*")
+    pairs = with_roles(case.pairs, lambda column: ("even", "odd")[column % 2])
+    found = flows(case.model, pairs, steps=1, batch_size=2)
+    each = torch.stack([flows(case.model, pairs[i : i + 1], steps=1).values for i in range(len(pairs))])
+    torch.testing.assert_close(found.values, each.mean(0), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found.errors, each.std(0) / len(pairs) ** 0.5, rtol=1e-3, atol=1e-5)

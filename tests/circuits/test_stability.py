@@ -107,3 +107,9 @@ def test_what_is_not_defined_is_refused() -> None:
         pairs_needed(scores_of(noise(4)), 3, [8, 4])
     with pytest.raises(InputError, match="resamples is 1"):
         resampled(scores_of(noise(4)), 3, resamples=1)
+
+
+def test_the_lowest_is_the_5th_percentile_over_pairs_of_circuits() -> None:
+    """Of six pairs three are the same circuit, and three share one of three edges."""
+    found = stability([circuit(0, 1), circuit(0, 1), circuit(0, 1), circuit(1, 2)])
+    assert (found.jaccard, found.lowest) == pytest.approx((2 / 3, 1 / 3))
