@@ -237,3 +237,12 @@ def test_bad_input_is_one_sentence(case) -> None:
         ablate(case.model, case.pairs, "zero", units=("blocks.1.attn.head.9",))
     with pytest.raises(InputError, match="no pairs"):
         ablate(case.model, case.pairs[:0], "zero")
+
+
+def test_what_is_lost_is_positive_where_a_head_carries_the_answer(planted) -> None:
+    heads = sorted({edge.writer for edge in planted.edges if ".head." in edge.writer})
+    found = ablate(planted.model, planted.pairs, "zero", units=heads)
+    lost = (found.clean[:, None] - found.values).mean(0)
+    assert (lost > 1).all()
+    assert found.drop().value == pytest.approx(lost.numpy(), rel=1e-5)
+    assert [unit["drop"] for unit in found.to_json()["units"]] == pytest.approx(lost.tolist(), rel=1e-5)

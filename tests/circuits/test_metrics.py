@@ -16,6 +16,7 @@ from circuits.methods.acdc import acdc
 from circuits.methods.eap import eap
 from circuits.methods.eap_ig import eap_ig
 from circuits.methods.flows import flows
+from circuits.methods.masks import edge_masks
 from circuits.methods.role_scores import role_scores
 from circuits.methods.unit_scores import unit_scores
 from circuits.metrics import check_moves, logit_diff, measured
@@ -51,6 +52,7 @@ MEASURING: dict[str, Callable] = {
     "role scores": lambda case, metric: role_scores(case.model, case.pairs, metric),
     "unit scores": lambda case, metric: unit_scores(case.model, case.pairs, "blocks.1.mlp.hook_post", metric),
     "acdc": lambda case, metric: acdc(case.model, case.pairs, metric, threshold=0.1),
+    "masks": lambda case, metric: edge_masks(case.model, case.pairs, metric, updates=1),
     "evaluate": lambda case, metric: evaluate(
         case.model, top_edges(eap(case.model, case.pairs), 5), case.pairs, metric=metric
     ),
