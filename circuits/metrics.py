@@ -36,13 +36,18 @@ def answer_log_prob(logits: Logits, pairs: TokenPairs) -> Float[Tensor, " batch"
 
 
 def measured(metric: Metric, logits: Logits, pairs: TokenPairs) -> Float[Tensor, " batch"]:
-    """`metric(logits, pairs)`. Raises `InputError` unless that is one number for each pair."""
+    """`metric(logits, pairs)`. Raises `InputError` unless that is one number for each pair, computed from the logits."""
     found = metric(logits, pairs)
     shape = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
     if shape != [len(pairs)]:
         raise InputError(
             f"the metric gives {shape} for {len(pairs)} pairs, expected one number for each",
             hint="return each pair's own value, as circuits.logit_diff does, not a sum or a mean over pairs",
+        )
+    if logits.requires_grad and not found.requires_grad:
+        raise InputError(
+            "the metric does not depend on the logits, so there is nothing to attribute",
+            hint="compute it from the logits it is given, without detaching them",
         )
     return found
 

@@ -85,6 +85,12 @@ def test_sides_that_are_the_same_leave_nothing_to_attribute(random_case, name: s
         MEASURING[name](same, logit_diff)
 
 
+@pytest.mark.parametrize("name", ["eap", "eap-ig over activations", "flows", "unit scores"])
+def test_a_metric_that_forgets_the_logits_is_refused(random_case, name: str) -> None:
+    with pytest.raises(InputError, match="does not depend on the logits"):
+        MEASURING[name](random_case("*-"), lambda logits, pairs: logit_diff(logits, pairs).detach())
+
+
 def test_one_pair_that_moves_is_enough() -> None:
     still = torch.tensor([1.0, 2.0, 3.0])
     check_moves(still, torch.tensor([1.0, 2.0, 3.5]), "schema.table")
