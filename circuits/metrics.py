@@ -36,7 +36,7 @@ def answer_log_prob(logits: Logits, pairs: TokenPairs) -> Float[Tensor, " batch"
 
 
 def measured(metric: Metric, logits: Logits, pairs: TokenPairs) -> Float[Tensor, " batch"]:
-    """`metric(logits, pairs)`. Raises `InputError` unless that is one number for each pair, computed from the logits."""
+    """`metric(logits, pairs)`. Raises `InputError` unless that is one number per pair, computed from the logits."""
     found = metric(logits, pairs)
     shape = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
     if shape != [len(pairs)]:
