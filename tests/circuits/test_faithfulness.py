@@ -127,6 +127,15 @@ def test_an_empty_circuit_is_the_corrupt_run_and_has_nothing_to_leave_out(random
     assert report.sufficiency.share == 0
 
 
+def test_where_no_edge_outside_reaches_the_logits_none_is_live_there(random_case) -> None:
+    case = random_case("*-")
+    graph = Graph.of(case.model)
+    circuit = Circuit(graph, tuple(edge for edge in graph.edges if edge.reader == "logits"))
+    report = evaluate(case.model, circuit, case.pairs, random_circuits=2, minimality=False)
+    assert (report.n_edges, report.n_live_outside, report.completeness.value) == (len(graph.writers), 0, 0)
+    assert report.n_live_edges == 1, "of writers that hear nothing, the embedding alone says something"
+
+
 def test_a_circuit_of_another_model_is_refused(random_case) -> None:
     case, other = random_case(), random_case("*-")
     graph = Graph.of(other.model)

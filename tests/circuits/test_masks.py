@@ -97,14 +97,15 @@ def test_half_of_the_edges_are_kept_when_half_are_asked_for(random_case) -> None
         assert scores.of_edges().sum().item() == pytest.approx(scores.metadata["expected_edges"], rel=1e-5)
 
 
-def test_a_metric_is_to_be_met_from_above_as_from_below(random_case) -> None:
-    """So its negative, which is off by as much the other way, gives the same masks."""
+@pytest.mark.parametrize("factor", [-1, 10])
+def test_neither_sign_nor_unit_of_a_metric_changes_the_masks(random_case, factor: int) -> None:
+    """It is to be met from above as from below, and the loss counts in shares of the corrupt run's."""
     case = random_case("*-")
-    up, down = (
+    plain, other = (
         edge_masks(case.model, case.pairs, loss, updates=5)
-        for loss in (logit_diff, lambda logits, pairs: -logit_diff(logits, pairs))
+        for loss in (logit_diff, lambda logits, pairs: factor * logit_diff(logits, pairs))
     )
-    torch.testing.assert_close(up.per_example, down.per_example)
+    torch.testing.assert_close(plain.per_example, other.per_example)
 
 
 def test_what_cannot_be_learned_is_refused(random_case) -> None:
