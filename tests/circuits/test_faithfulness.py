@@ -128,7 +128,7 @@ def test_an_empty_circuit_is_the_corrupt_run_and_has_nothing_to_leave_out(random
 
 
 def test_where_no_edge_outside_reaches_the_logits_none_is_live_there(random_case) -> None:
-    case = random_case("*-")
+    case = random_case()
     graph = Graph.of(case.model)
     circuit = Circuit(graph, tuple(edge for edge in graph.edges if edge.reader == "logits"))
     report = evaluate(case.model, circuit, case.pairs, random_circuits=2, minimality=False)
