@@ -30,12 +30,13 @@ class Section(NamedTuple):
 
 
 def figure_html(figure: Figure) -> str:
-    """A plotly figure as a fragment; the page carries plotly's script once, in its head."""
-    return str(
-        figure.to_html(
-            full_html=False, include_plotlyjs=False, config={"displaylogo": False, "responsive": True}
-        )
-    )
+    """A plotly figure as a fragment, to be scrolled where the window is narrower than it is.
+
+    The page carries plotly's script once, in its head.
+    """
+    settings = {"displaylogo": False, "responsive": True}
+    inner = figure.to_html(full_html=False, include_plotlyjs=False, config=settings)
+    return f'<div class="scroll">{inner}</div>'
 
 
 def write_report(run: Run) -> Path:

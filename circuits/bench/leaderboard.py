@@ -72,7 +72,9 @@ class LeaderboardSettings:
             edit_named(edit)
         for name in ("seeds", "pairs"):
             if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}, expected at least 1")
+                raise InputError(
+                    f"{name} is {getattr(self, name)}, expected at least 1", hint="one is enough for a look"
+                )
 
 
 class Subject(NamedTuple):
@@ -237,6 +239,11 @@ def _start(settings: LeaderboardSettings, out: Path, resume: bool) -> list[Row]:
                 hint="repeat the command it was begun with, or choose another --out",
             )
         return read_rows(out) if (out / ROWS).is_file() else []
+    if (out / CONFIG).is_file():
+        raise InputError(
+            f"output directory `{out}` is not empty: a leaderboard is there",
+            hint="pass --resume to go on with it, or choose another --out",
+        )
     claim_directory(out)
     write_atomic(out / CONFIG, json.dumps({"settings": asdict(settings), "made_by": provenance()}, indent=1))
     return []

@@ -293,13 +293,7 @@ def mixers_of(model: HybridLM) -> tuple[Mixer, ...]:
     writers = _runs([writer.name for writer in graph.writers[1:]], start=1)
     found: list[Mixer] = []
     for block in blocks_of(model):
-        kinds = {
-            "*": (AttentionMixer, "attn"),
-            "-": (MLPMixer, "mlp"),
-            "M": (MambaMixer, "mamba"),
-            "E": (ExpertsMixer, "moe"),
-        }
-        kind, name = kinds[block.kind]
+        kind, name = KINDS[block.kind]
         found.append(kind(getattr(block, name), readers, writers))
     return tuple(found)
 

@@ -21,7 +21,7 @@ from circuits.engine.mixers import Mixer
 from circuits.engine.ports import blocks_of, frozen
 from circuits.engine.recording import Machine, both_sides, changes, normed
 from circuits.graph import Graph
-from circuits.metrics import Metric, logit_diff
+from circuits.metrics import Metric, check_moves, logit_diff, measured, metric_name
 from circuits.scores import EdgeScores
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import TokenPairs
@@ -42,7 +42,7 @@ def exact(
 
     All positions of the edge are patched together. `rows` bounds how many sequences run at once behind a
     patch; `track` may wrap the list of batches in a progress bar.
-    Raises `InputError` for no pairs, prompts of unlike shape, or hooks on the model.
+    Raises `InputError` for no pairs, prompts of unlike shape, hooks on the model, or as `check_moves` does.
     """
     found, clean, corrupt = [], [], []
     with frozen(model), torch.no_grad():
@@ -52,12 +52,13 @@ def exact(
             oracle = _Oracle(machine, batch, metric, rows)
             found.append(oracle.effects())
             clean.append(oracle.baseline)
-            corrupt.append(metric(oracle.corrupt.logits, batch))
+            corrupt.append(measured(metric, oracle.corrupt.logits, batch))
+    check_moves(torch.cat(clean), torch.cat(corrupt), pairs.edit)
     return EdgeScores(
         graph=Graph.of(model),
         per_example=batches.restored(found).float().cpu(),
         method="exact",
-        metric=getattr(metric, "__name__", repr(metric)),
+        metric=metric_name(metric),
         edit=pairs.edit,
         metadata={
             "metric_clean": torch.cat(clean).mean().item(),
@@ -73,7 +74,7 @@ class _Oracle:
         self.machine, self.batch, self.metric, self.rows = machine, batch, metric, rows
         self.clean, self.corrupt = both_sides(machine, batch)
         self.change = changes(machine, self.corrupt, self.clean, batch.position)
-        self.baseline = metric(self.clean.logits, batch)
+        self.baseline = measured(metric, self.clean.logits, batch)
 
     def effects(self) -> Float[Tensor, "batch writer reader"]:
         """The effect of every edge on every example."""

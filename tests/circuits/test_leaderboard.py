@@ -86,7 +86,7 @@ def test_a_leaderboard_that_was_stopped_keeps_its_finished_rows(
             leaderboard(SMALL, tmp_path / "board")
     kept = read_rows(tmp_path / "board")
     assert {row.seed for row in kept} == {0}
-    with pytest.raises(InputError, match="not empty"):
+    with pytest.raises(InputError, match=r"a leaderboard is there\nhint: pass --resume"):
         leaderboard(SMALL, tmp_path / "board")
     rows = leaderboard(SMALL, tmp_path / "board", resume=True)
     assert rows[: len(kept)] == kept
