@@ -20,6 +20,7 @@ import torch
 
 from circuits.artefacts import draw
 from circuits.bench.standings import CONTROL, ROWS, Row, markdown, read_rows
+from circuits.graph import Graph
 from circuits.judging.agreement import agreement
 from circuits.judging.curves import Areas, faithfulness_curve
 from circuits.judging.recovery import recovery
@@ -139,31 +140,37 @@ def _rows(subject: Subject, settings: LeaderboardSettings, device: torch.device 
         model, pairs, held_out = truth.model.to(device), truth.pairs[:half], truth.pairs[half:]
     else:
         model, pairs, held_out = _of_run(subject, settings.pairs, device)
-    oracle, its_seconds = _timed("exact", model, pairs)
+    empty = Row(
+        subject=subject.name,
+        edit=subject.edit,
+        seed=subject.seed,
+        method="exact",
+        n_pairs=len(pairs),
+        n_edges=len(Graph.of(model).edges),
+        seconds=0.0,
+        recovery=None,
+        agreement=None,
+        n_held_out=len(held_out),
+        refused=None,
+    )
+    try:
+        oracle, its_seconds = _timed("exact", model, pairs)
+    except InputError as error:  # nothing can be told of this subject, and the next one is another
+        why = str(error).splitlines()[0]
+        return [replace(empty, method=method, refused=why) for method in (*settings.methods, CONTROL)]
     rows = []
     for method in (*settings.methods, CONTROL):
-        found, seconds, refused = oracle, its_seconds, None
+        found, seconds = oracle, its_seconds
         try:
             if method == CONTROL:
                 found, seconds = _control(oracle, subject.seed), 0.0
             elif method != "exact":
                 found, seconds = _timed(method, model, pairs)
         except InputError as error:
-            refused = str(error).splitlines()[0]
-        row = Row(
-            subject=subject.name,
-            edit=subject.edit,
-            seed=subject.seed,
-            method=method,
-            n_pairs=len(pairs),
-            n_edges=len(oracle.graph.edges),
-            seconds=seconds,
-            recovery=None,
-            agreement=None,
-            n_held_out=len(held_out),
-            refused=refused,
-        )
-        rows.append(row if refused else _judged(row, model, found, oracle, truth, held_out))
+            rows.append(replace(empty, method=method, seconds=seconds, refused=str(error).splitlines()[0]))
+            continue
+        row = replace(empty, method=method, seconds=seconds)
+        rows.append(_judged(row, model, found, oracle, truth, held_out))
     return rows
 
 

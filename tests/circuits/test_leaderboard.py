@@ -199,7 +199,7 @@ def test_a_method_that_refuses_a_subject_has_a_row_that_says_why(
     assert "`relp`" not in text.partition("## Trained runs")[2].partition("Refused")[0]
 
 
-def test_a_model_that_cannot_tell_the_sides_apart_has_no_areas_but_a_row(run: Path, tmp_path: Path) -> None:
+def test_a_model_that_cannot_tell_the_sides_apart_has_a_row_that_says_so(run: Path, tmp_path: Path) -> None:
     path = tmp_path / "mute"
     shutil.copytree(run, path)
     weights = load_file(path / "model.safetensors")
@@ -209,8 +209,9 @@ def test_a_model_that_cannot_tell_the_sides_apart_has_no_areas_but_a_row(run: Pa
         methods=("eap",), planted=(), runs=(str(path),), edits=("select.0.column",), pairs=4
     )
     rows = leaderboard(settings, tmp_path / "board")
-    assert [(row.cmd, row.cpr) for row in rows] == [(None, None)] * 2
-    assert read_rows(tmp_path / "board")[0].cmd is None
+    assert [(row.method, row.cmd, row.cpr) for row in rows] == [("eap", None, None), ("random", None, None)]
+    assert all("on both sides of every pair" in (row.refused or "") for row in rows)
+    assert read_rows(tmp_path / "board") == rows
 
 
 def test_rows_older_than_the_areas_are_read(tmp_path: Path) -> None:
