@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -80,19 +81,31 @@ def test_on_is_the_map_at_the_hook_and_nothing_else(models: tuple[HybridLM, Hybr
     assert (switch.hook, switch.parameters) == (HOOK, 16 * 16 + 16)
 
 
+class Noting(AffineMap):
+    """The map that changes nothing, and notes the tokens that it is asked about and where they stand."""
+
+    seen: ClassVar[list[tuple[list[int], list[int]]]] = []
+
+    def apply(self, values: torch.Tensor, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        self.seen.append((ids.tolist(), positions.tolist()))
+        return values
+
+
 @torch.no_grad()
-def test_generation_with_a_cache_is_that_of_whole_passes(pair: tuple[Subject, Subject]) -> None:
-    """A map that reads positions would notice if a cached step took its token for the first."""
-    base, tuned = pair
-    switch = fit_switch(base, tuned, replace(PLAN, method="position-token"))
-    prompt = base.behaviour.prompt(next(make_examples(tuned.run.data, 0, 1)), "prod").string
+def test_in_generation_a_map_hears_of_every_token_where_it_stands_in_its_text(
+    pair: tuple[Subject, Subject],
+) -> None:
+    _, tuned = pair
+    switch = Switch(model=tuned.model, fitted=Noting(made=MADE, weight=torch.eye(16), bias=torch.zeros(16)))
+    prompt = tuned.behaviour.prompt(next(make_examples(tuned.run.data, 0, 1)), "prod").string
+    Noting.seen.clear()
     with switch.on():
-        given = answer(tuned.model, tuned.tokenizer, [prompt], longest=6)[0]
-        ids = tuned.tokenizer.encode_text(prompt)
-        for _ in range(6):
-            ids.append(int(tuned.model(torch.tensor([ids]))[0, -1].argmax()))
-    start = len(tuned.tokenizer.encode_text(prompt))
-    assert tuned.tokenizer.decode(ids[start:]).strip() == given
+        given = answer(tuned.model, tuned.tokenizer, [prompt], longest=6)
+    assert given == answer(tuned.model, tuned.tokenizer, [prompt], longest=6)
+    ids = [token for some, _ in Noting.seen for token in some]
+    start = tuned.tokenizer.encode_text(prompt)
+    assert ids[: len(start)] == start
+    assert [place for _, some in Noting.seen for place in some] == list(range(len(start) + 5))
 
 
 @torch.no_grad()
