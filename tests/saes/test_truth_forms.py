@@ -93,6 +93,23 @@ def test_a_skip_connection_counts_in_the_prediction_and_not_in_the_latents() -> 
     assert without.sae.roles == found.sae.roles
 
 
+def test_outputs_may_have_another_width_and_give_the_directions_of_absorption() -> None:
+    features, role = strengths()
+    x = recording(features @ turned(0), role, "in")
+    classes = stock().saes.transcoder
+    shape = {"d_in": WIDTH, "d_out": WIDTH + 3, "d_sae": WIDTH, "apply_b_dec_to_input": False}
+    made: Any = classes.Transcoder(classes.TranscoderConfig(**shape)).requires_grad_(False)
+    made.W_enc.copy_(turned(0).T)
+    made.b_enc.fill_(-0.5)
+    made.W_dec.zero_()
+    made.W_dec[:, :WIDTH].copy_(turned(1))
+    y = torch.nn.functional.pad((features - 0.5).relu() @ turned(1), (0, 3))
+    narrow = align(planted_transcoder(), x, outputs=recording(y[:, :WIDTH] + 3, role, "out"))
+    found = align(made, x, outputs=recording(y, role, "out"))
+    assert found.sae.fvu == pytest.approx(0, abs=1e-6)
+    assert found.hierarchy == narrow.hierarchy
+
+
 def test_a_transcoder_of_a_hook_to_itself_is_the_sae(planted_sae: SAE, planted: Activations) -> None:
     classes = stock().saes.transcoder
     shape = {"d_in": WIDTH, "d_out": WIDTH, "d_sae": WIDTH, "apply_b_dec_to_input": False}
