@@ -42,7 +42,7 @@ from circuits.judging.controls import RandomCircuits
 from circuits.judging.identify import identifiability
 from circuits.judging.stability import pairs_needed, resampled, stability
 from circuits.methods.eap_ig import eap_ig
-from circuits.methods.table import METHODS
+from circuits.methods.table import METHODS, UNSIGNED
 from circuits.scores import EdgeScores
 from circuits.select import top_edges
 from data_gen.errors import InputError
@@ -59,8 +59,6 @@ KINDS = {
 }
 TOP, PAIRS, FEWER, SEEDS, ORACLE = 30, 128, 64, 5, 32
 """Edges of a circuit; pairs scored for the bootstrap, and for circuits of other pairs; pair seeds; pairs patched."""
-WHOLE = ("acdc", "masks")
-"""Methods with one score for all pairs, which leave nothing to resample."""
 TABLES = ("edits", "models", "similar", "agreement")
 Row = dict[str, Any]
 
@@ -189,7 +187,7 @@ def agreement_rows(subject: Subject, edit: str) -> list[Row]:
     pairs = subject.pairs(edit, ORACLE, subject.seed)
     oracle = METHODS["exact"](subject.model, pairs).of_edges().double().numpy()
     rows = []
-    for name in (name for name in METHODS if name not in ("exact", *WHOLE)):
+    for name in (name for name in METHODS if name not in ("exact", *UNSIGNED)):
         mine = METHODS[name](subject.model, pairs).of_edges().double().numpy()
         rows.append(
             {"edit": edit, "set": subject.set, "pairs": len(pairs), "method": name, **agreed(mine, oracle)}

@@ -14,6 +14,7 @@ from circuits.judging.bootstrap import interval
 from circuits.judging.curves import Area
 from circuits.judging.ratios import Band, Estimate
 from circuits.judging.recovery import Recovery
+from circuits.methods.table import UNSIGNED
 from data_gen.errors import InputError
 from data_gen.files import read_json
 
@@ -60,11 +61,16 @@ def _agreed(name: str) -> Measure:
     return lambda row: None if row.agreement is None else float(getattr(row.agreement, name))
 
 
+def _pearson(row: Row) -> float | None:
+    """None for scores without a sign, which correlate with signed ones by accident alone."""
+    return None if row.agreement is None or row.method in UNSIGNED else row.agreement.pearson.value
+
+
 MEASURES: dict[str, Measure] = {
     "AUROC": _recovered("auroc"),
     "AP": _recovered("average_precision"),
     "true edges found": _recovered("found"),
-    "Pearson with `exact`": lambda row: None if row.agreement is None else row.agreement.pearson.value,
+    "Pearson with `exact`": _pearson,
     "Spearman": _agreed("spearman"),
     "top shared": _agreed("top_shared"),
     "CMD": lambda row: None if row.cmd is None else row.cmd.value.value,
@@ -165,7 +171,7 @@ def _run_table(rows: Sequence[Row]) -> str:
         agreed, cells = row.agreement, ["", "", ""]
         if agreed is not None:
             cells = [
-                _estimate(agreed.pearson),
+                "" if row.method in UNSIGNED else _estimate(agreed.pearson),
                 f"{agreed.spearman:.3f}",
                 f"{agreed.top_shared:.2f} of {agreed.top}",
             ]

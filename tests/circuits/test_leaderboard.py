@@ -12,7 +12,7 @@ import pytest
 from safetensors.torch import load_file
 
 from circuits.artefacts import draw
-from circuits.bench.leaderboard import LeaderboardSettings, Subject, _of_run, leaderboard
+from circuits.bench.leaderboard import LeaderboardSettings, Subject, _of_run, _planted_subjects, leaderboard
 from circuits.bench.standings import MEASURES, read_rows
 from circuits.judging.curves import faithfulness_curve
 from circuits.methods.table import METHODS
@@ -233,3 +233,21 @@ def test_the_control_knows_nothing_and_exact_does(tmp_path: Path) -> None:
     }
     assert min(areas["exact"]) == 1
     assert 0.3 < np.mean(areas["random"]) < 0.7
+
+
+def test_planted_models_come_seed_by_seed() -> None:
+    settings = LeaderboardSettings(planted=("copy-attention-name", "copy-mamba-name"), seeds=2)
+    assert [(one.name, one.seed) for one in _planted_subjects(settings)] == [
+        ("copy-attention-name", 0),
+        ("copy-mamba-name", 0),
+        ("copy-attention-name", 1),
+        ("copy-mamba-name", 1),
+    ]
+
+
+def test_scores_without_a_sign_have_no_signed_correlation(tmp_path: Path) -> None:
+    settings = replace(SMALL, methods=("acdc", "eap"), seeds=1)
+    unsigned, signed, _ = leaderboard(settings, tmp_path / "board")
+    assert MEASURES["Pearson with `exact`"](unsigned) is None
+    assert MEASURES["Spearman"](unsigned) is not None
+    assert MEASURES["Pearson with `exact`"](signed) == pytest.approx(1, abs=0.01)
