@@ -91,7 +91,8 @@ def answers_with(
     They end behind `longest` tokens; `None` lets a model that cannot end fill its context.
     """
     out = tuple(name for name in heads_of(Graph.of(model)) if name not in heads)
-    hooks = [hook for unit in find_units(model, out) for hook in unit.replacing(model, torch.zeros_like)]
+    units = find_units(model, out) if out else ()
+    hooks = [hook for unit in units for hook in unit.replacing(model, torch.zeros_like)]
     with hooked(model, hooks):
         title = f"answering with {len(heads)} heads"
         return answer(model, tokenizer, prompts, longest=longest, title=title)

@@ -99,7 +99,7 @@ def fitting_batch_size(model: HybridLM, pairs: TokenPairs, *, memory: float = 4.
     Raises `InputError` for memory that is not positive.
     """
     if not memory > 0:
-        raise InputError(f"memory is {memory:g} GiB, expected more than 0")
+        raise InputError(f"memory is {memory:g} GiB, expected more than 0", hint="4 is the usual")
     config, width = model.cfg, model.cfg.d_model
     heads, shared, moe = config.n_heads * config.head_width, config.kv_heads * config.head_width, config.moe
     mamba = 0
