@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from transfer.vectors import difference_of_means as difference_of_means
     from transfer.vectors import latent_direction as latent_direction
     from transfer.vectors import mapped as mapped
+    from transfer.vectors import pair_difference as pair_difference
     from transfer.vectors import principal_component as principal_component
 
 __all__ = lazy_exports(
@@ -86,6 +87,7 @@ __all__ = lazy_exports(
         "vectors": [
             "PromptVectors",
             "difference_of_means",
+            "pair_difference",
             "latent_direction",
             "mapped",
             "principal_component",

@@ -16,7 +16,6 @@ from torch import Tensor
 from data_gen.errors import InputError, nearest
 from data_gen.files import atomic_directory, claim_directory, read_json, write_atomic
 from saes.activations import HookedModel, check_hook
-from tinysql.tokens import TokenPairs
 from tinysql.training.checkpoints import load_tensors, save_tensors
 from transfer.placing import Reading, Where, changing
 
@@ -36,24 +35,6 @@ class SteeringVector:
     vector: Float[Tensor, " d_model"]
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """What made it, as plain JSON values."""
-
-    @staticmethod
-    def from_pairs(
-        model: HookedModel,
-        pairs: TokenPairs,
-        hook: str,
-        *,
-        position: Literal["metric", "all"] = "metric",
-        batch_size: int = 64,
-    ) -> SteeringVector:
-        """Mean clean activation minus mean corrupt activation at `hook`: it points from corrupt to clean.
-
-        The means are over the metric position of each pair, or over all real tokens of all pairs. Raises
-        `InputError` for an unknown hook, no pairs, or another `position`.
-        """
-        from transfer.vectors import pair_difference
-
-        return pair_difference(model, pairs, hook, position=position, batch_size=batch_size)
 
     @contextmanager
     def apply(

@@ -113,11 +113,23 @@ class PromptVectors:
 
 
 def pair_difference(
-    model: HookedModel, pairs: TokenPairs, hook: str, *, position: Literal["metric", "all"], batch_size: int
+    model: HookedModel,
+    pairs: TokenPairs,
+    hook: str,
+    *,
+    position: Literal["metric", "all"] = "metric",
+    batch_size: int = 64,
 ) -> SteeringVector:
-    """What `SteeringVector.from_pairs` gives."""
+    """Mean clean activation minus mean corrupt activation at `hook`: it points from corrupt to clean.
+
+    The means are over the metric position of each pair, or over all real tokens of all pairs. Raises
+    `InputError` for an unknown hook, no pairs, or another `position`.
+    """
     if position not in ("metric", "all"):
-        raise InputError(f"position is {position!r}", hint="choose `metric` or `all`")
+        raise InputError(
+            f"position is {position!r}, expected `metric` or `all`",
+            hint="`metric` reads where the metric looks, `all` at every real token",
+        )
     if not len(pairs):
         raise InputError("there is no pair to take a difference of means from", hint="give at least one pair")
     at = pairs.position if position == "metric" else None

@@ -76,16 +76,18 @@ def batched(model: HybridLM, pairs: TokenPairs, batch_size: int | None) -> list[
     if batch_size is None:
         batch_size = fitting_batch_size(model, pairs)
     if batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}, expected at least 1")
+        raise InputError(f"batch_size is {batch_size}, expected at least 1", hint="leave it out")
     if pairs.clean.ids.shape != pairs.corrupt.ids.shape:
         shapes = [tuple(side.ids.shape) for side in (pairs.clean, pairs.corrupt)]
         raise InputError(
-            f"clean and corrupt prompts have shapes {shapes[0]} and {shapes[1]}, expected the same"
+            f"clean and corrupt prompts have shapes {shapes[0]} and {shapes[1]}, expected the same",
+            hint="make the pairs with tokenizer.encode_pairs, which aligns them",
         )
     length = int(pairs.position.max()) + 1
     if length > model.cfg.n_ctx:
         raise InputError(
-            f"a prompt of {length} tokens is longer than the model's context of {model.cfg.n_ctx}"
+            f"a prompt of {length} tokens is longer than the model's context of {model.cfg.n_ctx}",
+            hint="make pairs of fewer columns, or train with a larger n_ctx",
         )
     starts = range(0, len(pairs), batch_size)
     return [pairs[start : start + batch_size].to(model.device) for start in starts]

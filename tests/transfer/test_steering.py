@@ -12,6 +12,7 @@ from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import TokenPairs, Tokens
 from transfer.steering import SteeringVector
+from transfer.vectors import pair_difference
 
 HOOK = "blocks.1.hook_resid_post"
 
@@ -103,14 +104,16 @@ def test_only_its_own_hook_is_removed_even_after_an_error(
     assert not point.has_hooks()
 
 
-def test_from_pairs_is_the_difference_of_means_at_the_metric_position(model: HybridLM, ids: Tensor) -> None:
+def test_a_pair_difference_is_the_difference_of_means_at_the_metric_position(
+    model: HybridLM, ids: Tensor
+) -> None:
     other = (ids + 1) % 30
     position = torch.tensor([5, 3, 4])
-    found = SteeringVector.from_pairs(model, pairs_of(ids, other, position), HOOK, batch_size=2)
+    found = pair_difference(model, pairs_of(ids, other, position), HOOK, batch_size=2)
     clean, corrupt = (model.run_with_cache(side)[1][HOOK].detach() for side in (ids, other))
     rows = torch.arange(3)
     torch.testing.assert_close(found.vector, (clean[rows, position] - corrupt[rows, position]).mean(0))
-    everywhere = SteeringVector.from_pairs(model, pairs_of(ids, other, position), HOOK, position="all")
+    everywhere = pair_difference(model, pairs_of(ids, other, position), HOOK, position="all")
     mask = torch.arange(6) <= position[:, None]
     torch.testing.assert_close(everywhere.vector, clean[mask].mean(0) - corrupt[mask].mean(0))
 
@@ -118,7 +121,7 @@ def test_from_pairs_is_the_difference_of_means_at_the_metric_position(model: Hyb
 def test_steering_a_corrupt_run_turns_it_towards_the_clean_one(model: HybridLM, ids: Tensor) -> None:
     pairs = pairs_of(ids[:1], (ids[:1] + 1) % 30, torch.tensor([5]))
     last = "blocks.3.hook_resid_post"
-    vector = SteeringVector.from_pairs(model, pairs, last)
+    vector = pair_difference(model, pairs, last)
     with vector.apply(model, positions=5):
         steered = model(pairs.corrupt.ids)[:, 5]
     torch.testing.assert_close(steered, model(pairs.clean.ids)[:, 5], rtol=1e-4, atol=1e-4)
@@ -126,7 +129,7 @@ def test_steering_a_corrupt_run_turns_it_towards_the_clean_one(model: HybridLM, 
 
 def test_it_works_on_heads_side_by_side(model: HybridLM, ids: Tensor) -> None:
     hook = "blocks.0.attn.hook_z"
-    vector = SteeringVector.from_pairs(model, pairs_of(ids, (ids + 1) % 30, torch.tensor([5, 5, 5])), hook)
+    vector = pair_difference(model, pairs_of(ids, (ids + 1) % 30, torch.tensor([5, 5, 5])), hook)
     before = model.run_with_cache(ids)[1][hook]
     with vector.apply(model):
         after = model.run_with_cache(ids)[1]["blocks.0.hook_attn_out"]
