@@ -43,11 +43,13 @@ class Tokens:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, rows: slice) -> Tokens:
+    def __getitem__(self, rows: slice | Int[Tensor, " picked"]) -> Tokens:
+        """The rows of a slice, or those of these numbers, in their order and repeats included."""
+        named = rows if isinstance(rows, slice) else rows.tolist()
         return Tokens(
             ids=self.ids[rows],
             mask=self.mask[rows],
-            roles=self.roles[rows],
+            roles=self.roles[named] if isinstance(named, slice) else tuple(self.roles[row] for row in named),
             answer_start=self.answer_start[rows],
         )
 
@@ -80,7 +82,8 @@ class TokenPairs:
     def __len__(self) -> int:
         return len(self.clean)
 
-    def __getitem__(self, rows: slice) -> TokenPairs:
+    def __getitem__(self, rows: slice | Int[Tensor, " picked"]) -> TokenPairs:
+        """The pairs of a slice, or those of these numbers, in their order and repeats included."""
         return TokenPairs(
             edit=self.edit,
             clean=self.clean[rows],

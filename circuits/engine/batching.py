@@ -7,7 +7,7 @@ at a time, a batch holds little padding; on a CPU larger ones save nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Int
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from data_gen.errors import InputError
 from tinysql.models.hybrid import HybridLM
-from tinysql.tokens import TokenPairs, Tokens
+from tinysql.tokens import TokenPairs
 
 MOST = (16, 64)
 """Pairs that are run together, on a CPU and on a GPU."""
@@ -42,28 +42,7 @@ def by_length(model: HybridLM, pairs: TokenPairs, batch_size: int | None) -> Bat
     """
     last = pairs.position if pairs.position.ndim == 1 else pairs.position.amax(1)
     order = last.argsort(stable=True).cpu()
-    return Batches(batches=batched(model, _taken(pairs, order), batch_size), order=order)
-
-
-def _taken(pairs: TokenPairs, order: Int[Tensor, " pair"]) -> TokenPairs:
-    """The pairs in another order."""
-
-    def side(tokens: Tokens) -> Tokens:
-        return Tokens(
-            ids=tokens.ids[order],
-            mask=tokens.mask[order],
-            roles=tuple(tokens.roles[row] for row in order.tolist()),
-            answer_start=tokens.answer_start[order],
-        )
-
-    return replace(
-        pairs,
-        clean=side(pairs.clean),
-        corrupt=side(pairs.corrupt),
-        position=pairs.position[order],
-        clean_answer=pairs.clean_answer[order],
-        corrupt_answer=pairs.corrupt_answer[order],
-    )
+    return Batches(batches=batched(model, pairs[order], batch_size), order=order)
 
 
 def batched(model: HybridLM, pairs: TokenPairs, batch_size: int | None) -> list[TokenPairs]:

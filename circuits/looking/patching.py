@@ -29,7 +29,6 @@ from circuits.looking.running import (
     check_single,
     look,
     pair_batches,
-    picked,
     stream_hooks,
 )
 from circuits.metrics import SMALLEST, Metric, check_finite, logit_diff, measured, metric_name
@@ -246,7 +245,7 @@ class _Table:
         donor: Tensor | None,
     ) -> Float[Tensor, " run"]:
         """The metric of runs of the base side, each with the donor's values where its mask is true."""
-        batch = picked(self.batch, rows)
+        batch = self.batch[rows]
         with _states(self.model, mask, donor is None):
             if donor is None:
                 given = look(self.model, self.donor[rows], [hook]).at[hook]

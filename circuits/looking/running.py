@@ -143,27 +143,6 @@ def row_batches(model: HookedLM, tokens: Tokens, batch_size: int) -> list[Tokens
     return [_narrow(part, int(part.mask.sum(1).max())).to(device_of(model)) for part in parts]
 
 
-def picked(pairs: TokenPairs, rows: Int[Tensor, " picked"]) -> TokenPairs:
-    """The pairs of these numbers, in this order, repeats included."""
-
-    def side(tokens: Tokens) -> Tokens:
-        return Tokens(
-            ids=tokens.ids[rows],
-            mask=tokens.mask[rows],
-            roles=tuple(tokens.roles[row] for row in rows.tolist()),
-            answer_start=tokens.answer_start[rows],
-        )
-
-    return TokenPairs(
-        edit=pairs.edit,
-        clean=side(pairs.clean),
-        corrupt=side(pairs.corrupt),
-        position=pairs.position[rows],
-        clean_answer=pairs.clean_answer[rows],
-        corrupt_answer=pairs.corrupt_answer[rows],
-    )
-
-
 def at_position(
     logits: Float[Tensor, "batch seq d"], position: Int[Tensor, " batch"] | Int[Tensor, "batch answer"]
 ) -> Float[Tensor, "batch d"] | Float[Tensor, "batch answer d"]:

@@ -357,3 +357,13 @@ def test_a_tokenizer_file_cut_short_is_refused(tmp_path: Path, content: str) -> 
     (tmp_path / "tokenizer.json").write_text(content)
     with pytest.raises(InputError, match="not a whole tokenizer file"):
         Tokenizer.load(tmp_path / "tokenizer.json")
+
+
+def test_rows_are_taken_by_number_in_their_order(examples: list[Example], tokenizer: Tokenizer) -> None:
+    tokens = tokenizer.encode(examples[:5])
+    found = tokens[torch.tensor([3, 0, 3])]
+    for place, row in enumerate((3, 0, 3)):
+        assert torch.equal(found.ids[place], tokens.ids[row])
+        assert found.roles[place] == tokens.roles[row]
+        assert found.answer_start[place] == tokens.answer_start[row]
+    assert torch.equal(tokens[1:3].ids, tokens[torch.tensor([1, 2])].ids)
