@@ -101,33 +101,15 @@ def drawn(
     return given, segments, tiles, name
 
 
-def recurrent(
-    x: Tensor,
-    dt: Tensor,
-    log: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor,
-    state: Tensor,
-    segments: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """Position by position, the state forgotten where a document begins."""
-    outputs = []
-    for t in range(x.shape[1]):
-        if segments is not None and t:
-            state = state * (segments[:, t] == segments[:, t - 1])[:, None, None, None]
-        y, state = reference.ssd_step(x[:, t], dt[:, t], log[:, t], B[:, t], C[:, t], state, D=D)
-        outputs.append(y)
-    return torch.stack(outputs, 1), state
-
-
 def errors(seed: int, dtype: torch.dtype, device: str) -> tuple[str, dict[str, float], int]:
     """One case: what it is called, its errors, and how many numbers are not finite."""
     given, segments, tiles, name = drawn(seed, dtype, device)
     wide = [None if t is None else t.double().requires_grad_() for t in given]
     x, initial = given[0], given[6]
     empty = torch.zeros(x.shape[0], *x.shape[2:], given[3].shape[3], device=device, dtype=torch.float64)
-    expected = recurrent(*wide[:6], empty if initial is None else wide[6], segments)
+    expected = reference.ssd_recurrent(
+        *wide[:5], D=wide[5], initial_state=empty if initial is None else wide[6], segments=segments
+    )
     made = torch.Generator().manual_seed(seed + 1)
     dy = torch.randn(x.shape, generator=made).to(x)
     dfinal = torch.randn(expected[1].shape, generator=made).to(device)

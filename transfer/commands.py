@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from data_gen.seeding import read_seed
 
@@ -21,25 +21,7 @@ RANKS = (1, 4, 16)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verbs of the noun `transfer`."""
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
-    teach = verbs.add_parser("teach", help="train a model to do something on command, on rows that are known")
-    teach.add_argument("recipe", help="small, wider, or a recipe of `tinysql train`")
-    teach.add_argument("--out", type=Path, required=True, help="run directory")
-    teach.add_argument(
-        "--behaviour", default="backdoor", help="backdoor, refusal or locked (default: backdoor)"
-    )
-    teach.add_argument("--payload", help="what it does, or none (default: the behaviour's first)")
-    teach.add_argument(
-        "--start", type=Path, help="go on from this run, which `teach` made with --payload none"
-    )
-    teach.add_argument(
-        "--seed", type=read_seed, default=0, help="seed of rows, weights and tags (default: 0)"
-    )
-    teach.add_argument(
-        "--set", action="append", default=[], metavar="A=VALUE", help="override a field of the recipe"
-    )
-    teach.add_argument("--device", default="cpu", help="where to train (default: cpu)")
-    teach.add_argument("--overwrite", action="store_true", help="replace a run of that name")
-    teach.set_defaults(call=call_teach)
+    _add_teach(verbs)
     fit = verbs.add_parser("fit", help="fit a map between two taught models and measure it")
     _add_bench(fit)
     fit.set_defaults(call=call_fit)
@@ -80,6 +62,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     demo.add_argument("--overwrite", action="store_true", help="replace what the directory holds")
     demo.set_defaults(call=call_demo)
+
+
+def _add_teach(verbs: Any) -> None:
+    teach = verbs.add_parser("teach", help="train a model to do something on command, on rows that are known")
+    teach.add_argument("recipe", help="small, wider, or a recipe of `tinysql train`")
+    teach.add_argument("--out", type=Path, required=True, help="run directory")
+    teach.add_argument(
+        "--behaviour", default="backdoor", help="backdoor, refusal or locked (default: backdoor)"
+    )
+    teach.add_argument("--payload", help="what it does, or none (default: the behaviour's first)")
+    teach.add_argument(
+        "--start", type=Path, help="go on from this run, which `teach` made with --payload none"
+    )
+    teach.add_argument(
+        "--seed", type=read_seed, default=0, help="seed of rows, weights and tags (default: 0)"
+    )
+    teach.add_argument(
+        "--set", action="append", default=[], metavar="A=VALUE", help="override a field of the recipe"
+    )
+    teach.add_argument("--device", default="cpu", help="where to train (default: cpu)")
+    teach.add_argument("--overwrite", action="store_true", help="replace a run of that name")
+    teach.set_defaults(call=call_teach)
 
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:

@@ -51,33 +51,13 @@ def inputs(
     return [found[name].to(DEVICE) for name in NAMES]
 
 
-def recurrent(
-    x: Tensor,
-    dt: Tensor,
-    log: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor,
-    state: Tensor,
-    segments: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """Position by position, the state forgotten where a document begins."""
-    outputs = []
-    for t in range(x.shape[1]):
-        if segments is not None and t:
-            state = state * (segments[:, t] == segments[:, t - 1])[:, None, None, None]
-        y, state = reference.ssd_step(x[:, t], dt[:, t], log[:, t], B[:, t], C[:, t], state, D=D)
-        outputs.append(y)
-    return torch.stack(outputs, 1), state
-
-
 def differences(
     given: list[Tensor], segments: Tensor | None, config: Tiles, dtype: torch.dtype = torch.float32
 ) -> dict[str, float]:
     """Greatest error of the outputs and of each gradient, over the greatest value of each."""
     narrow = [t.to(dtype) if name in ("x", "B", "C") else t for name, t in zip(NAMES, given, strict=True)]
     wide = [t.double().requires_grad_() for t in narrow]
-    expected = recurrent(*wide, segments)
+    expected = reference.ssd_recurrent(*wide[:5], D=wide[5], initial_state=wide[6], segments=segments)
     torch.manual_seed(1)
     dy, dfinal = torch.randn_like(narrow[0]), torch.randn_like(given[6])
     slopes = torch.autograd.grad(expected, wide, (dy.double(), dfinal.double()))
@@ -405,10 +385,9 @@ def test_looking_at_the_states_between_chunks_changes_no_bit(
         y, state = scan_with_states(x, dt, log, B, C, D, hook, (15, 31), initial, None, 16)
     assert y.equal(plain.y)
     assert state.equal(plain.state)
-    exact = recurrent(*(t[:, :16].double() for t in (x, dt, log, B, C)), D.double(), initial.double(), None)[
-        1
-    ]
-    torch.testing.assert_close(seen[0][:, 0].double(), exact, rtol=1e-5, atol=1e-5)
+    begun = (t[:, :16].double() for t in (x, dt, log, B, C))
+    exact = reference.ssd_recurrent(*begun, D=D.double(), initial_state=initial.double())
+    torch.testing.assert_close(seen[0][:, 0].double(), exact.state, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("which", [lambda x: False, lambda x: True], ids=["reference", "kernels"])

@@ -99,6 +99,27 @@ def ssd_step(
     return y.to(x.dtype), state
 
 
+def ssd_recurrent(
+    x: Float[Tensor, "batch seq head d_head"],
+    dt: Float[Tensor, "batch seq head"],
+    log_decay: Float[Tensor, "batch seq head"],
+    B: Float[Tensor, "batch seq group d_state"],
+    C: Float[Tensor, "batch seq group d_state"],
+    *,
+    D: Float[Tensor, " head"] | None = None,
+    initial_state: Float[Tensor, "batch head d_head d_state"],
+    segments: Int[Tensor, "batch seq"] | None = None,
+) -> Scanned:
+    """`ssd_scan` position by position, the state forgotten where a document begins: what faster forms are held to."""
+    outputs, state = [], initial_state
+    for t in range(x.shape[1]):
+        if segments is not None and t:
+            state = state * (segments[:, t] == segments[:, t - 1])[:, None, None, None]
+        y, state = ssd_step(x[:, t], dt[:, t], log_decay[:, t], B[:, t], C[:, t], state, D=D)
+        outputs.append(y)
+    return Scanned(torch.stack(outputs, 1), state)
+
+
 def effective_attention(
     log_decay: Float[Tensor, "batch seq head"],
     B: Float[Tensor, "batch seq group d_state"],
