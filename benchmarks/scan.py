@@ -263,10 +263,23 @@ def steps(device: str, shapes: dict[str, Shape]) -> dict[str, Any]:
         state = torch.randn(shape.batch, shape.heads, shape.width, shape.state, device=device)
         args = (*(given[k][:, 0] for k in ("x", "dt", "log_decay", "B", "C")), state)
         faster = torch.compile(reference.ssd_step)
+
+        def peer(args: tuple[Tensor, ...] = args, given: dict[str, Tensor] = given) -> Tensor:
+            from mamba_ssm.ops.triton.selective_state_update import selective_state_update
+
+            x, dt, _, B, C, state = args
+            heads, width = x.shape[1:]
+            wide = (heads, width)
+            A = given["A"][:, None, None].expand(*wide, state.shape[3])
+            return selective_state_update(
+                state, x, dt[:, :, None].expand(-1, -1, width), A, B, C, given["D"][:, None].expand(wide)
+            )
+
         rows = {
             "kernels": lambda args=args, D=given["D"]: step_forward(*args, D),
             "reference": lambda args=args, D=given["D"]: reference.ssd_step(*args, D=D),
             "reference, compiled": lambda args=args, D=given["D"], run=faster: run(*args, D=D),
+            "mamba_ssm": peer,
         }
         with torch.no_grad():
             found[name] = {row: guarded(lambda run=run: both(run, device)) for row, run in rows.items()}
