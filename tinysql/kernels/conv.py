@@ -4,8 +4,8 @@
 
 Sums are float32, whatever the dtype of `x`. With `segments` a tap that lies in another document counts nothing; with
 `before` the taps ahead of the first position read there. The backward kernel computes `a` again instead of keeping
-it. A program walks over its positions with the last few inputs of its channels at hand. Letters: B batch, T
-positions and K channels, `reach` = taps - 1.
+it, and `d`, the gradient of `a`, for each of the outputs that an input reaches. Letters: B batch, T positions and K
+channels, `reach` = taps - 1.
 """
 
 from __future__ import annotations
@@ -18,11 +18,8 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
-POSITIONS, CHANNELS, WARPS = 32, 128, 1
+POSITIONS, CHANNELS, WARPS = 32, 64, 4
 """What one program treats, and its warps."""
-
-MAX_TAPS = 4
-"""Inputs that a program keeps at hand while it walks over positions."""
 
 
 class ConvGradients(NamedTuple):
@@ -36,44 +33,50 @@ class ConvGradients(NamedTuple):
 
 @triton.jit
 @no_type_check
-def _input_at(p_x, p_before, t, o_k, seq, row, K, REACH: tl.constexpr, HAS_BEFORE: tl.constexpr):
-    """The channels at position `t`, which may lie in `before` or outside of everything: [K] float32."""
-    o_t = t + tl.zeros_like(o_k)
-    inside = (o_k < K) & (o_t >= 0) & (o_t < seq)
-    b_x = tl.load(p_x + tl.cast(t, tl.int64) * row + o_k, mask=inside, other=0.0).to(tl.float32)
+def _inputs(p_x, p_before, o_t, o_k, seq, row, K, REACH: tl.constexpr, HAS_BEFORE: tl.constexpr):
+    """Channels at the positions `o_t`, which may lie in `before` or outside of everything: [T, K] float32."""
+    mask = (o_k < K)[None, :] & ((o_t >= 0) & (o_t < seq))[:, None]
+    places = o_t.to(tl.int64)[:, None] * row + o_k[None, :]
+    b_x = tl.load(p_x + places, mask=mask, other=0.0).to(tl.float32)
     if HAS_BEFORE:
-        inside = (o_k < K) & (o_t < 0) & (o_t >= -REACH)
-        b_x += tl.load(p_before + (t + REACH) * K + o_k, mask=inside, other=0.0).to(tl.float32)
+        mask = (o_k < K)[None, :] & ((o_t < 0) & (o_t >= -REACH))[:, None]
+        places = (o_t + REACH)[:, None] * K + o_k[None, :]
+        b_x += tl.load(p_before + places, mask=mask, other=0.0).to(tl.float32)
     return b_x
 
 
 @triton.jit
 @no_type_check
 def _tap(w, o_k, K, back: tl.constexpr, TAPS: tl.constexpr):
-    """The weights of the inputs `back` positions before, 0 where the convolution does not reach: [K] float32."""
-    b_w = tl.zeros_like(o_k).to(tl.float32)
-    if back < TAPS:
-        b_w = tl.load(w + o_k * TAPS + (TAPS - 1 - back), mask=o_k < K, other=0.0).to(tl.float32)
-    return b_w
+    """The weights of the inputs `back` positions before: [K] float32."""
+    return tl.load(w + o_k * TAPS + (TAPS - 1 - back), mask=o_k < K, other=0.0).to(tl.float32)
 
 
 @triton.jit
 @no_type_check
-def _document(p_seg, t, seq, PACKED: tl.constexpr):
-    """The document of position `t`; what lies outside belongs to the first or the last."""
-    place = t
+def _if_same(b, p_seg, o_t, o_s, seq, PACKED: tl.constexpr):
+    """`b` [T, K], or 0 where positions `o_t` and `o_s` differ in their document; outside lie the first and the last."""
     if PACKED:
-        place = tl.load(p_seg + tl.minimum(tl.maximum(t, 0), seq - 1))
-    return place
-
-
-@triton.jit
-@no_type_check
-def _if_same(b, one, other, PACKED: tl.constexpr):
-    """`b` [K], or 0 where two documents differ."""
-    if PACKED:
-        b = tl.where(one == other, b, 0.0)
+        one = tl.load(p_seg + tl.minimum(tl.maximum(o_t, 0), seq - 1))
+        other = tl.load(p_seg + tl.minimum(tl.maximum(o_s, 0), seq - 1))
+        b = tl.where((one == other)[:, None], b, 0.0)
     return b
+
+
+@triton.jit
+@no_type_check
+def _sums(
+    p_x, w, bias, p_before, p_seg, o_t, o_k, seq, row, K, TAPS: tl.constexpr, HAS_BIAS: tl.constexpr,
+    HAS_BEFORE: tl.constexpr, PACKED: tl.constexpr,
+):  # fmt: skip
+    """`a` at the positions `o_t`: [T, K] float32."""
+    b_a = tl.zeros([o_t.shape[0], o_k.shape[0]], tl.float32)
+    if HAS_BIAS:
+        b_a += tl.load(bias + o_k, mask=o_k < K, other=0.0).to(tl.float32)[None, :]
+    for back in tl.static_range(TAPS):
+        b_x = _inputs(p_x, p_before, o_t - back, o_k, seq, row, K, TAPS - 1, HAS_BEFORE)
+        b_a += _tap(w, o_k, K, back, TAPS)[None, :] * _if_same(b_x, p_seg, o_t, o_t - back, seq, PACKED)
+    return b_a
 
 
 @triton.jit(do_not_specialize=["seq"])
@@ -83,33 +86,19 @@ def _conv(
     TAPS: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_BEFORE: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
     """y [B, T, K]."""
-    i_b, start = tl.program_id(2).to(tl.int64), tl.program_id(0) * T
-    o_k = tl.program_id(1) * BK + tl.arange(0, BK)
-    p_x, p_before, p_seg = x + i_b * seq * row, before, seg
+    i_b = tl.program_id(2).to(tl.int64)
+    o_t, o_k = tl.program_id(0) * T + tl.arange(0, T), tl.program_id(1) * BK + tl.arange(0, BK)
+    p_before, p_seg = before, seg
     if HAS_BEFORE:
         p_before = before + i_b * (TAPS - 1) * K
     if PACKED:
         p_seg = seg + i_b * seq
-    w0, w1 = _tap(w, o_k, K, 0, TAPS), _tap(w, o_k, K, 1, TAPS)
-    w2, w3 = _tap(w, o_k, K, 2, TAPS), _tap(w, o_k, K, 3, TAPS)
-    b_bias = tl.zeros([BK], tl.float32)
-    if HAS_BIAS:
-        b_bias = tl.load(bias + o_k, mask=o_k < K, other=0.0).to(tl.float32)
-    # [K] each: the inputs 1, 2 and 3 positions before, and their documents
-    x1 = _input_at(p_x, p_before, start - 1, o_k, seq, row, K, TAPS - 1, HAS_BEFORE)
-    x2 = _input_at(p_x, p_before, start - 2, o_k, seq, row, K, TAPS - 1, HAS_BEFORE)
-    x3 = _input_at(p_x, p_before, start - 3, o_k, seq, row, K, TAPS - 1, HAS_BEFORE)
-    for i in range(start, tl.minimum(start + T, seq)):
-        t = tl.cast(i, tl.int32)
-        x0 = _input_at(p_x, p_before, t, o_k, seq, row, K, TAPS - 1, HAS_BEFORE)
-        here = _document(p_seg, t, seq, PACKED)
-        b_a = b_bias + w0 * x0
-        b_a += w1 * _if_same(x1, here, _document(p_seg, t - 1, seq, PACKED), PACKED)
-        b_a += w2 * _if_same(x2, here, _document(p_seg, t - 2, seq, PACKED), PACKED)
-        b_a += w3 * _if_same(x3, here, _document(p_seg, t - 3, seq, PACKED), PACKED)
-        p_y = y + (i_b * seq + t) * K + o_k
-        tl.store(p_y, (b_a * tl.sigmoid(b_a)).to(y.dtype.element_ty), mask=o_k < K)
-        x3, x2, x1 = x2, x1, x0
+    b_a = _sums(
+        x + i_b * seq * row, w, bias, p_before, p_seg, o_t, o_k, seq, row, K, TAPS, HAS_BIAS, HAS_BEFORE, PACKED
+    )  # fmt: skip
+    mask = (o_t < seq)[:, None] & (o_k < K)[None, :]
+    p_y = y + (i_b * seq + o_t.to(tl.int64))[:, None] * K + o_k[None, :]
+    tl.store(p_y, (b_a * tl.sigmoid(b_a)).to(y.dtype.element_ty), mask=mask)
 
 
 @triton.jit(do_not_specialize=["seq"])
@@ -118,69 +107,43 @@ def _conv_gradients(
     dy, x, w, bias, before, seg, dx, dbefore, parts, seq, dy_row, row, K: tl.constexpr, T: tl.constexpr,
     BK: tl.constexpr, TAPS: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_BEFORE: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
-    """dx [B, T, K], dbefore, and this program's part of the gradients of the taps and the bias [program, 5, K].
+    """dx [B, T, K], dbefore, and this program's part of the gradients of the taps and the bias [program, TAPS + 1, K].
 
-    A program owns T positions and walks 3 further, whose outputs its last inputs reach. With HAS_BEFORE the tiles
-    begin `TAPS - 1` positions early. In `parts` tap *r* stands at row *r*, counted back from the position itself.
+    With HAS_BEFORE the tiles begin `TAPS - 1` positions early. In `parts` tap *r*, counted back from the position
+    itself, stands at row *r* and the bias behind the taps.
     """
-    i_b, start = tl.program_id(2).to(tl.int64), tl.program_id(0) * T
+    i_b = tl.program_id(2).to(tl.int64)
+    o_t, o_k = tl.program_id(0) * T + tl.arange(0, T), tl.program_id(1) * BK + tl.arange(0, BK)
     if HAS_BEFORE:
-        start -= TAPS - 1
-    o_k = tl.program_id(1) * BK + tl.arange(0, BK)
+        o_t -= TAPS - 1
     p_x, p_dy, p_before, p_seg = x + i_b * seq * row, dy + i_b * seq * dy_row, before, seg
     if HAS_BEFORE:
         p_before = before + i_b * (TAPS - 1) * K
     if PACKED:
         p_seg = seg + i_b * seq
-    w0, w1 = _tap(w, o_k, K, 0, TAPS), _tap(w, o_k, K, 1, TAPS)
-    w2, w3 = _tap(w, o_k, K, 2, TAPS), _tap(w, o_k, K, 3, TAPS)
-    zero = tl.zeros([BK], tl.float32)
-    b_bias = zero
-    if HAS_BIAS:
-        b_bias = tl.load(bias + o_k, mask=o_k < K, other=0.0).to(tl.float32)
-    # [K] each: inputs x, and gradients d of the sums a, so many positions before; sums over this program's positions
-    x1 = _input_at(p_x, p_before, start - 1, o_k, seq, row, K, TAPS - 1, HAS_BEFORE)
-    x2 = _input_at(p_x, p_before, start - 2, o_k, seq, row, K, TAPS - 1, HAS_BEFORE)
-    x3 = _input_at(p_x, p_before, start - 3, o_k, seq, row, K, TAPS - 1, HAS_BEFORE)
-    d1, d2, d3 = zero, zero, zero
-    dw0, dw1, dw2, dw3, db = zero, zero, zero, zero, zero
-    for i in range(start, start + T + 3):
-        t = tl.cast(i, tl.int32)
-        x0 = _input_at(p_x, p_before, t, o_k, seq, row, K, TAPS - 1, HAS_BEFORE)
-        s0, s1 = _document(p_seg, t, seq, PACKED), _document(p_seg, t - 1, seq, PACKED)
-        s2, s3 = _document(p_seg, t - 2, seq, PACKED), _document(p_seg, t - 3, seq, PACKED)
-        seen1, seen2 = _if_same(x1, s0, s1, PACKED), _if_same(x2, s0, s2, PACKED)
-        seen3 = _if_same(x3, s0, s3, PACKED)
-        b_a = b_bias + w0 * x0 + w1 * seen1 + w2 * seen2 + w3 * seen3
+    p_parts = parts + (i_b * tl.num_programs(0) + tl.program_id(0)) * (TAPS + 1) * K + o_k
+    # [T, K]
+    b_dx = tl.zeros([T, BK], tl.float32)
+    for ahead in tl.static_range(TAPS):
+        o_u = o_t + ahead
+        b_a = _sums(p_x, w, bias, p_before, p_seg, o_u, o_k, seq, row, K, TAPS, HAS_BIAS, HAS_BEFORE, PACKED)
         b_gate = tl.sigmoid(b_a)
-        d0 = _input_at(p_dy, p_before, t, o_k, seq, dy_row, K, TAPS - 1, False)
-        d0 *= b_gate * (1.0 + b_a * (1.0 - b_gate))
-        own = tl.where(t < start + T, d0, 0.0)
-        db += own
-        dw0 += own * x0
-        dw1 += own * seen1
-        dw2 += own * seen2
-        dw3 += own * seen3
-        # The gradient of the input 3 positions before, which nothing after t reaches.
-        b_dx = w0 * d3 + w1 * _if_same(d2, s2, s3, PACKED)
-        b_dx += w2 * _if_same(d1, s1, s3, PACKED) + w3 * _if_same(d0, s0, s3, PACKED)
-        to = t - 3
-        o_to = to + tl.zeros_like(o_k)
-        mask = (o_k < K) & (o_to >= tl.maximum(start, 0)) & (o_to < seq)
-        tl.store(dx + (i_b * seq + to) * K + o_k, b_dx.to(dx.dtype.element_ty), mask=mask)
-        if HAS_BEFORE:
-            p_dbefore = dbefore + (i_b * (TAPS - 1) + to + TAPS - 1) * K + o_k
-            tl.store(
-                p_dbefore, b_dx.to(dbefore.dtype.element_ty), mask=(o_k < K) & (o_to >= start) & (o_to < 0)
-            )
-        x3, x2, x1 = x2, x1, x0
-        d3, d2, d1 = d2, d1, d0
-    p_parts = parts + (i_b * tl.num_programs(0) + tl.program_id(0)) * 5 * K + o_k
-    tl.store(p_parts, dw0, mask=o_k < K)
-    tl.store(p_parts + K, dw1, mask=o_k < K)
-    tl.store(p_parts + 2 * K, dw2, mask=o_k < K)
-    tl.store(p_parts + 3 * K, dw3, mask=o_k < K)
-    tl.store(p_parts + 4 * K, db, mask=o_k < K)
+        b_d = _inputs(p_dy, p_before, o_u, o_k, seq, dy_row, K, TAPS - 1, False)
+        b_d *= b_gate * (1.0 + b_a * (1.0 - b_gate))
+        b_dx += _tap(w, o_k, K, ahead, TAPS)[None, :] * _if_same(b_d, p_seg, o_u, o_t, seq, PACKED)
+        if ahead == 0:
+            for back in tl.static_range(TAPS):
+                b_x = _inputs(p_x, p_before, o_t - back, o_k, seq, row, K, TAPS - 1, HAS_BEFORE)
+                b_x = _if_same(b_x, p_seg, o_t, o_t - back, seq, PACKED)
+                tl.store(p_parts + back * K, tl.sum(b_d * b_x, 0), mask=o_k < K)
+            tl.store(p_parts + TAPS * K, tl.sum(b_d, 0), mask=o_k < K)
+    mask = ((o_t >= 0) & (o_t < seq))[:, None] & (o_k < K)[None, :]
+    p_dx = dx + (i_b * seq + o_t.to(tl.int64))[:, None] * K + o_k[None, :]
+    tl.store(p_dx, b_dx.to(dx.dtype.element_ty), mask=mask)
+    if HAS_BEFORE:
+        mask = (o_t < 0)[:, None] & (o_k < K)[None, :]
+        p_dbefore = dbefore + (i_b * (TAPS - 1) + o_t + TAPS - 1)[:, None] * K + o_k[None, :]
+        tl.store(p_dbefore, b_dx.to(dbefore.dtype.element_ty), mask=mask)
 
 
 def even(t: Tensor) -> Tensor:
@@ -222,12 +185,12 @@ def conv_backward(
     tiles = triton.cdiv(seq + (taps - 1 if before is not None else 0), POSITIONS)
     dx = torch.empty(batch, seq, channels, dtype=x.dtype, device=x.device)
     dbefore = torch.empty_like(before) if before is not None else x.new_empty(0)
-    parts = x.new_empty(batch * tiles, MAX_TAPS + 1, channels, dtype=torch.float32)
+    parts = x.new_empty(batch * tiles, taps + 1, channels, dtype=torch.float32)
     _conv_gradients[tiles, triton.cdiv(channels, CHANNELS), batch](
         dy, x, weight, bias, before, segments, dx, dbefore, parts, seq, dy.stride(1), x.stride(1), channels,
         POSITIONS, CHANNELS, taps, bias is not None, before is not None, segments is not None, num_warps=WARPS,
     )  # fmt: skip
     whole = parts.sum(0)
     # Copies: what an operator returns must not share memory.
-    dbias = whole[MAX_TAPS].to(bias.dtype, copy=True) if bias is not None else x.new_empty(0)
+    dbias = whole[taps].to(bias.dtype, copy=True) if bias is not None else x.new_empty(0)
     return ConvGradients(dx, whole[:taps].flip(0).t().to(weight.dtype).contiguous(), dbias, dbefore)

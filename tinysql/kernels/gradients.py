@@ -25,7 +25,7 @@ from torch import Tensor
 
 from tinysql.kernels.decays import chunk_decays, decay_between
 from tinysql.kernels.scan import load_column, load_tile, load_turned, precision, retreat, rows, walk
-from tinysql.kernels.tiles import MAX_BLOCK, Tiles, block, shared
+from tinysql.kernels.tiles import CHANNELS, Tiles, block, shared
 
 
 class Gradients(NamedTuple):
@@ -176,7 +176,11 @@ def _gradients(
             # What every pair i > j carries, then that of the pairs around each step k: i >= k > j. Sums of rows less
             # sums of columns would be the same but for rounding, and leave some of it where nothing crosses.
             m_w = tl.where(o_q[:, None] > o_q[None, :], m_cb * m_dm, 0.0)
-            m_w = tl.cumsum(m_w, 0, reverse=True)
+            if PRECISION == "ieee":
+                m_w = tl.cumsum(m_w, 0, reverse=True)
+            else:
+                m_ahead = (o_q[None, :] >= o_q[:, None]).to(m_b.dtype)
+                m_w = tl.dot(m_ahead, m_w.to(m_b.dtype), input_precision=PRECISION)
             crossing = tl.sum(tl.where(o_q[:, None] > o_q[None, :], m_w, 0.0), 1)
             # [Q, N]
             m_read = tl.dot(m_dy, m_h, input_precision=PRECISION) * from_start[:, None]
@@ -230,7 +234,7 @@ def scan_backward(
     (batch, seq, heads, width), (groups, state) = x.shape, B.shape[2:]
     dy, x, B, C, dt, log_decay = rows(dy), rows(x), rows(B), rows(C), dt.contiguous(), log_decay.contiguous()
     initial, segments, dfinal = (t if t is None else t.contiguous() for t in (initial, segments, dfinal))
-    chunks, bp, per_group = triton.cdiv(seq, tiles.chunk), min(block(width), MAX_BLOCK), heads // groups
+    chunks, bp, per_group = triton.cdiv(seq, tiles.chunk), CHANNELS, heads // groups
     p_blocks, together = triton.cdiv(width, bp), shared(tiles.backward_heads, per_group)
     if tiles.replay:
         dstates = states

@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tinysql.kernels.decays import chunk_decays, decay_between
-from tinysql.kernels.tiles import MAX_BLOCK, Tiles, block, shared
+from tinysql.kernels.tiles import CHANNELS, Tiles, block, shared
 
 EDGE_BLOCK = 1024
 """Numbers of a state that one program carries from span to span."""
@@ -324,7 +324,7 @@ def scan_forward(
     x, B, C, dt, log_decay = rows(x), rows(B), rows(C), dt.contiguous(), log_decay.contiguous()
     initial = initial.contiguous() if initial is not None else None
     segments = segments.contiguous() if segments is not None else None
-    chunks, bp, per_group = triton.cdiv(seq, tiles.chunk), min(block(width), MAX_BLOCK), heads // groups
+    chunks, bp, per_group = triton.cdiv(seq, tiles.chunk), CHANNELS, heads // groups
     together = shared(tiles.heads, per_group)
     if tiles.replay:
         states = x.new_empty(batch, 0, heads, width, state)

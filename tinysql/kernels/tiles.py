@@ -9,8 +9,11 @@ import torch
 SHORT = 512
 """Longest sequence whose states are computed again by whoever needs them, instead of kept."""
 
-MAX_BLOCK = 64
-"""Most channels of a head that one program holds; a wider head is shared by several."""
+CHANNELS = 64
+"""Channels of a head that one program holds: a wider head is shared by several, a narrower one is filled with zeros.
+
+Of narrower tiles, replayed states came out wrong with Triton 3.6 on an H100 (`docs/kernels.md`).
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
