@@ -13,16 +13,13 @@ from torch import Tensor
 from tinysql.models.hybrid import Cache, HybridLM
 from tinysql.models.moe import experts_of
 
-PROVEN = False
-"""Whether steps are recorded at all: not before a GPU has run `tests/tinysql/test_gpu.py` on it."""
-
 
 class Decoder:
     """The next logits of a batch, token by token, with a cache of its own."""
 
     def __init__(self, model: HybridLM) -> None:
         self.model, self.cache = model, model.start_cache()
-        self.replays = PROVEN and model.device.type == "cuda" and _is_recordable(model)
+        self.replays = model.device.type == "cuda" and _is_recordable(model)
         self._step: _Recorded | None = None
 
     def __call__(self, ids: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch d_vocab"]:

@@ -49,17 +49,24 @@ class Tiles:
 
 TABLE = {
     # (short, float32): products in float32 run on the ordinary units, and tiles take twice the memory.
-    # Chosen by what compiles to few spilled registers; no GPU has timed them (docs/kernels.md).
+    # The two-byte entries are the fastest of those timed on an H100 (docs/kernels.md); float32 is not timed.
     (True, False): Tiles(
-        chunk=64, heads=4, backward_heads=4, replay=True, forward_warps=8, backward_warps=8, stages=1
-    ),
-    (False, False): Tiles(
-        chunk=64,
+        chunk=32,
         heads=4,
-        backward_heads=4,
+        backward_heads=8,
         replay=False,
         forward_warps=4,
-        backward_warps=8,
+        backward_warps=4,
+        stages=2,
+        split=True,
+    ),
+    (False, False): Tiles(
+        chunk=32,
+        heads=4,
+        backward_heads=8,
+        replay=False,
+        forward_warps=4,
+        backward_warps=4,
         stages=2,
         split=True,
     ),
