@@ -66,7 +66,8 @@ def next_penalty(tried: dict[float, float], wanted: float) -> float:
     """Where L0 should be `wanted`, from penalties and the L0 they gave: along the line through the two nearest."""
     if not tried:
         return 1.0
-    near = sorted(tried, key=lambda penalty: abs(math.log(tried[penalty] / wanted)))
+    # Of penalties that made no difference, the one that lies furthest that way.
+    near = sorted(tried, key=lambda p: (abs(math.log(tried[p] / wanted)), -p if tried[p] > wanted else p))
     slope = -1.0
     if len(near) > 1:
         rise = math.log(tried[near[0]] / tried[near[1]])

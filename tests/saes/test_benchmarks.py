@@ -32,6 +32,14 @@ def test_a_law_with_a_step_is_searched_between_its_sides() -> None:
     assert max(p for p in tried if tried[p] > 8) < 5 <= min(p for p in tried if tried[p] < 8) < 6
 
 
+def test_penalties_that_change_nothing_are_left_behind() -> None:
+    tried: dict[float, float] = {}
+    for _ in range(6):
+        penalty = of_table.next_penalty(tried, 8.0)
+        assert penalty > max(tried, default=0)
+        tried[penalty] = 80.0
+
+
 def test_blocks_are_kept_until_they_hold_the_share_of_what_is_above_the_least() -> None:
     # Three blocks of two dimensions whose lengths are 5, 1 and 3: 4, 0 and 2 above the least.
     decoder = torch.tensor([[3.0, 4.0, 1.0, 0.0, 0.0, 3.0], [9.0] * 6])
