@@ -2,11 +2,14 @@
 
     python benchmarks/sae.py --json sae.json
     python benchmarks/sae.py --peers DIR --json sae.json      # DIR holds dictionary_learning and sparsify
+    python benchmarks/sae.py --device cuda --shape bm1 --json sae-bm1.json
 
 One CPU thread, d_in 512, d_sae 4096, k 32, batch 2048, float32, activations with 2,048 true features in memory. The
 five products (encode, decode, and three of the backward pass) are timed beside every step in the same process, in
 processor seconds, and a row's multiple is the median over its rounds. Memory is the most that one step allocates beyond
-what stands before it, in units of batch x d_sae floats, as PyTorch's profiler counts allocations.
+what stands before it, in units of batch x d_sae floats: as PyTorch's profiler counts allocations on the CPU, by its
+allocator on a GPU. There milliseconds are the device's, at one of TinySQL's shapes in batches of 16,384, and the
+five products are float32 as well.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import time
 import types
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -33,28 +37,52 @@ from saes.disk import stock
 from saes.training.config import SAEConfig
 from saes.training.loop import Loop
 
-D_IN, D_SAE, K, BATCH, FEATURES = 512, 4096, 32, 2048, 2048
-WIDTHS = (256, 1024, 4096)
+FEATURES = 2048
 ROUNDS, BATCHES = 7, 4
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a training."""
+
+    d_in: int
+    d_sae: int
+    k: int
+    batch: int
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Nested levels of a Matryoshka SAE."""
+        return (self.d_sae // 16, self.d_sae // 4, self.d_sae)
+
+
+SHAPES = {
+    "small": Shape(512, 4096, 32, 2048),
+    "bm1": Shape(1024, 15 * 1024, 32, 16_384),
+    "bm2": Shape(896, 16 * 896, 64, 16_384),
+    "bm3": Shape(2048, 16 * 2048, 64, 16_384),
+}
 Step = Callable[[Tensor], Any]
 
 
-def activations() -> list[Tensor]:
+def activations(shape: Shape, device: str) -> list[Tensor]:
     """Batches of sparse sums of random directions, scaled to a mean squared norm of d_in."""
-    generator = torch.Generator().manual_seed(0)
-    directions = torch.nn.functional.normalize(torch.randn(FEATURES, D_IN, generator=generator), dim=1)
+    generator = torch.Generator(device).manual_seed(0)
+    here: Any = {"generator": generator, "device": device}
+    directions = torch.nn.functional.normalize(torch.randn(FEATURES, shape.d_in, **here), dim=1)
     found = []
     for _ in range(BATCHES):
-        active = torch.rand(BATCH, FEATURES, generator=generator) < K / FEATURES
-        strength = active * torch.rand(BATCH, FEATURES, generator=generator)
+        active = torch.rand(shape.batch, FEATURES, **here) < shape.k / FEATURES
+        strength = active * torch.rand(shape.batch, FEATURES, **here)
         x = strength @ directions
-        found.append(x * (D_IN / x.square().sum(1).mean()).sqrt())
+        found.append(x * (shape.d_in / x.square().sum(1).mean()).sqrt())
     return found
 
 
-def floor(x: Tensor) -> Step:
+def floor(x: Tensor, d_sae: int) -> Step:
     """The five products on matrices of these shapes."""
-    weights, dense = torch.randn(D_SAE, D_IN), torch.randn(BATCH, D_SAE)
+    weights = torch.randn(d_sae, x.shape[1], device=x.device)
+    dense = torch.randn(len(x), d_sae, device=x.device)
 
     def products(_: Tensor) -> tuple[Tensor, ...]:
         return x @ weights.T, dense @ weights, x @ weights.T, dense.T @ x, dense.T @ x
@@ -62,7 +90,7 @@ def floor(x: Tensor) -> Step:
     return products
 
 
-def ours(architecture: Any, *, n_dead: int = 0, form: Any = "sae") -> Step:
+def ours(shape: Shape, device: str, architecture: Any, *, n_dead: int = 0, form: Any = "sae") -> Step:
     """A step of ours, in which `n_dead` latents are held to be dead.
 
     A crosscoder reads the same numbers as four hooks side by side; a transcoder reads x and writes x.
@@ -70,20 +98,20 @@ def ours(architecture: Any, *, n_dead: int = 0, form: Any = "sae") -> Step:
     config = SAEConfig(
         architecture=architecture,
         form=form,
-        d_sae=D_SAE,
-        k=K,
-        widths=WIDTHS if architecture == "matryoshka" else None,
-        batch_size=BATCH,
+        d_sae=shape.d_sae,
+        k=shape.k,
+        widths=shape.widths if architecture == "matryoshka" else None,
+        batch_size=shape.batch,
         dead_after=1000,
     )
     writes = form.endswith("transcoder")
     loop = Loop.begin(
         config,
-        d_in=D_IN,
-        d_out=D_IN if writes else None,
+        d_in=shape.d_in,
+        d_out=shape.d_in if writes else None,
         skip=form == "skip_transcoder",
-        hooks=(D_IN // 4,) * 4 if form == "crosscoder" else None,
-        device=torch.device("cpu"),
+        hooks=(shape.d_in // 4,) * 4 if form == "crosscoder" else None,
+        device=torch.device(device),
     )
 
     def step(x: Tensor) -> None:
@@ -95,16 +123,18 @@ def ours(architecture: Any, *, n_dead: int = 0, form: Any = "sae") -> Step:
     return step
 
 
-def sae_lens(name: str, *, n_dead: int = 0, **settings: Any) -> Step:
+def sae_lens(shape: Shape, device: str, name: str, *, n_dead: int = 0, **settings: Any) -> Step:
     """A step of sae-lens' own trainer, with its defaults."""
-    config = getattr(stock(), f"{name}TrainingSAEConfig")(d_in=D_IN, d_sae=D_SAE, **settings)
+    config = getattr(stock(), f"{name}TrainingSAEConfig")(
+        d_in=shape.d_in, d_sae=shape.d_sae, device=device, **settings
+    )
     sae = getattr(stock(), f"{name}TrainingSAE")(config)
     trainer_config = stock().config.SAETrainerConfig(
         total_training_samples=10**9,
-        train_batch_size_samples=BATCH,
+        train_batch_size_samples=shape.batch,
         lr=4e-3,
         lr_end=4e-3,
-        device="cpu",
+        device=device,
         dead_feature_window=1000,
     )
     trainer = stock().training.sae_trainer.SAETrainer(trainer_config, sae, iter([]))
@@ -117,7 +147,7 @@ def sae_lens(name: str, *, n_dead: int = 0, **settings: Any) -> Step:
     return step
 
 
-def dictionary_learning(module: str, name: str, **settings: Any) -> Step:
+def dictionary_learning(shape: Shape, device: str, module: str, name: str, **settings: Any) -> Step:
     """A step of dictionary_learning's trainer; nnsight, which its step does not use, is stood in for."""
     for missing in ("nnsight", "datasets", "zstandard", "wandb"):
         try:
@@ -129,23 +159,23 @@ def dictionary_learning(module: str, name: str, **settings: Any) -> Step:
     trainers = importlib.import_module(f"dictionary_learning.trainers.{module}")
     trainer = getattr(trainers, name)(
         steps=10**6,
-        activation_dim=D_IN,
-        dict_size=D_SAE,
-        k=K,
+        activation_dim=shape.d_in,
+        dict_size=shape.d_sae,
+        k=shape.k,
         layer=0,
         lm_name="m",
-        device="cpu",
+        device=device,
         **settings,
     )
     number = iter(range(1, 10**6))
     return lambda x: trainer.update(next(number), x)
 
 
-def sparsify() -> Step:
+def sparsify(shape: Shape, device: str) -> Step:
     """The inner loop of sparsify's trainer with its Adam: forward, backward, projection, step, unit rows."""
     package = importlib.import_module("sparsify")
-    config = package.SparseCoderConfig(num_latents=D_SAE, k=K)
-    coder = package.SparseCoder(D_IN, config)
+    config = package.SparseCoderConfig(num_latents=shape.d_sae, k=shape.k)
+    coder = package.SparseCoder(shape.d_in, config, device=device)
     optimizer = torch.optim.Adam(coder.parameters(), lr=1e-3)
 
     def step(x: Tensor) -> None:
@@ -162,36 +192,43 @@ def sparsify() -> Step:
     return step
 
 
-def cases() -> dict[str, Callable[[], Step]]:
+def cases(shape: Shape, device: str) -> dict[str, Callable[[], Step]]:
     """Every row of the table."""
-    quarter = D_SAE // 4
+    at, quarter = (shape, device), shape.d_sae // 4
+    nested = {"k": shape.k, "matryoshka_widths": list(shape.widths)}
     return {
-        "tinysql topk": lambda: ours("topk"),
-        "tinysql batchtopk": lambda: ours("batchtopk"),
-        "tinysql matryoshka": lambda: ours("matryoshka"),
-        "tinysql topk, a quarter dead": lambda: ours("topk", n_dead=quarter),
-        "tinysql standard": lambda: ours("standard"),
-        "tinysql gated": lambda: ours("gated"),
-        "tinysql jumprelu": lambda: ours("jumprelu"),
-        "tinysql transcoder": lambda: ours("batchtopk", form="transcoder"),
-        "tinysql skip transcoder": lambda: ours("batchtopk", form="skip_transcoder"),
-        "tinysql crosscoder": lambda: ours("batchtopk", form="crosscoder"),
-        "tinysql crosscoder standard": lambda: ours("standard", form="crosscoder"),
-        "sae-lens topk": lambda: sae_lens("TopK", k=K),
-        "sae-lens batchtopk": lambda: sae_lens("BatchTopK", k=K),
-        "sae-lens matryoshka": lambda: sae_lens("MatryoshkaBatchTopK", k=K, matryoshka_widths=list(WIDTHS)),
-        "sae-lens topk, a quarter dead": lambda: sae_lens("TopK", k=K, n_dead=quarter),
-        "sae-lens standard": lambda: sae_lens("Standard"),
-        "sae-lens gated": lambda: sae_lens("Gated"),
-        "sae-lens jumprelu": lambda: sae_lens("JumpReLU"),
-        "dictionary_learning topk": lambda: dictionary_learning("top_k", "TopKTrainer"),
-        "dictionary_learning batchtopk": lambda: dictionary_learning("batch_top_k", "BatchTopKTrainer"),
-        "sparsify topk": sparsify,
+        "tinysql topk": lambda: ours(*at, "topk"),
+        "tinysql batchtopk": lambda: ours(*at, "batchtopk"),
+        "tinysql matryoshka": lambda: ours(*at, "matryoshka"),
+        "tinysql topk, a quarter dead": lambda: ours(*at, "topk", n_dead=quarter),
+        "tinysql standard": lambda: ours(*at, "standard"),
+        "tinysql gated": lambda: ours(*at, "gated"),
+        "tinysql jumprelu": lambda: ours(*at, "jumprelu"),
+        "tinysql transcoder": lambda: ours(*at, "batchtopk", form="transcoder"),
+        "tinysql skip transcoder": lambda: ours(*at, "batchtopk", form="skip_transcoder"),
+        "tinysql crosscoder": lambda: ours(*at, "batchtopk", form="crosscoder"),
+        "tinysql crosscoder standard": lambda: ours(*at, "standard", form="crosscoder"),
+        "sae-lens topk": lambda: sae_lens(*at, "TopK", k=shape.k),
+        "sae-lens batchtopk": lambda: sae_lens(*at, "BatchTopK", k=shape.k),
+        "sae-lens matryoshka": lambda: sae_lens(*at, "MatryoshkaBatchTopK", **nested),
+        "sae-lens topk, a quarter dead": lambda: sae_lens(*at, "TopK", k=shape.k, n_dead=quarter),
+        "sae-lens standard": lambda: sae_lens(*at, "Standard"),
+        "sae-lens gated": lambda: sae_lens(*at, "Gated"),
+        "sae-lens jumprelu": lambda: sae_lens(*at, "JumpReLU"),
+        "dictionary_learning topk": lambda: dictionary_learning(*at, "top_k", "TopKTrainer"),
+        "dictionary_learning batchtopk": lambda: dictionary_learning(*at, "batch_top_k", "BatchTopKTrainer"),
+        "sparsify topk": lambda: sparsify(*at),
     }
 
 
-def peak(step: Step, x: Tensor) -> float:
+def peak(step: Step, x: Tensor, d_sae: int) -> float:
     """The most that one step allocates beyond what stood before it, in batch x d_sae floats."""
+    unit = 4 * len(x) * d_sae
+    if x.is_cuda:
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        step(x)
+        return (torch.cuda.max_memory_allocated() - before) / unit
     settings = {"activities": [torch.profiler.ProfilerActivity.CPU], "profile_memory": True}
     with torch.profiler.profile(**settings) as profiler:
         step(x)
@@ -201,31 +238,45 @@ def peak(step: Step, x: Tensor) -> float:
     for event in events:
         held += event.nbytes()
         most = max(most, held)
-    return most / (4 * BATCH * D_SAE)
+    return most / unit
 
 
-def measure(make: Callable[[], Step], batches: list[Tensor], products: Step) -> dict[str, Any]:
-    """Median milliseconds of processor time, multiple of the five products, tokens per second and memory."""
+def seconds(run: Step, x: Tensor) -> float:
+    """The processor's seconds of a step, or a GPU's."""
+    if not x.is_cuda:
+        begun = time.process_time()
+        run(x)
+        return time.process_time() - begun
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    begin.record()
+    run(x)
+    end.record()
+    torch.cuda.synchronize()
+    return begin.elapsed_time(end) / 1e3
+
+
+def measure(make: Callable[[], Step], batches: list[Tensor], products: Step, d_sae: int) -> dict[str, Any]:
+    """Median milliseconds, multiple of the five products, tokens per second and memory."""
     try:
         torch.manual_seed(0)
         step = make()
-        step(batches[0])
-    except (ImportError, AttributeError, TypeError) as error:
-        return {"not run": f"{type(error).__name__}: {error}"}
+        for x in batches[:3]:
+            step(x)
+    except (ImportError, AttributeError, TypeError, torch.OutOfMemoryError) as error:
+        return {"not run": f"{type(error).__name__}: {error}".splitlines()[0]}
     own, floors = [], []
     for turn in range(ROUNDS):
         for run, into in ((products, floors), (step, own)):
-            begun = time.process_time()
-            run(batches[turn % BATCHES])
-            into.append(time.process_time() - begun)
+            into.append(seconds(run, batches[turn % BATCHES]))
     multiples = [a / b for a, b in zip(own, floors, strict=True)]
     return {
         "ms": 1e3 * median(own),
         "x five products": median(multiples),
         "range": [min(multiples), max(multiples)],
         "five products ms": 1e3 * median(floors),
-        "tokens per second": BATCH / median(own),
-        "peak": peak(step, batches[0]),
+        "tokens per second": len(batches[0]) / median(own),
+        "peak": peak(step, batches[0], d_sae),
     }
 
 
@@ -277,7 +328,7 @@ def show(name: str, row: dict[str, Any]) -> None:
         print(f"{name:<32} not run: {row['not run']}", flush=True)
         return
     print(
-        f"{name:<32}{row['ms']:>8.0f}{row['x five products']:>10.2f}"
+        f"{name:<32}{row['ms']:>8.4g}{row['x five products']:>10.2f}"
         f"{row['tokens per second']:>10,.0f}{row['peak']:>8.2f}",
         flush=True,
     )
@@ -294,6 +345,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peers", type=Path, help="a directory of packages to import peers from")
     parser.add_argument("--only", help="rows whose names hold this word")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--shape", choices=SHAPES, default="small", help="default: small")
     parser.add_argument(
         "--thresholds", action="store_true", help="also the L0 that short trainings are saved with"
     )
@@ -303,22 +356,23 @@ def main() -> None:
         sys.path.append(str(arguments.peers))
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    batches = activations()
-    products, table = floor(batches[0]), {}
+    shape, device = SHAPES[arguments.shape], arguments.device
+    batches = activations(shape, device)
+    products, table = floor(batches[0], shape.d_sae), {}
     print(f"{'trainer step':<32}{'ms':>8}{'x floor':>10}{'tok/s':>10}{'memory':>8}")
-    for name, make in cases().items():
+    for name, make in cases(shape, device).items():
         if arguments.only and arguments.only not in name:
             continue
-        table[name] = measure(make, batches, products)
+        table[name] = measure(make, batches, products, shape.d_sae)
         show(name, table[name])
-    made: dict[str, Any] = {"steps": table}
+    made: dict[str, Any] = {"shape": vars(shape), "steps": table}
     if arguments.thresholds:
         made["saved L0 at k 8"] = threshold_errors()
         print(json.dumps(made["saved L0 at k 8"], indent=1))
     made |= {
         "commit": commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": platform.processor() or platform.machine(),
+        "machine": torch.cuda.get_device_name() if device == "cuda" else platform.machine(),
         "torch": torch.__version__,
         "sae-lens": stock().__version__,
     }
