@@ -30,10 +30,9 @@ sys.path[0] = str(ROOT)  # the folder of this file would hide packages of the sa
 import torch
 
 from data_gen.errors import InputError
-from data_gen.example import make_example
 from data_gen.files import read_json, write_atomic
 from saes.activations import record
-from saes.artefacts import tokens_of, train_on_run
+from saes.artefacts import examples_of, tokens_of, train_on_run
 from saes.disk import load
 from saes.recipes import default_hook
 from saes.training.config import SAEConfig
@@ -136,8 +135,7 @@ class Cell:
             )
         if not (self.path / "fidelity.json").exists():
             model, tokenizer = self.run.load(self.device)
-            data = self.run.split("test")
-            examples = [make_example(data, index) for index in range(ANSWERS)]
+            examples = examples_of(self.run, tokenizer, "test", ANSWERS)
             kept = fidelity(load(self.path, self.device), model, tokenizer, examples, hook=self.hook)
             write_atomic(self.path / "fidelity.json", json.dumps({**kept.to_json(), "made_by": provenance()}))
         return self.row()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from data_gen.errors import InputError, nearest
-from data_gen.example import make_example
+from data_gen.example import Example, make_example
 from data_gen.files import atomic_directory, claim_directory, write_atomic
 from saes.activations import Activations, HookedModel, check_hook, record_many
 from saes.disk import SAE, save
@@ -33,6 +33,9 @@ from saes.training.transcoders import train_transcoder
 from tinysql.config import to_json
 from tinysql.runs import Run, provenance
 from tinysql.tokens import Tokenizer, Tokens
+
+MOST_DRAWN = 4
+"""Rows drawn for each that is wanted, as some are too long for the model."""
 
 
 def train_on_run(
@@ -243,10 +246,26 @@ def directory_of(run: Run, name: str) -> Path:
     return path
 
 
+def examples_of(run: Run, tokenizer: Tokenizer, split: Literal["train", "test"], rows: int) -> list[Example]:
+    """The first rows of a split of the run's data that fit the model's context; `InputError` if few do."""
+    data, found = run.split(split), []
+    for start in range(0, MOST_DRAWN * rows, rows):
+        examples = [make_example(data, index) for index in range(start, start + rows)]
+        lengths = map(len, tokenizer.encode_texts([example.text.string for example in examples]))
+        # Behind the SQL comes the end token.
+        found += [e for e, length in zip(examples, lengths, strict=True) if length < run.shape.n_ctx]
+        if len(found) >= rows:
+            return found[:rows]
+    raise InputError(
+        f"of {MOST_DRAWN * rows} {split} rows of {run.path} {len(found)} fit the model's context of "
+        f"{run.shape.n_ctx} tokens, expected {rows}",
+        hint="ask for fewer rows, or train with a larger n_ctx",
+    )
+
+
 def tokens_of(run: Run, tokenizer: Tokenizer, split: Literal["train", "test"], rows: int) -> Tokens:
-    """The first rows of a split of the run's data, with their roles."""
-    data = run.split(split)
-    return tokenizer.encode([make_example(data, index) for index in range(rows)])
+    """`examples_of` as tokens, with their roles."""
+    return tokenizer.encode(examples_of(run, tokenizer, split, rows))
 
 
 def _check_name(name: str) -> None:

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_gen.errors import InputError
-from data_gen.example import make_example
 from data_gen.files import read_json, write_atomic
 from data_gen.pairs.counterfactual import counterfactuals
 from saes.activations import Activations, record, record_many
-from saes.artefacts import directory_of, tokens_of, train_form
+from saes.artefacts import directory_of, examples_of, tokens_of, train_form
 from saes.disk import load
 from saes.training.config import Form, SAEConfig
 from saes.training.cross_layer import load_cross_layer
@@ -149,7 +148,7 @@ def effects_on_run(
     activations = record(model, scored_rows, alignment.hook, show_progress=True)
     firings, table = scored_table(sae, activations, alignment.seed)
     best = table.chosen_f1.amax(1).argsort(descending=True, stable=True)[:on].tolist()
-    examples = [make_example(data, index) for index in range(rows)]
+    examples = examples_of(run, tokenizer, "test", rows)
     live = (firings.fired > 0).nonzero()[:, 0].tolist()
     found = effects(sae, model, tokenizer, examples, hook=alignment.hook, off=live, on=best, table=table)
     kept = fidelity(sae, model, tokenizer, examples, hook=alignment.hook)

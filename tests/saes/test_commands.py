@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from torch import Tensor
 
+from data_gen.errors import InputError
 from data_gen.example import DataConfig, make_example
+from saes.artefacts import tokens_of
 from saes.disk import stock
 from saes.pages import role_figure, sections
 from saes.recipes import default_hook
@@ -20,7 +22,7 @@ from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import tiny
 from tinysql.report import figure_html
-from tinysql.runs import open_run, record_model, start_run
+from tinysql.runs import Run, open_run, record_model, start_run
 from tinysql.tokens import Tokenizer
 from tinysql.training.checkpoints import save_tensors
 
@@ -43,6 +45,26 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert main(["sae", "train", str(path), "--seed", "3", *SMALL]) == 0
     assert main(["sae", "eval", str(path), "--rows", "60"]) == 0
     return path
+
+
+def test_rows_that_are_longer_than_the_context_are_left_out(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = open_run(run)
+    _, tokenizer = opened.load("cpu")
+    every = tokens_of(opened, tokenizer, "test", 40)
+    lengths = every.mask.sum(1)
+    limit = int(lengths.median())
+    shape = replace(opened.shape, n_ctx=limit)
+    monkeypatch.setattr(Run, "shape", property(lambda _: shape))
+    fitting = every[(lengths <= limit).nonzero()[:, 0]]
+    found = tokens_of(opened, tokenizer, "test", len(fitting))
+    assert len(fitting) < 40
+    assert found.mask.sum(1).tolist() == fitting.mask.sum(1).tolist()
+    assert found.ids.equal(fitting.ids[:, :limit])
+    shape = replace(shape, n_ctx=8)
+    with pytest.raises(InputError, match="of 160 test rows of .* 0 fit the model's context of 8 tokens"):
+        tokens_of(opened, tokenizer, "test", 40)
 
 
 def test_the_artefacts_are_there_and_say_what_made_them(run: Path) -> None:
