@@ -296,15 +296,13 @@ def guarded(run: Callable[[], Any]) -> Any:
 
 def checks(device: str, shapes: list[Shape]) -> Iterator[tuple[str, Any]]:
     """Every entry of the table at odd shapes, packed and not, with states; then extreme inputs, for NaN and Inf."""
-    for (short, single), config in TABLE.items():
+    for single, config in TABLE.items():
         # Triton's interpreter cannot multiply bfloat16.
         narrow = (torch.bfloat16, torch.float16) if device == "cuda" else (torch.float16,)
         for dtype in (torch.float32,) if single else narrow:
             for shape in shapes:
                 for packed in (False, True):
-                    where = (
-                        f"{'short' if short else 'long'} {dtype} {tuple(shape)}{' packed' if packed else ''}"
-                    )
+                    where = f"{dtype} {tuple(shape)}{' packed' if packed else ''}"
                     yield where, guarded(lambda a=(shape, dtype, device, packed, config): compared(*a))
             # Of float16 the results themselves go out of range.
             for strength in () if dtype == torch.float16 else (0.0, 1.0, 10.0, 100.0, 1000.0):
@@ -312,9 +310,9 @@ def checks(device: str, shapes: list[Shape]) -> Iterator[tuple[str, Any]]:
                 given["log_decay"] = given["log_decay"].clamp_min(-1e3)
                 args = (*(given[k] for k in NAMES[:6]), None, None)
                 got = scan_forward(*args, config)
-                slopes = scan_backward(torch.ones_like(got.y), got.final, *args, got.states, config)
+                slopes = scan_backward(torch.ones_like(got.y), got.final, *args, got.states, got.decays, config)
                 bad = sum(int((~t.isfinite()).sum()) for t in (got.y, got.final, *slopes))
-                yield f"extreme {short} {dtype} strength {strength}", bad
+                yield f"extreme {dtype} strength {strength}", bad
 
 
 def compared(shape: Shape, dtype: torch.dtype, device: str, packed: bool, config: Any) -> dict[str, float]:
@@ -328,8 +326,8 @@ def compared(shape: Shape, dtype: torch.dtype, device: str, packed: bool, config
     dy, dfinal = torch.randn_like(narrow[0]), torch.randn_like(narrow[6])
     slopes = torch.autograd.grad(tuple(expected), wide, (dy.double(), dfinal.double()))
     got = scan_forward(*narrow, segments, config)
-    found = scan_backward(dy, dfinal, *narrow, segments, got.states, config)
-    again = scan_backward(dy, dfinal, *narrow, segments, got.states, config)
+    found = scan_backward(dy, dfinal, *narrow, segments, got.states, got.decays, config)
+    again = scan_backward(dy, dfinal, *narrow, segments, got.states, got.decays, config)
     errors = {"y": distance(got.y, expected.y), "final": distance(got.final, expected.state)}
     errors |= {name: distance(a, b) for name, a, b in zip(NAMES, found, slopes, strict=True)}
     return errors | {

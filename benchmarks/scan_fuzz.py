@@ -76,8 +76,9 @@ def drawn(
         groups * dice.choice((1, 2)),
     )
     width, state = dice.choice((32, 48, 64, 128)), dice.choice((16, 64, 128, 256))
-    short, packed, started = dice.random() < 0.5, dice.random() < 0.3, dice.random() < 0.7
-    tiles = dataclasses.replace(TABLE[short, dtype == torch.float32], split=dice.random() < 0.5)
+    packed, started = dice.random() < 0.3, dice.random() < 0.7
+    tiles = TABLE[dtype == torch.float32]
+    tiles = dataclasses.replace(tiles, backward_heads=dice.choice((1, tiles.backward_heads)))
     if dice.random() < 0.3:
         tiles = dataclasses.replace(tiles, chunk=16, span=2)
     log = -logs(1e-4, dice.choice((1, 30, 1000)), batch, seq, heads, made=made)
@@ -93,9 +94,7 @@ def drawn(
     }
     segments = (torch.rand(batch, seq, generator=made) < 0.1).long().cumsum(1) if packed else None
     name = f"B{batch} S{seq} H{heads} P{width} N{state} G{groups} Q{tiles.chunk}"
-    name += "".join(
-        f" {word}" for word, there in (("packed", packed), ("started", started), ("short", short)) if there
-    )
+    name += "".join(f" {word}" for word, there in (("packed", packed), ("started", started)) if there)
     move = (t if t is None else t.to(device) for t in (*(found[k] for k in NAMES), segments))
     *given, segments = move
     return given, segments, tiles, name
@@ -116,7 +115,7 @@ def errors(seed: int, dtype: torch.dtype, device: str) -> tuple[str, dict[str, f
     asked = [t for t in wide if t is not None]
     slopes = torch.autograd.grad(expected, asked, (dy.double(), dfinal.double()), allow_unused=True)
     got = scan_forward(*given, segments, tiles)
-    found = scan_backward(dy, dfinal, *given, segments, got.states, tiles)
+    found = scan_backward(dy, dfinal, *given, segments, got.states, got.decays, tiles)
     pairs = [("y", got.y, expected[0].detach()), ("final", got.final, expected[1].detach())]
     present = [(n, t) for n, t, there in zip(NAMES, found, given, strict=True) if there is not None]
     pairs += [(n, t, s) for (n, t), s in zip(present, slopes, strict=True) if s is not None]

@@ -51,21 +51,19 @@ class Launch(NamedTuple):
 
 def candidates(shape: Shape, dtype: torch.dtype) -> Iterator[Tiles]:
     """Forward and backward choices varied apart from each other, around the table's own."""
-    single = dtype == torch.float32
-    forms = [True, False] if shape.seq <= 1024 else [False]
-    for replay in forms:
-        table = dataclasses.replace(TABLE[replay, single], replay=replay)
-        found = {table}
-        chunks = (16, 32) if single else (32, 64, 128)
-        for chunk, heads, warps in itertools.product(chunks, (1, 2, 4), (4, 8)):
-            found.add(dataclasses.replace(table, chunk=chunk, heads=heads, forward_warps=warps))
-        for chunk, heads, split in itertools.product(chunks[:2], (1, 4), (False, True)):
-            found.add(dataclasses.replace(table, chunk=chunk, backward_heads=heads, split=split))
-        found |= {
-            dataclasses.replace(table, backward_warps=4, chunk=32),
-            dataclasses.replace(table, stages=1),
-        }
-        yield from sorted(found, key=str)
+    table = TABLE[dtype == torch.float32]
+    found = {table: None}
+    chunks = (16, 32) if dtype == torch.float32 else (32, 64, 128)
+    for chunk, heads, warps, stages in itertools.product(chunks, (2, 4), (4, 8), (1, 2, 3)):
+        found[dataclasses.replace(table, chunk=chunk, heads=heads, forward_warps=warps, stages=stages)] = None
+    for heads, warps, stages in itertools.product((1, 2, 4, 8), (4, 8), (1, 2)):
+        ours = {"backward_heads": heads, "backward_warps": warps, "backward_stages": stages}
+        found[dataclasses.replace(table, **ours)] = None
+    for block, warps, stages in itertools.product((64, 128), (4, 8), (1, 2, 3, 4)):
+        found[dataclasses.replace(table, mix_block=block, mix_warps=warps, mix_stages=stages)] = None
+    for block, warps, stages in itertools.product((32, 64, 128), (2, 4, 8), (1, 2, 3, 4)):
+        found[dataclasses.replace(table, state_block=block, state_warps=warps, state_stages=stages)] = None
+    yield from found
 
 
 def launches(shape: Shape, tiles: Tiles, dtype: torch.dtype, packed: bool = False) -> list[Launch]:
@@ -82,7 +80,7 @@ def launches(shape: Shape, tiles: Tiles, dtype: torch.dtype, packed: bool = Fals
 
     with patch.object(JITFunction, "run", record):
         got = scan_forward(*args, segments, tiles)
-        scan_backward(torch.zeros_like(got.y), got.final, *args, segments, got.states, tiles)
+        scan_backward(torch.zeros_like(got.y), got.final, *args, segments, got.states, got.decays, tiles)
     return found
 
 
@@ -127,11 +125,11 @@ def compile_all(shapes: dict[str, Shape], dtypes: list[torch.dtype], every: bool
     """One row per kernel of the table's entries, or of `every` candidate."""
     for (name, shape), dtype in itertools.product(shapes.items(), dtypes):
         short = min(shape.seq, 512)
-        own = TABLE[shape.seq <= 512, dtype == torch.float32]
+        own = TABLE[dtype == torch.float32]
         for tiles in candidates(shape, dtype) if every else [own]:
             seen = set()
             for launch in launches(shape._replace(batch=1, seq=short), tiles, dtype):
-                flags = {k: launch.arguments.get(k) for k in ("REVERSE", "KEEP", "INPUTS", "MIXES")}
+                flags = {k: launch.arguments.get(k) for k in ("REVERSE", "KEEP")}
                 flags = {k: v for k, v in flags.items() if v is not None}
                 line = {"shape": name, "dtype": NAMES[dtype], "kernel": launch.kernel.fn.__name__} | flags
                 if str(line) not in seen:
@@ -147,17 +145,7 @@ def guarded_row(launch: Launch) -> dict[str, Any]:
 
 def told(tiles: Tiles) -> dict[str, Any]:
     """What distinguishes a candidate."""
-    names = (
-        "chunk",
-        "replay",
-        "heads",
-        "backward_heads",
-        "split",
-        "forward_warps",
-        "backward_warps",
-        "stages",
-    )
-    return {name: getattr(tiles, name) for name in names}
+    return {name: value for name, value in vars(tiles).items() if name not in ("walks", "span")}
 
 
 def check(task: tuple[Shape, torch.dtype, str, Tiles]) -> dict[str, Any]:
@@ -180,7 +168,7 @@ def times(shape: Shape, dtype: torch.dtype, device: str, tiles: Tiles) -> dict[s
     dy = torch.ones_like(got.y)
 
     def back() -> Any:
-        return scan_backward(dy, None, *args, got.states, tiles)
+        return scan_backward(dy, None, *args, got.states, got.decays, tiles)
 
     return {
         "forward": timed(graphed(lambda: scan_forward(*args, tiles)), device),

@@ -29,8 +29,7 @@ from tinysql.kernels.scan import scan_forward
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 NAMES = ("x", "dt", "log_decay", "B", "C", "D", "initial")
-SHORT = {dtype: TABLE[True, dtype == torch.float32] for dtype in (torch.float32, torch.float16)}
-LONG = {dtype: TABLE[False, dtype == torch.float32] for dtype in (torch.float32, torch.float16)}
+EXACT, NARROW = TABLE[True], TABLE[False]
 
 
 def inputs(
@@ -62,7 +61,7 @@ def differences(
     dy, dfinal = torch.randn_like(narrow[0]), torch.randn_like(given[6])
     slopes = torch.autograd.grad(expected, wide, (dy.double(), dfinal.double()))
     got = scan_forward(*narrow, segments, config)
-    found = scan_backward(dy, dfinal, *narrow, segments, got.states, config)
+    found = scan_backward(dy, dfinal, *narrow, segments, got.states, got.decays, config)
     pairs = [
         ("y", got.y, expected[0]),
         ("final", got.final, expected[1]),
@@ -88,36 +87,36 @@ def differences(
         (20, 1, 16, 256, 1),
     ],
 )
-@pytest.mark.parametrize("key", TABLE)
+@pytest.mark.parametrize("single", TABLE)
 def test_the_scan_and_all_its_gradients_are_those_of_the_recurrence(
-    key: tuple[bool, bool], seq: int, heads: int, width: int, state: int, groups: int
+    single: bool, seq: int, heads: int, width: int, state: int, groups: int
 ) -> None:
     given = inputs(seq, heads, width, state, groups)
-    # The other entries are for two-byte floats, which here shows that what is rounded is rounded once.
-    dtype, bound = (torch.float32, 2e-6) if key[1] else (torch.float16, 2e-3)
-    found = differences(given, None, TABLE[key], dtype)
+    # The other entry is for two-byte floats, which here shows that what is rounded is rounded once.
+    dtype, bound = (torch.float32, 2e-6) if single else (torch.float16, 2e-3)
+    found = differences(given, None, TABLE[single], dtype)
     assert max(found.values()) < bound, found
 
 
-@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize("together", [1, 2])
 @pytest.mark.parametrize("config", TABLE.values())
-def test_tiles_of_the_table_are_exact_in_float32(config: Tiles, split: bool) -> None:
-    config = dataclasses.replace(config, stages=1, split=split, backward_heads=1 + split)
-    found = differences(inputs(70, 2, groups=1, batch=2 - split), None, config)
+def test_tiles_of_the_table_are_exact_in_float32(config: Tiles, together: int) -> None:
+    config = dataclasses.replace(config, stages=1, mix_stages=1, heads=together, backward_heads=together)
+    found = differences(inputs(70, 2, groups=1, batch=together), None, config)
     assert max(found.values()) < 2e-6, found
 
 
 @pytest.mark.parametrize("span", [1, 2, 3])
 @pytest.mark.parametrize("packed", [False, True])
 def test_spans_walked_side_by_side_are_exact(span: int, packed: bool) -> None:
-    config = dataclasses.replace(LONG[torch.float32], chunk=16, span=span)
+    config = dataclasses.replace(EXACT, chunk=16, span=span)
     assert config.spans(7, 2) > 1
     segments = torch.tensor([[0] * 34 + [1] * 10 + [2] * 66], device=DEVICE) if packed else None
     found = differences(inputs(110), segments, config)
     assert max(found.values()) < 2e-6, found
 
 
-@pytest.mark.parametrize("config", [SHORT[torch.float32], LONG[torch.float32]])
+@pytest.mark.parametrize("config", [EXACT])
 @pytest.mark.parametrize(
     "lengths",
     [(5, 3, 60, 2), (32, 32, 6), (1, 69), (31, 1, 1, 37), (70,)],
@@ -129,20 +128,20 @@ def test_packed_documents_do_not_see_each_other(lengths: tuple[int, ...], config
     assert max(found.values()) < 2e-6, found
 
 
-@pytest.mark.parametrize("config", [SHORT[torch.float32], LONG[torch.float32]])
+@pytest.mark.parametrize("config", [EXACT])
 def test_nothing_at_all_leaks_between_documents(config: Tiles) -> None:
     given = inputs(70)
     segments = torch.tensor([[3] * 41 + [4] * 29], device=DEVICE)
-    y, _, states = scan_forward(*given, segments, config)
+    y, _, *kept = scan_forward(*given, segments, config)
     dy = torch.zeros_like(y)
     dy[:, 41:] = 1.0
-    found = scan_backward(dy, None, *given, segments, states, config)
+    found = scan_backward(dy, None, *given, segments, *kept, config)
     for gradient in found[:5]:
         assert not gradient[:, :41].any()
     assert not found.initial.any()
 
 
-@pytest.mark.parametrize("config", [SHORT[torch.float32], LONG[torch.float32]])
+@pytest.mark.parametrize("config", [EXACT])
 @pytest.mark.parametrize("strength", [0.0, 1e-3, 30.0, 1e3, 1e5])
 def test_strong_decays_and_large_steps_stay_finite_and_exact(strength: float, config: Tiles) -> None:
     given = inputs(70)
@@ -151,7 +150,7 @@ def test_strong_decays_and_large_steps_stay_finite_and_exact(strength: float, co
     assert max(differences(given, None, config).values()) < 2e-5
 
 
-@pytest.mark.parametrize("config", [SHORT[torch.float32], LONG[torch.float32]])
+@pytest.mark.parametrize("config", [EXACT])
 def test_a_step_that_forgets_everything_costs_its_neighbours_no_digit(config: Tiles) -> None:
     given = inputs(70)
     given[2][:, ::7] = -1e4
@@ -162,11 +161,11 @@ def test_a_step_that_forgets_everything_costs_its_neighbours_no_digit(config: Ti
 def test_a_nan_is_not_hidden() -> None:
     given = inputs(5)
     given[2][0, 2] = torch.nan
-    y = scan_forward(*given, None, SHORT[torch.float32]).y
+    y = scan_forward(*given, None, EXACT).y
     assert y[:, 2:].isnan().all()
 
 
-@pytest.mark.parametrize("config", [SHORT[torch.float32], LONG[torch.float32]])
+@pytest.mark.parametrize("config", [EXACT])
 def test_a_scan_goes_on_where_another_ended(config: Tiles) -> None:
     given = inputs(70)
     whole = scan_forward(*given, None, config)
@@ -177,14 +176,14 @@ def test_a_scan_goes_on_where_another_ended(config: Tiles) -> None:
     torch.testing.assert_close(tail.final, whole.final)
 
 
-@pytest.mark.parametrize("config", [SHORT[torch.float16], LONG[torch.float16]])
+@pytest.mark.parametrize("config", [NARROW])
 def test_the_same_bits_twice(config: Tiles) -> None:
     given = inputs(70, 4, batch=2)
-    (y, final, states), again = scan_forward(*given, None, config), scan_forward(*given, None, config)
+    (y, final, *kept), again = scan_forward(*given, None, config), scan_forward(*given, None, config)
     assert y.equal(again.y)
     assert final.equal(again.final)
     dy = torch.ones_like(y)
-    twice = [scan_backward(dy, final, *given, None, states, config) for _ in range(2)]
+    twice = [scan_backward(dy, final, *given, None, *kept, config) for _ in range(2)]
     for a, b in zip(*twice, strict=True):
         assert a.equal(b)
 
@@ -194,8 +193,8 @@ def test_arrays_with_gaps_between_positions_are_read_in_place() -> None:
     joined = torch.cat([x.flatten(2), B.flatten(2), C.flatten(2)], -1)
     apart = joined.split([x[0, 0].numel(), B[0, 0].numel(), C[0, 0].numel()], -1)
     views = [part.unflatten(-1, t.shape[2:]) for part, t in zip(apart, (x, B, C), strict=True)]
-    got = scan_forward(views[0], dt, log, views[1], views[2], D, initial, None, SHORT[torch.float32])
-    assert got.y.equal(scan_forward(x, dt, log, B, C, D, initial, None, SHORT[torch.float32]).y)
+    got = scan_forward(views[0], dt, log, views[1], views[2], D, initial, None, EXACT)
+    assert got.y.equal(scan_forward(x, dt, log, B, C, D, initial, None, EXACT).y)
 
 
 PAIRS = [
@@ -213,7 +212,7 @@ def test_what_pairs_carry_and_its_gradients_are_the_references(
     seq: int, heads: int, width: int, state: int, groups: int, packed: bool, dtype: torch.dtype
 ) -> None:
     x, dt, log, B, C, _, _ = inputs(seq, heads, width, state, groups)
-    narrow, config = [x.to(dtype), dt, log, B.to(dtype), C.to(dtype)], SHORT[dtype]
+    narrow, config = [x.to(dtype), dt, log, B.to(dtype), C.to(dtype)], TABLE[dtype == torch.float32]
     segments = torch.tensor([[0] * (seq - 9) + [1] * 9], device=DEVICE) if packed else None
     entries = torch.rand(1, heads, seq, seq, generator=torch.Generator().manual_seed(2)).to(DEVICE) < 0.3
     # Half of the queries have none at all: tiles that are left out.
@@ -230,7 +229,7 @@ def test_what_pairs_carry_and_its_gradients_are_the_references(
 
 
 @pytest.mark.parametrize(
-    "config", [SHORT[torch.float32], dataclasses.replace(SHORT[torch.float32], chunk=16)]
+    "config", [EXACT, dataclasses.replace(EXACT, chunk=16)]
 )
 @pytest.mark.parametrize("packed", [False, True])
 def test_the_effective_attention_and_the_same_bits_in_slices_of_it(packed: bool, config: Tiles) -> None:
@@ -251,9 +250,9 @@ def test_the_effective_attention_and_the_same_bits_in_slices_of_it(packed: bool,
 def test_all_pairs_together_are_the_scan() -> None:
     x, dt, log, B, C, _, _ = inputs(70, 4, groups=2)
     every = torch.ones(1, 1, 70, 70, dtype=torch.bool, device=DEVICE).expand(1, 4, -1, -1)
-    y = scan_forward(x, dt, log, B, C, None, None, None, SHORT[torch.float32]).y
+    y = scan_forward(x, dt, log, B, C, None, None, None, EXACT).y
     torch.testing.assert_close(
-        carried(x, dt, log, B, C, every, None, SHORT[torch.float32]), y, rtol=1e-5, atol=1e-5
+        carried(x, dt, log, B, C, every, None, EXACT), y, rtol=1e-5, atol=1e-5
     )
 
 
@@ -262,10 +261,10 @@ def test_strong_decays_carry_what_is_left_of_them() -> None:
     every = torch.ones(1, 2, 70, 70, dtype=torch.bool, device=DEVICE)
     for strength in (0.0, 1e3, 1e5):
         given = (x, dt, log * strength, B, C)
-        got = carried(*given, every, None, SHORT[torch.float32])
+        got = carried(*given, every, None, EXACT)
         expected = reference.carried(*(t.double() for t in given), every)
         assert (got - expected).abs().max() / expected.abs().max() < 2e-6
-        for slope in carried_gradients(got, *given, every, None, SHORT[torch.float32]):
+        for slope in carried_gradients(got, *given, every, None, EXACT):
             assert slope.isfinite().all()
 
 
@@ -340,12 +339,8 @@ def model_and_ids() -> tuple[HybridLM, Tensor]:
     return HybridLM(config).to(DEVICE), torch.randint(0, 11, (1, 24), device=DEVICE)
 
 
-@pytest.mark.parametrize("short", [512, 8])
-def test_a_model_has_the_same_logits_and_gradients_with_kernels(
-    monkeypatch: pytest.MonkeyPatch, short: int
-) -> None:
+def test_a_model_has_the_same_logits_and_gradients_with_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     model, ids = model_and_ids()
-    monkeypatch.setattr(tiles, "SHORT", short)
     found = []
     for which in (lambda x: False, lambda x: True):
         monkeypatch.setattr(ops, "on_kernels", which)
@@ -367,15 +362,12 @@ def test_looking_changes_no_bit(kernels: None) -> None:
         assert model.run_with_hooks(ids, fwd_hooks=hooks).equal(plain)
 
 
-@pytest.mark.parametrize("short", [512, 8])
 @pytest.mark.parametrize("which", [lambda x: False, lambda x: True], ids=["reference", "kernels"])
 def test_looking_at_the_states_between_chunks_changes_no_bit(
-    monkeypatch: pytest.MonkeyPatch, which: Callable[[Tensor], bool], short: int
+    monkeypatch: pytest.MonkeyPatch, which: Callable[[Tensor], bool]
 ) -> None:
     monkeypatch.setattr(ops, "on_kernels", which)
-    monkeypatch.setattr(tiles, "SHORT", short)
-    for key in ((True, True), (False, True)):
-        monkeypatch.setitem(tiles.TABLE, key, dataclasses.replace(TABLE[key], chunk=16))
+    monkeypatch.setitem(tiles.TABLE, True, dataclasses.replace(EXACT, chunk=16))
     x, dt, log, B, C, D, initial = inputs(45, 4, groups=2)
     seen: list[Tensor] = []
     hook = HookPoint()
@@ -413,10 +405,8 @@ def test_a_patched_state_goes_on_through_the_kernels(monkeypatch: pytest.MonkeyP
     torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("short", [512, 8])
 @pytest.mark.parametrize("full", [True, False])
-def test_the_scan_is_a_sound_operator(monkeypatch: pytest.MonkeyPatch, full: bool, short: int) -> None:
-    monkeypatch.setattr(tiles, "SHORT", short)
+def test_the_scan_is_a_sound_operator(monkeypatch: pytest.MonkeyPatch, full: bool) -> None:
     given = [t.requires_grad_() for t in inputs(20)]
     segments = torch.tensor([[0] * 8 + [1] * 12], device=DEVICE)
     rest = (*given[5:], segments) if full else (None, None, None)

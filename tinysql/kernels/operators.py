@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tinysql.kernels.conv import ConvGradients, conv_backward, conv_forward
+from tinysql.kernels.decays import ROWS
 from tinysql.kernels.gradients import Gradients, scan_backward
 from tinysql.kernels.norm import NormGradients, norm_backward, norm_forward
 from tinysql.kernels.pairs import PairGradients, carried_gradients
@@ -35,7 +36,7 @@ def scan(
     segments: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """`y` and the final state of `reference.ssd_scan`, with gradients of both to all but `segments`."""
-    y, final, _ = _call(_scan, _Scan, _scan_now)(x, dt, log_decay, B, C, D, initial, segments)
+    y, final, *_ = _call(_scan, _Scan, _scan_now)(x, dt, log_decay, B, C, D, initial, segments)
     return y, final
 
 
@@ -86,8 +87,8 @@ def _scan_now(
     D: Tensor | None,
     initial: Tensor | None,
     segments: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    return scan_forward(x, dt, log_decay, B, C, D, initial, segments, choose(x.shape[1], x.dtype))
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return scan_forward(x, dt, log_decay, B, C, D, initial, segments, choose(x.dtype))
 
 
 _scan = torch.library.custom_op("tinysql::scan", _scan_now, mutates_args=())
@@ -95,13 +96,14 @@ _scan = torch.library.custom_op("tinysql::scan", _scan_now, mutates_args=())
 
 @_scan.register_fake
 def _(x: Tensor, dt: Any, log_decay: Any, B: Tensor, *rest: Any) -> tuple[Tensor, ...]:
-    (batch, seq, heads, width), tiles = x.shape, choose(x.shape[1], x.dtype)
+    (batch, seq, heads, width), tiles = x.shape, choose(x.dtype)
     state = (heads, width, B.shape[3])
-    chunks = 0 if tiles.replay else (seq + tiles.chunk - 1) // tiles.chunk
+    chunks = (seq + tiles.chunk - 1) // tiles.chunk
     return (
         x.new_empty(x.shape),
         x.new_empty(batch, *state, dtype=torch.float32),
         x.new_empty(batch, chunks, *state),
+        x.new_empty(batch, heads, chunks, ROWS, tiles.chunk, dtype=torch.float32),
     )
 
 
@@ -117,9 +119,10 @@ def _scan_gradients_now(
     initial: Tensor | None,
     segments: Tensor | None,
     states: Tensor,
+    decays: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    tiles = choose(x.shape[1], x.dtype)
-    return scan_backward(dy, dfinal, x, dt, log_decay, B, C, D, initial, segments, states, tiles)
+    tiles = choose(x.dtype)
+    return scan_backward(dy, dfinal, x, dt, log_decay, B, C, D, initial, segments, states, decays, tiles)
 
 
 _scan_gradients = torch.library.custom_op("tinysql::scan_gradients", _scan_gradients_now, mutates_args=())
@@ -132,14 +135,14 @@ def _(dy: Any, dfinal: Any, x: Tensor, *rest: Tensor | None) -> tuple[Tensor, ..
 
 def _scan_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*inputs, output[2])
+    ctx.save_for_backward(*inputs, *output[2:])
 
 
 def _scan_backward(run: Callable[..., Any]) -> Callable[..., Found]:
-    def backward(ctx: Any, dy: Tensor | None, dfinal: Tensor | None, dstates: Tensor | None) -> Found:
+    def backward(ctx: Any, dy: Tensor | None, dfinal: Tensor | None, *unused: Tensor | None) -> Found:
         x, *rest = ctx.saved_tensors
         found = Gradients(*run(torch.zeros_like(x) if dy is None else dy, dfinal, x, *rest))
-        present = (*(t is not None for t in (x, *rest[:-2])), False)
+        present = (*(t is not None for t in (x, *rest[:-3])), False)
         return tuple(g if there else None for g, there in zip((*found, None), present, strict=True))
 
     return backward
@@ -160,7 +163,7 @@ def _carried_now(
     entries: Tensor,
     segments: Tensor | None,
 ) -> Tensor:
-    return carried_forward(x, dt, log_decay, B, C, entries, segments, choose(x.shape[1], x.dtype))
+    return carried_forward(x, dt, log_decay, B, C, entries, segments, choose(x.dtype))
 
 
 _carried = torch.library.custom_op("tinysql::carried", _carried_now, mutates_args=())
@@ -181,7 +184,7 @@ def _carried_gradients_now(
     entries: Tensor,
     segments: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    tiles = choose(x.shape[1], x.dtype)
+    tiles = choose(x.dtype)
     return carried_gradients(dout, x, dt, log_decay, B, C, entries, segments, tiles)
 
 

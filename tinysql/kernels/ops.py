@@ -85,7 +85,7 @@ def effective_attention(
 
     seq = log_decay.shape[1]
     queries, keys = reference.within(queries, seq), reference.within(keys, seq)
-    return mixing(log_decay, B, C.to(B.dtype), queries, keys, segments, choose(seq, B.dtype))
+    return mixing(log_decay, B, C.to(B.dtype), queries, keys, segments, choose(B.dtype))
 
 
 def carried(

@@ -1,12 +1,11 @@
 """Projected inputs -> SSM outputs and states: the forward kernels of Mamba-2's scan.
 
-The algorithm is `reference.ssd_scan`'s. A program owns one chunk of `Q` positions and a few heads of one group. The
-state that enters the chunk is either replayed from the chunks before it (short sequences: one launch, nothing kept)
-or read from what `_states` stored (long ones: two launches). Matrix products run in the dtype of `x` and add up in
-float32; states live in float32 while they are carried.
+The algorithm is `reference.ssd_scan`'s, in three launches: `decays` of every position and head; `_states`, which walks
+along the chunks of `Q` positions and stores the state that enters each; and `_outputs`, in which a program owns one
+chunk and a few heads of one group. Matrix products run in the dtype of `x` and add up in float32; states live in
+float32 while they are carried.
 
-Letters: B batch, T or S sequence, H heads, P d_head, N d_state, G groups, Q positions of a chunk. A state on chip is
-kept as its transpose `[N, P]`, so that no accumulator is ever transposed to enter a product.
+Letters: B batch, T or S sequence, H heads, P d_head, N d_state, G groups, Q positions of a chunk.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tinysql.kernels.decays import chunk_decays, decay_between
+from tinysql.kernels.decays import ROWS, decay_between, decays, load_row
 from tinysql.kernels.tiles import CHANNELS, Tiles, block, shared
 
 EDGE_BLOCK = 1024
@@ -33,7 +32,9 @@ class Forward(NamedTuple):
     final: Float[Tensor, "batch head d_head d_state"]
     """After the last position, float32."""
     states: Float[Tensor, "batch chunk head d_head d_state"]
-    """Those that enter the chunks, in the dtype of `x`; no chunks where they are replayed."""
+    """Those that enter the chunks, in the dtype of `x`."""
+    decays: Float[Tensor, "batch head chunk row position"]
+    """See `tinysql.kernels.decays.decays`."""
 
 
 @triton.jit
@@ -66,110 +67,53 @@ def load_column(p, start, seq, row, Q: tl.constexpr):
     return tl.load(p + o_t.to(tl.int64) * row, mask=o_t < seq, other=0.0).to(tl.float32)
 
 
-@triton.jit
-@no_type_check
-def advance(
-    m_h, p_x, p_dt, p_log, p_b, p_seg, start, seq, x_row, b_row, heads, p_left, n_left,
-    Q: tl.constexpr, BP: tl.constexpr, BN: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
-    """The transposed state [N, P] behind a chunk from the one in front of it, and how much of that was kept."""
-    _, _, _, to_end, carry = chunk_decays(p_log, p_seg, start, seq, heads, Q, PACKED)
-    m_dt = load_column(p_dt, start, seq, heads, Q)
-    # [Q, P]
-    m_x = load_tile(p_x, start, seq, x_row, p_left, Q, BP)
-    m_v = (m_x.to(tl.float32) * m_dt[:, None]).to(m_x.dtype)
-    m_v = (m_v.to(tl.float32) * to_end[:, None]).to(m_x.dtype)
-    # [N, Q]
-    m_bt = load_turned(p_b, start, seq, b_row, n_left, Q, BN)
-    return tl.dot(m_bt, m_v, acc=m_h * carry, input_precision=PRECISION), carry
-
-
-@triton.jit
-@no_type_check
-def retreat(
-    m_g, p_dy, p_log, p_c, p_seg, start, seq, dy_row, c_row, heads, p_left, n_left,
-    Q: tl.constexpr, BP: tl.constexpr, BN: tl.constexpr, PACKED: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
-    """The transposed gradient [N, P] of the state in front of a chunk from that of the one behind, and the decay."""
-    _, _, from_start, _, carry = chunk_decays(p_log, p_seg, start, seq, heads, Q, PACKED)
-    # [Q, P]
-    m_dy = load_tile(p_dy, start, seq, dy_row, p_left, Q, BP)
-    m_dy = (m_dy.to(tl.float32) * from_start[:, None]).to(m_dy.dtype)
-    # [N, Q]
-    m_ct = load_turned(p_c, start, seq, c_row, n_left, Q, BN)
-    return tl.dot(m_ct, m_dy, acc=m_g * carry, input_precision=PRECISION), carry
-
-
 @triton.jit(do_not_specialize=["seq", "chunks"])
 @no_type_check
 def _outputs(
-    x, dt, log, b, c, d, init, seg, states, y, final, seq, chunks, x_row, b_row, c_row,
+    x, decays, b, c, d, seg, states, y, seq, chunks, x_row, b_row, c_row,
     H: tl.constexpr, R: tl.constexpr, P: tl.constexpr, N: tl.constexpr, Q: tl.constexpr, HEADS: tl.constexpr,
-    BP: tl.constexpr, BN: tl.constexpr, HAS_D: tl.constexpr, HAS_INIT: tl.constexpr, PACKED: tl.constexpr,
-    REPLAY: tl.constexpr, PRECISION: tl.constexpr,
+    BP: tl.constexpr, BN: tl.constexpr, ROWS: tl.constexpr, HAS_D: tl.constexpr, PACKED: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """y [B, T, H, P] of one chunk and HEADS heads; with REPLAY also the final states [B, H, P, N]."""
+    """y [B, T, H, P] of one chunk and HEADS heads."""
     P_BLOCKS: tl.constexpr = (P + BP - 1) // BP
     i_c, i_p = tl.program_id(0) // P_BLOCKS, tl.program_id(0) % P_BLOCKS
     first, i_b = tl.program_id(1) * HEADS, tl.program_id(2).to(tl.int64)
     start, p_left = i_c * Q, P - i_p * BP
-    p_seg = seg
+    o_q, o_p, o_n = tl.arange(0, Q), tl.arange(0, BP), tl.arange(0, BN)
+    place = o_q
     if PACKED:
-        p_seg = seg + i_b * seq
-    p_b = b + i_b * seq * b_row + (first // R) * N
-    p_c = c + i_b * seq * c_row + (first // R) * N
-    o_t, o_p, o_n = start + tl.arange(0, Q), tl.arange(0, BP), tl.arange(0, BN)
+        place = tl.load(seg + i_b * seq + tl.minimum(start + o_q, seq - 1))
     # [N, P] of an array [P, N]
     turned = (i_p * BP + o_p)[None, :] * N + o_n[:, None]
     inside = (o_p < p_left)[None, :] & (o_n < N)[:, None]
     # [Q, N], [N, Q] -> [i, j]
-    m_c = load_tile(p_c, start, seq, c_row, N, Q, BN)
-    m_cb = tl.dot(m_c, load_turned(p_b, start, seq, b_row, N, Q, BN), input_precision=PRECISION)
+    m_c = load_tile(c + i_b * seq * c_row + (first // R) * N, start, seq, c_row, N, Q, BN)
+    m_bt = load_turned(b + i_b * seq * b_row + (first // R) * N, start, seq, b_row, N, Q, BN)
+    m_cb = tl.dot(m_c, m_bt, input_precision=PRECISION)
     for i_h in range(first, first + HEADS):
-        p_x = x + i_b * seq * x_row + i_h * P + i_p * BP
-        p_dt, p_log = dt + i_b * seq * H + i_h, log + i_b * seq * H + i_h
-        if REPLAY:
-            m_h = tl.zeros([BN, BP], tl.float32)
-            if HAS_INIT:
-                m_h = tl.load(init + (i_b * H + i_h) * P * N + turned, mask=inside, other=0.0).to(tl.float32)
-            for i_before in range(0, i_c):
-                m_h, _ = advance(
-                    m_h, p_x, p_dt, p_log, p_b, p_seg, i_before * Q, seq, x_row, b_row, H, p_left, N,
-                    Q, BP, BN, PACKED, PRECISION,
-                )  # fmt: skip
-            m_in = m_h.to(m_c.dtype)
-        else:
-            p_state = states + ((i_b * chunks + i_c) * H + i_h) * P * N
-            m_in = tl.load(p_state + turned, mask=inside, other=0.0)
-        sums, place, from_start, _, _ = chunk_decays(p_log, p_seg, start, seq, H, Q, PACKED)
-        m_decay = decay_between(sums, place, False, PRECISION == "ieee", PACKED, Q)
-        m_x = load_tile(p_x, start, seq, x_row, p_left, Q, BP)
-        m_v = (m_x.to(tl.float32) * load_column(p_dt, start, seq, H, Q)[:, None]).to(m_x.dtype)
+        p_decays = decays + ((i_b * H + i_h) * chunks + i_c) * (ROWS * Q)
+        m_in = tl.load(states + ((i_b * chunks + i_c) * H + i_h) * P * N + turned, mask=inside, other=0.0)
+        m_x = load_tile(x + i_b * seq * x_row + i_h * P + i_p * BP, start, seq, x_row, p_left, Q, BP)
+        m_v = (m_x.to(tl.float32) * load_row(p_decays, 4, Q)[:, None]).to(m_x.dtype)
+        m_decay = decay_between(p_decays, place, PRECISION == "ieee", PACKED, Q, False)
         # [Q, P]
-        m_y = tl.dot(m_c, m_in, input_precision=PRECISION) * from_start[:, None]
+        m_y = tl.dot(m_c, m_in, input_precision=PRECISION) * load_row(p_decays, 2, Q)[:, None]
         m_y = tl.dot((m_cb * m_decay).to(m_x.dtype), m_v, acc=m_y, input_precision=PRECISION)
         if HAS_D:
             m_y += tl.load(d + i_h).to(tl.float32) * m_x.to(tl.float32)
         p_y = y + (i_b * seq + start) * H * P + i_h * P + i_p * BP
-        mask = (o_t < seq)[:, None] & (o_p < p_left)[None, :]
-        tl.store(p_y + (o_t - start)[:, None] * (H * P) + o_p[None, :], m_y.to(m_x.dtype), mask=mask)
-        # Two conditions: the first is a constant, and what it excludes is not compiled.
-        if REPLAY:  # noqa: SIM102
-            if i_c == chunks - 1:
-                m_h, _ = advance(
-                    m_h, p_x, p_dt, p_log, p_b, p_seg, start, seq, x_row, b_row, H, p_left, N,
-                    Q, BP, BN, PACKED, PRECISION,
-                )  # fmt: skip
-                tl.store(final + (i_b * H + i_h) * P * N + turned, m_h, mask=inside)
+        mask = (start + o_q < seq)[:, None] & (o_p < p_left)[None, :]
+        tl.store(p_y + o_q[:, None] * (H * P) + o_p[None, :], m_y.to(m_x.dtype), mask=mask)
 
 
-@triton.jit(do_not_specialize=["seq", "chunks"])
+@triton.jit(do_not_specialize=["seq", "chunks", "span"])
 @no_type_check
 def _states(
-    x, dt, log, b, edge, seg, states, final, kept, seq, chunks, span, x_row, b_row,
+    x, decays, b, edge, states, final, kept, seq, chunks, span, x_row, b_row,
     H: tl.constexpr, R: tl.constexpr, P: tl.constexpr, N: tl.constexpr, Q: tl.constexpr, BP: tl.constexpr,
-    BN: tl.constexpr, HAS_EDGE: tl.constexpr, PACKED: tl.constexpr, REVERSE: tl.constexpr,
-    KEEP: tl.constexpr, PRECISION: tl.constexpr,
+    BN: tl.constexpr, ROWS: tl.constexpr, HAS_EDGE: tl.constexpr, REVERSE: tl.constexpr, KEEP: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):  # fmt: skip
     """A state walks over a span of the chunks of one head: `states` [B, chunk, H, P, N] are those that enter them.
 
@@ -188,18 +132,15 @@ def _states(
     first = i_s * span
     last = tl.minimum(first + span, chunks)
     p_left, n_left = P - i_p * BP, N - i_n * BN
-    p_seg = seg
-    if PACKED:
-        p_seg = seg + i_b * seq
     p_x = x + i_b * seq * x_row + i_h * P + i_p * BP
     p_b = b + i_b * seq * b_row + (i_h // R) * N + i_n * BN
-    p_dt, p_log = dt + i_b * seq * H + i_h, log + i_b * seq * H + i_h
     o_p, o_n = tl.arange(0, BP), tl.arange(0, BN)
-    turned = (i_p * BP + o_p)[None, :] * N + (i_n * BN + o_n)[:, None]
-    inside = (o_p < p_left)[None, :] & (o_n < n_left)[:, None]
-    m_h = tl.zeros([BN, BP], tl.float32)
+    upright = (i_p * BP + o_p)[:, None] * N + (i_n * BN + o_n)[None, :]
+    inside = (o_p < p_left)[:, None] & (o_n < n_left)[None, :]
+    # [P, N]
+    m_h = tl.zeros([BP, BN], tl.float32)
     if HAS_EDGE:
-        m_h = tl.load(edge + p_edge + turned, mask=inside, other=0.0).to(tl.float32)
+        m_h = tl.load(edge + p_edge + upright, mask=inside, other=0.0).to(tl.float32)
     left = 1.0
     for step in range(first, last):
         i_c = step
@@ -207,19 +148,21 @@ def _states(
             i_c = first + last - 1 - step
         if KEEP:
             p_state = states + ((i_b * chunks + i_c) * H + i_h) * P * N
-            tl.store(p_state + turned, m_h.to(states.dtype.element_ty), mask=inside)
+            tl.store(p_state + upright, m_h.to(states.dtype.element_ty), mask=inside)
+        p_decays = decays + ((i_b * H + i_h) * chunks + i_c) * (ROWS * Q)
+        # [P, Q], [Q, N]
+        m_x = load_turned(p_x, i_c * Q, seq, x_row, p_left, Q, BP)
+        m_b = load_tile(p_b, i_c * Q, seq, b_row, n_left, Q, BN)
         if REVERSE:
-            m_h, carry = retreat(
-                m_h, p_x, p_log, p_b, p_seg, i_c * Q, seq, x_row, b_row, H, p_left, n_left,
-                Q, BP, BN, PACKED, PRECISION,
-            )  # fmt: skip
+            m_v = (m_x.to(tl.float32) * load_row(p_decays, 2, Q)[None, :]).to(m_x.dtype)
         else:
-            m_h, carry = advance(
-                m_h, p_x, p_dt, p_log, p_b, p_seg, i_c * Q, seq, x_row, b_row, H, p_left, n_left,
-                Q, BP, BN, PACKED, PRECISION,
-            )  # fmt: skip
+            m_v = (m_x.to(tl.float32) * load_row(p_decays, 4, Q)[None, :]).to(m_x.dtype)
+            m_v = (m_v.to(tl.float32) * load_row(p_decays, 3, Q)[None, :]).to(m_x.dtype)
+        # What decays from the start to the last position, and in no other document, decays over the whole chunk.
+        carry = tl.load(p_decays + 3 * Q - 1)
+        m_h = tl.dot(m_v, m_b, acc=m_h * carry, input_precision=PRECISION)
         left *= carry
-    tl.store(final + p_edge + turned, m_h, mask=inside)
+    tl.store(final + p_edge + upright, m_h, mask=inside)
     if not KEEP:
         tl.store(kept + (i_b * spans + i_s) * H + i_h, left, mask=i_block == 0)
 
@@ -264,35 +207,32 @@ def precision(t: Tensor) -> str:
 
 def walk(
     x: Float[Tensor, "batch seq head d_head"],
-    dt: Float[Tensor, "batch seq head"],
-    log_decay: Float[Tensor, "batch seq head"],
+    found: Float[Tensor, "batch head chunk row position"],
     B: Float[Tensor, "batch seq group d_state"],
     edge: Float[Tensor, "batch head d_head d_state"] | None,
-    segments: Int[Tensor, "batch seq"] | None,
     tiles: Tiles,
     *,
     reverse: bool,
 ) -> tuple[Float[Tensor, "batch chunk head d_head d_state"], Float[Tensor, "batch head d_head d_state"]]:
-    """States that enter each chunk and the one behind all; or, in `reverse`, their gradients (see `_states`).
+    """States that enter each chunk and the one behind all, by the decays `found`; or, in `reverse`, their gradients.
 
     Where heads are too few to fill a device, the chunks are walked in spans side by side: once from nothing, to find
-    what enters each span, and then from there.
+    what enters each span, and then from there. See `_states`.
     """
-    (batch, seq, heads, width), size = x.shape, B.shape[3]
-    chunks = triton.cdiv(seq, tiles.chunk)
+    (batch, seq, heads, width), size, chunks = x.shape, B.shape[3], found.shape[2]
     spans = tiles.spans(chunks, batch * heads)
     span = triton.cdiv(chunks, spans)
     spans = triton.cdiv(chunks, span)
     bp, bn = min(block(width), tiles.state_block), min(block(size), tiles.state_block)
     states = x.new_empty(batch, chunks, heads, width, size)
     final = x.new_empty(batch, heads, width, size, dtype=torch.float32)
-    kept, packed = x.new_empty(batch, spans, heads, dtype=torch.float32), segments is not None
+    kept = x.new_empty(batch, spans, heads, dtype=torch.float32)
 
     def launch(start: Tensor | None, end: Tensor, keep: bool) -> None:
         _states[spans * triton.cdiv(width, bp) * triton.cdiv(size, bn), heads, batch](
-            x, dt, log_decay, B, start, segments, states, end, kept, seq, chunks, span, x.stride(1), B.stride(1),
-            heads, heads // B.shape[2], width, size, tiles.chunk, bp, bn, start is not None, packed, reverse,
-            keep, precision(x), num_warps=tiles.state_warps, num_stages=tiles.stages,
+            x, found, B, start, states, end, kept, seq, chunks, span, x.stride(1), B.stride(1), heads,
+            heads // B.shape[2], width, size, tiles.chunk, bp, bn, ROWS, start is not None, reverse, keep,
+            precision(x), num_warps=tiles.state_warps, num_stages=tiles.state_stages,
         )  # fmt: skip
 
     if spans == 1:
@@ -319,23 +259,17 @@ def scan_forward(
     segments: Int[Tensor, "batch seq"] | None,
     tiles: Tiles,
 ) -> Forward:
-    """`reference.ssd_scan` by kernels: one launch where states are replayed, two where they are stored."""
+    """`reference.ssd_scan` by kernels: decays, then states, then outputs."""
     (batch, seq, heads, width), (groups, state) = x.shape, B.shape[2:]
     x, B, C, dt, log_decay = rows(x), rows(B), rows(C), dt.contiguous(), log_decay.contiguous()
-    initial = initial.contiguous() if initial is not None else None
-    segments = segments.contiguous() if segments is not None else None
-    chunks, bp, per_group = triton.cdiv(seq, tiles.chunk), CHANNELS, heads // groups
-    together = shared(tiles.heads, per_group)
-    if tiles.replay:
-        states = x.new_empty(batch, 0, heads, width, state)
-        final = x.new_empty(batch, heads, width, state, dtype=torch.float32)
-    else:
-        states, final = walk(x, dt, log_decay, B, initial, segments, tiles, reverse=False)
+    initial, segments = (t if t is None else t.contiguous() for t in (initial, segments))
+    per_group = heads // groups
+    together, found = shared(tiles.heads, per_group), decays(dt, log_decay, segments, tiles.chunk)
+    states, final = walk(x, found, B, initial, tiles, reverse=False)
     y = torch.empty(batch, seq, heads, width, dtype=x.dtype, device=x.device)
-    _outputs[chunks * triton.cdiv(width, bp), heads // together, batch](
-        x, dt, log_decay, B, C, D, initial, segments, states, y, final, seq, chunks,
-        x.stride(1), B.stride(1), C.stride(1), heads, per_group, width, state, tiles.chunk, together,
-        bp, block(state), D is not None, initial is not None, segments is not None, tiles.replay, precision(x),
-        num_warps=tiles.forward_warps, num_stages=tiles.stages,
+    _outputs[states.shape[1] * triton.cdiv(width, CHANNELS), heads // together, batch](
+        x, found, B, C, D, segments, states, y, seq, states.shape[1], x.stride(1), B.stride(1), C.stride(1), heads,
+        per_group, width, state, tiles.chunk, together, CHANNELS, block(state), ROWS, D is not None,
+        segments is not None, precision(x), num_warps=tiles.forward_warps, num_stages=tiles.stages,
     )  # fmt: skip
-    return Forward(y, final, states)
+    return Forward(y, final, states, found)

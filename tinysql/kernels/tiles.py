@@ -6,9 +6,6 @@ from dataclasses import dataclass
 
 import torch
 
-SHORT = 512
-"""Longest sequence whose states are computed again by whoever needs them, instead of kept."""
-
 CHANNELS = 64
 """Channels of a head that one program holds: a wider head is shared by several, a narrower one is filled with zeros.
 
@@ -26,14 +23,16 @@ class Tiles:
     """Most heads of one group that one program does one after another, sharing their products of B and C."""
     backward_heads: int
     """As many of them in the backward pass."""
-    replay: bool
-    """Whether a program computes the state that enters its chunk itself; otherwise the states are stored."""
     forward_warps: int
     backward_warps: int
-    split: bool = False
-    """Whether gradients of x and dt are of a launch of their own: fewer registers, more reading."""
     stages: int
-    """Tiles that are loaded ahead."""
+    """Tiles that are loaded ahead in the forward pass."""
+    backward_stages: int = 1
+    state_stages: int = 3
+    mix_warps: int = 4
+    mix_stages: int = 3
+    mix_block: int = 128
+    """Most numbers of a state for which one program adds up gradients of B and C."""
     state_warps: int = 4
     state_block: int = 64
     """Most channels and most numbers of a state that one program carries along the chunks."""
@@ -48,47 +47,15 @@ class Tiles:
 
 
 TABLE = {
-    # (short, float32): products in float32 run on the ordinary units, and tiles take twice the memory.
-    # The two-byte entries are the fastest of those timed on an H100 (docs/kernels.md); float32 is not timed.
-    (True, False): Tiles(
-        chunk=32,
-        heads=4,
-        backward_heads=8,
-        replay=False,
-        forward_warps=4,
-        backward_warps=4,
-        stages=2,
-        split=True,
-    ),
-    (False, False): Tiles(
-        chunk=32,
-        heads=4,
-        backward_heads=8,
-        replay=False,
-        forward_warps=4,
-        backward_warps=4,
-        stages=2,
-        split=True,
-    ),
-    (True, True): Tiles(
-        chunk=32, heads=4, backward_heads=4, replay=True, forward_warps=8, backward_warps=8, stages=1
-    ),
-    (False, True): Tiles(
-        chunk=32,
-        heads=4,
-        backward_heads=4,
-        replay=False,
-        forward_warps=8,
-        backward_warps=8,
-        stages=1,
-        split=True,
-    ),
+    # Whether products are of float32: they run on the ordinary units, and tiles take twice the memory.
+    False: Tiles(chunk=64, heads=4, backward_heads=4, forward_warps=4, backward_warps=4, stages=2),
+    True: Tiles(chunk=32, heads=4, backward_heads=4, forward_warps=8, backward_warps=8, stages=1, mix_stages=1),
 }
 
 
-def choose(seq: int | torch.SymInt, dtype: torch.dtype) -> Tiles:
-    """The table's entry for sequences of `seq` positions whose matrix products run in `dtype`."""
-    return TABLE[bool(seq <= SHORT), dtype == torch.float32]
+def choose(dtype: torch.dtype) -> Tiles:
+    """The table's entry for scans whose matrix products run in `dtype`."""
+    return TABLE[dtype == torch.float32]
 
 
 def shared(most: int, per_group: int) -> int:
