@@ -3,9 +3,9 @@
     a_t = bias + sum_r w_r x_{t-r}        y_t = a_t sigmoid(a_t)
 
 Sums are float32, whatever the dtype of `x`. With `segments` a tap that lies in another document counts nothing; with
-`before` the taps ahead of the first position read there. The backward kernel computes `a` again instead of keeping
-it, and `d`, the gradient of `a`, for each of the outputs that an input reaches. Letters: B batch, T positions and K
-channels, `reach` = taps - 1.
+`before` the taps ahead of the first position read there. The backward pass computes `a` again instead of keeping it,
+and stores `d`, the gradient of `a`, in the dtype of `x` for the second of its kernels. Letters: B batch, T positions
+and K channels, `reach` = taps - 1.
 """
 
 from __future__ import annotations
@@ -103,40 +103,56 @@ def _conv(
 
 @triton.jit(do_not_specialize=["seq"])
 @no_type_check
-def _conv_gradients(
-    dy, x, w, bias, before, seg, dx, dbefore, parts, seq, dy_row, row, K: tl.constexpr, T: tl.constexpr,
-    BK: tl.constexpr, TAPS: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_BEFORE: tl.constexpr, PACKED: tl.constexpr,
+def _conv_slopes(
+    dy, x, w, bias, before, seg, d, parts, seq, dy_row, row, K: tl.constexpr, T: tl.constexpr, BK: tl.constexpr,
+    TAPS: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_BEFORE: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
-    """dx [B, T, K], dbefore, and this program's part of the gradients of the taps and the bias [program, TAPS + 1, K].
+    """`d` [B, T, K], and this program's part of the gradients of the taps and the bias [program, TAPS + 1, K].
 
-    With HAS_BEFORE the tiles begin `TAPS - 1` positions early. In `parts` tap *r*, counted back from the position
-    itself, stands at row *r* and the bias behind the taps.
+    In `parts` tap *r*, counted back from the position itself, stands at row *r* and the bias behind the taps.
     """
     i_b = tl.program_id(2).to(tl.int64)
     o_t, o_k = tl.program_id(0) * T + tl.arange(0, T), tl.program_id(1) * BK + tl.arange(0, BK)
-    if HAS_BEFORE:
-        o_t -= TAPS - 1
-    p_x, p_dy, p_before, p_seg = x + i_b * seq * row, dy + i_b * seq * dy_row, before, seg
+    p_x, p_before, p_seg = x + i_b * seq * row, before, seg
     if HAS_BEFORE:
         p_before = before + i_b * (TAPS - 1) * K
     if PACKED:
         p_seg = seg + i_b * seq
+    b_a = _sums(p_x, w, bias, p_before, p_seg, o_t, o_k, seq, row, K, TAPS, HAS_BIAS, HAS_BEFORE, PACKED)
+    b_gate = tl.sigmoid(b_a)
+    # [T, K], 0 behind the last position
+    b_d = _inputs(dy + i_b * seq * dy_row, p_before, o_t, o_k, seq, dy_row, K, TAPS - 1, False)
+    b_d *= b_gate * (1.0 + b_a * (1.0 - b_gate))
     p_parts = parts + (i_b * tl.num_programs(0) + tl.program_id(0)) * (TAPS + 1) * K + o_k
+    for back in tl.static_range(TAPS):
+        b_x = _inputs(p_x, p_before, o_t - back, o_k, seq, row, K, TAPS - 1, HAS_BEFORE)
+        b_x = _if_same(b_x, p_seg, o_t, o_t - back, seq, PACKED)
+        tl.store(p_parts + back * K, tl.sum(b_d * b_x, 0), mask=o_k < K)
+    tl.store(p_parts + TAPS * K, tl.sum(b_d, 0), mask=o_k < K)
+    mask = (o_t < seq)[:, None] & (o_k < K)[None, :]
+    p_d = d + (i_b * seq + o_t.to(tl.int64))[:, None] * K + o_k[None, :]
+    tl.store(p_d, b_d.to(d.dtype.element_ty), mask=mask)
+
+
+@triton.jit(do_not_specialize=["seq"])
+@no_type_check
+def _conv_inputs(
+    d, w, seg, dx, dbefore, seq, K: tl.constexpr, T: tl.constexpr, BK: tl.constexpr, TAPS: tl.constexpr,
+    HAS_BEFORE: tl.constexpr, PACKED: tl.constexpr,
+):  # fmt: skip
+    """dx [B, T, K] and dbefore from `d`: with HAS_BEFORE the tiles begin `TAPS - 1` positions early."""
+    i_b = tl.program_id(2).to(tl.int64)
+    o_t, o_k = tl.program_id(0) * T + tl.arange(0, T), tl.program_id(1) * BK + tl.arange(0, BK)
+    if HAS_BEFORE:
+        o_t -= TAPS - 1
+    p_seg = seg
+    if PACKED:
+        p_seg = seg + i_b * seq
     # [T, K]
     b_dx = tl.zeros([T, BK], tl.float32)
     for ahead in tl.static_range(TAPS):
-        o_u = o_t + ahead
-        b_a = _sums(p_x, w, bias, p_before, p_seg, o_u, o_k, seq, row, K, TAPS, HAS_BIAS, HAS_BEFORE, PACKED)
-        b_gate = tl.sigmoid(b_a)
-        b_d = _inputs(p_dy, p_before, o_u, o_k, seq, dy_row, K, TAPS - 1, False)
-        b_d *= b_gate * (1.0 + b_a * (1.0 - b_gate))
-        b_dx += _tap(w, o_k, K, ahead, TAPS)[None, :] * _if_same(b_d, p_seg, o_u, o_t, seq, PACKED)
-        if ahead == 0:
-            for back in tl.static_range(TAPS):
-                b_x = _inputs(p_x, p_before, o_t - back, o_k, seq, row, K, TAPS - 1, HAS_BEFORE)
-                b_x = _if_same(b_x, p_seg, o_t, o_t - back, seq, PACKED)
-                tl.store(p_parts + back * K, tl.sum(b_d * b_x, 0), mask=o_k < K)
-            tl.store(p_parts + TAPS * K, tl.sum(b_d, 0), mask=o_k < K)
+        b_d = _inputs(d + i_b * seq * K, d, o_t + ahead, o_k, seq, K, K, TAPS - 1, False)
+        b_dx += _tap(w, o_k, K, ahead, TAPS)[None, :] * _if_same(b_d, p_seg, o_t + ahead, o_t, seq, PACKED)
     mask = ((o_t >= 0) & (o_t < seq))[:, None] & (o_k < K)[None, :]
     p_dx = dx + (i_b * seq + o_t.to(tl.int64))[:, None] * K + o_k[None, :]
     tl.store(p_dx, b_dx.to(dx.dtype.element_ty), mask=mask)
@@ -178,17 +194,22 @@ def conv_backward(
     before: Float[Tensor, "batch tap-1 channel"] | None,
     segments: Int[Tensor, "batch seq"] | None,
 ) -> ConvGradients:
-    """Gradients of `conv_forward`: one launch, and a sum of the programs' parts of `weight` and `bias`."""
+    """Gradients of `conv_forward`: `d`, then those of the inputs, and a sum of the programs' parts of the weights'."""
     (batch, seq, channels), taps = x.shape, weight.shape[1]
     dy, x, weight = even(dy), even(x), weight.contiguous()
     before, segments = (t if t is None else t.contiguous() for t in (before, segments))
-    tiles = triton.cdiv(seq + (taps - 1 if before is not None else 0), POSITIONS)
-    dx = torch.empty(batch, seq, channels, dtype=x.dtype, device=x.device)
+    tiles, beside = triton.cdiv(seq, POSITIONS), triton.cdiv(channels, CHANNELS)
+    d, dx = (torch.empty(batch, seq, channels, dtype=x.dtype, device=x.device) for _ in range(2))
     dbefore = torch.empty_like(before) if before is not None else x.new_empty(0)
     parts = x.new_empty(batch * tiles, taps + 1, channels, dtype=torch.float32)
-    _conv_gradients[tiles, triton.cdiv(channels, CHANNELS), batch](
-        dy, x, weight, bias, before, segments, dx, dbefore, parts, seq, dy.stride(1), x.stride(1), channels,
-        POSITIONS, CHANNELS, taps, bias is not None, before is not None, segments is not None, num_warps=WARPS,
+    has = (bias is not None, before is not None, segments is not None)
+    _conv_slopes[tiles, beside, batch](
+        dy, x, weight, bias, before, segments, d, parts, seq, dy.stride(1), x.stride(1), channels, POSITIONS, CHANNELS,
+        taps, *has, num_warps=WARPS,
+    )  # fmt: skip
+    tiles = triton.cdiv(seq + (taps - 1 if before is not None else 0), POSITIONS)
+    _conv_inputs[tiles, beside, batch](
+        d, weight, segments, dx, dbefore, seq, channels, POSITIONS, CHANNELS, taps, *has[1:], num_warps=WARPS
     )  # fmt: skip
     whole = parts.sum(0)
     # Copies: what an operator returns must not share memory.

@@ -72,7 +72,6 @@ def _inputs(
     m_b = load_tile(b + i_b * seq * b_row + (first // R) * N, start, seq, b_row, N, Q, BN)
     m_c = load_tile(c + i_b * seq * c_row + (first // R) * N, start, seq, c_row, N, Q, BN)
     # Tiles as loaded may be turned for a product; accumulators must not (see `scan`).
-    m_bc = tl.dot(m_b, tl.trans(m_c), input_precision=PRECISION)
     m_dcb = tl.zeros([Q, Q], tl.float32)
     # What the compiler would move out of this loop it could not keep in registers.
     for i_h in tl.range(first, first + HEADS, disable_licm=True):
@@ -94,18 +93,8 @@ def _inputs(
         written = tl.sum(m_dv * m_v.to(tl.float32), 1)
         # [j, i]
         m_decay = decay_between(p_decays, place, PRECISION == "ieee", PACKED, Q, True)
-        m_dv = tl.dot((m_bc * m_decay).to(m_x.dtype), m_dy, acc=m_dv, input_precision=PRECISION)
-        m_dm = tl.dot(m_v, tl.trans(m_dy), input_precision=PRECISION) * m_decay
-        m_dcb += m_dm
-        # What every pair i > j carries, then that of the pairs around each step k: i >= k > j. Sums of rows less
-        # sums of columns would be the same but for rounding, and leave some of it where nothing crosses.
-        m_w = tl.where(later, m_bc * m_dm, 0.0)
-        if PRECISION == "ieee":
-            m_w = tl.cumsum(m_w, 1, reverse=True)
-        else:
-            m_behind = (o_q[:, None] >= o_q[None, :]).to(m_x.dtype)
-            m_w = tl.dot(m_w.to(m_x.dtype), m_behind, input_precision=PRECISION)
-        crossing = tl.sum(tl.where(later, m_w, 0.0), 0)
+        m_mix = tl.dot(m_b, tl.trans(m_c), input_precision=PRECISION) * m_decay
+        m_dv = tl.dot(m_mix.to(m_x.dtype), m_dy, acc=m_dv, input_precision=PRECISION)
         m_dx = m_dv * m_dt[:, None]
         if HAS_D:
             m_dx += tl.load(d + i_h).to(tl.float32) * m_dy.to(tl.float32)
@@ -114,8 +103,20 @@ def _inputs(
         p_dx = dx + (i_b * seq + start) * H * P + i_h * P + i_p * BP
         mask = (start + o_q < seq)[:, None] & (o_p < p_left)[None, :]
         tl.store(p_dx + o_q[:, None] * (H * P) + o_p[None, :], m_dx.to(m_x.dtype), mask=mask)
+        ddt = tl.sum(m_dv * m_x.to(tl.float32), 1)
+        m_dm = tl.dot(m_v, tl.trans(m_dy), input_precision=PRECISION)
+        m_dcb += m_dm * m_decay
+        # What every pair i > j carries, then that of the pairs around each step k: i >= k > j. Sums of rows less
+        # sums of columns would be the same but for rounding, and leave some of it where nothing crosses.
+        m_w = tl.where(later, m_mix * m_dm, 0.0)
+        if PRECISION == "ieee":
+            m_w = tl.cumsum(m_w, 1, reverse=True)
+        else:
+            m_behind = (o_q[:, None] >= o_q[None, :]).to(m_x.dtype)
+            m_w = tl.dot(m_w.to(m_x.dtype), m_behind, input_precision=PRECISION)
+        crossing = tl.sum(tl.where(later, m_w, 0.0), 0)
         p_raw = raw + (((i_p * tl.num_programs(2) + i_b) * H + i_h) * chunks + i_c) * (4 * Q) + o_q
-        tl.store(p_raw, tl.sum(m_dv * m_x.to(tl.float32), 1))
+        tl.store(p_raw, ddt)
         tl.store(p_raw + Q, arriving)
         tl.store(p_raw + 2 * Q, written)
         tl.store(p_raw + 3 * Q, crossing)
@@ -159,7 +160,7 @@ def _mixed(
             m_x = (m_x.to(tl.float32) * load_row(p_head, 2, Q)[:, None]).to(m_x.dtype)
         m_out = tl.dot(m_x, m_state, acc=m_out, input_precision=PRECISION)
     mask = (start + o_q < seq)[:, None] & (o_n < n_left)[None, :]
-    tl.store(p_out + o_q[:, None] * out_row + o_n[None, :], m_out.to(m_x.dtype), mask=mask)
+    tl.store(p_out + o_q[:, None] * out_row + o_n[None, :], m_out.to(p_out.dtype.element_ty), mask=mask)
 
 
 @triton.jit(do_not_specialize=["seq", "chunks"])
