@@ -45,16 +45,16 @@ class Gradients(NamedTuple):
 @triton.jit(do_not_specialize=["seq", "chunks"])
 @no_type_check
 def _inputs(
-    dy, x, decays, b, c, d, seg, states, dstates, dx, raw, dcb, dd, seq, chunks, dy_row, x_row, b_row, c_row,
+    dy, x, decays, b, c, d, seg, states, dstates, dx, raw, dcb, seq, chunks, dy_row, x_row, b_row, c_row,
     H: tl.constexpr, R: tl.constexpr, P: tl.constexpr, N: tl.constexpr, Q: tl.constexpr, HEADS: tl.constexpr,
     BP: tl.constexpr, BN: tl.constexpr, ROWS: tl.constexpr, HAS_D: tl.constexpr, PACKED: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
     """`dx` [B, T, H, P], and what one chunk and HEADS heads of a group carry.
 
-    `raw` [P blocks, B, H, chunk, 4, Q]: the gradient of dt, and what arrives at each position from the entering state,
-    what each wrote into the leaving one, and what crosses the step to it within the chunk. `dcb` [B, chunk, programs,
-    j, i]: the gradient of `C B^T`, transposed, of the program's heads. `dd` [B, chunk, H, P blocks].
+    `raw` [P blocks, B, H, chunk, 5, Q]: the gradient of dt; what arrives at each position from the entering state;
+    what each wrote into the leaving one; what crosses the step to it within the chunk; and the gradient of D.
+    `dcb` [B, chunk, programs, j, i]: the gradient of `C B^T`, transposed, of the program's heads.
     """
     P_BLOCKS: tl.constexpr = (P + BP - 1) // BP
     i_c, i_p = tl.program_id(0) // P_BLOCKS, tl.program_id(0) % P_BLOCKS
@@ -83,27 +83,18 @@ def _inputs(
         m_dy = load_tile(dy + i_b * seq * dy_row + i_h * P + i_p * BP, start, seq, dy_row, p_left, Q, BP)
         m_dt = load_row(p_decays, 4, Q)
         m_v = (m_x.to(tl.float32) * m_dt[:, None]).to(m_x.dtype)
+        p_raw = raw + (((i_p * tl.num_programs(2) + i_b) * H + i_h) * chunks + i_c) * (5 * Q) + o_q
+        tl.store(p_raw + 4 * Q, tl.sum(m_dy.to(tl.float32) * m_x.to(tl.float32), 1))
         # [Q, P]
         m_read = tl.dot(m_c, m_h, input_precision=PRECISION)
         arriving = tl.sum(m_read * m_dy.to(tl.float32), 1) * load_row(p_decays, 2, Q)
         # What the entering state carries to the leaving one arrives behind the last position.
         carried = tl.sum(tl.sum(m_h.to(tl.float32) * m_g.to(tl.float32), 1), 0) * tl.load(p_decays + 3 * Q - 1)
         arriving += tl.where(o_q == Q - 1, carried, 0.0)
-        m_dv = tl.dot(m_b, m_g, input_precision=PRECISION) * load_row(p_decays, 3, Q)[:, None]
-        written = tl.sum(m_dv * m_v.to(tl.float32), 1)
+        tl.store(p_raw + Q, arriving)
         # [j, i]
         m_decay = decay_between(p_decays, place, PRECISION == "ieee", PACKED, Q, True)
         m_mix = tl.dot(m_b, tl.trans(m_c), input_precision=PRECISION) * m_decay
-        m_dv = tl.dot(m_mix.to(m_x.dtype), m_dy, acc=m_dv, input_precision=PRECISION)
-        m_dx = m_dv * m_dt[:, None]
-        if HAS_D:
-            m_dx += tl.load(d + i_h).to(tl.float32) * m_dy.to(tl.float32)
-            through = tl.sum(tl.sum(m_dy.to(tl.float32) * m_x.to(tl.float32), 1), 0)
-            tl.store(dd + ((i_b * chunks + i_c) * H + i_h) * P_BLOCKS + i_p, through)
-        p_dx = dx + (i_b * seq + start) * H * P + i_h * P + i_p * BP
-        mask = (start + o_q < seq)[:, None] & (o_p < p_left)[None, :]
-        tl.store(p_dx + o_q[:, None] * (H * P) + o_p[None, :], m_dx.to(m_x.dtype), mask=mask)
-        ddt = tl.sum(m_dv * m_x.to(tl.float32), 1)
         m_dm = tl.dot(m_v, tl.trans(m_dy), input_precision=PRECISION)
         m_dcb += m_dm * m_decay
         # What every pair i > j carries, then that of the pairs around each step k: i >= k > j. Sums of rows less
@@ -115,11 +106,17 @@ def _inputs(
             m_behind = (o_q[:, None] >= o_q[None, :]).to(m_x.dtype)
             m_w = tl.dot(m_w.to(m_x.dtype), m_behind, input_precision=PRECISION)
         crossing = tl.sum(tl.where(later, m_w, 0.0), 0)
-        p_raw = raw + (((i_p * tl.num_programs(2) + i_b) * H + i_h) * chunks + i_c) * (4 * Q) + o_q
-        tl.store(p_raw, ddt)
-        tl.store(p_raw + Q, arriving)
-        tl.store(p_raw + 2 * Q, written)
         tl.store(p_raw + 3 * Q, crossing)
+        m_dv = tl.dot(m_b, m_g, input_precision=PRECISION) * load_row(p_decays, 3, Q)[:, None]
+        tl.store(p_raw + 2 * Q, tl.sum(m_dv * m_v.to(tl.float32), 1))
+        m_dv = tl.dot(m_mix.to(m_x.dtype), m_dy, acc=m_dv, input_precision=PRECISION)
+        m_dx = m_dv * m_dt[:, None]
+        if HAS_D:
+            m_dx += tl.load(d + i_h).to(tl.float32) * m_dy.to(tl.float32)
+        p_dx = dx + (i_b * seq + start) * H * P + i_h * P + i_p * BP
+        mask = (start + o_q < seq)[:, None] & (o_p < p_left)[None, :]
+        tl.store(p_dx + o_q[:, None] * (H * P) + o_p[None, :], m_dx.to(m_x.dtype), mask=mask)
+        tl.store(p_raw, tl.sum(m_dv * m_x.to(tl.float32), 1))
     line = (i_b * chunks + i_c) * (tl.num_programs(1) * P_BLOCKS) + tl.program_id(1) * P_BLOCKS + i_p
     p_dcb = dcb + line * (Q * Q) + o_q[:, None] * Q + o_q[None, :]
     tl.store(p_dcb, m_dcb.to(dcb.dtype.element_ty))
@@ -197,23 +194,26 @@ def _mixes(
 @triton.jit(do_not_specialize=["seq", "chunks"])
 @no_type_check
 def _steps(
-    raw, ddt, dlog, seq, chunks, H: tl.constexpr, Q: tl.constexpr, HEADS: tl.constexpr, P_BLOCKS: tl.constexpr
+    raw, ddt, dlog, dd, seq, chunks, H: tl.constexpr, Q: tl.constexpr, HEADS: tl.constexpr, P_BLOCKS: tl.constexpr
 ):
-    """`ddt` and `dlog` [B, T, H] of one chunk and HEADS heads from what `_inputs` left in `raw`."""
+    """`ddt`, `dlog` [B, T, H] and `dd` [B, chunk, H] of one chunk and HEADS heads from what `_inputs` left in `raw`."""
     i_c, i_b = tl.program_id(0), tl.program_id(2).to(tl.int64)
     o_q, o_h = tl.arange(0, Q), tl.program_id(1) * HEADS + tl.arange(0, HEADS)
     mask = (o_h < H)[None, :] & (o_q < Q)[:, None]
     # [Q, HEADS]
     m_dt, arriving = tl.zeros([Q, HEADS], tl.float32), tl.zeros([Q, HEADS], tl.float32)
     written, crossing = tl.zeros([Q, HEADS], tl.float32), tl.zeros([Q, HEADS], tl.float32)
+    m_d = tl.zeros([Q, HEADS], tl.float32)
     for i_p in tl.static_range(P_BLOCKS):
         line = ((i_p * tl.num_programs(2) + i_b) * H + o_h[None, :]) * chunks + i_c
-        p_raw = raw + line * (4 * Q) + o_q[:, None]
+        p_raw = raw + line * (5 * Q) + o_q[:, None]
         m_dt += tl.load(p_raw, mask=mask, other=0.0)
         arriving += tl.load(p_raw + Q, mask=mask, other=0.0)
         # Of the positions before.
         written += tl.load(p_raw + 2 * Q - 1, mask=mask & (o_q > 0)[:, None], other=0.0)
         crossing += tl.load(p_raw + 3 * Q, mask=mask, other=0.0)
+        m_d += tl.load(p_raw + 4 * Q, mask=mask, other=0.0)
+    tl.store(dd + (i_b * chunks + i_c) * H + o_h, tl.sum(m_d, 0), mask=o_h < H)
     m_log = tl.cumsum(arriving, 0, reverse=True) + tl.cumsum(written, 0) + crossing
     mask = mask & (i_c * Q + o_q < seq)[:, None]
     places = (i_b * seq + i_c * Q + o_q)[:, None] * H + o_h[None, :]
@@ -244,11 +244,10 @@ def scan_backward(
     dstates, dinitial = walk(dy, decays, C, dfinal, tiles, reverse=True)
     together = shared(tiles.backward_heads, per_group)
     dx = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    raw = x.new_empty(p_blocks, batch, heads, chunks, 4, tiles.chunk, dtype=torch.float32)
+    raw = x.new_empty(p_blocks, batch, heads, chunks, 5, tiles.chunk, dtype=torch.float32)
     dcb = x.new_empty(batch, chunks, heads // together * p_blocks, tiles.chunk, tiles.chunk)
-    dD = x.new_empty(batch, chunks, heads, p_blocks, dtype=torch.float32)
     _inputs[chunks * p_blocks, heads // together, batch](
-        dy, x, decays, B, C, D, segments, states, dstates, dx, raw, dcb, dD, seq, chunks,
+        dy, x, decays, B, C, D, segments, states, dstates, dx, raw, dcb, seq, chunks,
         dy.stride(1), x.stride(1), B.stride(1), C.stride(1), heads, per_group, width, state, tiles.chunk, together,
         CHANNELS, block(state), ROWS, D is not None, segments is not None, precision(x),
         num_warps=tiles.backward_warps, num_stages=tiles.backward_stages,
@@ -262,9 +261,10 @@ def scan_backward(
         num_warps=tiles.mix_warps, num_stages=tiles.mix_stages,
     )  # fmt: skip
     ddt, dlog = (torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in (dt, log_decay))
+    dD = x.new_empty(batch, chunks, heads, dtype=torch.float32)
     _steps[chunks, triton.cdiv(heads, HEADS), batch](
-        raw, ddt, dlog, seq, chunks, heads, tiles.chunk, HEADS, p_blocks
+        raw, ddt, dlog, dD, seq, chunks, heads, tiles.chunk, HEADS, p_blocks
     )  # fmt: skip
-    dD = dD.sum((0, 1, 3)).to(D.dtype) if D is not None else x.new_empty(0)
+    dD = dD.sum((0, 1)).to(D.dtype) if D is not None else x.new_empty(0)
     dinitial = dinitial.to(initial.dtype) if initial is not None else x.new_empty(0)
     return Gradients(dx, ddt, dlog, dB, dC, dD, dinitial)
