@@ -310,7 +310,9 @@ def checks(device: str, shapes: list[Shape]) -> Iterator[tuple[str, Any]]:
                 given["log_decay"] = given["log_decay"].clamp_min(-1e3)
                 args = (*(given[k] for k in NAMES[:6]), None, None)
                 got = scan_forward(*args, config)
-                slopes = scan_backward(torch.ones_like(got.y), got.final, *args, got.states, got.decays, config)
+                slopes = scan_backward(
+                    torch.ones_like(got.y), got.final, *args, got.states, got.decays, config
+                )
                 bad = sum(int((~t.isfinite()).sum()) for t in (got.y, got.final, *slopes))
                 yield f"extreme {dtype} strength {strength}", bad
 

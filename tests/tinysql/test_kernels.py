@@ -228,9 +228,7 @@ def test_what_pairs_carry_and_its_gradients_are_the_references(
         assert off < (2e-6 if dtype == torch.float32 else 2e-3)
 
 
-@pytest.mark.parametrize(
-    "config", [EXACT, dataclasses.replace(EXACT, chunk=16)]
-)
+@pytest.mark.parametrize("config", [EXACT, dataclasses.replace(EXACT, chunk=16)])
 @pytest.mark.parametrize("packed", [False, True])
 def test_the_effective_attention_and_the_same_bits_in_slices_of_it(packed: bool, config: Tiles) -> None:
     _, _, log, B, C, _, _ = inputs(70, 4, groups=2)
@@ -251,9 +249,7 @@ def test_all_pairs_together_are_the_scan() -> None:
     x, dt, log, B, C, _, _ = inputs(70, 4, groups=2)
     every = torch.ones(1, 1, 70, 70, dtype=torch.bool, device=DEVICE).expand(1, 4, -1, -1)
     y = scan_forward(x, dt, log, B, C, None, None, None, EXACT).y
-    torch.testing.assert_close(
-        carried(x, dt, log, B, C, every, None, EXACT), y, rtol=1e-5, atol=1e-5
-    )
+    torch.testing.assert_close(carried(x, dt, log, B, C, every, None, EXACT), y, rtol=1e-5, atol=1e-5)
 
 
 def test_strong_decays_carry_what_is_left_of_them() -> None:

@@ -18,7 +18,7 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
-POSITIONS, CHANNELS, WARPS = 32, 64, 4
+POSITIONS, CHANNELS, WARPS = 64, 64, 4
 """What one program treats, and its warps."""
 
 

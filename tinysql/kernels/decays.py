@@ -80,8 +80,9 @@ def decays(
 ) -> Float[Tensor, "batch head chunk row position"]:
     """What every kernel of a scan asks of its log-decays and steps, in float32, a row each for all positions.
 
-    Rows: sums of the log-decays of the chunk up to each position, base 2, and what float32 leaves of them; `from_start`,
-    the decay of the entering state up to each position; `to_end`, that of each position's input up to the end; dt.
+    Rows: sums of the log-decays of the chunk up to each position, base 2, and what float32 leaves of them;
+    `from_start`, the decay of the entering state up to each position; `to_end`, that of each position's input up to
+    the end; dt.
     """
     batch, seq, heads = dt.shape
     chunks = triton.cdiv(seq, chunk)
@@ -101,7 +102,9 @@ def load_row(p_decays, ROW: tl.constexpr, Q: tl.constexpr):
 
 @triton.jit
 @no_type_check
-def decay_between(p_decays, place, EXACT: tl.constexpr, PACKED: tl.constexpr, Q: tl.constexpr, TURNED: tl.constexpr):
+def decay_between(
+    p_decays, place, EXACT: tl.constexpr, PACKED: tl.constexpr, Q: tl.constexpr, TURNED: tl.constexpr
+):
     """Decay from key j to query i, [i, j] or, TURNED, [j, i]; 0 where j > i and across documents."""
     o_q = tl.arange(0, Q)
     high, low = load_row(p_decays, 0, Q), 0.0

@@ -24,7 +24,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tinysql.kernels.decays import HEADS, ROWS, decay_between, load_row
-from tinysql.kernels.scan import load_tile, load_turned, precision, rows, walk
+from tinysql.kernels.scan import load_tile, precision, rows, walk
 from tinysql.kernels.tiles import CHANNELS, Tiles, block, shared
 
 
@@ -89,8 +89,8 @@ def _inputs(
         m_read = tl.dot(m_c, m_h, input_precision=PRECISION)
         arriving = tl.sum(m_read * m_dy.to(tl.float32), 1) * load_row(p_decays, 2, Q)
         # What the entering state carries to the leaving one arrives behind the last position.
-        carried = tl.sum(tl.sum(m_h.to(tl.float32) * m_g.to(tl.float32), 1), 0) * tl.load(p_decays + 3 * Q - 1)
-        arriving += tl.where(o_q == Q - 1, carried, 0.0)
+        carried = tl.sum(tl.sum(m_h.to(tl.float32) * m_g.to(tl.float32), 1), 0)
+        arriving += tl.where(o_q == Q - 1, carried * tl.load(p_decays + 3 * Q - 1), 0.0)
         tl.store(p_raw + Q, arriving)
         # [j, i]
         m_decay = decay_between(p_decays, place, PRECISION == "ieee", PACKED, Q, True)
@@ -195,7 +195,7 @@ def _mixes(
 @no_type_check
 def _steps(
     raw, ddt, dlog, dd, seq, chunks, H: tl.constexpr, Q: tl.constexpr, HEADS: tl.constexpr, P_BLOCKS: tl.constexpr
-):
+):  # fmt: skip
     """`ddt`, `dlog` [B, T, H] and `dd` [B, chunk, H] of one chunk and HEADS heads from what `_inputs` left in `raw`."""
     i_c, i_b = tl.program_id(0), tl.program_id(2).to(tl.int64)
     o_q, o_h = tl.arange(0, Q), tl.program_id(1) * HEADS + tl.arange(0, HEADS)
@@ -249,11 +249,11 @@ def scan_backward(
     _inputs[chunks * p_blocks, heads // together, batch](
         dy, x, decays, B, C, D, segments, states, dstates, dx, raw, dcb, seq, chunks,
         dy.stride(1), x.stride(1), B.stride(1), C.stride(1), heads, per_group, width, state, tiles.chunk, together,
-        CHANNELS, block(state), ROWS, D is not None, segments is not None, precision(x),
+        CHANNELS, block(state, x.dtype), ROWS, D is not None, segments is not None, precision(x),
         num_warps=tiles.backward_warps, num_stages=tiles.backward_stages,
     )  # fmt: skip
     dB, dC = (torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in (B, C))
-    bn = min(block(state), tiles.mix_block)
+    bn = min(block(state, x.dtype), tiles.mix_block)
     _mixes[chunks * triton.cdiv(state, bn), groups * 2, batch](
         dy, x, decays, B, C, dcb, states, dstates, dB, dC, seq, chunks,
         dy.stride(1), x.stride(1), B.stride(1), C.stride(1), heads, per_group, width, state, tiles.chunk,

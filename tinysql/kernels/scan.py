@@ -223,7 +223,7 @@ def walk(
     spans = tiles.spans(chunks, batch * heads)
     span = triton.cdiv(chunks, spans)
     spans = triton.cdiv(chunks, span)
-    bp, bn = min(block(width), tiles.state_block), min(block(size), tiles.state_block)
+    bp, bn = (min(block(n, x.dtype), tiles.state_block) for n in (width, size))
     states = x.new_empty(batch, chunks, heads, width, size)
     final = x.new_empty(batch, heads, width, size, dtype=torch.float32)
     kept = x.new_empty(batch, spans, heads, dtype=torch.float32)
@@ -269,7 +269,7 @@ def scan_forward(
     y = torch.empty(batch, seq, heads, width, dtype=x.dtype, device=x.device)
     _outputs[states.shape[1] * triton.cdiv(width, CHANNELS), heads // together, batch](
         x, found, B, C, D, segments, states, y, seq, states.shape[1], x.stride(1), B.stride(1), C.stride(1), heads,
-        per_group, width, state, tiles.chunk, together, CHANNELS, block(state), ROWS, D is not None,
+        per_group, width, state, tiles.chunk, together, CHANNELS, block(state, x.dtype), ROWS, D is not None,
         segments is not None, precision(x), num_warps=tiles.forward_warps, num_stages=tiles.stages,
     )  # fmt: skip
     return Forward(y, final, states, found)

@@ -20,22 +20,23 @@ class Tiles:
     chunk: int
     """Positions that one program treats together."""
     heads: int
-    """Most heads of one group that one program does one after another, sharing their products of B and C."""
+    """Most heads of one group that one program does one after another, sharing their product of B and C."""
     backward_heads: int
     """As many of them in the backward pass."""
     forward_warps: int
     backward_warps: int
+    """Of tiles of 64 rows, more than four warps each do all of the work again."""
     stages: int
     """Tiles that are loaded ahead in the forward pass."""
     backward_stages: int = 1
+    state_warps: int = 4
     state_stages: int = 3
+    state_block: int = 64
+    """Most channels and most numbers of a state that one program carries along the chunks."""
     mix_warps: int = 4
     mix_stages: int = 3
     mix_block: int = 128
     """Most numbers of a state for which one program adds up gradients of B and C."""
-    state_warps: int = 4
-    state_block: int = 64
-    """Most channels and most numbers of a state that one program carries along the chunks."""
     walks: int = 256
     """Heads of all sequences that fill a device; where there are fewer, each is walked in several spans."""
     span: int = 32
@@ -48,8 +49,12 @@ class Tiles:
 
 TABLE = {
     # Whether products are of float32: they run on the ordinary units, and tiles take twice the memory.
-    False: Tiles(chunk=64, heads=4, backward_heads=4, forward_warps=4, backward_warps=4, stages=2),
-    True: Tiles(chunk=32, heads=4, backward_heads=4, forward_warps=8, backward_warps=8, stages=1, mix_stages=1),
+    False: Tiles(
+        chunk=64, heads=4, backward_heads=4, forward_warps=4, backward_warps=4, stages=1, backward_stages=2
+    ),
+    True: Tiles(
+        chunk=32, heads=4, backward_heads=4, forward_warps=8, backward_warps=8, stages=1, mix_stages=1
+    ),
 }
 
 
@@ -63,6 +68,9 @@ def shared(most: int, per_group: int) -> int:
     return max(n for n in range(1, most + 1) if per_group % n == 0)
 
 
-def block(size: int) -> int:
-    """Tile that holds `size` entries: a power of two, and at least what a matrix product needs."""
-    return max(16, 1 << (size - 1).bit_length())
+def block(size: int, dtype: torch.dtype = torch.float32) -> int:
+    """Tile that holds `size` entries: a power of two, and at least what a matrix product in `dtype` needs.
+
+    Tiles of two-byte numbers below 64 are filled up: products of narrower ones broke with Triton 3.6 on an H100.
+    """
+    return max(16 if dtype == torch.float32 else 64, 1 << (size - 1).bit_length())
