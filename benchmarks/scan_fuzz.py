@@ -3,8 +3,9 @@
     python benchmarks/scan_fuzz.py --cases 100 --dtype float32
     python benchmarks/scan_fuzz.py --device cuda --jobs 12 --cases 96 --dtype bfloat16 --json fuzz.json
 
-Each case draws S from 1 to 130, P, N, G, heads, tiles (heads of a program, chunks of 16), packed documents, an initial state or none, log-decays of 0 to -1000 and steps of up to 100, and compares
-the output, the final state and the gradients of everything with `reference.ssd_step` in float64: `|a - b| / |b|`.
+Each case draws S from 1 to 130, P, N, G, heads, tiles (heads of a program, chunks of 16), packed documents, an initial
+state or none, log-decays of 0 to -1000 and steps of up to 100, and compares the output, the final state and the
+gradients of everything with `reference.ssd_step` in float64: `|a - b| / |b|`.
 Without a GPU the cases run in Triton's interpreter.
 """
 

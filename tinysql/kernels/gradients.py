@@ -103,7 +103,7 @@ def _inputs(
         if PRECISION == "ieee":
             m_w = tl.cumsum(m_w, 1, reverse=True)
         else:
-            m_behind = (o_q[:, None] >= o_q[None, :]).to(m_x.dtype)
+            m_behind = tl.where(o_q[:, None] >= o_q[None, :], 1.0, 0.0).to(m_x.dtype)
             m_w = tl.dot(m_w.to(m_x.dtype), m_behind, input_precision=PRECISION)
         crossing = tl.sum(tl.where(later, m_w, 0.0), 0)
         tl.store(p_raw + 3 * Q, crossing)
