@@ -59,6 +59,7 @@ from circuits.select import top_edges
 from data_gen.config import DataConfig
 from data_gen.errors import InputError
 from data_gen.example import Example, make_examples
+from data_gen.files import write_atomic
 from data_gen.pairs.counterfactual import counterfactuals
 from data_gen.pairs.edits import edit_named
 from tinysql.answering.shortcuts import shortcut_scores
@@ -282,8 +283,8 @@ def swap_rows(subject: Subject) -> list[Row]:
     return rows
 
 
-def measured(path: Path, arguments: argparse.Namespace) -> dict[str, list[Row]]:
-    """All rows of one run."""
+def measured(path: Path, arguments: argparse.Namespace) -> Iterator[tuple[str, list[Row]]]:
+    """The rows of one run, set by set and table by table."""
     run = open_run(path)
     model, tokenizer = run.load(arguments.device)
     sets = [one for one in SHARES if one in run.data.command_sets]
@@ -291,7 +292,6 @@ def measured(path: Path, arguments: argparse.Namespace) -> dict[str, list[Row]]:
         Subject(path.name, model, tokenizer, replace(run.split("test"), command_sets=(one,)), arguments.seed)
         for one in sets
     ]
-    found: dict[str, list[Row]] = {"heads": [], "edges": [], "depths": [], "swaps": [], "seconds": []}
     with ProcessPoolExecutor(arguments.workers, mp_context=get_context("spawn")) as pool:
         for subject in subjects if arguments.workers > 1 else ():
             for edit in suited(subject.set):
@@ -299,9 +299,7 @@ def measured(path: Path, arguments: argparse.Namespace) -> dict[str, list[Row]]:
                     subject.drawn[wanted] = pool.submit(draw_from, path, subject.data, wanted)
         for subject in subjects:
             subject.memory = arguments.memory
-            for kind, rows in rows_of(subject, arguments.pairs):
-                found[kind] += rows
-    return found
+            yield from rows_of(subject, arguments.pairs)
 
 
 def suited(command_set: str) -> list[str]:
@@ -351,17 +349,17 @@ def main() -> None:
         help=f"GiB of a batch beside the weights (default: {MEMORY:g})",
     )
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes that draw pairs")
-    parser.add_argument("--json", type=Path, help="write everything measured here")
+    parser.add_argument("--json", type=Path, help="write here what is measured, table by table")
     arguments = parser.parse_args()
-    found: dict[str, list[Row]] = {}
+    found: dict[str, list[Row]] = {kind: [] for kind in ("heads", "edges", "depths", "swaps", "seconds")}
     for path in arguments.runs:
-        rows = measured(path, arguments)
-        found = {kind: [*found.get(kind, []), *some] for kind, some in rows.items()}
+        for kind, rows in measured(path, arguments):
+            found[kind] += rows
+            if arguments.json is not None:
+                command = " ".join(["python", *sys.argv])
+                made_by = {**provenance(), "command": command, "threads": torch.get_num_threads()}
+                write_atomic(arguments.json, json.dumps({**found, "made_by": made_by}, indent=1))
     print(tables(found))
-    if arguments.json is not None:
-        command = " ".join(["python", *sys.argv])
-        made_by = {**provenance(), "command": command, "threads": torch.get_num_threads()}
-        arguments.json.write_text(json.dumps({**found, "made_by": made_by}, indent=1))
 
 
 if __name__ == "__main__":
