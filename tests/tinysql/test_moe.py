@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tinysql.models.config import ModelConfig, MoEConfig
 from tinysql.models.hybrid import HybridLM
-from tinysql.models.moe import MoE, Routing, balance, load, sequence_balance_loss
+from tinysql.models.moe import MoE, Routing, _ordered, balance, load, sequence_balance_loss
 from tinysql.training.batches import TrainingRows
 from tinysql.training.loss import Losses, losses
 
@@ -68,6 +68,19 @@ def test_grouped_products_equal_the_loop() -> None:
         found[name] = (y.detach().float(), moe.W_in.grad.clone(), moe.W_out.grad.clone())
     for grouped, loop in zip(*found.values(), strict=True):
         torch.testing.assert_close(grouped, loop, atol=2e-2 * loop.abs().max().item(), rtol=0)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_rows_in_another_order_have_the_gradient_of_indexing(times: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    order = torch.randperm(4 * times, generator=generator)
+    x = torch.randn(4, 5, generator=generator, dtype=torch.float64, requires_grad=True)
+    slope = torch.randn(len(order), 5, generator=generator, dtype=torch.float64)
+    found, expected = _ordered(x, order, order.argsort(), times), x.repeat_interleave(times, 0)[order]
+    assert found.equal(expected)
+    (got,), (wanted,) = (torch.autograd.grad(y, x, slope) for y in (found, expected))
+    torch.testing.assert_close(got, wanted)
+    torch.autograd.gradgradcheck(lambda t: _ordered(t, order, order.argsort(), times).square(), x)
 
 
 def test_the_router_computes_in_float32_under_autocast() -> None:

@@ -10,6 +10,7 @@ Without `d_latent` there are no W_down and W_up. The selection bias has no gradi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -104,11 +105,13 @@ class MoE(nn.Module):
         """
         flat = chosen.flatten()
         order = flat.argsort(stable=True)
-        sorted_x = x.flatten(0, 1)[order // chosen.shape[-1]] if x.ndim == 3 else x.flatten(0, 2)[order]
+        back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
+        # One row for all experts of a token, or one for each.
+        shared = x.ndim == 3
+        sorted_x = _ordered(x.flatten(0, 1 if shared else 2), order, back, chosen.shape[-1] if shared else 1)
         narrow = x.dtype == torch.bfloat16 or torch.is_autocast_enabled(x.device.type)
         out = (self._grouped if x.is_cuda and narrow and self.groupable else self._one_by_one)(sorted_x, flat)
-        back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
-        return out[back].unflatten(0, chosen.shape)
+        return _ordered(out, back, order, 1).unflatten(0, chosen.shape)
 
     def _one_by_one(
         self, x: Float[Tensor, "slot d"], chosen: Int[Tensor, " slot"]
@@ -122,6 +125,37 @@ class MoE(nn.Module):
         ends = F.one_hot(chosen, len(self.W_in)).sum(0).cumsum(0).to(torch.int32)
         hidden = F.grouped_mm(x.bfloat16(), self.W_in.bfloat16(), offs=ends)
         return F.grouped_mm(relu2(hidden), self.W_out.bfloat16(), offs=ends).to(x.dtype)
+
+
+class _Ordered(torch.autograd.Function):
+    """See `_ordered`."""
+
+    @staticmethod
+    def forward(x: Tensor, order: Tensor, back: Tensor, times: int) -> Tensor:
+        return x[order // times] if times > 1 else x[order]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, int], output: Tensor) -> None:
+        _, order, back, times = inputs
+        ctx.save_for_backward(order, back)
+        ctx.times = times
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        order, back = ctx.saved_tensors
+        found = _ordered(gradients[0], back, order, 1)
+        return (found if ctx.times == 1 else found.unflatten(0, (-1, ctx.times)).sum(1)), None, None, None
+
+
+def _ordered(
+    x: Float[Tensor, "row d"], order: Int[Tensor, " slot"], back: Int[Tensor, " slot"], times: int
+) -> Float[Tensor, "slot d"]:
+    """The rows of `x`, each `times` over, in an order whose inverse is `back`.
+
+    The gradient goes back by that inverse; indexing, which knows of none, would scatter it with atomic additions.
+    """
+    found: Tensor = _Ordered.apply(x, order, back, times)
+    return found
 
 
 def experts_of(model: nn.Module) -> list[MoE]:
