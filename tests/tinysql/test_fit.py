@@ -1,6 +1,7 @@
 """Whole runs: fresh rows, dataset directories, checkpoints to begin with, grades on the way."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -303,6 +304,39 @@ sys.exit(main(["train", "tiny", "--out", {str(tmp_path / "run")!r}, {option!r}])
     )
     assert done.returncode == 2
     assert f"pip install {package}" in done.stderr
+
+
+@pytest.mark.parametrize("mode", ["offline", "online"])
+def test_weights_and_biases_keeps_a_run_or_says_what_it_lacks(mode: str, tmp_path: Path) -> None:
+    pytest.importorskip("wandb", reason="Weights & Biases is not installed")
+    program = f"""
+import sys
+from pathlib import Path
+from data_gen.errors import InputError
+from tinysql.training.tracking import weights_and_biases
+track = weights_and_biases(Path({str(tmp_path)!r}), "a project")
+try:
+    track(0, {{"loss": 1.0}})
+    track(5, {{"loss": 0.5}})
+except InputError as error:
+    sys.exit(str(error))"""
+    private = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
+    private |= {
+        "HOME": str(tmp_path),
+        "NETRC": str(tmp_path / "none"),
+        "WANDB_MODE": mode,
+        "WANDB_SILENT": "true",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=private, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    if mode == "offline":
+        assert done.returncode == 0, done.stderr
+        assert list(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))
+    else:
+        assert done.returncode == 1
+        assert done.stderr.startswith("Weights & Biases began no run of the project 'a project': No API key")
 
 
 def test_a_model_beyond_the_memory_is_refused_before_anything_is_made(

@@ -36,7 +36,7 @@ def tensorboard(run: Path) -> Tracker:
 
 
 def weights_and_biases(run: Path, project: str) -> Tracker:
-    """A run of a Weights & Biases project; `InputError` when the package is not installed."""
+    """A run of a Weights & Biases project; `InputError` when the package is not installed or lets no run begin."""
     try:
         import wandb
     except ImportError as error:
@@ -47,7 +47,13 @@ def weights_and_biases(run: Path, project: str) -> Tracker:
     def track(step: int, values: Mapping[str, float]) -> None:
         if wandb.run is None:
             # The same directory goes on as the same run.
-            wandb.init(project=project, name=run.name, id=run.name, resume="allow", dir=str(run))
+            try:
+                wandb.init(project=project, name=run.name, id=run.name, resume="allow", dir=str(run))
+            except wandb.Error as error:
+                raise InputError(
+                    f"Weights & Biases began no run of the project {project!r}: {str(error).splitlines()[0]}",
+                    hint="log in, set WANDB_MODE=offline, or leave out --wandb; --resume goes on",
+                ) from error
         wandb.log(dict(values), step=step)
 
     return track
