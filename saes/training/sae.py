@@ -76,7 +76,7 @@ def train_sae(
 
     The global random state is left as it was and no network is used. With a `directory`, state and metrics are
     written there, and training goes on, bit for bit, from what an earlier call left in it. Raises `InputError` when
-    there are fewer activations than one batch, when one is not finite, when k exceeds the latents, when the directory
+    there are fewer activations than one batch, when one is not finite or all are the same, when k exceeds the latents, when the directory
     holds another training, and when the loss is not finite: then the last good state is kept.
     """
     values = activations.values
@@ -193,6 +193,11 @@ def check(values: Float[Tensor, "token d_in"], config: SAEConfig) -> None:
         )
     if not all(bool(part.isfinite().all()) for part in values.split(AT_ONCE)):
         raise InputError("some activations are not finite", hint="check that the model's weights are whole")
+    if all(bool((part == values[0]).all()) for part in values.split(AT_ONCE)):
+        raise InputError(
+            f"all {len(values)} activations are the same, so there is nothing to learn",
+            hint="choose another hook, and check that the model was trained",
+        )
     latents = config.latents(values.shape[1])
     if config.is_k_sparse and config.k > latents:
         raise InputError(

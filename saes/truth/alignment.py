@@ -16,6 +16,7 @@ from saes.training.cross_layer import CrossLayerTranscoder
 from saes.truth.context import Excerpts, top_tokens
 from saes.truth.controls import (
     Encoded,
+    check_encoded,
     encode_sparse,
     equally_active,
     latents_of,
@@ -169,7 +170,8 @@ def align(
 
     A transcoder needs the `outputs` that it predicts, too; where several hooks are read or written, they stand
     `side_by_side`. `untrained` is trained alike on a model as drawn, with its activations (and outputs) at the same
-    tokens.
+    tokens. Raises `InputError` as `truth` does, and where nothing can be scored: no latent fires, a reconstruction is
+    not finite, or all tokens carry the same.
 
     Example:
         >>> inputs, outputs = saes.record_many(model, tokens, ["blocks.1.ln1.hook_normalized", "blocks.1.hook_mlp_out"])
@@ -184,6 +186,7 @@ def align(
     roles = Roles.of(activations.roles, values.device)
     sides = roles.at(halves.choose), roles.at(halves.measure)
     encoded = encode_sparse(coder, values, wanted)
+    check_encoded(encoded, coder.form, activations.hook)
     kept = scored(*sides).tolist()
     if not any(kept):
         raise InputError("no role has enough tokens to be scored", hint="give more examples")

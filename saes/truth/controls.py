@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from data_gen.errors import InputError
 from saes.dictionaries.inference import calibrate
 from saes.disk import SAE, stock
 from saes.truth.firing import Firings
@@ -94,6 +95,27 @@ def encode_sparse(
 
     firings = latents_of(coder, values, look)
     return Encoded(firings=firings, error=torch.cat(error), spread=torch.cat(spread))
+
+
+def check_encoded(encoded: Encoded, form: str, hook: str) -> None:
+    """`InputError` where nothing can be scored: no latent fires, or there is no finite variance to explain."""
+    bad = int((~encoded.error.isfinite()).sum())
+    if bad:
+        raise InputError(
+            f"the {form} of `{hook}` makes NaN or infinity of {bad} of {encoded.firings.n_tokens} tokens",
+            hint="its weights are damaged, or were trained to no end: train it again, with a lower lr",
+        )
+    if not len(encoded.firings.value):
+        raise InputError(
+            f"none of the {encoded.firings.n_latents} latents of the {form} of `{hook}` fires at any of "
+            f"{encoded.firings.n_tokens} tokens",
+            hint="score it on the hook and model it was trained on, or train it again with a lower lr or sparsity",
+        )
+    if float(encoded.spread.sum()) == 0:
+        raise InputError(
+            f"hook `{hook}` carries the same at all {encoded.firings.n_tokens} tokens, so nothing can be told by it",
+            hint="choose another hook, and check that the model was trained",
+        )
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -317,13 +317,16 @@ def _dealt(token: Tensor, latent: Tensor, value: Tensor, n_tokens: int, n_latent
 
 
 def ranges(fired: Int[Tensor, " latent"]) -> list[tuple[int, int]]:
-    """Latents that have some `CHUNK` firings together, from one to another: what is computed of them fits a cache."""
+    """Latents that have some `CHUNK` firings together, from one to another: what is computed of them fits a cache.
+
+    Every latent is in one of them, the silent ones at the end included.
+    """
     ends = fired.cumsum(0)
     if not len(ends):
         return []
-    steps = torch.arange(CHUNK, int(ends[-1]) + CHUNK, CHUNK, device=ends.device)
-    bounds = torch.searchsorted(ends, steps).add(1).clamp(max=len(ends)).unique().tolist()
-    return list(zip([0, *bounds], bounds, strict=False))
+    steps = torch.tensor(range(CHUNK, int(ends[-1]), CHUNK), dtype=ends.dtype, device=ends.device)
+    bounds = [*torch.searchsorted(ends, steps).add(1).unique().tolist(), len(ends)]
+    return [pair for pair in pairwise([0, *bounds]) if pair[0] < pair[1]]
 
 
 def in_turn(part: Callable[[int, int], Part], bounds: Sequence[tuple[int, int]]) -> list[Part]:

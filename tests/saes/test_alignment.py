@@ -1,7 +1,9 @@
 """Known directions tied to roles are found, controls find less, and nothing is judged by what it was chosen on."""
 
+import copy
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -183,6 +185,26 @@ def test_an_sae_of_another_width_and_too_few_examples_are_refused(sae: SAE, acti
     few = replace(activations, example=torch.zeros_like(activations.example))
     with pytest.raises(InputError, match="1 examples are too few"):
         align(sae, few)
+
+
+def _scaled_weights(sae: SAE, name: str, factor: float) -> SAE:
+    changed: Any = copy.deepcopy(sae)
+    getattr(changed, name).mul_(factor)
+    return changed
+
+
+def test_what_cannot_be_scored_is_a_sentence(sae: SAE, activations: Activations) -> None:
+    nan, n = float("nan"), EXAMPLES * LENGTH
+    with pytest.raises(
+        InputError, match=f"none of the {WIDTH} latents of the SAE of `blocks.0.hook_resid_post`"
+    ):
+        align(_scaled_weights(sae, "W_enc", 0.0), activations)
+    for name, factor in (("W_enc", nan), ("W_dec", nan), ("W_dec", 1e39)):
+        with pytest.raises(InputError, match=f"makes NaN or infinity of {n} of {n} tokens"):
+            align(_scaled_weights(sae, name, factor), activations)
+    same = replace(activations, values=activations.values[:1].expand(n, -1) * 0 + 1)
+    with pytest.raises(InputError, match=f"carries the same at all {n} tokens"):
+        align(sae, same)
 
 
 def test_an_sae_without_a_hook_must_be_told_one(sae: SAE) -> None:

@@ -160,3 +160,15 @@ def test_no_firing_at_all_is_no_error() -> None:
     found = Firings.from_dense(torch.zeros(5, 3))
     assert found.fired.tolist() == [0, 0, 0]
     assert len(found.among(torch.tensor([1, 2])).token) == 0
+
+
+@pytest.mark.parametrize(
+    "fired", [[4, 0, 0], [0, 0, 0], [2, 2, 0], [9, 0, 3, 1, 0], [0, 4], [1, 1, 1], [0, 0, 8]]
+)
+def test_every_latent_is_in_one_range_whatever_fires(
+    fired: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(firing, "CHUNK", 4)
+    bounds = firing.ranges(torch.tensor(fired))
+    assert [j for first, last in bounds for j in range(first, last)] == list(range(len(fired)))
+    assert all(sum(fired[first:last]) < 4 + max(fired) or not sum(fired) for first, last in bounds)

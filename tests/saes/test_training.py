@@ -143,3 +143,7 @@ def test_too_few_or_broken_activations_are_answered_with_a_sentence() -> None:
     broken.values[3, 3] = torch.nan
     with pytest.raises(InputError, match="not finite"):
         train_sae(broken, CONFIG)
+    same = planted()
+    same.values[:] = 3
+    with pytest.raises(InputError, match=f"all {len(same)} activations are the same"):
+        train_sae(same, CONFIG)
