@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from data_gen.errors import InputError, nearest
 from data_gen.example import Example, make_example
-from data_gen.files import atomic_directory, claim_directory, write_atomic
+from data_gen.files import atomic_directory, claim_directory, find_json, write_atomic
 from saes.activations import Activations, HookedModel, check_hook, record_many
 from saes.disk import SAE, save
 from saes.recipes import default_hooks
@@ -36,6 +36,9 @@ from tinysql.tokens import Tokenizer, Tokens
 
 MOST_DRAWN = 4
 """Rows drawn for each that is wanted, as some are too long for the model."""
+
+LONGEST_NAME = 100
+"""Bytes of a name, to which come those of a member of a grid, of a part and of the machine; 255 are a disk's limit."""
 
 
 def train_on_run(
@@ -59,9 +62,9 @@ def train_on_run(
     have, a directory that is already there, unless `overwrite`, and nothing to resume.
     """
     place = _Place.of(run, name)
-    recordings = _record(run, config, place, hooks, rows, device, [place.path], overwrite, resume, on_disk)
+    recordings = _record(run, {place.path: config}, place, hooks, rows, device, overwrite, resume, on_disk)
     dictionary, record = train_form(recordings, config, run.path.name, place.state)
-    _write(place.path, dictionary, record, config, recordings, rows, place.state, overwrite)
+    _write(place.path, dictionary, record, config, recordings, rows, place.state, overwrite or resume)
     place.clear()
     return record
 
@@ -86,15 +89,16 @@ def train_grid_on_run(
     paths = {member: place.path.with_name(f"{name},{member}") for member in configs}
     for config in configs.values():
         check_form(config, "sae")
-    recordings = _record(
-        run, config, place, hooks, rows, device, list(paths.values()), overwrite, resume, on_disk
-    )
+    made = {paths[member]: config for member, config in configs.items()}
+    recordings = _record(run, made, place, hooks, rows, device, overwrite, resume, on_disk)
     trained = train_grid(
         recordings[0], configs, model_name=run.path.name, show_progress=True, directory=place.state
     )
     for member, one in trained.items():
         state = place.state / member
-        _write(paths[member], one.sae, one.record, configs[member], recordings, rows, state, overwrite)
+        _write(
+            paths[member], one.sae, one.record, configs[member], recordings, rows, state, overwrite or resume
+        )
     place.clear()
     return {member: one.record for member, one in trained.items()}
 
@@ -125,17 +129,19 @@ class _Place:
 
 def _record(
     run: Run,
-    config: SAEConfig,
+    made: Mapping[Path, SAEConfig],
     place: _Place,
     hooks: Sequence[str],
     rows: int,
     device: str,
-    paths: Sequence[Path],
     overwrite: bool,
     resume: bool,
     on_disk: bool,
 ) -> tuple[Activations, ...]:
-    """The activations to train on, once it is known that there is a place for what is made of them."""
+    """The activations to train on, once it is known that there is a place for all that is `made` of them.
+
+    Going on with a training that was cut off while it wrote replaces what it wrote, and nothing else.
+    """
     if rows < 1:
         raise InputError(
             f"--rows is {rows}, expected at least 1", hint="2000 rows of the demo are some 100,000 tokens"
@@ -146,10 +152,12 @@ def _record(
             hint="train without --resume",
         )
     model, tokenizer = run.load(device)
-    hooks = tuple(hooks) or default_hooks(model.cfg, config.form)
-    _check_hooks(model, hooks, config.form)
-    for path in paths:
-        if path.exists() and not overwrite:
+    form = next(iter(made.values())).form
+    hooks = tuple(hooks) or default_hooks(model.cfg, form)
+    check_hooks(model, hooks, form, hint="repeat --hook, or leave it out")
+    for path, config in made.items():
+        is_own = resume and _is_of(path, _settings(config, hooks, rows))
+        if path.exists() and not overwrite and not is_own:
             claim_directory(path)
     tokens = tokens_of(run, tokenizer, "train", rows)
     if not resume:
@@ -171,17 +179,8 @@ def _write(
     state: Path,
     overwrite: bool,
 ) -> None:
-    hooks = [recording.hook for recording in recordings]
-    made = {
-        # Whoever scores the dictionary asks for the one hook it reads.
-        "hook": hooks[0] if config.form == "sae" else None,
-        "hooks": hooks,
-        "rows": rows,
-        "split": "train",
-        "seed": config.seed,
-        "sae": to_json(config),
-        "made_by": provenance(),
-    }
+    settings = _settings(config, [recording.hook for recording in recordings], rows)
+    made = {**settings, "made_by": provenance()}
     # What is there is replaced only now that there is something to replace it with.
     claim_directory(path, overwrite)
     with atomic_directory(path) as folder:
@@ -189,6 +188,25 @@ def _write(
         write_atomic(folder / "config.json", json.dumps(made, indent=1))
         write_atomic(folder / "metrics.json", json.dumps(to_json(record)))
         write_atomic(folder / METRICS, (state / METRICS).read_bytes())
+
+
+def _settings(config: SAEConfig, hooks: Sequence[str], rows: int) -> dict[str, Any]:
+    """What decides the weights of what is made from a run."""
+    return {
+        # Whoever scores the dictionary asks for the one hook it reads.
+        "hook": hooks[0] if config.form == "sae" else None,
+        "hooks": list(hooks),
+        "rows": rows,
+        "split": "train",
+        "seed": config.seed,
+        "sae": to_json(config),
+    }
+
+
+def _is_of(path: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether what stands in `path` was made with these settings."""
+    made = find_json(path / "config.json") or {}
+    return all(made.get(name) == value for name, value in settings.items())
 
 
 def train_form(
@@ -212,9 +230,12 @@ def train_form(
     return trained.sae, trained.record
 
 
-def _check_hooks(model: HookedModel, hooks: Sequence[str], form: Form) -> None:
-    for hook in hooks:
+def check_hooks(model: HookedModel, hooks: Sequence[str], form: Form, *, hint: str) -> None:
+    """`InputError` for a hook that the model does not have, one named twice, and a number that the form cannot have."""
+    for number, hook in enumerate(hooks):
         check_hook(model, hook)
+        if hook in hooks[:number]:
+            raise InputError(f"hook `{hook}` is named twice", hint="name each hook once")
     n = len(hooks)
     wanted, fits = {
         "sae": ("1", n == 1),
@@ -222,10 +243,8 @@ def _check_hooks(model: HookedModel, hooks: Sequence[str], form: Form) -> None:
         "cross_layer_transcoder": ("as many to write as to read, 2 or more of each", n >= 4 and n % 2 == 0),
     }.get(form, ("2, one to read and one to write", n == 2))
     if not fits:
-        raise InputError(
-            f"{n} hooks are given, a {form.replace('_', ' ')} has {wanted}",
-            hint="repeat --hook, or leave it out",
-        )
+        named = "an SAE" if form == "sae" else f"a {form.replace('_', ' ')}"
+        raise InputError(f"{n} hooks are given, {named} has {wanted}", hint=hint)
 
 
 def found(run_path: Path) -> list[str]:
@@ -269,7 +288,13 @@ def tokens_of(run: Run, tokenizer: Tokenizer, split: Literal["train", "test"], r
 
 
 def _check_name(name: str) -> None:
-    if not name or Path(name).name != name or name in (".", ".."):
+    if not name or Path(name).name != name or name.startswith(".") or not name.isprintable():
         raise InputError(
-            f"SAE name {name!r} is not a plain directory name", hint="choose a name such as `topk`"
+            f"SAE name {name!r} is not a plain directory name",
+            hint="choose a name such as `topk`, which begins with no dot",
+        )
+    if len(name.encode()) > LONGEST_NAME:
+        raise InputError(
+            f"SAE name {name[:20]!r}... has {len(name.encode())} bytes, expected at most {LONGEST_NAME}",
+            hint="choose a shorter name",
         )

@@ -100,7 +100,7 @@ def call_train(arguments: argparse.Namespace) -> None:
     config = override(replace(find_recipe(arguments.recipe), seed=arguments.seed), arguments.set)
     run = open_run(arguments.run)
     settings = {
-        "name": arguments.name or arguments.recipe,
+        "name": arguments.recipe if arguments.name is None else arguments.name,
         "hooks": arguments.hook,
         "rows": arguments.rows,
         "device": arguments.device,
@@ -130,6 +130,10 @@ def read_grid(base: SAEConfig, settings: Sequence[str]) -> dict[str, SAEConfig]:
         if not equals or not values:
             raise InputError(
                 f"--grid `{setting}` is not a field and its values", hint="write it as --grid k=4,8"
+            )
+        if name in choices:
+            raise InputError(
+                f"--grid names `{name}` twice", hint=f"write all its values as one: --grid {name}=A,B,C"
             )
         choices[name] = [getattr(override(base, [f"{name}={value}"]), name) for value in values.split(",")]
     return grid(base, **choices)

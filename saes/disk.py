@@ -12,7 +12,7 @@ from jaxtyping import Float
 from safetensors import SafetensorError
 from torch import Tensor
 
-from data_gen.errors import InputError
+from data_gen.errors import InputError, nearest
 from data_gen.files import read_json
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
@@ -89,6 +89,7 @@ def load(path: str | Path, device: str = "cpu") -> SAE:
             f"{path} holds a cross-layer transcoder, which sae-lens has no class for",
             hint="read it with `saes.load_cross_layer`",
         )
+    _check_config(path, config)
     try:
         return cast(SAE, stock().SAE.load_from_disk(path, device=device))
     except SafetensorError as error:
@@ -96,8 +97,25 @@ def load(path: str | Path, device: str = "cpu") -> SAE:
             f"{path / WEIGHTS} is not a whole file of weights ({error})",
             hint="train the SAE again with --overwrite",
         ) from error
-    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(
-            f"{path}: an SAE of architecture {config.get('architecture')!r} cannot be built ({error})",
+            f"{path}: an SAE of architecture {config.get('architecture')!r} cannot be built "
+            f"({' '.join(str(error).split())})",
             hint=f"{CONFIG} and {WEIGHTS} must come from the same SAE",
         ) from error
+
+
+def _check_config(path: Path, config: dict[str, Any]) -> None:
+    """What sae-lens would only stumble over when it encodes, or with an error that does not say what is wrong."""
+    known = list(stock().registry.SAE_CLASS_REGISTRY)
+    kind, k, latents = config.get("architecture"), config.get("k"), config.get("d_sae")
+    if kind not in known:
+        raise InputError(
+            f"{path / CONFIG}: architecture is {kind!r}{nearest(str(kind), known)}",
+            hint=f"sae-lens has {', '.join(known)}",
+        )
+    if kind == "topk" and not (isinstance(k, int) and isinstance(latents, int) and 0 < k <= latents):
+        raise InputError(
+            f"{path / CONFIG}: k is {k!r}, expected a number from 1 to the {latents!r} latents",
+            hint=f"{CONFIG} must be the one that was saved with {WEIGHTS}",
+        )

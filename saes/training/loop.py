@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from saes.dictionaries.auxiliary import Dead
 from saes.dictionaries.layers import first_layers
 from saes.dictionaries.parameters import Gradients, first_parameters
 from saes.training.config import SAEConfig
+from tinysql.devices import is_out_of_memory
 
 LOOK_EVERY = {"cpu": 1}
 """Steps between two looks at the number of dead latents; 16 where a look makes the device wait."""
@@ -63,17 +65,18 @@ class Loop:
     ) -> Loop:
         """The first parameters, drawn from the seed; with `d_out`, a transcoder's; with `hooks`, a crosscoder's."""
         d_sae = config.latents(hooks[0] if hooks else d_in)
-        parameters = first_parameters(
-            config.architecture,
-            d_in=d_in,
-            d_sae=d_sae,
-            d_out=d_out,
-            skip=skip,
-            hooks=hooks,
-            seed=config.seed,
-            device=device,
-        )
-        return Loop(config, parameters, torch.zeros(d_sae, dtype=torch.long, device=device), hooks)
+        with _room_for(d_sae, d_in):
+            parameters = first_parameters(
+                config.architecture,
+                d_in=d_in,
+                d_sae=d_sae,
+                d_out=d_out,
+                skip=skip,
+                hooks=hooks,
+                seed=config.seed,
+                device=device,
+            )
+            return Loop(config, parameters, torch.zeros(d_sae, dtype=torch.long, device=device), hooks)
 
     @staticmethod
     def begin_layers(
@@ -81,17 +84,18 @@ class Loop:
     ) -> Loop:
         """The first parameters of a cross-layer transcoder, whose layers are all of these widths."""
         d_sae = config.latents(d_in)
-        parameters = first_layers(
-            config.architecture,
-            layers=n_layers,
-            d_in=d_in,
-            d_out=d_out,
-            d_sae=d_sae,
-            seed=config.seed,
-            device=device,
-        )
-        silent = torch.zeros(n_layers * d_sae, dtype=torch.long, device=device)
-        return Loop(config, parameters, silent, (d_in,) * n_layers)
+        with _room_for(n_layers * d_sae, d_in):
+            parameters = first_layers(
+                config.architecture,
+                layers=n_layers,
+                d_in=d_in,
+                d_out=d_out,
+                d_sae=d_sae,
+                seed=config.seed,
+                device=device,
+            )
+            silent = torch.zeros(n_layers * d_sae, dtype=torch.long, device=device)
+            return Loop(config, parameters, silent, (d_in,) * n_layers)
 
     @torch.no_grad()
     def advance(
@@ -197,3 +201,17 @@ class Loop:
         if self.room == 0 or config.aux_loss == 0:
             return None
         return Dead(mask=self.since_fired > config.dead_after, room=self.room, coefficient=config.aux_loss)
+
+
+@contextmanager
+def _room_for(latents: int, d_in: int) -> Iterator[None]:
+    """`InputError` where the memory does not hold so many latents."""
+    try:
+        yield
+    except RuntimeError as error:
+        # More bytes than a 64-bit number counts are an overflow, not a refusal of the system.
+        if not is_out_of_memory(error) and "overflow" not in str(error):
+            raise
+        raise InputError(
+            f"{latents} latents of activations {d_in} wide do not fit into memory", hint="lower d_sae"
+        ) from error

@@ -81,7 +81,10 @@ class MetricsLog:
     """`metrics.jsonl`, one line per logged step; nothing without a directory."""
 
     def __init__(self, directory: Path | None, step: int) -> None:
-        """Lines of `step` and later are dropped, since training is about to write them again."""
+        """Lines of `step` and later are dropped, since training is about to write them again.
+
+        Raises `InputError` for a whole line that is none of ours.
+        """
         self.path = directory / METRICS if directory is not None else None
         if self.path is None:
             return
@@ -89,8 +92,17 @@ class MetricsLog:
         kept = ""
         if self.path.is_file():
             lines = self.path.read_text().splitlines(keepends=True)
-            kept = "".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] < step)
+            kept = "".join(line for line in lines if line.endswith("\n") and self._step(line) < step)
         write_atomic(self.path, kept)
+
+    def _step(self, line: str) -> int:
+        try:
+            return int(json.loads(line)["step"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(
+                f"{self.path} holds a line that is no step's metrics: {line.strip()[:60]!r}",
+                hint="it was edited, or the disk failed: train anew without --resume",
+            ) from error
 
     def add(self, values: Mapping[str, Any]) -> None:
         """Append a line."""

@@ -76,8 +76,9 @@ def train_sae(
 
     The global random state is left as it was and no network is used. With a `directory`, state and metrics are
     written there, and training goes on, bit for bit, from what an earlier call left in it. Raises `InputError` when
-    there are fewer activations than one batch, when one is not finite or all are the same, when k exceeds the latents, when the directory
-    holds another training, and when the loss is not finite: then the last good state is kept.
+    there are fewer activations than one batch, when one is not finite or all are the same, when k exceeds the latents,
+    when the memory does not hold so many, when the directory holds another training, and when the loss is not finite:
+    then the last good state is kept.
     """
     values = activations.values
     check_form(config, "sae")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast, get_args
 
 from data_gen.errors import InputError
 from data_gen.files import read_json, write_atomic
 from data_gen.pairs.counterfactual import counterfactuals
 from saes.activations import Activations, record, record_many
-from saes.artefacts import directory_of, examples_of, tokens_of, train_form
-from saes.disk import load
+from saes.artefacts import check_hooks, directory_of, examples_of, tokens_of, train_form
+from saes.disk import SAE, load
 from saes.training.config import Form, SAEConfig
 from saes.training.cross_layer import load_cross_layer
 from saes.training.crosscoders import side_by_side
@@ -19,7 +20,7 @@ from saes.truth.alignment import Alignment, Untrained, align, scored_table
 from saes.truth.causal import Effects, effects
 from saes.truth.context import Excerpts
 from saes.truth.dashboard import dashboard
-from saes.truth.interchange import Swap, interchange
+from saes.truth.interchange import Swap, interchange, latents_for
 from saes.truth.recovered import Fidelity, fidelity
 from tinysql.config import from_json, to_json
 from tinysql.models.hybrid import HybridLM
@@ -45,12 +46,14 @@ def eval_on_run(
         raise InputError(
             f"--rows is {rows}, expected at least 4", hint="600 rows of the demo are some 27,000 tokens"
         )
-    form = read_json(path / "config.json").get("sae", {}).get("form", "sae")
+    form = _form(path)
+    dictionary = load_cross_layer(path, device) if form == "cross_layer_transcoder" else load(path, device)
     model, tokenizer = run.load(device)
+    hooks = _hooks(path)
+    check_hooks(model, hooks, form, hint=f"name what it was trained on in `hooks` of {path / 'config.json'}")
     tokens = tokens_of(run, tokenizer, "test", rows)
     blank = _untrained(run, path, model, tokenizer, tokens, seed) if untrained else None
-    dictionary = load_cross_layer(path, device) if form == "cross_layer_transcoder" else load(path, device)
-    inputs, outputs = _sides(record_many(model, tokens, _hooks(path), show_progress=True), form)
+    inputs, outputs = _sides(record_many(model, tokens, hooks, show_progress=True), form)
     excerpts = Excerpts(tokens=tokens, tokenizer=tokenizer)
     alignment = align(dictionary, inputs, outputs=outputs, untrained=blank, excerpts=excerpts, seed=seed)
     made = {**alignment.to_json(), "made_by": provenance()}
@@ -58,15 +61,41 @@ def eval_on_run(
     return alignment
 
 
+def _form(path: Path) -> Form:
+    """The form of a dictionary, an SAE unless its `config.json` says otherwise; `InputError` for what is no form."""
+    settings = read_json(path / "config.json").get("sae", {})
+    form = settings.get("form", "sae") if isinstance(settings, dict) else settings
+    if form not in get_args(Form):
+        raise InputError(
+            f"{path / 'config.json'}: the form of `sae` is {form!r}, expected one of {', '.join(get_args(Form))}",
+            hint="restore the file, or train again with --overwrite",
+        )
+    return cast(Form, form)
+
+
 def _hooks(path: Path) -> list[str]:
     """What a dictionary reads and then, where that is something else, writes; `InputError` where nothing says it."""
     made = read_json(path / "config.json")
     hooks = made.get("hooks") or [made.get("hook") or load(path).cfg.metadata.hook_name]
-    if None in hooks:
+    if not isinstance(hooks, list) or not all(isinstance(hook, str) for hook in hooks):
         raise InputError(
-            f"{path} does not say which hook it was trained on", hint="add `hook` to its config.json"
+            f"{path / 'config.json'}: `hooks` is {hooks!r}, expected the names of those it was trained on",
+            hint='name them, as in ["blocks.1.hook_resid_post"]',
         )
     return hooks
+
+
+def _trained_with(path: Path) -> tuple[SAEConfig, int]:
+    """The settings of a dictionary and the rows it was trained on; `InputError` where `config.json` has them not."""
+    made = read_json(path / "config.json")
+    config = from_json(SAEConfig, made.get("sae"), where=f"{path / 'config.json'}: sae")
+    rows = made.get("rows")
+    if not isinstance(rows, int) or rows < 1:
+        raise InputError(
+            f"{path / 'config.json'}: `rows` is {rows!r}, expected how many examples it was trained on",
+            hint="restore the file, or leave --untrained out",
+        )
+    return config, rows
 
 
 def _sides(recordings: Sequence[Activations], form: Form) -> tuple[Activations, Activations | None]:
@@ -83,12 +112,9 @@ def _untrained(
     run: Run, path: Path, model: HybridLM, tokenizer: Tokenizer, tokens: Tokens, seed: int
 ) -> Untrained:
     """A dictionary trained as the one in `path` was, but on the run's model as drawn, and what that carries."""
-    made = read_json(path / "config.json")
-    config = from_json(SAEConfig, made["sae"], where=str(path / "config.json"))
+    config, rows = _trained_with(path)
     blank = HybridLM(model.cfg, seed=seed).to(model.device)
-    known = record_many(
-        blank, tokens_of(run, tokenizer, "train", made["rows"]), _hooks(path), show_progress=True
-    )
+    known = record_many(blank, tokens_of(run, tokenizer, "train", rows), _hooks(path), show_progress=True)
     dictionary, _ = train_form(known, config, "untrained")
     return (
         dictionary,
@@ -102,12 +128,12 @@ def show_on_run(run: Run, *, name: str, device: str = "cpu") -> Path:
     Raises `InputError` for no such SAE, and for one that was not scored.
     """
     path = directory_of(run, name)
-    alignment = _scored(path, run)
+    sae, alignment = _scored(path, run, device)
     model, tokenizer = run.load(device)
     tokens = tokens_of(run, tokenizer, "test", alignment.examples)
     activations = record(model, tokens, alignment.hook, show_progress=True)
     page = dashboard(
-        load(path, device),
+        sae,
         model,
         tokens,
         activations,
@@ -133,29 +159,34 @@ def effects_on_run(
 
     Every latent that fires is switched off while the model answers the first `rows` test examples; the `on` latents of
     the best F1 are switched on too. For each of `edits`, latents are swapped on `PAIRS` counterfactual pairs of the
-    test split. Raises `InputError` as `show_on_run` does.
+    test split. Raises `InputError` as `show_on_run` does, and, before anything is run, for an edit that the rows do not
+    have or whose roles were not scored.
     """
-    if rows < 1:
-        raise InputError(
-            f"--rows is {rows}, expected at least 1", hint="32 rows of the demo take some minutes"
-        )
+    for option, given, least in (("--rows", rows, 1), ("--on", on, 0)):
+        if given < least:
+            raise InputError(
+                f"{option} is {given}, expected at least {least}",
+                hint="32 rows of the demo take some minutes, 100 latents switched on some more",
+            )
     path = directory_of(run, name)
-    alignment = _scored(path, run)
-    sae = load(path, device)
+    sae, alignment = _scored(path, run, device)
     model, tokenizer = run.load(device)
     data = run.split("test")
+    pairs = {edit: counterfactuals(data, edit=edit, n=PAIRS, encode=tokenizer.encode_text) for edit in edits}
     scored_rows = tokens_of(run, tokenizer, "test", alignment.examples)
     activations = record(model, scored_rows, alignment.hook, show_progress=True)
     firings, table = scored_table(sae, activations, alignment.seed)
+    for edit in edits:
+        latents_for(table, edit)
     best = table.chosen_f1.amax(1).argsort(descending=True, stable=True)[:on].tolist()
     examples = examples_of(run, tokenizer, "test", rows)
     live = (firings.fired > 0).nonzero()[:, 0].tolist()
     found = effects(sae, model, tokenizer, examples, hook=alignment.hook, off=live, on=best, table=table)
     kept = fidelity(sae, model, tokenizer, examples, hook=alignment.hook)
-    swaps = {}
-    for edit in edits:
-        two_sided = counterfactuals(data, edit=edit, n=PAIRS, encode=tokenizer.encode_text)
-        swaps[edit] = interchange(sae, model, tokenizer, two_sided, hook=alignment.hook, table=table)
+    swaps = {
+        edit: interchange(sae, model, tokenizer, of_edit, hook=alignment.hook, table=table)
+        for edit, of_edit in pairs.items()
+    }
     made = {
         "effects": found.to_json(),
         "fidelity": kept.to_json(),
@@ -170,11 +201,11 @@ def _effects(path: Path) -> dict[int, dict[str, dict[str, float]]]:
     """What `effects.json` holds, latent -> way -> clause -> share of answers changed; nothing where there is none."""
     if not (path / EFFECTS).exists():
         return {}
-    return Effects.from_json(read_json(path / EFFECTS)["effects"], where=str(path / EFFECTS)).by_latent
+    return Effects.from_json(read_json(path / EFFECTS).get("effects"), where=str(path / EFFECTS)).by_latent
 
 
-def _scored(path: Path, run: Run) -> Alignment:
-    """The truth of an SAE; `InputError` when it was not scored, and for what is no SAE of one hook."""
+def _scored(path: Path, run: Run, device: str) -> tuple[SAE, Alignment]:
+    """An SAE and its truth; `InputError` when it was not scored, and for what is no SAE of one hook."""
     if not (path / "truth.json").exists():
         raise InputError(
             f"SAE `{path.name}` of {run.path} was not scored",
@@ -186,7 +217,13 @@ def _scored(path: Path, run: Run) -> Alignment:
             f"{path} is a {alignment.form}, and effects and pages are of SAEs of one hook",
             hint="its scores are in truth.json and in the report: tinysql report RUN",
         )
-    return alignment
+    sae = load(path, device)
+    if len(sae.W_dec) != alignment.n_latents:
+        raise InputError(
+            f"{path} has {len(sae.W_dec)} latents, and {alignment.n_latents} were scored",
+            hint=f"score it again with: tinysql sae eval {run.path} --name {path.name}",
+        )
+    return sae, alignment
 
 
 def read_truth(path: Path) -> Alignment:

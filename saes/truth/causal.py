@@ -90,7 +90,7 @@ class Effects:
         return to_json(self)
 
     @staticmethod
-    def from_json(values: dict[str, Any], where: str = "effects.json") -> Effects:
+    def from_json(values: Any, where: str = "effects.json") -> Effects:
         """Read what `to_json` gave; `InputError` naming `where` otherwise."""
         try:
             latents = tuple(LatentEffect(**one) for one in values["latents"])

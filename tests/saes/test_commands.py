@@ -11,6 +11,7 @@ from torch import Tensor
 
 from data_gen.errors import InputError
 from data_gen.example import DataConfig, make_example
+from saes import artefacts
 from saes.artefacts import tokens_of
 from saes.disk import stock
 from saes.pages import role_figure, sections
@@ -29,6 +30,7 @@ from tinysql.training.checkpoints import save_tensors
 SETTINGS = {"steps": 30, "batch_size": 256, "k": 4, "d_sae": 64}
 CONTROLS = ["random SAE", "label permutation", "neurons", "principal components"]
 PROBES = ["probe of 2 latents", "probe of 5 latents", "probe of 10 latents", "dense probe"]
+TWO_HOOKS = ["--hook", "blocks.1.hook_resid_post", "--hook", "blocks.3.hook_resid_post"]
 SMALL = ["--rows", "40", *(word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}"))]
 
 
@@ -160,11 +162,23 @@ def test_an_sae_that_is_there_is_kept_unless_overwritten(
         ),
         (["train", "RUN", "--name", "x", "--set", "step=3"], "unknown key `step`; did you mean `steps`?"),
         (["train", "RUN", "--name", "../x"], "SAE name '../x' is not a plain directory name"),
+        (["train", "RUN", "--name", ".x"], "SAE name '.x' is not a plain directory name"),
+        (["train", "RUN", "--name", ""], "SAE name '' is not a plain directory name"),
+        (["train", "RUN", "--name", "x\0"], "SAE name 'x\\x00' is not a plain directory name"),
+        (["train", "RUN", "--name", "x" * 101], "has 101 bytes, expected at most 100"),
+        (["train", "RUN", "--name", "x", "--grid", "k=2,4", "--grid", "k=8"], "--grid names `k` twice"),
+        (["train", "RUN", "--name", "x", *TWO_HOOKS], "2 hooks are given, an SAE has 1"),
+        (
+            ["train", "RUN", "--name", "x", *TWO_HOOKS[:2] * 2],
+            "hook `blocks.1.hook_resid_post` is named twice",
+        ),
         (["train", "RUN", "--name", "x", "--rows", "0"], "--rows is 0"),
         (["train", "RUN", "--name", "x", "--rows", "2"], "are fewer than one SAE batch"),
         (["train", "RUN/saes"], "is not a run directory"),
         (["eval", "RUN", "--name", "tokp"], "has no SAE `tokp`; did you mean `topk`?"),
         (["eval", "RUN", "--rows", "3"], "--rows is 3"),
+        (["effects", "RUN", "--on", "-5"], "--on is -5, expected at least 0"),
+        (["effects", "RUN", "--edit", "where.0.operator"], "edit `where.0.operator` needs WHERE"),
     ],
 )
 def test_bad_input_is_one_sentence_and_leaves_nothing(
@@ -175,6 +189,71 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
     assert sentence in err
     assert out == ""
     assert not (run / "saes" / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "changed", "sentence"),
+    [
+        ("cfg.json", {"k": "4"}, "cfg.json: k is '4', expected a number from 1 to the 64 latents"),
+        ("cfg.json", {"k": 65}, "cfg.json: k is 65, expected a number from 1 to the 64 latents"),
+        ("cfg.json", {"k": 0}, "cfg.json: k is 0, expected a number from 1 to the 64 latents"),
+        ("cfg.json", {"architecture": "topkk"}, "architecture is 'topkk'; did you mean `topk`?"),
+        ("cfg.json", {"metadata": "none"}, "an SAE of architecture 'topk' cannot be built"),
+        ("cfg.json", {"d_in": 16}, "an SAE of architecture 'topk' cannot be built"),
+        ("config.json", {"sae": "topk"}, "config.json: the form of `sae` is 'topk'"),
+        ("config.json", {"sae": {"form": "clt"}}, "config.json: the form of `sae` is 'clt'"),
+        ("config.json", {"sae": {"form": "transcoder"}}, "1 hooks are given, a transcoder has 2"),
+        ("config.json", {"hooks": "blocks.1.hook_resid_post"}, "config.json: `hooks` is 'blocks.1"),
+        ("config.json", {"hooks": [3]}, "config.json: `hooks` is [3]"),
+        ("config.json", {"hooks": ["blocks.1.mlp.hook_post"]}, "is 128 wide, the SAE reads 32"),
+        ("config.json", {"rows": "40"}, "config.json: `rows` is '40'"),
+        ("config.json", {"sae": None}, "config.json: the form of `sae` is None"),
+    ],
+)
+def test_a_damaged_configuration_is_one_sentence_and_keeps_the_scores(
+    run: Path, capsys: pytest.CaptureFixture[str], file: str, changed: dict[str, object], sentence: str
+) -> None:
+    place = run / "saes" / "topk" / file
+    whole, truth = place.read_text(), (place.parent / "truth.json").read_bytes()
+    place.write_text(json.dumps({**json.loads(whole), **changed}))
+    try:
+        assert main(["sae", "eval", str(run), "--rows", "20", "--untrained"]) == 2
+    finally:
+        place.write_text(whole)
+    err = capsys.readouterr().err
+    assert sentence in err
+    assert "\nhint: " in err
+    assert (place.parent / "truth.json").read_bytes() == truth
+
+
+def test_a_grid_that_was_cut_off_while_it_wrote_goes_on(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["sae", "train", str(run), *SMALL, "--grid", "seed=0,1"]
+    assert main([*words, "--name", "whole-grid"]) == 0
+    write = artefacts.save
+
+    def once(sae: object, folder: Path) -> None:
+        if "seed=1" in str(folder):
+            raise KeyboardInterrupt
+        write(sae, folder)
+
+    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+        patch.setattr(artefacts, "save", once)
+        main([*words, "--name", "half-grid"])
+    saes = run / "saes"
+    assert (saes / "half-grid,seed=0").is_dir()
+    assert not (saes / "half-grid,seed=1" / "cfg.json").exists()
+    # Other settings would replace what this training did not write.
+    other = [word.replace("k=4", "k=5") for word in words]
+    capsys.readouterr()
+    assert main([*other, "--name", "half-grid", "--resume"]) == 2
+    assert "is not empty" in capsys.readouterr().err
+    assert main([*words, "--name", "half-grid", "--resume"]) == 0
+    for seed in ("seed=0", "seed=1"):
+        for name in ("sae_weights.safetensors", "metrics.json", "metrics.jsonl"):
+            one, two = (saes / f"{grid},{seed}" / name for grid in ("half-grid", "whole-grid"))
+            assert one.read_bytes() == two.read_bytes()
 
 
 def test_the_table_goes_to_stdout(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -111,6 +111,16 @@ def test_a_half_written_line_of_the_log_is_dropped(tmp_path: Path, monkeypatch: 
     assert {"loss", "l0", "dead", "lr", "reconstruction"} <= set(lines[0])
 
 
+def test_a_whole_line_of_the_log_that_is_none_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted(CONFIG, tmp_path, 20, monkeypatch)
+    for line in ("{junk", "[]", '{"loss": 1}', '{"step": null}'):
+        (tmp_path / "metrics.jsonl").write_text(f"{line}\n")
+        with pytest.raises(InputError, match="holds a line that is no step's metrics"):
+            train_sae(activations(), CONFIG, directory=tmp_path)
+
+
 def test_another_training_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupted(CONFIG, tmp_path, 20, monkeypatch)
     with pytest.raises(InputError, match="other configuration: lr was 0.005, not 0.001"):

@@ -143,6 +143,11 @@ def test_too_few_or_broken_activations_are_answered_with_a_sentence() -> None:
     broken.values[3, 3] = torch.nan
     with pytest.raises(InputError, match="not finite"):
         train_sae(broken, CONFIG)
+    for d_sae in (10**13, 10**18):
+        with pytest.raises(
+            InputError, match=f"{d_sae} latents of activations 16 wide do not fit into memory"
+        ):
+            train_sae(planted(), SAEConfig(d_sae=d_sae, batch_size=128))
     same = planted()
     same.values[:] = 3
     with pytest.raises(InputError, match=f"all {len(same)} activations are the same"):
