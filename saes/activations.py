@@ -170,6 +170,8 @@ def passes(
     model: HookedModel, tokens: Tokens, hooks: Sequence[str], *, batch_size: int, show_progress: bool
 ) -> Iterator[dict[str, Float[Tensor, "token _width"]]]:
     """What the hooks carry at the recorded tokens, some examples at a time, float32; `InputError` as `record`."""
+    if not hooks:
+        raise InputError("there is no hook to record", hint="`model.hook_dict` lists the hooks")
     for hook in hooks:
         check_hook(model, hook)
     kept = has_role(tokens)
@@ -188,8 +190,10 @@ def passes(
 
 def has_role(tokens: Tokens) -> Bool[Tensor, "batch seq"]:
     """The tokens that are recorded: neither padding nor without characters, as what stands before a text is."""
-    named = torch.tensor([[role != "" for role in row] for row in tokens.roles], device=tokens.mask.device)
-    return tokens.mask & named
+    named = [role != "" for row in tokens.roles for role in row]
+    return tokens.mask & torch.tensor(named, dtype=torch.bool, device=tokens.mask.device).reshape(
+        tokens.mask.shape
+    )
 
 
 def labelled(tokens: Tokens, hook: str, values: Float[Tensor, "token d_in"]) -> Activations:

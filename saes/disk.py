@@ -62,9 +62,11 @@ class Savable(Protocol):
         ...
 
 
-def save(sae: SAE | Savable, directory: Path) -> None:
-    """Write `sae` into an existing directory so that a stock `sae_lens.SAE.load_from_disk` reads an SAE."""
+def save(sae: SAE | Savable, directory: str | Path) -> None:
+    """Write `sae` into a directory, made if need be, so that a stock `sae_lens.SAE.load_from_disk` reads an SAE."""
+    directory = Path(directory)
     try:
+        directory.mkdir(parents=True, exist_ok=True)
         cast(Savable, sae).save_model(directory)
     except (OSError, SafetensorError) as error:
         raise InputError(

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -19,11 +20,30 @@ from torch import Tensor
 from data_gen.errors import InputError
 from data_gen.files import atomic_directory, claim_directory, read_json, write_atomic
 from saes.activations import Activations, HookedModel, has_role, labelled, passes
+from tinysql.config import from_json, to_json
 from tinysql.tokens import Tokens
 from tinysql.training.checkpoints import load_tensors, save_tensors
 
 Stored = Literal["float32", "bfloat16", "float16"]
 RECORDING, LABELS = "recording.json", "labels.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Hook:
+    hook: str
+    width: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Recording:
+    """What stands in `recording.json`."""
+
+    kind: Literal["activations"] = "activations"
+    dtype: Stored
+    tokens: int
+    hooks: tuple[_Hook, ...]
+    roles: tuple[str, ...]
+    """Names of the roles, which the labels number."""
 
 
 def record_to(
@@ -67,14 +87,13 @@ def record_to(
                 "position": labels.position,
             },
         )
-        made = {
-            "kind": "activations",
-            "dtype": dtype,
-            "tokens": len(labels.roles),
-            "hooks": [{"hook": hook, "width": widths[hook]} for hook in hooks],
-            "roles": names,
-        }
-        write_atomic(folder / RECORDING, json.dumps(made, indent=1))
+        made = _Recording(
+            dtype=dtype,
+            tokens=len(labels.roles),
+            hooks=tuple(_Hook(hook=hook, width=widths[hook]) for hook in hooks),
+            roles=tuple(names),
+        )
+        write_atomic(folder / RECORDING, json.dumps(to_json(made), indent=1))
     return open_recording(path)
 
 
@@ -88,23 +107,25 @@ def open_recording(directory: str | Path) -> tuple[Activations, ...]:
         raise InputError(
             f"{path} is not a recording: it has no {RECORDING}", hint="make one with `saes.record_to`"
         )
-    made = read_json(path / RECORDING)
-    labels, names = load_tensors(path / LABELS), made["roles"]
-    if made.get("dtype") not in get_args(Stored):
+    made = from_json(_Recording, read_json(path / RECORDING), where=str(path / RECORDING))
+    labels = load_tensors(path / LABELS)
+    try:
+        roles = tuple(made.roles[number] for number in labels["role"].tolist())
+        told = {name: labels[name] for name in ("ids", "example", "position")}
+    except (KeyError, IndexError) as error:
         raise InputError(
-            f"{path / RECORDING}: dtype is {made.get('dtype')!r}, expected {' or '.join(get_args(Stored))}",
+            f"{path / LABELS} does not hold the labels of {RECORDING} ({error})",
             hint="record the activations again",
-        )
+        ) from error
+    dtype = getattr(torch, made.dtype)
     return tuple(
         Activations(
-            hook=one["hook"],
-            values=_mapped(path / _values(i), made["tokens"], one["width"], getattr(torch, made["dtype"])),
-            ids=labels["ids"],
-            roles=tuple(names[number] for number in labels["role"].tolist()),
-            example=labels["example"],
-            position=labels["position"],
+            hook=one.hook,
+            values=_mapped(path / _values(i), made.tokens, one.width, dtype),
+            roles=roles,
+            **told,
         )
-        for i, one in enumerate(made["hooks"])
+        for i, one in enumerate(made.hooks)
     )
 
 

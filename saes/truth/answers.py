@@ -18,7 +18,9 @@ from torch import Tensor
 from transformer_lens.hook_points import HookPoint
 
 from data_gen.errors import InputError
-from saes.activations import check_hook
+from saes.activations import capture, check_hook
+from saes.disk import SAE
+from saes.truth.forms import Coder
 from tinysql.models.hybrid import HybridLM
 from tinysql.progress import progress
 from tinysql.tokens import Tokenizer
@@ -150,6 +152,25 @@ def changed_logits(
 
     with model.hooks(fwd_hooks=[(hook, act)]):
         return model(ids)
+
+
+def check_sae(sae: SAE, model: HybridLM, token: int, hook: str) -> None:
+    """`InputError` unless the latents can be changed at this hook: an SAE writes what it reads, and is as wide.
+
+    `token` is any that the model reads.
+    """
+    coder = Coder.of(sae)
+    if coder.form != "SAE":
+        raise InputError(
+            f"what is to be changed at `{hook}` is a {coder.form}, expected an SAE of one hook",
+            hint="it writes another hook than it reads: score it with `saes.align` instead",
+        )
+    width = capture(model, torch.tensor([[token]], device=model.device), hook).shape[-1]
+    if width != coder.d_in:
+        raise InputError(
+            f"hook `{hook}` is {width} wide, the SAE reads {coder.d_in}",
+            hint="name the hook and the model it was trained on",
+        )
 
 
 def finished(tokenizer: Tokenizer, ids: Sequence[int]) -> bool:

@@ -24,7 +24,7 @@ from data_gen.read.parse import SqlError, read_sql
 from data_gen.schema import Schema
 from saes.activations import capture
 from saes.disk import SAE
-from saes.truth.answers import At, changed_answers, finished, text_of
+from saes.truth.answers import At, changed_answers, check_sae, finished, text_of
 from saes.truth.scoring import Table
 from tinysql.config import to_json
 from tinysql.models.hybrid import HybridLM
@@ -118,10 +118,12 @@ def effects(
 
     `table` holds the F1 of every latent for every role and gives the rank correlation. A row in which a latent never
     fires cannot change by switching it off and is not run.
-    Raises `InputError` for no examples, answers none of which can be read, and latents the SAE does not have.
+    Raises `InputError` for no examples, answers none of which can be read, latents the SAE does not have, and an SAE
+    that is not of this hook.
     """
     _check(sae, examples, (*off, *on))
     prompts = [tokenizer.encode_text(example.prompt.string) for example in examples]
+    check_sae(sae, model, tokenizer.end_id, hook)
     gold = [[*tokenizer.encode_text(f" {example.sql.string}"), tokenizer.end_id] for example in examples]
     own = changed_answers(model, tokenizer, prompts, gold, hook, None, batch_size=batch_size)
     peaks = peak_activations(sae, model, prompts, own, hook, batch_size)

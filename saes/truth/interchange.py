@@ -20,7 +20,7 @@ from data_gen.pairs.counterfactual import CounterfactualPair
 from saes.activations import capture
 from saes.disk import SAE
 from saes.roles import family
-from saes.truth.answers import At, Change, changed_answers, text_of
+from saes.truth.answers import At, Change, changed_answers, check_sae, text_of
 from saes.truth.causal import clauses_of, differs
 from saes.truth.scoring import Table
 from tinysql.models.hybrid import HybridLM
@@ -63,8 +63,8 @@ def interchange(
     """Swap ever more latents on every pair, beside as many random ones, all of them, and whole activations.
 
     Latents are ranked by their best F1 on the choosing half of `table` for a role that the edit names; `seed` draws the
-    random ones from the rest. Raises `InputError` for no pairs, prompts of unlike lengths, and an edit without roles
-    among those of the table.
+    random ones from the rest. Raises `InputError` for no pairs, prompts of unlike lengths, an edit without roles
+    among those of the table, and an SAE that is not of this hook.
     """
     if not pairs:
         raise InputError("there are no pairs", hint="make some with data_gen.counterfactuals")
@@ -77,6 +77,7 @@ def interchange(
                 f"the prompts of pair {number} have {len(clean)} and {len(corrupt)} tokens",
                 hint="make the pairs with encode=tokenizer.encode_text",
             )
+    check_sae(sae, model, tokenizer.end_id, hook)
     ranked = latents_for(table, pairs[0].edit)
     rest = torch.tensor([j for j in range(len(table.f1)) if j not in set(ranked[: max(sizes)])])
     order = rest[torch.randperm(len(rest), generator=torch.Generator().manual_seed(seed))].tolist()

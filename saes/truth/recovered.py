@@ -15,11 +15,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from data_gen.errors import InputError
 from data_gen.example import Example
 from data_gen.run.grade import grade
 from saes.disk import SAE
 from saes.roles import family
-from saes.truth.answers import At, Change, changed_answers, changed_logits, finished, text_of
+from saes.truth.answers import At, Change, changed_answers, changed_logits, check_sae, finished, text_of
 from tinysql.answering.grading import Share
 from tinysql.config import to_json
 from tinysql.models.hybrid import HybridLM
@@ -85,8 +86,11 @@ def fidelity(
 ) -> Fidelity:
     """Answer `examples` untouched, with the SAE at every token, and with zeros there.
 
-    Raises `InputError` as `changed_answers` does.
+    Raises `InputError` as `changed_answers` does, for no examples, and for an SAE that is not of this hook.
     """
+    if not examples:
+        raise InputError("there are no examples to answer", hint="give at least one")
+    check_sae(sae, model, tokenizer.end_id, hook)
     tokens = tokenizer.encode(examples)
     changes = {"untouched": None, "sae": reconstruct(sae), "zero": _zero}
     losses = {name: answer_loss(model, tokens, hook, change, batch_size) for name, change in changes.items()}

@@ -7,7 +7,7 @@ import torch
 
 from data_gen.errors import InputError
 from data_gen.example import DataConfig, make_example
-from saes.activations import capture, check_hook, record
+from saes.activations import capture, check_hook, record, record_many
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import Tokenizer, Tokens
@@ -81,3 +81,7 @@ def test_a_hook_over_pairs_of_tokens_is_refused(model: HybridLM, tokens: Tokens,
 def test_nothing_to_record_is_refused(model: HybridLM, tokens: Tokens) -> None:
     with pytest.raises(InputError, match="no token to record"):
         record(model, replace(tokens, mask=torch.zeros_like(tokens.mask)), HOOK)
+    with pytest.raises(InputError, match="no token to record"):
+        record(model, tokens[:0], HOOK)
+    with pytest.raises(InputError, match="no hook to record"):
+        record_many(model, tokens, [])

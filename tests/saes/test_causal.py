@@ -15,7 +15,7 @@ from data_gen.pairs.counterfactual import CounterfactualPair
 from saes.disk import SAE, stock
 from saes.truth.answers import At, changed_answers
 from saes.truth.causal import Effects, LatentEffect, causal_alignment, clause_of_role, effects
-from saes.truth.interchange import latents_for, outcome, swap
+from saes.truth.interchange import interchange, latents_for, outcome, swap
 from saes.truth.recovered import fidelity
 from saes.truth.scoring import Table
 from tinysql.models.config import ModelConfig
@@ -136,6 +136,39 @@ def test_latents_that_are_not_there_and_no_examples_are_refused(reciter: Reciter
         run(reciter, [100000])
     with pytest.raises(InputError, match="there are no examples"):
         effects(reciter.sae, reciter.model, reciter.tokenizer, [], hook=HOOK, off=[0])
+    with pytest.raises(InputError, match="there are no examples"):
+        fidelity(reciter.sae, reciter.model, reciter.tokenizer, [], hook=HOOK)
+
+
+def test_a_dictionary_of_another_hook_or_form_is_refused(
+    reciter: Reciter, pairs: list[CounterfactualPair]
+) -> None:
+    width = reciter.sae.W_dec.shape[1]
+    shape = {"d_in": width, "d_sae": 4}
+    narrow = stock().StandardSAE(stock().StandardSAEConfig(**{**shape, "d_in": 8}))
+    transcoder = stock().Transcoder(
+        stock().TranscoderConfig(**shape, d_out=width, apply_b_dec_to_input=False)
+    )
+    same_length = [pair for pair in pairs if both_lengths(reciter.tokenizer, pair)]
+    assert same_length
+    scores = table(("sql.order_by.0.direction",), torch.rand(4, 1))
+    for other, sentence in (
+        (narrow, f"hook `{HOOK}` is {width} wide, the SAE reads 8"),
+        (transcoder, f"what is to be changed at `{HOOK}` is a transcoder"),
+    ):
+        model, tokenizer, examples = reciter.model, reciter.tokenizer, [reciter.example]
+        with pytest.raises(InputError, match=sentence):
+            effects(other, model, tokenizer, examples, hook=HOOK, off=[0])
+        with pytest.raises(InputError, match=sentence):
+            fidelity(other, model, tokenizer, examples, hook=HOOK)
+        with pytest.raises(InputError, match=sentence):
+            interchange(other, model, tokenizer, same_length, hook=HOOK, table=scores)
+
+
+def both_lengths(tokenizer: Tokenizer, pair: CounterfactualPair) -> bool:
+    """Whether the prompts of a pair have as many tokens."""
+    clean, corrupt = (tokenizer.encode_text(side.prompt.string) for side in (pair.clean, pair.corrupt))
+    return len(clean) == len(corrupt)
 
 
 def test_effects_come_back_from_json(reciter: Reciter) -> None:

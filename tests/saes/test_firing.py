@@ -114,6 +114,11 @@ def test_shuffling_keeps_every_token_in_its_example() -> None:
     assert torch.equal(example[order], example)
     assert not torch.equal(order, torch.arange(39))
     assert torch.equal(order, shuffle_within(example, seed=0))
+    orders = torch.stack([shuffle_within(example, seed) for seed in range(300)])
+    assert len(orders.unique(dim=0)) == 300
+    # Every token of an example comes to each of its places as often.
+    assert orders[:, :5].double().mean(0).tolist() == pytest.approx([2.0] * 5, abs=0.25)
+    assert orders[:, 5:35].double().mean(0).tolist() == pytest.approx([19.5] * 30, abs=2)
 
 
 def test_scores_do_not_depend_on_which_latents_are_ranked_together(

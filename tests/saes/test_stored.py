@@ -1,5 +1,6 @@
 """A recording on disk holds the rows of a recording in memory, trains to the same bits, and is never read whole."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -149,6 +150,26 @@ def test_bad_input_is_a_sentence_and_leaves_nothing(model: HybridLM, tokens: Tok
     file = tmp_path / "acts" / "values-0.bin"
     file.write_bytes(file.read_bytes()[:-2])
     with pytest.raises(InputError, match="bytes, recording.json expects"):
+        open_recording(tmp_path / "acts")
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"tokens": "x"}, "tokens is 'x', expected int"),
+        ({"dtype": "float8"}, "dtype is 'float8'"),
+        ({"hooks": [3]}, "hooks is 3"),
+        ({"roles": ["a"]}, "does not hold the labels"),
+        ({"width": 3}, "unknown key `width`"),
+    ],
+)
+def test_a_damaged_recording_is_a_sentence(
+    model: HybridLM, tokens: Tokens, tmp_path: Path, changed: dict[str, Any], sentence: str
+) -> None:
+    record_to(tmp_path / "acts", model, tokens, HOOKS[:1])
+    file = tmp_path / "acts" / "recording.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changed}))
+    with pytest.raises(InputError, match=sentence):
         open_recording(tmp_path / "acts")
 
 
