@@ -191,11 +191,6 @@ class Ranked:
         """At how many tokens of each role each latent fires."""
         return self.square(torch.bincount(self.pair, minlength=self.n_pairs))
 
-    @property
-    def met_by_role(self) -> Int[Tensor, " role"]:
-        """Firings at tokens of each role."""
-        return self.met.sum(0)
-
     def square(self, flat: Shaped[Tensor, " pair"]) -> Shaped[Tensor, "latent role"]:
         """One value per `pair` as a matrix."""
         return flat.reshape(self.n_roles, self.firings.n_latents).T

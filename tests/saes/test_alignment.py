@@ -12,9 +12,10 @@ import torch
 from data_gen.errors import InputError
 from saes.activations import Activations
 from saes.disk import SAE, stock
+from saes.roles import Roles, family
 from saes.truth.alignment import Alignment, align, truth
-from saes.truth.controls import random_sae
-from saes.truth.scoring import Halves
+from saes.truth.controls import principal, random_sae
+from saes.truth.scoring import Halves, scored
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import Tokens
@@ -151,6 +152,46 @@ def test_intervals_hold_the_estimate_and_come_from_examples(alignment: Alignment
 def test_rare_roles_are_left_out_and_named(sae: SAE, activations: Activations) -> None:
     roles = ("sql.rare", *activations.roles[1:])
     assert align(sae, replace(activations, roles=roles)).skipped == ("sql.rare",)
+
+
+def test_a_role_is_scored_where_each_half_has_ten_tokens_with_it_and_ten_without() -> None:
+    def side(**counts: int) -> Roles:
+        return Roles.of(tuple(role for role, n in counts.items() for _ in range(n)))
+
+    plenty = side(a=30, b=20, c=10)
+    assert scored(plenty, plenty).tolist() == [True, True, True]
+    for few in (side(a=30, b=20, c=9), side(a=51, b=1, c=8)):
+        missing = [few.counts[i] >= 10 and len(few.slots.label) - few.counts[i] >= 10 for i in range(3)]
+        assert scored(plenty, few).tolist() == scored(few, plenty).tolist() == missing
+    assert scored(side(a=51, b=1, c=8), plenty).tolist() == [False, False, False]
+
+
+def test_components_are_found_without_the_tokens_they_are_judged_on(activations: Activations) -> None:
+    halves = Halves.of(activations.example, seed=0)
+    other = activations.values.clone()
+    other[halves.measure] = 100 * other[halves.measure].flip(1) + 7
+    one, two = (
+        principal(values, halves.choose).among(halves.choose) for values in (activations.values, other)
+    )
+    assert torch.equal(one.token, two.token)
+    assert torch.equal(one.latent, two.latent)
+    assert torch.equal(one.value, two.value)
+    # The first has the most variance, and both signs of it are latents.
+    spread = torch.zeros(2 * WIDTH).index_add_(0, one.latent, one.value.square())
+    assert (spread[:WIDTH] + spread[WIDTH:]).argsort(descending=True)[:5].tolist() == list(range(5))
+
+
+def test_what_is_kept_at_a_role_is_measured_at_its_tokens(sae: SAE, activations: Activations) -> None:
+    partial = _scaled_weights(sae, "W_dec", 0.7)
+    found = {one.role: one for one in align(partial, activations).fidelity}
+    values, mean = activations.values, activations.values.mean(0)
+    latents = partial.encode(values)
+    for role in ("sql.keyword", "sql.select.1.column", "sql.select.column"):
+        here = torch.tensor([role in (one, family(one)) for one in activations.roles])
+        error = (values - partial.decode(latents))[here].square().sum()
+        spread = (values - mean)[here].square().sum()
+        assert found[role].explained == pytest.approx(float(1 - error / spread), rel=1e-4)
+        assert found[role].l0 == pytest.approx(float((latents > 0)[here].sum(1).double().mean()))
 
 
 def test_json_gives_the_same_alignment_back(alignment: Alignment) -> None:
