@@ -113,3 +113,36 @@ def test_a_latent_of_two_roles_has_two_meanings_but_a_family_is_no_second_one() 
     of = told(codes)
     assert of.detecting == 3
     assert of.polysemantic == pytest.approx(2 / 3)
+
+
+def rare_slot() -> tuple[Tensor, Tensor, Tensor]:
+    """Labels, codes and decoder of a family whose latent is silent at a rare slot, where another carries it."""
+    labels = torch.ones(N, dtype=torch.long)
+    labels[::3] = 0
+    labels[torch.arange(4, N, 40)] = 3
+    codes = torch.zeros(N, 2)
+    codes[labels == 1, 0] = 1.0
+    codes[labels == 3, 1] = 1.0
+    decoder = torch.zeros(2, WIDTH)
+    decoder[0, 0], decoder[1, 0], decoder[1, 1] = 1.0, 1.0, 0.5
+    return labels, codes, decoder
+
+
+def test_absorption_does_not_depend_on_what_all_tokens_have_in_common() -> None:
+    labels, codes, decoder = rare_slot()
+    for offset in (-9.0, 0.0, 9.0):
+        of = told(codes, decoder, labels, offset * decoder[0])
+        assert found(of, "sql.select.2.column").rate == 1.0
+
+
+def test_only_detectors_of_the_slot_absorb_and_they_are_chosen_on_the_other_half() -> None:
+    labels, codes, decoder = rare_slot()
+    measure = torch.zeros(N, dtype=torch.bool)
+    measure[Halves.of(torch.arange(N) // 40, seed=0).measure] = True
+    everywhere, in_one = codes.clone(), codes.clone()
+    everywhere[labels == 0, 1] = 1.0
+    in_one[(labels == 0) & measure, 1] = 1.0
+    for fires, rate in ((everywhere, 0.0), (in_one, 1.0)):
+        # Where it fires wrongly the activation is 0 all the same, so that the family's direction stays.
+        of = told(fires, decoder, labels, -(fires @ decoder) * (labels == 0)[:, None])
+        assert (found(of, "sql.select.2.column").rate, found(of, "sql.select.2.column").missed) == (rate, 1.0)
