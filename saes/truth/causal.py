@@ -24,7 +24,7 @@ from data_gen.read.parse import SqlError, read_sql
 from data_gen.schema import Schema
 from saes.activations import capture
 from saes.disk import SAE
-from saes.truth.answers import At, changed_answers, check_sae, finished, text_of
+from saes.truth.answers import At, Change, changed_answers, check_sae, finished, text_of
 from saes.truth.scoring import Table
 from tinysql.config import to_json
 from tinysql.models.hybrid import HybridLM
@@ -134,7 +134,7 @@ def effects(
     rows = range(len(prompts))
     runs: list[tuple[int, Way, int]] = [(j, "off", row) for j in off for row in rows if peaks[row, j] > 0]
     runs += [(j, "on", row) for j in on for row in rows if most[j] > 0]
-    change = _switch(sae, runs, most)
+    change = switch(sae, runs, most)
     said = changed_answers(
         model,
         tokenizer,
@@ -215,8 +215,11 @@ def peak_activations(
     return torch.cat(found)
 
 
-def _switch(sae: SAE, runs: Sequence[tuple[int, Way, int]], most: Float[Tensor, " latent"]) -> Any:
-    """The change of each run: its latent set to 0 everywhere, or to its most from the prompt's last token on."""
+def switch(sae: SAE, runs: Sequence[tuple[int, Way, int]], most: Float[Tensor, " latent"]) -> Change:
+    """The change of each run: its latent set to 0 everywhere, or to its most from the prompt's last token on.
+
+    A run is a latent, which way it is switched, and the row that is answered.
+    """
     device = sae.W_dec.device
     latent = torch.tensor([j for j, _, _ in runs], device=device)
     on = torch.tensor([way == "on" for _, way, _ in runs], device=device)

@@ -162,7 +162,6 @@ def absorbed(
     carried = (values[child] - outside) @ direction
     along = decoder @ direction
     takes = detects.to(along.device) & (along >= COSINE * decoder.norm(dim=1))
-    takes[list(main)] = False
     silent = torch.ones(len(parent), dtype=torch.bool, device=values.device)
     for j in main:
         silent &= ~_at(firings, j, 0.0).to(values.device)

@@ -14,7 +14,7 @@ from saes.activations import Activations
 from saes.disk import SAE, stock
 from saes.roles import Roles, family
 from saes.truth.alignment import Alignment, align, truth
-from saes.truth.controls import principal, random_sae
+from saes.truth.controls import neurons, principal, random_sae
 from saes.truth.scoring import Halves, scored
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
@@ -192,6 +192,34 @@ def test_what_is_kept_at_a_role_is_measured_at_its_tokens(sae: SAE, activations:
         spread = (values - mean)[here].square().sum()
         assert found[role].explained == pytest.approx(float(1 - error / spread), rel=1e-4)
         assert found[role].l0 == pytest.approx(float((latents > 0)[here].sum(1).double().mean()))
+
+
+def test_neurons_are_what_each_dimension_has_above_and_below_its_mean() -> None:
+    values = torch.randn(30, 4, generator=torch.Generator().manual_seed(0))
+    found, mean = neurons(values, torch.full((4,), 0.25)), 0.25
+    dense = torch.zeros(30, 8)
+    dense[found.token, found.latent] = found.value
+    torch.testing.assert_close(dense, torch.cat([(values - mean).relu(), (mean - values).relu()], dim=1))
+
+
+def test_labels_are_permuted_within_an_example(sae: SAE, activations: Activations) -> None:
+    # Where all tokens of an example have the same role, nothing changes.
+    roles = tuple(("sql.a", "sql.b")[int(example) % 2] for example in activations.example)
+    found = align(sae, replace(activations, roles=roles))
+    permuted = next(scores for scores in found.controls if scores.name == "label permutation")
+    assert permuted.roles == found.sae.roles
+
+
+def test_coverage_is_also_told_on_a_scale_from_neurons_to_the_dense_probe(alignment: Alignment) -> None:
+    own = alignment.sae.coverage
+    low = next(scores for scores in alignment.controls if scores.name == "neurons").coverage
+    high = next(scores for scores in alignment.ceilings if scores.name == "dense probe").coverage
+    assert low < high
+    assert alignment.normalised == pytest.approx((own - low) / (high - low))
+    flat = replace(
+        alignment, ceilings=(*alignment.ceilings[:-1], replace(alignment.ceilings[-1], coverage=low))
+    )
+    assert np.isnan(flat.normalised)
 
 
 def test_json_gives_the_same_alignment_back(alignment: Alignment) -> None:

@@ -1,7 +1,9 @@
 """On a model whose every token is known to follow from one direction, effects are what they must be."""
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +15,12 @@ from data_gen.errors import InputError
 from data_gen.example import DataConfig, Example, make_example
 from data_gen.pairs.counterfactual import CounterfactualPair
 from saes.disk import SAE, stock
-from saes.truth.answers import At, changed_answers
-from saes.truth.causal import Effects, LatentEffect, causal_alignment, clause_of_role, effects
+from saes.roles import family
+from saes.truth import interchange as interchanges
+from saes.truth.answers import At, changed_answers, text_of
+from saes.truth.causal import Effects, LatentEffect, causal_alignment, clause_of_role, effects, switch
 from saes.truth.interchange import interchange, latents_for, outcome, swap
-from saes.truth.recovered import fidelity
+from saes.truth.recovered import answer_loss, fidelity
 from saes.truth.scoring import Table
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
@@ -275,6 +279,133 @@ def test_a_swap_moves_the_chosen_latents_at_the_prompt_and_nothing_else() -> Non
     assert torch.equal(found[:3, [0, 3]], values[0, :3][:, [0, 3]])
     moved = found[:3, 1:3] - values[0, :3, 1:3]
     torch.testing.assert_close(moved, other[:, 1:3].relu() - values[0, :3, 1:3].relu())
+
+
+def test_a_switch_moves_one_latent_where_it_may() -> None:
+    sae = stock().StandardSAE(stock().StandardSAEConfig(d_in=4, d_sae=4)).requires_grad_(False)
+    sae.W_enc.copy_(torch.eye(4))
+    sae.W_dec.copy_(torch.eye(4))
+    values = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0))
+    place = torch.arange(5)[None]
+    change = switch(sae, [(2, "off", 0), (1, "on", 0)], torch.tensor([5.0, 6.0, 7.0, 8.0]))
+    at = At(row=torch.tensor([0, 1]), prompt=place.repeat(2, 1) < 3, answering=place.repeat(2, 1) >= 2)
+    off, on = change(values, at)
+    expected = values.clone()
+    expected[0, :, 2] -= values[0, :, 2].relu()
+    expected[1, 2:, 1] += 6.0 - values[1, 2:, 1].relu()
+    torch.testing.assert_close(torch.stack([off, on]), expected)
+
+
+def test_an_answer_without_an_end_is_not_right(reciter: Reciter) -> None:
+    weight, end = reciter.model.unembed.W_U, reciter.tokenizer.end_id
+    plain = weight.clone()
+    weight[:, end] = 0.0
+    try:
+        found = fidelity(reciter.sae, reciter.model, reciter.tokenizer, [reciter.example], hook=HOOK)
+        said = changed_answers(
+            reciter.model,
+            reciter.tokenizer,
+            [reciter.tokenizer.encode_text(reciter.example.prompt.string)],
+            [[*reciter.said, end]],
+            HOOK,
+            None,
+        )
+    finally:
+        weight.copy_(plain)
+    assert text_of(reciter.tokenizer, said[0]) == reciter.example.sql.string
+    assert found.accuracy.untouched == 0.0
+
+
+def test_a_change_is_told_where_the_loss_is_measured(reciter: Reciter) -> None:
+    tokens = reciter.tokenizer.encode([reciter.example])
+    seen: list[At] = []
+
+    def look(values: Tensor, at: At) -> Tensor:
+        seen.append(at)
+        return values
+
+    losses = answer_loss(reciter.model, tokens, HOOK, look, 4)
+    begin, n = int(tokens.answer_start[0]), int(tokens.mask[0].sum())
+    assert seen[0].prompt[0].nonzero()[:, 0].tolist() == list(range(begin))
+    assert seen[0].answering[0].nonzero()[:, 0].tolist() == list(range(begin - 1, n))
+    # One loss for each token of the answer, under its own role.
+    counted = Counter(family(role) for role in tokens.roles[0][begin:n])
+    assert {role: len(values) for role, values in losses.items()} == counted
+
+
+def test_whole_embeddings_swapped_say_what_the_corrupt_prompt_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [make_example(DATA, index).text.string for index in range(200)]
+    tokenizer = Tokenizer.train(texts, vocab_size=500)
+    pairs = data_gen.counterfactuals(DATA, edit="order_by.0.direction", n=3, encode=tokenizer.encode_text)
+    shape = ModelConfig(pattern="*-", d_model=32, n_heads=2, n_ctx=200, d_vocab=tokenizer.vocab_size)
+    model = HybridLM(shape, seed=2)
+    sae = stock().StandardSAE(stock().StandardSAEConfig(d_in=32, d_sae=8))
+    said: list[list[list[int]]] = []
+
+    def kept(*arguments: Any, **settings: Any) -> list[list[int]]:
+        said.append(changed_answers(*arguments, **settings))
+        return said[-1]
+
+    monkeypatch.setattr(interchanges, "changed_answers", kept)
+    f1 = torch.linspace(0.1, 0.8, 8)[:, None]
+    swaps = interchange(
+        sae,
+        model,
+        tokenizer,
+        pairs,
+        hook="hook_embed",
+        table=table(("sql.order_by.0.direction",), f1),
+        sizes=(2,),
+    )
+    assert [(one.name, one.size) for one in swaps] == [
+        ("latents", 2),
+        ("random", 2),
+        ("all latents", 8),
+        ("activations", 32),
+    ]
+    sides = [
+        [tokenizer.encode_text(getattr(pair, side).prompt.string) for pair in pairs]
+        for side in ("clean", "corrupt")
+    ]
+    gold = [[*tokenizer.encode_text(f" {pair.clean.sql.string}"), tokenizer.end_id] for pair in pairs]
+    clean, corrupt = (
+        changed_answers(model, tokenizer, prompts, gold, "hook_embed", None) for prompts in sides
+    )
+    assert said[-1] == corrupt != clean
+
+
+def test_random_latents_are_none_of_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    swapped: list[list[int] | None] = []
+
+    def kept(*arguments: Any) -> Any:
+        swapped.append(arguments[-1])
+        return swap(*arguments)
+
+    monkeypatch.setattr(interchanges, "swap", kept)
+    tokenizer = Tokenizer.train(
+        [make_example(DATA, index).text.string for index in range(200)], vocab_size=500
+    )
+    pairs = data_gen.counterfactuals(DATA, edit="order_by.0.direction", n=1, encode=tokenizer.encode_text)
+    model = HybridLM(
+        ModelConfig(pattern="-", d_model=8, n_heads=1, n_ctx=200, d_vocab=tokenizer.vocab_size), seed=2
+    )
+    sae = stock().StandardSAE(stock().StandardSAEConfig(d_in=8, d_sae=12))
+    f1 = torch.linspace(0.1, 0.9, 12)[:, None]
+    scores = table(("sql.order_by.0.direction",), f1)
+    interchange(sae, model, tokenizer, pairs, hook="hook_embed", table=scores, sizes=(2, 4))
+    best, two, four, every = swapped[0], swapped[1], swapped[3], swapped[4]
+    assert (best, swapped[2]) == ([11, 10], [11, 10, 9, 8])
+    assert (two, len(four)) == (four[:2], 4)
+    assert set(four) <= set(range(8))
+    assert every == list(range(12))
+
+
+def test_latents_are_ranked_by_the_half_that_is_not_measured() -> None:
+    f1 = torch.tensor([[0.1], [0.8], [0.5]])
+    scores = replace(table(("sql.order_by.0.direction",), f1), f1=f1.flip(0), auroc=f1.flip(0))
+    assert latents_for(scores, "order_by.0.direction") == [1, 2, 0]
+    scores = replace(scores, f1=torch.tensor([[0.9], [0.0], [0.0]]))
+    assert latents_for(scores, "order_by.0.direction") == [1, 2, 0]
 
 
 def test_latents_are_ranked_by_the_roles_an_edit_names() -> None:

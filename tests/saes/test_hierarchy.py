@@ -135,6 +135,32 @@ def test_absorption_does_not_depend_on_what_all_tokens_have_in_common() -> None:
         assert found(of, "sql.select.2.column").rate == 1.0
 
 
+def test_the_share_is_of_what_tokens_outside_the_family_lack() -> None:
+    labels, codes, decoder = rare_slot()
+    decoder[1, 0] = 0.3
+    rest = 0.7 * (labels == 3)[:, None] * decoder[0]
+    assert found(told(codes, decoder, labels, rest), "sql.select.2.column").rate == 0.0
+    decoder[1, 0] = 0.5
+    assert found(told(codes, decoder, labels, rest), "sql.select.2.column").rate == 1.0
+
+
+def test_a_latent_that_hardly_lies_along_the_family_absorbs_nothing() -> None:
+    labels, codes, decoder = rare_slot()
+    for sideways, rate in ((10.0, 1.0), (100.0, 0.0)):  # a cosine of .05, and of .005
+        decoder[1, 0], decoder[1, 1] = 0.5, sideways
+        assert found(told(codes, decoder, labels), "sql.select.2.column").rate == rate
+
+
+def test_a_split_is_found_on_the_choosing_half() -> None:
+    codes = torch.zeros(N, 2)
+    codes[(LABELS == 1) | (LABELS == 2), 0] = 1.0
+    codes[LABELS == 3, 1] = 1.0
+    codes[Halves.of(torch.arange(N) // 40, seed=0).measure, 1] = 0.0
+    column = next(one for one in told(codes).splitting if one.role == "sql.select.column")
+    assert column.latents == (0, 1)
+    assert column.f1 == pytest.approx(0.8, abs=0.01)  # two of three slots, none of them wrongly
+
+
 def test_only_detectors_of_the_slot_absorb_and_they_are_chosen_on_the_other_half() -> None:
     labels, codes, decoder = rare_slot()
     measure = torch.zeros(N, dtype=torch.bool)

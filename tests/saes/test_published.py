@@ -79,3 +79,6 @@ def test_a_perfect_dictionary_tells_every_query_and_a_silent_one_none() -> None:
     silent = Firings.from_dense(torch.zeros_like(perfect))
     told, _ = query_facts(silent, silent, (labelled, labelled), example)
     assert not told.any()
+    # Detectors are those of the half that is not told of.
+    for choose, measure in ((silent, firings), (firings, silent)):
+        assert not query_facts(choose, measure, (labelled, labelled), example)[0].any()
