@@ -151,7 +151,7 @@ def effects(
         if ids != own[row]:
             after[j, way][row] = ids
     found = [
-        _tally(
+        tally(
             j,
             way,
             {row: _read(tokenizer, ids, schemas[row]) for row, ids in answers.items()},
@@ -172,14 +172,17 @@ def _check(sae: SAE, examples: Sequence[Example], latents: Sequence[int]) -> Non
         raise InputError(f"the SAE has no latent {beyond[0]}", hint=f"latents are 0 to {len(sae.W_dec) - 1}")
 
 
-def _tally(
+def tally(
     latent: int,
     way: Way,
     after: Mapping[int, Mapping[str, object] | None],
     before: Sequence[Mapping[str, object] | None],
     clauses: Sequence[str],
 ) -> LatentEffect:
-    """`after` holds, by row, the answers that have become another text."""
+    """What one latent does: `after` holds, by row, the answers that have become another text, None for no query.
+
+    An answer that could not be read `before` cannot become invalid.
+    """
     changed = {
         clause: sum(differs(now, before[row], clause) for row, now in after.items()) / len(before)
         for clause in clauses

@@ -18,7 +18,16 @@ from saes.disk import SAE, stock
 from saes.roles import family
 from saes.truth import interchange as interchanges
 from saes.truth.answers import At, changed_answers, text_of
-from saes.truth.causal import Effects, LatentEffect, causal_alignment, clause_of_role, effects, switch
+from saes.truth.causal import (
+    Effects,
+    LatentEffect,
+    causal_alignment,
+    clause_of_role,
+    effects,
+    peak_activations,
+    switch,
+    tally,
+)
 from saes.truth.interchange import interchange, latents_for, outcome, swap
 from saes.truth.recovered import answer_loss, fidelity
 from saes.truth.scoring import Table
@@ -294,6 +303,25 @@ def test_a_switch_moves_one_latent_where_it_may() -> None:
     expected[0, :, 2] -= values[0, :, 2].relu()
     expected[1, 2:, 1] += 6.0 - values[1, 2:, 1].relu()
     torch.testing.assert_close(torch.stack([off, on]), expected)
+
+
+def test_peaks_are_those_of_real_tokens(reciter: Reciter) -> None:
+    prompts, answers = [[5, 6, 7], [8]], [[9], [9]]
+    peaks = peak_activations(reciter.sae, reciter.model, prompts, answers, HOOK, 2)
+    vocabulary = reciter.tokenizer.vocab_size
+    # Latent i is token i; what fills the shorter row up, 0, is no token of it.
+    assert [row[:vocabulary].nonzero()[:, 0].tolist() for row in peaks] == [[5, 6, 7, 9], [8, 9]]
+    assert torch.equal(peaks, peak_activations(reciter.sae, reciter.model, prompts, answers, HOOK, 1))
+
+
+def test_changes_are_shares_of_all_answers() -> None:
+    one, other = {"select": 1, "from": 2}, {"select": 1, "from": 3}
+    before = [one, one, None, one]
+    found = tally(7, "off", {0: other, 1: None, 2: None}, before, ["select", "from"])
+    assert found.changed == {"select": 0.25, "from": 0.5}
+    # The third answer could not be read before either.
+    assert (found.latent, found.valid) == (7, 0.75)
+    assert (found.clause, found.specificity, found.side_damage) == ("from", pytest.approx(2 / 3), 0.25)
 
 
 def test_an_answer_without_an_end_is_not_right(reciter: Reciter) -> None:

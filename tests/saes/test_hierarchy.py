@@ -151,6 +151,17 @@ def test_a_latent_that_hardly_lies_along_the_family_absorbs_nothing() -> None:
         assert found(told(codes, decoder, labels), "sql.select.2.column").rate == rate
 
 
+def test_a_slot_that_is_found_more_often_than_its_family_is_not_missed() -> None:
+    labels, codes, _ = rare_slot()
+    codes = codes[:, :1]
+    codes[labels == 3, 0] = 1.0
+    codes[::4] = 0.0
+    codes[labels == 3, 0] = 1.0
+    of = told(codes, torch.eye(1, WIDTH), labels)
+    assert found(of, "sql.select.2.column").missed == 0.0
+    assert found(of, "sql.select.0.column").missed > 0.0
+
+
 def test_a_split_is_found_on_the_choosing_half() -> None:
     codes = torch.zeros(N, 2)
     codes[(LABELS == 1) | (LABELS == 2), 0] = 1.0

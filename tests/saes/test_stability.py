@@ -44,6 +44,14 @@ def test_shared_latents_count_and_others_do_not() -> None:
     assert stability([sae(one), sae(third), sae(other)]).stable == (2, 3)
 
 
+def test_latents_are_the_same_from_a_cosine_of_nine_tenths_on() -> None:
+    one, cosines = torch.eye(WIDTH)[:3], torch.tensor([0.89, 0.91, 1.0])
+    beside = torch.eye(WIDTH)[3:6] * (1 - cosines**2).sqrt()[:, None]
+    found = stability([sae(one), sae(one * cosines[:, None] + beside)])
+    assert found.stable == (1, 2)
+    assert found.mcc == pytest.approx(float(cosines.mean()))
+
+
 def test_two_latents_may_not_share_a_match_but_may_share_a_neighbour() -> None:
     one = torch.eye(WIDTH)[[0, 1]]
     other = torch.eye(WIDTH)[[0, 5]]
