@@ -147,6 +147,13 @@ def test_intervals_hold_the_estimate_and_come_from_examples(alignment: Alignment
         assert role.auroc_interval[0] - 1e-6 <= role.auroc <= role.auroc_interval[1] + 1e-6
         low, high = role.average_precision_interval
         assert low - 1e-6 <= role.average_precision <= high + 1e-6
+    for scores in (alignment.sae, *alignment.controls, *alignment.ceilings):
+        for value, (low, high) in (
+            (scores.coverage, scores.coverage_interval),
+            (scores.slot_coverage, scores.slot_coverage_interval),
+        ):
+            assert low - 1e-9 <= value <= high + 1e-9
+            assert high - low < 0.2
 
 
 def test_rare_roles_are_left_out_and_named(sae: SAE, activations: Activations) -> None:

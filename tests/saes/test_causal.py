@@ -144,6 +144,32 @@ def test_switched_on_for_good_a_word_drowns_the_rest(reciter: Reciter) -> None:
     assert one.valid == 0.0
 
 
+def test_a_latent_is_switched_on_to_its_largest_activation_in_any_row(reciter: Reciter) -> None:
+    encode = reciter.tokenizer.encode_text
+    other = next(
+        e
+        for e in (make_example(DATA, i) for i in range(200))
+        if len(encode(e.prompt.string)) < 120 and e.index != reciter.example.index
+    )
+    there = set(encode(reciter.example.prompt.string)) - {*encode(other.prompt.string), *reciter.said}
+    latent, plain = min(there), reciter.sae.W_dec.clone()
+    # Enough to drown the rest at the activation 1 that it has in one row, and too little at half of it.
+    reciter.sae.W_dec[latent] = 1.5 * plain[reciter.said[0]]
+    try:
+        found = effects(
+            reciter.sae,
+            reciter.model,
+            reciter.tokenizer,
+            [reciter.example, other],
+            hook=HOOK,
+            off=[],
+            on=[latent],
+        )
+    finally:
+        reciter.sae.W_dec.copy_(plain)
+    assert found.latents[0].valid == 0.0
+
+
 def test_latents_that_are_not_there_and_no_examples_are_refused(reciter: Reciter) -> None:
     with pytest.raises(InputError, match="the SAE has no latent 100000"):
         run(reciter, [100000])
@@ -205,6 +231,10 @@ def test_causal_alignment_is_the_rank_correlation_by_clause() -> None:
     ]
     ranks = causal_alignment(found, table(names, f1), list(shares))
     assert ranks == pytest.approx({"select": 1.0, "order_by": -0.8})
+    # Of several roles of a clause the best one counts, not their mean, by which the last would be third.
+    other = torch.tensor([[0.0], [0.2], [0.0], [0.0]])
+    several = table((*names, "sql.order_by.0.column"), torch.cat([f1, other], dim=1))
+    assert causal_alignment(found, several, list(shares))["order_by"] == pytest.approx(-0.8)
 
 
 @pytest.mark.parametrize(
@@ -235,6 +265,9 @@ def test_a_perfect_sae_recovers_everything_and_one_that_says_nothing_nothing(rec
     finally:
         reciter.sae.W_dec.copy_(plain)
     assert (nothing.loss.share, nothing.accuracy.share) == (0.0, 0.0)
+    # Wilson's interval of one right answer of one, and of none.
+    assert whole.interval == pytest.approx((0.207, 1.0), abs=1e-3)
+    assert nothing.interval == pytest.approx((0.0, 0.793), abs=1e-3)
     # Zeros have a uniform distribution behind them.
     assert nothing.loss.zero == pytest.approx(np.log(reciter.tokenizer.vocab_size), rel=1e-4)
     assert {"sql.select.keyword", "sql.end"} <= set(whole.loss_by_role)

@@ -43,6 +43,10 @@ def test_the_dense_probe_reads_a_linear_role_off_any_basis() -> None:
         assert role.f1 > 0.95
         assert axes.names[role.latent] == role.role  # detector c is for column c
     assert float(axes.f1.max()) < 0.9
+    # The bias is not held back, so that where it was fitted a probe is as often right as it says.
+    said = probabilities(probe.among(halves.choose)).mean(0)
+    wanted = torch.stack([roles.wanted(c)[halves.choose] for c in axes.column.tolist()]).double().mean(1)
+    torch.testing.assert_close(said.double(), wanted, atol=2e-3, rtol=0)
 
 
 def test_probes_are_fitted_without_the_tokens_they_are_judged_on() -> None:
