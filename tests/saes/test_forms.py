@@ -152,7 +152,7 @@ def test_a_grid_is_written_as_its_members(run: Path, capsys: pytest.CaptureFixtu
         (["--grid", "kk=1,2"], "unknown key `kk`; did you mean `k`"),
         (["--grid", "k=2,2"], "k of the grid is [2, 2]"),
         (["--recipe", "crosscoder", "--grid", "k=2,4"], "SAE form is `crosscoder`, expected `sae`"),
-        (["--recipe", "topk", "--hook", MLPS[0], "--hook", MLPS[1]], "2 hooks are given, a sae has 1"),
+        (["--recipe", "topk", "--hook", MLPS[0], "--hook", MLPS[1]], "2 hooks are given, an SAE has 1"),
         (["--recipe", "transcoder", "--hook", MLPS[0]], "1 hooks are given, a transcoder has 2"),
         (["--recipe", "crosscoder", "--hook", MLPS[0]], "a crosscoder has 2 or more"),
         (["--recipe", "transcoder", "--set", "architecture=topk"], "of architecture `topk` cannot be saved"),

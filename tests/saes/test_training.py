@@ -9,6 +9,7 @@ import torch
 from data_gen.errors import InputError
 from saes.activations import Activations
 from saes.disk import load, save, stock
+from saes.training import loop as loops
 from saes.training.config import SAEConfig
 from saes.training.fitting import batches
 from saes.training.sae import TrainedSAE, fvu, train_sae
@@ -152,3 +153,13 @@ def test_too_few_or_broken_activations_are_answered_with_a_sentence() -> None:
     same.values[:] = 3
     with pytest.raises(InputError, match=f"all {len(same)} activations are the same"):
         train_sae(same, CONFIG)
+
+
+def test_looking_for_dead_latents_now_and_then_misses_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = SAEConfig(d_sae=64, k=2, steps=60, batch_size=128, lr=5e-3, dead_after=3)
+    always = train_sae(planted(512), config)
+    assert always.record.dead > 0
+    monkeypatch.setattr(loops, "LOOK_EVERY", {"cpu": 7})
+    seldom = train_sae(planted(512), config)
+    torch.testing.assert_close(seldom.sae.W_dec, always.sae.W_dec, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(seldom.sae.W_enc, always.sae.W_enc, atol=1e-4, rtol=1e-3)
