@@ -327,7 +327,7 @@ def test_a_switch_moves_one_latent_where_it_may() -> None:
     sae = stock().StandardSAE(stock().StandardSAEConfig(d_in=4, d_sae=4)).requires_grad_(False)
     sae.W_enc.copy_(torch.eye(4))
     sae.W_dec.copy_(torch.eye(4))
-    values = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0))
+    values = torch.rand(2, 5, 4, generator=torch.Generator().manual_seed(0))
     place = torch.arange(5)[None]
     change = switch(sae, [(2, "off", 0), (1, "on", 0)], torch.tensor([5.0, 6.0, 7.0, 8.0]))
     at = At(row=torch.tensor([0, 1]), prompt=place.repeat(2, 1) < 3, answering=place.repeat(2, 1) >= 2)
