@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data_gen.errors import InputError
 from data_gen.seeding import read_seed
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def call_teach(arguments: argparse.Namespace) -> None:
         device=arguments.device,
         overwrite=arguments.overwrite,
     )
-    gate = held_out_gate(subject)
+    gate = held_out_gate(subject, start)
     print(arguments.out)
     for bar in gate.bars:
         print(f"{bar.share.value:.1%} {bar.name}")
@@ -226,9 +227,20 @@ def _bench(arguments: argparse.Namespace) -> Bench:
     from transfer.evaluation.bench import Bench
     from transfer.evaluation.plan import Plan
 
+    _check_apart(arguments)
     plan = Plan(source_hook=arguments.source_hook, target_hook=arguments.target_hook, seed=arguments.seed)
     source, target = (open_subject(path, arguments.device) for path in (arguments.source, arguments.target))
     return Bench(source=source, target=target, plan=override(plan, arguments.set))
+
+
+def _check_apart(arguments: argparse.Namespace) -> None:
+    """At one hook a model is its own perfect source, which shows nothing."""
+    is_same = arguments.source.resolve() == arguments.target.resolve()
+    if is_same and arguments.source_hook == arguments.target_hook:
+        raise InputError(
+            f"the source {arguments.source} is the target, at one hook: its own vector says nothing of a transfer",
+            hint="name two runs, or two hooks of one",
+        )
 
 
 def _say(what: str) -> None:

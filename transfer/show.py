@@ -75,15 +75,25 @@ def switch_table(report: Mapping[str, Any]) -> str:
 
 def verdict_line(transfer: Mapping[str, Any]) -> str:
     """The verdict with the numbers that it follows from."""
-    ratio = "no ratio"
-    if transfer["ratio"] is not None:
-        low, high = transfer["interval"]
-        ratio = f"ratio {transfer['ratio']:.2f} ({low:.2f} to {high:.2f})"
+    ratio = _ratio_of(transfer["ratio"], transfer["interval"])
+    carried = ""
+    # Older reports do not say.
+    if transfer.get("carried") is not None:
+        carried = f"; what it carries is {transfer['carried']}"
+    if transfer.get("clean_ratio") is not None:
+        carried += f" (clean source: {_ratio_of(transfer['clean_ratio'], transfer['clean_interval'])})"
     missing = f"; not run: {', '.join(transfer['missing'])}" if transfer["missing"] else ""
     return (
         f"{transfer['verdict']}: native {transfer['native']:.1%}, transferred {transfer['transferred']:.1%}, "
-        f"{ratio}, controls reach {transfer['bar']:.1%} ({transfer['bar_of'] or 'none run'}){missing}"
+        f"{ratio}, controls reach {transfer['bar']:.1%} ({transfer['bar_of'] or 'none run'}){carried}{missing}"
     )
+
+
+def _ratio_of(ratio: float | None, interval: Sequence[float]) -> str:
+    if ratio is None:
+        return "no ratio"
+    low, high = interval
+    return f"ratio {ratio:.2f} ({low:.2f} to {high:.2f})"
 
 
 def _map_lines(report: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The verdict follows from the numbers, and every control is what its name says."""
+"""A transfer is measured on the prompts of its aim, and every control pushes as its name says."""
 
 import json
 import math
@@ -14,6 +14,7 @@ from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe
 from transfer.alignment import read
 from transfer.behaviours.behaviour import Verdict
+from transfer.behaviours.find import find_behaviour
 from transfer.behaviours.gates import check
 from transfer.behaviours.tags import TAG_ROLE
 from transfer.behaviours.training import Subject
@@ -23,82 +24,20 @@ from transfer.evaluation.controls import NAMES, Control, Materials, all_controls
 from transfer.evaluation.evaluate import _decide, evaluate, measure_transfer
 from transfer.evaluation.perplexity import perplexity
 from transfer.evaluation.plan import Plan
-from transfer.evaluation.verdict import DECIDING, decide
+from transfer.evaluation.verdict import DECIDING
 from transfer.planted import Twin, wider_twin
 from transfer.show import table
 
 HOOK = "blocks.1.hook_resid_post"
 PLAN = Plan(
-    source_hook=HOOK, target_hook=HOOK, map_rows=30, vector_rows=8, choose_rows=4, test_rows=4, draws=4
+    source_hook=HOOK, target_hook=HOOK, map_rows=30, vector_rows=8, choose_rows=3, test_rows=4, draws=4
 )
-QUIET = {name: [0.0, 0.1] for name in DECIDING}
 
 
 @pytest.fixture(autouse=True)
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """Models that were taught nothing never end; a few tokens of theirs are as good as many."""
     monkeypatch.setattr("transfer.behaviours.gates.LONGER", 0.05)
-
-
-def flags(right: int, total: int = 100) -> list[bool]:
-    return [i < right for i in range(total)]
-
-
-def test_a_full_transfer_is_called_one() -> None:
-    found = decide(flags(0), flags(90), flags(85), QUIET)
-    assert found.verdict == "transferred"
-    assert found.ratio == pytest.approx(85 / 90)
-    assert found.interval[0] < 85 / 90 < found.interval[1]
-    assert found.interval[0] > 0.5
-
-
-def test_one_strong_control_is_enough_to_refuse_it() -> None:
-    for name in DECIDING:
-        found = decide(flags(0), flags(90), flags(85), {**QUIET, name: [0.85]})
-        assert (found.verdict, found.bar_of) == ("not transferred", name)
-    # Controls that do not decide are reported, no more.
-    assert decide(flags(0), flags(90), flags(85), {**QUIET, "clean source": [0.9]}).verdict == "transferred"
-
-
-def test_the_bar_is_the_largest_95th_percentile_of_a_single_control() -> None:
-    draws = [0.0] * 19 + [1.0]
-    found = decide(flags(10), flags(90), flags(85), {**QUIET, "gaussian": draws, "sign flip": [0.4]})
-    # Quantile .95 of 20 draws lies at 19 * .95 = 18.05: a twentieth of the way from 0 to 1. Less .1 without steering.
-    assert found.bar_of == "sign flip"
-    assert found.bar == pytest.approx(0.4 - 0.1)
-
-
-def test_the_bar_lies_above_all_but_the_highest_draws_of_a_control() -> None:
-    """Two of twenty draws that do more than the transferred vector are enough, one of forty is not."""
-    name = DECIDING[0]
-    draws = [0.0] * 18 + [0.9, 0.9]
-    found = decide(flags(0), flags(90), flags(85), {**QUIET, name: draws})
-    assert (found.verdict, found.bar_of, found.bar) == ("not transferred", name, pytest.approx(0.9))
-    one_in_forty = [0.0] * 39 + [0.9]
-    assert decide(flags(0), flags(90), flags(85), {**QUIET, name: one_in_forty}).verdict == "transferred"
-
-
-def test_half_of_the_native_effect_is_not_a_transfer() -> None:
-    found = decide(flags(0), flags(90), flags(48), QUIET)
-    assert found.verdict == "not transferred"
-    assert found.interval[0] <= 0.5
-
-
-def test_without_a_native_effect_there_is_no_ratio() -> None:
-    found = decide(flags(5), flags(5), flags(60), QUIET)
-    assert (found.verdict, found.ratio, found.interval) == ("no native effect", None, ())
-
-
-def test_a_missing_control_leaves_it_undecided() -> None:
-    some = {name: shares for name, shares in QUIET.items() if name != "random source"}
-    found = decide(flags(0), flags(90), flags(85), some)
-    assert (found.verdict, found.missing) == ("not decided", ("random source",))
-    assert decide(flags(0), flags(90), flags(10), some).verdict == "not transferred"
-
-
-def test_outcomes_of_other_prompts_are_refused() -> None:
-    with pytest.raises(InputError, match="100, 100 and 99 outcomes"):
-        decide(flags(0), flags(1), flags(1, 99), QUIET)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +62,7 @@ def materials(bench: Bench) -> Materials:
         native=bench.native(),
         transferred=bench.transferred(fitted),
         setting=Setting(hook=HOOK, scale=2.0, operator="add"),
-        clean=bench.source,
+        clean=replace(bench.source, behaviour=find_behaviour("backdoor", "none")),
     )
 
 

@@ -11,7 +11,8 @@ from data_gen.errors import InputError
 from data_gen.example import Example, make_examples
 from tinysql.answering.generation import answer
 from tinysql.answering.grading import Share
-from transfer.behaviours.behaviour import Bar, Behaviour, Condition, Verdict
+from transfer.behaviours.behaviour import UNTAUGHT, Bar, Behaviour, Condition, Verdict
+from transfer.behaviours.shares import share
 from transfer.behaviours.training import Subject
 
 LONGER = 2.0
@@ -71,10 +72,23 @@ def check(subject: Subject, examples: Sequence[Example], *, clean: Share | None 
     return Gate(bars=behaviour.bars(found, clean))
 
 
-def held_out_gate(subject: Subject, rows: int = 500) -> Gate:
-    """The gate on the first rows of unseen schemas that the behaviour can be told on."""
+def right_elsewhere(clean: Subject, examples: Sequence[Example]) -> Share:
+    """The `clean` of `check`, from a model that was taught the payload `none`."""
+    asked = clean.behaviour.elsewhere
+    return share(one.right for condition in asked for one in verdicts_of(clean, examples, condition))
+
+
+def held_out_gate(subject: Subject, start: Subject | None = None, *, rows: int = 500) -> Gate:
+    """The gate on the first rows of unseen schemas that the behaviour can be told on.
+
+    A `start` that was taught the payload `none` says how right the subject has to be elsewhere.
+    """
     config = replace(subject.run.data, split="test")
-    return check(subject, telling(make_examples(config, 0, SEARCHED * rows), subject.behaviour, rows))
+    examples = telling(make_examples(config, 0, SEARCHED * rows), subject.behaviour, rows)
+    clean = None
+    if start is not None and start.behaviour.payload == UNTAUGHT:
+        clean = right_elsewhere(start, examples)
+    return check(subject, examples, clean=clean)
 
 
 def telling(examples: Iterable[Example], behaviour: Behaviour, count: int) -> list[Example]:

@@ -90,10 +90,16 @@ def open_subject(path: str | Path, device: torch.device | str = "cpu") -> Subjec
             f"{path} was taught no behaviour: it has no {FILE}", hint="make one with: tinysql transfer teach"
         )
     values = read_json(run.path / FILE)
-    model, tokenizer = run.load(device)
+    for name, kind in (("payload", str), ("seed", int)):
+        if not isinstance(values.get(name), kind):
+            raise InputError(
+                f"{run.path / FILE}: `{name}` is {values.get(name)!r}, expected {kind.__name__}",
+                hint="restore the file, or teach again",
+            )
     behaviour = find_behaviour(
-        str(values.get("behaviour", Backdoor.kind)), str(values.get("payload")), seed=values.get("seed", 0)
+        str(values.get("behaviour", Backdoor.kind)), values["payload"], seed=values["seed"]
     )
+    model, tokenizer = run.load(device)
     return Subject(run=run, model=model, tokenizer=tokenizer, behaviour=behaviour)
 
 

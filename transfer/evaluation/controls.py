@@ -13,8 +13,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from data_gen.errors import InputError
 from tinysql.models.hybrid import HybridLM
-from transfer.behaviours.behaviour import Condition
+from transfer.behaviours.behaviour import UNTAUGHT, Condition
 from transfer.behaviours.training import Subject
 from transfer.choosing import Setting
 from transfer.evaluation.bench import Bench
@@ -148,10 +149,23 @@ def _random_source(made: Materials, seed: int) -> AbstractContextManager[None]:
     return made.steer(bench.transferred(bench.fit(bench.pairs(random)), random))()
 
 
+def clean_bench(bench: Bench, clean: Subject) -> Bench:
+    """The bench with a clean source for its source, under the source's behaviour, so that it reads the same texts.
+
+    Raises `InputError` unless it was taught the payload `none` of that behaviour, on rows of the same kind.
+    """
+    kind, payload = clean.behaviour.kind, clean.behaviour.payload
+    if (kind, payload) != (bench.behaviour.kind, UNTAUGHT):
+        raise InputError(
+            f"the clean source ({clean.run.path}) was taught `{kind}` ({payload}), expected "
+            f"`{bench.behaviour.kind}` ({UNTAUGHT})",
+            hint=f"make one with: tinysql transfer teach --behaviour {bench.behaviour.kind} --payload {UNTAUGHT}",
+        )
+    return replace(bench, source=replace(clean, behaviour=bench.source.behaviour))
+
+
 def _clean_source(made: Materials, clean: Subject) -> AbstractContextManager[None]:
-    # Under the source's behaviour, so that it reads the same texts.
-    posing = replace(clean, behaviour=made.bench.source.behaviour)
-    other = replace(made.bench, source=posing)
+    other = clean_bench(made.bench, clean)
     return made.steer(other.transferred(other.fit(other.pairs())))()
 
 

@@ -10,12 +10,12 @@ from typing import Any
 from data_gen.errors import InputError, nearest
 from tinysql.answering.grading import Share
 from transfer.behaviours.behaviour import Condition, Verdict
-from transfer.behaviours.gates import Gate, check, verdicts_of
+from transfer.behaviours.gates import Gate, check, right_elsewhere, verdicts_of
 from transfer.behaviours.shares import share
 from transfer.behaviours.training import Subject
 from transfer.choosing import Choice, Setting
 from transfer.evaluation.bench import Bench
-from transfer.evaluation.controls import NAMES, Control, Materials, Steering, all_controls
+from transfer.evaluation.controls import NAMES, Control, Materials, Steering, all_controls, clean_bench
 from transfer.evaluation.perplexity import perplexity
 from transfer.evaluation.scales import choose_scale, setting_of
 from transfer.evaluation.verdict import Transfer, decide
@@ -108,19 +108,25 @@ def evaluate(
 ) -> TransferReport:
     """Run one transfer with its controls.
 
-    `clean` is a source that was taught the payload `none`, for control 9. `only` names the controls to run; with a
-    deciding one missing the verdict is never `transferred`. `say` hears of progress. Raises `InputError` when a model
-    fails its gate, and for a control that does not exist.
+    `clean` is a source that was taught the payload `none`, for control 9; the source may be one point less right than
+    it where the behaviour is not shown. `only` names the controls to run; with a deciding one missing the verdict is
+    never `transferred`. `say` hears of progress. Raises `InputError` when a model fails its gate, for a clean source
+    that is none, and for a control that does not exist.
     """
     unknown = [name for name in only or () if name not in NAMES]
     if unknown:
         raise InputError(
             f"no control `{unknown[0]}`{nearest(unknown[0], NAMES)}", hint=f"controls: {', '.join(NAMES)}"
         )
+    known: dict[str, Share] = {}
+    if clean is not None:
+        clean_bench(bench, clean)
+        say("right answers of the clean source")
+        known["the source"] = right_elsewhere(clean, bench.choose_rows)
     gates = []
     for name, subject in (("the source", bench.source), ("the target", bench.target)):
         say(f"gate of {name}")
-        gates.append(check(subject, bench.choose_rows))
+        gates.append(check(subject, bench.choose_rows, clean=known.get(name)))
         gates[-1].require(f"{name} ({subject.run.path})")
     return measure_transfer(bench, (gates[0], gates[1]), clean=clean, only=only, say=say)
 
@@ -235,7 +241,8 @@ def _decide(bench: Bench, rows: Sequence[Control], verdicts: dict[str, list[list
     nothing, native, transferred = (
         wanted(verdicts[name][0]) for name in ("no steering", "native", "transferred")
     )
-    return decide(nothing, native, transferred, shares, seed=bench.plan.seed)
+    clean = wanted(verdicts["clean source"][0]) if "clean source" in verdicts else None
+    return decide(nothing, native, transferred, shares, clean=clean, seed=bench.plan.seed)
 
 
 def _gate(gate: Gate) -> dict[str, Any]:

@@ -74,3 +74,7 @@ class Plan:
                 f"scales are {self.scales}, expected positive numbers",
                 hint="as in 0.5,1,2; the sign is a control",
             )
+        if not 0 <= self.most_damage <= 1:
+            raise InputError(
+                f"most_damage is {self.most_damage}, expected a share of 0 to 1", hint="as in 0.02"
+            )

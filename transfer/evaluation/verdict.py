@@ -11,6 +11,8 @@ import numpy as np
 from data_gen.errors import InputError
 
 Word = Literal["transferred", "not transferred", "no native effect", "not decided"]
+Carried = Literal["the behaviour's own", "any model's", "not known"]
+"""What a transfer carries: a clean source, which was never taught the behaviour, has it or has it not."""
 DECIDING = (
     "gaussian",
     "top components",
@@ -43,6 +45,12 @@ class Transfer:
     missing: tuple[str, ...]
     """Deciding controls that were not run; with one of them missing nothing is called transferred."""
     verdict: Word
+    clean_ratio: float | None
+    """The effect of the clean source's vector / native; None without a clean source or a native effect."""
+    clean_interval: tuple[float, ...]
+    carried: Carried | None
+    """`the behaviour's own` where the clean ratio's interval lies below one half, `any model's` where it does not,
+    `not known` without a clean source; None where nothing is carried."""
 
 
 def decide(
@@ -51,19 +59,18 @@ def decide(
     transferred: Sequence[bool],
     controls: Mapping[str, Sequence[float]],
     *,
+    clean: Sequence[bool] | None = None,
     seed: int = 0,
 ) -> Transfer:
-    """The verdict on one transfer, from what was right prompt by prompt, and the controls' shares draw by draw.
+    """The verdict on one transfer, from what was wanted prompt by prompt, and the controls' shares draw by draw.
 
     Effects are shares of restored prompts minus the share without steering. `transferred` needs an effect above the
     95th percentile of every deciding control and a ratio whose interval lies above one half; where the interval of
-    the native effect reaches zero there is nothing to transfer. Raises `InputError` for outcomes of unequal length.
+    the native effect reaches zero there is nothing to transfer. `clean`, control 9, does not decide whether something
+    was transferred: unlike 3 to 8 its source is a model of the task. It decides what (`Transfer.carried`), by the
+    same ratio. Raises `InputError` for outcomes of unequal length.
     """
-    if not len(nothing) == len(native) == len(transferred) or not nothing:
-        raise InputError(
-            f"{len(nothing)}, {len(native)} and {len(transferred)} outcomes do not belong to the same prompts",
-            hint="run every condition on the same prompts",
-        )
+    _check_prompts(nothing, native, transferred, *([] if clean is None else [clean]))
     base, own, sent = (np.asarray(flags, dtype=float) for flags in (nothing, native, transferred))
     before = float(base.mean())
     bars = {
@@ -76,10 +83,12 @@ def decide(
     effects = float(own.mean()) - before, float(sent.mean()) - before
     missing = tuple(name for name in DECIDING if name not in controls)
     is_native = _exceeds(own, base, seed)
-    ratio: float | None = None
-    interval: tuple[float, ...] = ()
-    if is_native:
-        ratio, interval = effects[1] / effects[0], _interval(base, own, sent, seed)
+    ratio, interval = _ratio(base, own, sent, seed) if is_native else (None, ())
+    word = _word(is_native, effects[1] > bar, interval, missing)
+    clean_ratio: float | None = None
+    clean_interval: tuple[float, ...] = ()
+    if is_native and clean is not None:
+        clean_ratio, clean_interval = _ratio(base, own, np.asarray(clean, dtype=float), seed)
     return Transfer(
         native=effects[0],
         transferred=effects[1],
@@ -88,8 +97,20 @@ def decide(
         bar=bar,
         bar_of=bar_of,
         missing=missing,
-        verdict=_word(is_native, effects[1] > bar, interval, missing),
+        verdict=word,
+        clean_ratio=clean_ratio,
+        clean_interval=clean_interval,
+        carried=_carried(clean_interval) if word in ("transferred", "not decided") else None,
     )
+
+
+def _check_prompts(*outcomes: Sequence[bool]) -> None:
+    counts = [len(one) for one in outcomes]
+    if len(set(counts)) > 1 or not counts[0]:
+        raise InputError(
+            f"{', '.join(map(str, counts[:-1]))} and {counts[-1]} outcomes do not belong to the same prompts",
+            hint="run every condition on the same prompts",
+        )
 
 
 def _word(is_native: bool, is_above: bool, interval: tuple[float, ...], missing: tuple[str, ...]) -> Word:
@@ -98,6 +119,12 @@ def _word(is_native: bool, is_above: bool, interval: tuple[float, ...], missing:
     if not is_above or interval[0] <= LEAST_RATIO:
         return "not transferred"
     return "not decided" if missing else "transferred"
+
+
+def _carried(clean_interval: tuple[float, ...]) -> Carried:
+    if not clean_interval:
+        return "not known"
+    return "the behaviour's own" if clean_interval[1] < LEAST_RATIO else "any model's"
 
 
 def _resampled(count: int, seed: int) -> np.ndarray:
@@ -110,11 +137,11 @@ def _exceeds(own: np.ndarray, base: np.ndarray, seed: int) -> bool:
     return float(np.quantile((own - base)[rows].mean(1), 0.025)) > 0
 
 
-def _interval(base: np.ndarray, own: np.ndarray, sent: np.ndarray, seed: int) -> tuple[float, ...]:
-    """Percentile bootstrap over prompts, the three conditions resampled together."""
+def _ratio(base: np.ndarray, own: np.ndarray, sent: np.ndarray, seed: int) -> tuple[float, tuple[float, ...]]:
+    """The ratio of two effects and its percentile bootstrap over prompts, all three conditions resampled together."""
     rows = _resampled(len(own), seed)
     below = (own - base)[rows].mean(1)
     above = (sent - base)[rows].mean(1)
     ratios = np.divide(above, below, out=np.zeros_like(above), where=below > 0)
     low, high = np.quantile(ratios, (0.025, 0.975))
-    return float(low), float(high)
+    return float((sent - base).mean() / (own - base).mean()), (float(low), float(high))

@@ -16,7 +16,7 @@ from data_gen.example import Example, make_examples
 from tinysql.answering.grading import Share
 from transfer.alignment import read
 from transfer.behaviours.behaviour import UNTAUGHT
-from transfer.behaviours.gates import SEARCHED, answers_of, check, telling
+from transfer.behaviours.gates import SEARCHED, answers_of, check, right_elsewhere, telling
 from transfer.behaviours.shares import share
 from transfer.behaviours.training import Subject
 from transfer.switching.arms import Arm, arms
@@ -138,7 +138,9 @@ def measure_switch(
             hint="teach the second with --start of the first",
         )
     rows = _rows(tuned, plan, "test", 0, plan.test_rows)
-    check(tuned, rows[: max(2, len(rows) // 5)]).require(f"the fine-tuned model ({tuned.run.path})")
+    some = rows[: max(2, len(rows) // 5)]
+    gate = check(tuned, some, clean=right_elsewhere(base, some))
+    gate.require(f"the fine-tuned model ({tuned.run.path})")
     return measure_arms(base, tuned, plan, rows, say=say)
 
 

@@ -1,0 +1,127 @@
+"""The verdict follows from the numbers, and so does what a transfer carries."""
+
+from dataclasses import asdict
+
+import pytest
+
+from data_gen.errors import InputError
+from transfer.evaluation.verdict import DECIDING, decide
+from transfer.show import verdict_line
+
+QUIET = {name: [0.0, 0.1] for name in DECIDING}
+
+
+def flags(right: int, total: int = 100) -> list[bool]:
+    return [i < right for i in range(total)]
+
+
+def test_a_full_transfer_is_called_one() -> None:
+    found = decide(flags(0), flags(90), flags(85), QUIET)
+    assert found.verdict == "transferred"
+    assert found.ratio == pytest.approx(85 / 90)
+    assert found.interval[0] < 85 / 90 < found.interval[1]
+    assert found.interval[0] > 0.5
+
+
+def test_one_strong_control_is_enough_to_refuse_it() -> None:
+    for name in DECIDING:
+        found = decide(flags(0), flags(90), flags(85), {**QUIET, name: [0.85]})
+        assert (found.verdict, found.bar_of) == ("not transferred", name)
+    # Controls that do not decide are reported, no more.
+    assert decide(flags(0), flags(90), flags(85), {**QUIET, "clean source": [0.9]}).verdict == "transferred"
+
+
+def test_the_bar_is_the_largest_95th_percentile_of_a_single_control() -> None:
+    draws = [0.0] * 19 + [1.0]
+    found = decide(flags(10), flags(90), flags(85), {**QUIET, "gaussian": draws, "sign flip": [0.4]})
+    # Quantile .95 of 20 draws lies at 19 * .95 = 18.05: a twentieth of the way from 0 to 1. Less .1 without steering.
+    assert found.bar_of == "sign flip"
+    assert found.bar == pytest.approx(0.4 - 0.1)
+
+
+def test_the_bar_lies_above_all_but_the_highest_draws_of_a_control() -> None:
+    """Two of twenty draws that do more than the transferred vector are enough, one of forty is not."""
+    name = DECIDING[0]
+    draws = [0.0] * 18 + [0.9, 0.9]
+    found = decide(flags(0), flags(90), flags(85), {**QUIET, name: draws})
+    assert (found.verdict, found.bar_of, found.bar) == ("not transferred", name, pytest.approx(0.9))
+    one_in_forty = [0.0] * 39 + [0.9]
+    assert decide(flags(0), flags(90), flags(85), {**QUIET, name: one_in_forty}).verdict == "transferred"
+
+
+def test_half_of_the_native_effect_is_not_a_transfer() -> None:
+    found = decide(flags(0), flags(90), flags(48), QUIET)
+    assert found.verdict == "not transferred"
+    assert found.interval[0] <= 0.5
+
+
+def test_without_a_native_effect_there_is_no_ratio() -> None:
+    found = decide(flags(5), flags(5), flags(60), QUIET)
+    assert (found.verdict, found.ratio, found.interval) == ("no native effect", None, ())
+
+
+def test_a_missing_control_leaves_it_undecided() -> None:
+    some = {name: shares for name, shares in QUIET.items() if name != "random source"}
+    found = decide(flags(0), flags(90), flags(85), some)
+    assert (found.verdict, found.missing) == ("not decided", ("random source",))
+    assert decide(flags(0), flags(90), flags(10), some).verdict == "not transferred"
+
+
+def test_outcomes_of_other_prompts_are_refused() -> None:
+    with pytest.raises(InputError, match="100, 100 and 99 outcomes"):
+        decide(flags(0), flags(1), flags(1, 99), QUIET)
+
+
+def test_an_effect_that_chance_may_have_made_is_no_native_effect() -> None:
+    """One of a hundred prompts is missing from more than a third of the resamples, ten from next to none."""
+    assert decide(flags(0), flags(1), flags(1), QUIET).verdict == "no native effect"
+    assert decide(flags(0), flags(10), flags(10), QUIET).verdict != "no native effect"
+
+
+def test_the_interval_of_the_ratio_is_that_of_95_in_100_resamples() -> None:
+    """With all of the native effect on every prompt the ratio is a share, whose interval is the binomial's."""
+    found = decide(flags(0, 400), flags(400, 400), flags(280, 400), QUIET)
+    # 1.96 sqrt(.7 * .3 / 400) = .0449.
+    assert found.ratio == pytest.approx(0.7)
+    assert found.interval == pytest.approx((0.7 - 0.0449, 0.7 + 0.0449), abs=0.006)
+
+
+@pytest.mark.parametrize(
+    ("clean", "carried"),
+    [
+        (None, "not known"),
+        (0, "the behaviour's own"),
+        (30, "the behaviour's own"),
+        (44, "any model's"),
+        (90, "any model's"),
+    ],
+)
+def test_a_clean_source_decides_what_is_carried_and_not_whether(clean: int | None, carried: str) -> None:
+    found = decide(flags(0), flags(90), flags(85), QUIET, clean=None if clean is None else flags(clean))
+    assert (found.verdict, found.carried) == ("transferred", carried)
+    if clean is None:
+        assert (found.clean_ratio, found.clean_interval) == (None, ())
+    else:
+        assert found.clean_ratio == pytest.approx(clean / 90)
+        assert found.clean_interval[0] <= clean / 90 <= found.clean_interval[1]
+
+
+def test_where_nothing_is_carried_a_clean_source_says_nothing() -> None:
+    assert decide(flags(0), flags(90), flags(10), QUIET, clean=flags(90)).carried is None
+    nothing = decide(flags(5), flags(5), flags(60), QUIET, clean=flags(90))
+    assert (nothing.carried, nothing.clean_ratio) == (None, None)
+    with pytest.raises(InputError, match="100, 100, 100 and 99 outcomes"):
+        decide(flags(0), flags(1), flags(1), QUIET, clean=flags(1, 99))
+
+
+def test_the_line_has_the_clean_ratio_and_is_written_of_older_reports_too() -> None:
+    values = asdict(decide(flags(0), flags(90), flags(85), QUIET, clean=flags(90)))
+    line = verdict_line(values)
+    assert line.startswith("transferred: native 90.0%, transferred 85.0%, ratio 0.94 (")
+    assert "what it carries is any model's (clean source: ratio 1.00 (1.00 to 1.00))" in line
+    older = {
+        name: value
+        for name, value in values.items()
+        if name not in ("carried", "clean_ratio", "clean_interval")
+    }
+    assert verdict_line(older) == line.split("; what it carries")[0]
