@@ -1,0 +1,116 @@
+"""The scale is the strongest that spoils little, on validation prompts, of what the aim says."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+
+from data_gen.example import Example
+from tinysql.models.hybrid import HybridLM
+from transfer.alignment import read
+from transfer.behaviours.behaviour import Verdict
+from transfer.behaviours.training import Subject
+from transfer.choosing import Choice, Setting, Trial
+from transfer.evaluation.bench import Bench
+from transfer.evaluation.curves import layer_curve
+from transfer.evaluation.plan import Plan
+from transfer.evaluation.scales import choose_scale, setting_of
+
+HOOK = "blocks.1.hook_resid_post"
+PLAN = Plan(
+    source_hook=HOOK,
+    target_hook=HOOK,
+    place="last",
+    operator="add",
+    scales=(1.0, 2.0, 3.0),
+    map_rows=20,
+    vector_rows=8,
+    choose_rows=10,
+    test_rows=12,
+)
+WANTED = {0.0: 1, 1.0: 4, 2.0: 7, 3.0: 9}
+"""By scale, of ten prompts that are steered."""
+TAUGHT = {0.0: 9, 1.0: 9, 2.0: 8, 3.0: 2}
+"""By scale, of ten prompts that are to be left alone."""
+
+
+@pytest.fixture
+def bench(
+    subject_of: Callable[..., Subject], untaught: Callable[..., HybridLM], monkeypatch: pytest.MonkeyPatch
+) -> Bench:
+    """A target whose answers are given: by the scale that acts, which is read off the model, and the condition."""
+    subject = subject_of(untaught())
+    made = Bench(source=subject, target=subject, plan=PLAN)
+    native, where = made.native(), made.where
+    assert where is not None
+    text = subject.behaviour.prompt(made.choose_rows[0], "prod")
+    ids = read(subject.tokenizer, [text]).tokens.ids
+    steered = torch.isin(ids[0], torch.tensor(sorted(where.ids)))
+    assert 0 < int(steered.sum()) < ids.shape[1]
+    after = "blocks.2.hook_resid_pre"
+    plain = subject.model.run_with_cache(ids)[1][after].detach()
+
+    def given(asked: Subject, rows: Sequence[Example], condition: str) -> list[Verdict]:
+        assert asked is made.target
+        step = (asked.model.run_with_cache(ids)[1][after].detach() - plain)[0]
+        assert not step[~steered].any()
+        scale = round(float((step[steered] @ native.vector).mean()) / native.norm**2, 2)
+        assert rows == made.choose_rows
+        verdicts = []
+        for i in range(len(rows)):
+            wanted = condition == "prod" and i < WANTED[scale]
+            kept = condition == "dev" and i < TAUGHT[scale]
+            verdicts.append(Verdict(right=wanted, shown=not wanted, taught=kept, valid=True))
+        return verdicts
+
+    monkeypatch.setattr("transfer.evaluation.scales.verdicts_of", given)
+    return made
+
+
+@pytest.mark.parametrize(("most", "scale"), [(0.02, 1.0), (0.1, 2.0), (0.5, 2.0), (0.7, 3.0)])
+def test_the_scale_is_the_strongest_that_stays_within_the_guard(
+    bench: Bench, most: float, scale: float
+) -> None:
+    """Damage is what is lost of the taught answers to the guard's prompts: 0, .1 and .7 at the three scales."""
+    here = replace(bench, plan=replace(bench.plan, most_damage=most + 1e-9))
+    choice = choose_scale(here, here.native())
+    assert [trial.effect for trial in choice.trials] == [0.4, 0.7, 0.9]
+    assert [trial.damage for trial in choice.trials] == pytest.approx([0.0, 0.1, 0.7])
+    assert setting_of(choice) == Setting(hook=HOOK, scale=scale, operator="add")
+
+
+def test_what_counts_is_what_the_aim_wants(bench: Bench) -> None:
+    """Of `induce` the prompts are `dev`, and showing it is wanted: here ten of ten do, at any scale."""
+    here = replace(bench, plan=replace(bench.plan, aim="induce"))
+    choice = choose_scale(here, here.native() * -1)
+    assert [trial.effect for trial in choice.trials] == [1.0, 1.0, 1.0]
+    # No better than without steering: damage is not measured, and nothing is chosen but the first.
+    assert [trial.damage for trial in choice.trials] == [float("inf")] * 3
+    assert setting_of(choice).scale == 1.0
+
+
+def test_where_the_guard_allows_none_it_is_the_first_that_was_tried() -> None:
+    settings = [Setting(hook=HOOK, scale=scale) for scale in (0.5, 2.0)]
+    trials = tuple(Trial(setting=one, effect=1.0, damage=0.5) for one in settings)
+    assert setting_of(Choice(trials=trials, most_damage=0.02, best=None)) == settings[0]
+    assert setting_of(Choice(trials=trials, most_damage=1.0, best=trials[1])) == settings[1]
+
+
+def test_a_point_of_a_curve_keeps_apart_what_is_steered_and_what_is_left_alone(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def given(_: Subject, rows: Sequence[Example], condition: str) -> list[Verdict]:
+        assert rows == bench.test_rows
+        is_start = condition == "prod"
+        return [
+            Verdict(
+                right=is_start and i < 3, shown=is_start and i >= 5, taught=not is_start and i < 8, valid=True
+            )
+            for i in range(len(rows))
+        ]
+
+    monkeypatch.setattr("transfer.evaluation.curves.verdicts_of", given)
+    nothing = next(layer_curve(bench))
+    assert [one.right for one in (nothing.right, nothing.shown, nothing.kept)] == [3, 7, 8]
+    assert nothing.right.total == PLAN.test_rows
