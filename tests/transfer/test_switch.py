@@ -7,19 +7,34 @@ from typing import ClassVar
 import pytest
 import torch
 
+from data_gen.draw.splits import Split
 from data_gen.errors import InputError
-from data_gen.example import make_examples
+from data_gen.example import Example, make_examples
 from tinysql.answering.generation import answer
+from tinysql.answering.grading import Share
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe
 from tinysql.tokens import Tokenizer
+from transfer.behaviours.behaviour import Bar
+from transfer.behaviours.gates import Gate, answers_of, right_elsewhere
+from transfer.behaviours.shares import share
 from transfer.behaviours.training import Subject
 from transfer.maps.activation_map import Made
 from transfer.maps.kinds import AffineMap
 from transfer.replacement import replacing
 from transfer.show import switch_table
 from transfer.switching.arms import arms
-from transfer.switching.measure import ArmReport, SwitchPlan, fit_switch, measure_arms, measure_switch
+from transfer.switching.measure import (
+    FAR,
+    ArmReport,
+    SwitchPlan,
+    SwitchReport,
+    _requirements,
+    fit_switch,
+    measure_arms,
+    measure_switch,
+)
+from transfer.switching.measure import _rows as rows_of
 from transfer.switching.switch import Switch
 from transfer.switching.weights import below, low_rank, part, with_weights
 
@@ -169,9 +184,6 @@ def test_a_report_judges_the_map_by_its_numbers(pair: tuple[Subject, Subject], r
 
 
 def test_a_switch_has_to_do_everything_that_is_asked() -> None:
-    from tinysql.answering.grading import Share
-    from transfer.switching.measure import SwitchReport, _requirements
-
     def arm(name: str, shown: int, **others: float) -> ArmReport:
         whole = Share(right=100, total=100)
         values = {"agreement": 100, "ood": 100, **others}
@@ -219,3 +231,59 @@ def test_models_that_are_no_pair_are_refused(
         measure_switch(replace(base, tokenizer=other), tuned, PLAN)
     with pytest.raises(InputError, match="ood_rows is 1"):
         replace(PLAN, ood_rows=1)
+
+
+def test_the_map_is_fitted_on_the_bases_answers(pair: tuple[Subject, Subject]) -> None:
+    base, tuned = pair
+    found = fit_switch(base, tuned, PLAN)
+    asked = base.behaviour.conditions
+    rows = make_examples(tuned.run.data, FAR, FAR + PLAN.map_rows)
+    texts = [base.behaviour.text(row, asked[i % 3]).string for i, row in enumerate(rows)]
+    # Every token, and the end token behind each text.
+    assert found.fitted.made.pairs == sum(len(base.tokenizer.encode_text(text)) + 1 for text in texts)
+
+
+def test_agreement_is_with_the_bases_own_answers_and_the_unseen_are_unseen(
+    subject_of: Callable[..., Subject], untaught: Callable[..., HybridLM], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, tuned = subject_of(untaught(seed=3), "none"), subject_of(untaught(seed=4))
+    splits = []
+
+    def noting(subject: Subject, plan: SwitchPlan, split: Split, first: int, count: int) -> list[Example]:
+        splits.append((split, count))
+        return rows_of(subject, plan, split, first, count)
+
+    monkeypatch.setattr("transfer.switching.measure._rows", noting)
+    rows = rows_of(tuned, PLAN, "test", 0, PLAN.test_rows)
+    _, report = measure_arms(base, tuned, PLAN, rows)
+    assert splits == [("train", PLAN.map_rows), (PLAN.unseen, PLAN.ood_rows)]
+    same = [
+        a == b
+        for one in tuned.behaviour.conditions
+        for a, b in zip(answers_of(tuned, rows, one), answers_of(base, rows, one), strict=True)
+    ]
+    assert report.arm("off").agreement == share(same)
+    assert report.arm("off").ood.total == 2 * PLAN.ood_rows
+    assert report.arm("off").shown.total == PLAN.test_rows
+
+
+def test_a_low_rank_map_needs_its_two_factors_and_an_offset(pair: tuple[Subject, Subject]) -> None:
+    found = fit_switch(*pair, replace(PLAN, method="low-rank-step", rank=3))
+    assert found.parameters == 3 * 16 + 3 * 16 + 16
+
+
+def test_a_fine_tuned_model_may_be_one_point_less_right_than_its_base(
+    pair: tuple[Subject, Subject], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, tuned = pair
+    known = []
+
+    def noting(subject: Subject, rows: list[Example], *, clean: Share | None = None) -> Gate:
+        known.append((subject, rows, clean))
+        return Gate(bars=(Bar(name="of nothing", share=Share(right=0, total=1), least=1.0),))
+
+    monkeypatch.setattr("transfer.switching.measure.check", noting)
+    with pytest.raises(InputError, match="does not show its behaviour"):
+        measure_switch(base, tuned, PLAN)
+    ((subject, rows, clean),) = known
+    assert (subject, clean) == (tuned, right_elsewhere(base, rows))
