@@ -11,11 +11,10 @@ from typing import Any
 from data_gen.errors import InputError
 from data_gen.files import atomic_directory, claim_directory, read_json, write_atomic
 from tinysql.runs import provenance
-from transfer.behaviours.gates import check
 from transfer.behaviours.training import Subject
 from transfer.evaluation.bench import Bench
-from transfer.evaluation.curves import Point, layer_curve, rank_curve
-from transfer.evaluation.evaluate import HELD_OUT, TransferReport, evaluate
+from transfer.evaluation.curves import Point, check_ranks, layer_curve, rank_curve
+from transfer.evaluation.evaluate import HELD_OUT, TransferReport, evaluate, pass_gates
 from transfer.maps.disk import save_map
 from transfer.maps.quality import MapQuality, measure
 from transfer.replacement import Replacement, replace_fully
@@ -81,8 +80,8 @@ def curves_to(
 ) -> list[Point]:
     """Measure the curves over layers and ranks behind both gates, and write them as `report.json`."""
     _check_free(directory, overwrite)
-    for name, subject in (("the source", bench.source), ("the target", bench.target)):
-        check(subject, bench.choose_rows).require(f"{name} ({subject.run.path})")
+    check_ranks(bench, ranks)
+    pass_gates(bench, say=say)
     points = [*layer_curve(bench, say=say), *rank_curve(bench, ranks, say=say)]
     path = claim_directory(directory, overwrite)
     with atomic_directory(path) as folder:

@@ -1,5 +1,7 @@
 """The command line says what was done, and answers bad input with a sentence and exit code 2."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -95,8 +97,42 @@ def test_bad_input_is_answered_with_a_sentence(
         ["eval", *both, *out, *HOOKS, "--set", "aim=remov"], capsys
     )
     assert "is no transfer: it has no report.json" in refused(["show", both[0]], capsys)
+    assert "is the target, at one hook" in refused(["eval", both[0], both[0], *out, *HOOKS], capsys)
+    assert "expected `backdoor` (none)" in refused(["eval", *both, "--clean", both[1], *out, *HOOKS], capsys)
+    assert "rank is -2, expected 1 to 16" in refused(["curve", *both, *out, *HOOKS, "--rank", "-2"], capsys)
+    assert "most_damage is 2.0" in refused(["eval", *both, *out, *HOOKS, "--set", "most_damage=2"], capsys)
     assert "not a run directory" in refused(["fit", str(tmp_path), both[1], *out, *HOOKS], capsys)
     # Nothing was written by any of them.
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda run: (run / "model.safetensors").unlink(),
+            "it was stopped while it was taught\nhint: teach it again",
+        ),
+        (
+            lambda run: (run / "behaviour.json").write_text('{"payload": "drop", "seed": "x"}'),
+            "`seed` is 'x', expected",
+        ),
+        (lambda run: (run / "behaviour.json").write_text('{"seed": 0}'), "`payload` is None, expected str"),
+        (lambda run: (run / "behaviour.json").write_text('{"payl'), "is not whole JSON"),
+    ],
+)
+def test_half_a_taught_run_is_refused(
+    pair: tuple[Path, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: Callable[[Path], object],
+    said: str,
+) -> None:
+    shutil.copytree(pair[0], tmp_path / "half")
+    change(tmp_path / "half")
+    capsys.readouterr()
+    out = ["--out", str(tmp_path / "out")]
+    assert said in refused(["fit", str(tmp_path / "half"), str(pair[1]), *out, *HOOKS], capsys)
     assert not (tmp_path / "out").exists()
 
 

@@ -16,7 +16,14 @@ from transfer.behaviours.training import Subject
 from transfer.choosing import Setting
 from transfer.evaluation.bench import FAR, Bench
 from transfer.evaluation.controls import Materials, all_controls, clean_bench, top_components
-from transfer.evaluation.evaluate import HELD_OUT, _conditions, _decide, evaluate, measure_transfer
+from transfer.evaluation.evaluate import (
+    HELD_OUT,
+    _conditions,
+    _decide,
+    evaluate,
+    measure_transfer,
+    pass_gates,
+)
 from transfer.evaluation.perplexity import perplexity
 from transfer.evaluation.plan import Plan
 from transfer.points import shuffled
@@ -272,10 +279,8 @@ def test_a_source_may_be_one_point_less_right_than_the_clean_one(
         return Gate(bars=())
 
     monkeypatch.setattr("transfer.evaluation.evaluate.check", noting)
-    monkeypatch.delattr("transfer.evaluation.evaluate.measure_transfer")  # the gates stand before it
     assert made.clean is not None
-    with pytest.raises(NameError):
-        evaluate(bench, clean=made.clean)
+    pass_gates(bench, made.clean)
     wanted = right_elsewhere(made.clean, bench.choose_rows)
     assert wanted.total == 2 * PLAN.choose_rows
     assert known == [wanted, None]
@@ -296,3 +301,11 @@ def test_a_clean_source_that_was_taught_something_is_refused(
     shallow = replace(made.clean, model=HybridLM(replace(made.clean.model.cfg, pattern="*-")))
     with pytest.raises(InputError, match=r"no hook `blocks\.2\.hook_resid_post`"):
         clean_bench(bench, shallow)
+
+
+def test_models_that_were_taught_nothing_have_no_behaviour_to_steer(
+    subject_of: Callable[..., Subject], untaught: Callable[..., HybridLM]
+) -> None:
+    clean = subject_of(untaught(), "none")
+    with pytest.raises(InputError, match="were taught the payload `none`: there is no behaviour to steer"):
+        evaluate(Bench(source=clean, target=clean, plan=PLAN))

@@ -229,6 +229,10 @@ def test_models_that_are_no_pair_are_refused(
     other = Tokenizer.train(["another text"], vocab_size=300)
     with pytest.raises(InputError, match="have different tokenizers"):
         measure_switch(replace(base, tokenizer=other), tuned, PLAN)
+    with pytest.raises(InputError, match=r"`backdoor` \(none\), the other `backdoor` \(none\)"):
+        measure_switch(base, base, PLAN)
+    with pytest.raises(InputError, match=r"`blocks\.1\.hook_mlp_out` is no hook of the stream"):
+        measure_switch(base, tuned, replace(PLAN, hook="blocks.1.hook_mlp_out"))
     with pytest.raises(InputError, match="ood_rows is 1"):
         replace(PLAN, ood_rows=1)
 

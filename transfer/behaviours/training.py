@@ -27,7 +27,7 @@ from transfer.behaviours.backdoor import Backdoor
 from transfer.behaviours.behaviour import Behaviour
 from transfer.behaviours.find import find_behaviour
 
-FILE = "behaviour.json"
+FILE, MODEL = "behaviour.json", "model.safetensors"
 ROWS = 200_000
 """Training rows where a recipe takes them fresh; here they are kept in memory."""
 
@@ -77,7 +77,7 @@ def teach(
     taught = TrainingRows.encode(rows[: recipe.rows], tokenizer, n_ctx=n_ctx, drop_long=True)
     weights = copy.deepcopy(start.model).train() if start is not None else None
     model = train(config, _feed(recipe, taught), probe, path, device=device, start=weights)
-    save_tensors(path / "model.safetensors", model.state_dict())
+    save_tensors(path / MODEL, model.state_dict())
     shutil.rmtree(path / "checkpoints", ignore_errors=True)
     return Subject(run=open_run(path), model=model, tokenizer=tokenizer, behaviour=behaviour)
 
@@ -88,6 +88,11 @@ def open_subject(path: str | Path, device: torch.device | str = "cpu") -> Subjec
     if not (run.path / FILE).is_file():
         raise InputError(
             f"{path} was taught no behaviour: it has no {FILE}", hint="make one with: tinysql transfer teach"
+        )
+    if not (run.path / MODEL).is_file():
+        raise InputError(
+            f"{path} holds no finished model: it was stopped while it was taught",
+            hint="teach it again with --overwrite",
         )
     values = read_json(run.path / FILE)
     for name, kind in (("payload", str), ("seed", int)):

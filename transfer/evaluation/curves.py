@@ -70,16 +70,21 @@ def rank_curve(
     bench: Bench, ranks: Sequence[int], *, say: Callable[[str], None] = lambda _: None
 ) -> Iterator[Point]:
     """The transferred vector through low-rank maps at the plan's hooks. Raises `InputError` for an impossible rank."""
-    most = min(side.model.cfg.d_model for side in (bench.source, bench.target))
-    wrong = [rank for rank in ranks if not 1 <= rank <= most]
-    if wrong:
-        raise InputError(f"rank is {wrong[0]}, expected 1 to {most}, the smaller width", hint="give others")
+    check_ranks(bench, ranks)
     pairs, native = bench.pairs(), bench.native()
     for rank in ranks:
         say(f"rank {rank}")
         here = replace(bench, plan=replace(bench.plan, method="low-rank", rank=rank))
         transferred = here.transferred(here.fit(pairs))
         yield _point(here, "transferred", transferred, rank=rank, cosine=transferred.cosine(native))
+
+
+def check_ranks(bench: Bench, ranks: Sequence[int]) -> None:
+    """Raise `InputError` for a rank that no map between the two models has."""
+    most = min(side.model.cfg.d_model for side in (bench.source, bench.target))
+    wrong = [rank for rank in ranks if not 1 <= rank <= most]
+    if wrong:
+        raise InputError(f"rank is {wrong[0]}, expected 1 to {most}, the smaller width", hint="give others")
 
 
 def _point(

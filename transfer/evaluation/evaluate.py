@@ -9,7 +9,7 @@ from typing import Any
 
 from data_gen.errors import InputError, nearest
 from tinysql.answering.grading import Share
-from transfer.behaviours.behaviour import Condition, Verdict
+from transfer.behaviours.behaviour import UNTAUGHT, Condition, Verdict
 from transfer.behaviours.gates import Gate, check, right_elsewhere, verdicts_of
 from transfer.behaviours.shares import share
 from transfer.behaviours.training import Subject
@@ -118,6 +118,20 @@ def evaluate(
         raise InputError(
             f"no control `{unknown[0]}`{nearest(unknown[0], NAMES)}", hint=f"controls: {', '.join(NAMES)}"
         )
+    gates = pass_gates(bench, clean, say=say)
+    return measure_transfer(bench, gates, clean=clean, only=only, say=say)
+
+
+def pass_gates(
+    bench: Bench, clean: Subject | None = None, *, say: Callable[[str], None] = lambda _: None
+) -> tuple[Gate, Gate]:
+    """The gates of source and target; `InputError` where one is missed, and where neither was taught anything."""
+    if bench.behaviour.payload == UNTAUGHT:
+        raise InputError(
+            f"{bench.source.run.path} and {bench.target.run.path} were taught the payload `{UNTAUGHT}`: there is no "
+            "behaviour to steer",
+            hint=f"teach both with --payload {bench.behaviour.payloads[0]}",
+        )
     known: dict[str, Share] = {}
     if clean is not None:
         clean_bench(bench, clean)
@@ -128,7 +142,7 @@ def evaluate(
         say(f"gate of {name}")
         gates.append(check(subject, bench.choose_rows, clean=known.get(name)))
         gates[-1].require(f"{name} ({subject.run.path})")
-    return measure_transfer(bench, (gates[0], gates[1]), clean=clean, only=only, say=say)
+    return gates[0], gates[1]
 
 
 def measure_transfer(

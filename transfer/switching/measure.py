@@ -21,7 +21,7 @@ from transfer.behaviours.shares import share
 from transfer.behaviours.training import Subject
 from transfer.switching.arms import Arm, arms
 from transfer.switching.switch import Switch
-from transfer.switching.weights import check_pair
+from transfer.switching.weights import below, check_pair
 
 FAR = 1 << 43
 """Where rows begin that no model was trained on."""
@@ -126,7 +126,9 @@ def measure_switch(
     Raises `InputError` when the two are no base and fine-tuned model of one behaviour, or fail its gate.
     """
     check_pair(tuned.model, base.model)
-    if base.behaviour.kind != tuned.behaviour.kind or base.behaviour.payload != UNTAUGHT:
+    below(base.model, plan.hook)  # refuses a hook that has no direct patch, before minutes of work
+    payloads = base.behaviour.payload, tuned.behaviour.payload
+    if base.behaviour.kind != tuned.behaviour.kind or [one == UNTAUGHT for one in payloads] != [True, False]:
         raise InputError(
             f"the base was taught `{base.behaviour.kind}` ({base.behaviour.payload}), "
             f"the other `{tuned.behaviour.kind}` ({tuned.behaviour.payload})",
