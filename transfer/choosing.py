@@ -40,14 +40,6 @@ class Choice:
     best: Trial | None
     """None when every trial does more damage than the guard allows."""
 
-    def by_hook(self) -> dict[str, Trial]:
-        """For each hook its best trial within the guard, or its least damaging one."""
-        return {
-            hook: _best([t for t in self.trials if t.setting.hook == hook], self.most_damage)
-            or min((t for t in self.trials if t.setting.hook == hook), key=lambda t: t.damage)
-            for hook in dict.fromkeys(t.setting.hook for t in self.trials)
-        }
-
 
 def choose(
     model: HookedModel,

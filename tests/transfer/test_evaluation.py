@@ -247,6 +247,8 @@ def test_subjects_that_do_not_belong_together_are_refused(
         Plan(source_hook=HOOK, target_hook=HOOK, method="affin")
     with pytest.raises(InputError, match="draws is 1, expected at least 2"):
         Plan(source_hook=HOOK, target_hook=HOOK, draws=1)
+    with pytest.raises(InputError, match="rank is 0, expected at least 1"):
+        Plan(source_hook=HOOK, target_hook=HOOK, rank=0)
     lost = replace(PLAN, source_hook="blocks.9.hook_resid_post")
     with pytest.raises(InputError, match=r"no hook `blocks\.9\.hook_resid_post`"):
         Bench(source=drop, target=drop, plan=lost)

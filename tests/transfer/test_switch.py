@@ -233,6 +233,12 @@ def test_models_that_are_no_pair_are_refused(
         measure_switch(base, base, PLAN)
     with pytest.raises(InputError, match=r"`blocks\.1\.hook_mlp_out` is no hook of the stream"):
         measure_switch(base, tuned, replace(PLAN, hook="blocks.1.hook_mlp_out"))
+    with pytest.raises(InputError, match="no map `afine` for a switch; did you mean `affine`"):
+        replace(PLAN, method="afine")
+    with pytest.raises(InputError, match="no map `autoencoder-kl` for a switch"):
+        replace(PLAN, method="autoencoder-kl")
+    with pytest.raises(InputError, match="rank is -4, expected at least 1"):
+        replace(PLAN, rank=-4)
     with pytest.raises(InputError, match="ood_rows is 1"):
         replace(PLAN, ood_rows=1)
 

@@ -69,6 +69,8 @@ class Plan:
         for name in ("map_rows", "vector_rows", "choose_rows", "test_rows", "draws"):
             if getattr(self, name) < 2:
                 raise InputError(f"{name} is {getattr(self, name)}, expected at least 2", hint="give more")
+        if self.rank < 1:
+            raise InputError(f"rank is {self.rank}, expected at least 1", hint="give a larger rank")
         if not self.scales or any(scale <= 0 for scale in self.scales):
             raise InputError(
                 f"scales are {self.scales}, expected positive numbers",

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from data_gen.draw.splits import Split
-from data_gen.errors import InputError
+from data_gen.errors import InputError, nearest
 from data_gen.example import Example, make_examples
 from tinysql.answering.grading import Share
 from transfer.alignment import read
@@ -19,6 +19,7 @@ from transfer.behaviours.behaviour import UNTAUGHT
 from transfer.behaviours.gates import SEARCHED, answers_of, check, right_elsewhere, telling
 from transfer.behaviours.shares import share
 from transfer.behaviours.training import Subject
+from transfer.maps.fit import METHODS
 from transfer.switching.arms import Arm, arms
 from transfer.switching.switch import Switch
 from transfer.switching.weights import below, check_pair
@@ -26,6 +27,8 @@ from transfer.switching.weights import below, check_pair
 FAR = 1 << 43
 """Where rows begin that no model was trained on."""
 LEAST_REDUCTION, MOST_OFF_DIRECT, LEAST_AGREEMENT, MOST_SHARE, MOST_OOD_DROP = 0.6, 0.05, 0.9, 0.01, 0.05
+MAPS = tuple(one for one in METHODS if one != "autoencoder-kl")
+"""Maps that a switch can have; that one learns from another model's predictions too."""
 TIMED = 7
 """Passes of which the median is taken."""
 
@@ -52,6 +55,13 @@ class SwitchPlan:
         for name in ("map_rows", "test_rows", "ood_rows"):
             if getattr(self, name) < 2:
                 raise InputError(f"{name} is {getattr(self, name)}, expected at least 2", hint="give more")
+        if self.method not in MAPS:
+            raise InputError(
+                f"no map `{self.method}` for a switch{nearest(self.method, MAPS)}",
+                hint=f"maps: {', '.join(MAPS)}",
+            )
+        if self.rank < 1:
+            raise InputError(f"rank is {self.rank}, expected at least 1", hint="give a larger rank")
 
 
 @dataclass(frozen=True, kw_only=True)
