@@ -184,12 +184,19 @@ def call_switch(arguments: argparse.Namespace) -> None:
 
 def call_show(arguments: argparse.Namespace) -> None:
     """Print the table of what a directory holds."""
-    from transfer.artefacts import kind_of, read_report
+    from transfer.artefacts import REPORT, kind_of, read_report
     from transfer.show import curve_table, switch_table, table
 
     report = read_report(arguments.directory)
     tables = {"transfer": table, "curves": curve_table, "switch": switch_table}
-    print(tables[str(kind_of(report))](report))
+    try:
+        found = tables[str(kind_of(report))](report)
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{arguments.directory / REPORT} is no whole report: {type(error).__name__} {error}",
+            hint="restore the file, or run it again",
+        ) from error
+    print(found)
 
 
 def call_demo(arguments: argparse.Namespace) -> None:

@@ -136,6 +136,29 @@ def test_half_a_taught_run_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("report", "said"),
+    [
+        ("{}", "is the report of nothing that is known here"),
+        ("[]", "holds a JSON list, expected an object"),
+        (
+            '{"points": [], "plan": {}, "source": "a", "target": "b"}',
+            "is no whole report: KeyError 'behaviour'",
+        ),
+        ('{"arms": 1, "requirements": [], "plan": 2, "base": 3, "tuned": 4}', "is no whole report: KeyError"),
+        (
+            '{"outcomes": [], "transfer": {}, "plan": 3, "source": 1, "target": 2}',
+            "is no whole report: TypeError",
+        ),
+    ],
+)
+def test_a_report_that_was_edited_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], report: str, said: str
+) -> None:
+    (tmp_path / "report.json").write_text(report)
+    assert said in refused(["show", str(tmp_path)], capsys)
+
+
 def test_recipes_of_tinysql_can_be_taught_too() -> None:
     assert find_recipe("nano").rows == 50_000
     with pytest.raises(InputError, match="recipes: .*nano.*small"):
