@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data_gen.errors import InputError
-from data_gen.files import atomic_directory, claim_directory, read_json, write_atomic
+from data_gen.files import atomic_directory, claim_directory, find_json, read_json, write_atomic
 from tinysql.runs import provenance
 from transfer.behaviours.training import Subject
 from transfer.evaluation.bench import Bench
@@ -21,6 +21,8 @@ from transfer.replacement import Replacement, replace_fully
 from transfer.switching.measure import SwitchPlan, SwitchReport, measure_switch
 
 CONFIG, REPORT = "config.json", "report.json"
+KIND = "analysis"
+"""What is written here; nothing of another kind, such as a trained model, is overwritten."""
 
 
 def fit_to(bench: Bench, directory: Path, *, overwrite: bool = False) -> tuple[MapQuality, Replacement]:
@@ -29,7 +31,7 @@ def fit_to(bench: Bench, directory: Path, *, overwrite: bool = False) -> tuple[M
     pairs = bench.pairs()
     train, held_out = pairs.split(1 - HELD_OUT, seed=bench.plan.seed)
     quality, replaced = measure(bench.fit(train), held_out), replacement(bench)
-    path = claim_directory(directory, overwrite)
+    path = claim_directory(directory, overwrite, kind=KIND)
     with atomic_directory(path) as folder:
         save_map(bench.fit(pairs), folder / "map")
         found = {"quality": asdict(quality), "replacement": _replacement(replaced)}
@@ -59,7 +61,7 @@ def evaluate_to(
     report = evaluate(bench, clean=clean, only=only, say=say)
     replaced = replacement(bench)
     fitted = bench.fit(bench.pairs())
-    path = claim_directory(directory, overwrite)
+    path = claim_directory(directory, overwrite, kind=KIND)
     with atomic_directory(path) as folder:
         save_map(fitted, folder / "map")
         bench.native().save(folder / "native")
@@ -83,8 +85,9 @@ def curves_to(
     check_ranks(bench, ranks)
     pass_gates(bench, say=say)
     points = [*layer_curve(bench, say=say), *rank_curve(bench, ranks, say=say)]
-    path = claim_directory(directory, overwrite)
+    path = claim_directory(directory, overwrite, kind=KIND)
     with atomic_directory(path) as folder:
+        write_atomic(folder / CONFIG, json.dumps(_config(bench), indent=1))
         values = {**_config(bench), "points": [one.to_json() for one in points]}
         write_atomic(folder / REPORT, json.dumps(values, indent=1, allow_nan=False))
     return points
@@ -102,7 +105,7 @@ def switch_to(
     """Fit a switch, measure it beside its arms, and write both. Raises `InputError` as `measure_switch` does."""
     _check_free(directory, overwrite)
     switch, report = measure_switch(base, tuned, plan, say=say)
-    path = claim_directory(directory, overwrite)
+    path = claim_directory(directory, overwrite, kind=KIND)
     with atomic_directory(path) as folder:
         save_map(switch.fitted, folder / "map")
         made = {
@@ -113,6 +116,7 @@ def switch_to(
             "plan": asdict(plan),
             "made_by": provenance(),
         }
+        write_atomic(folder / CONFIG, json.dumps(made, indent=1))
         write_atomic(folder / REPORT, json.dumps({**made, **report.to_json()}, indent=1, allow_nan=False))
     return report
 
@@ -148,7 +152,14 @@ def read_report(directory: Path) -> dict[str, Any]:
 
 def _check_free(directory: Path, overwrite: bool) -> None:
     """Refuse before minutes of work what would be refused after it; what is there is replaced only at the end."""
-    if directory.exists() and not overwrite:
+    if directory.is_dir() and overwrite and any(directory.iterdir()):
+        known = (find_json(directory / CONFIG) or {}).keys()
+        if "made_by" not in known or "recipe" in known:
+            raise InputError(
+                f"output directory `{directory}` holds no result of `tinysql transfer`, and is not overwritten",
+                hint="choose another --out, or delete the directory by hand",
+            )
+    elif directory.exists():
         claim_directory(directory)
 
 

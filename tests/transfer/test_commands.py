@@ -9,9 +9,13 @@ import pytest
 from data_gen.errors import InputError
 from tinysql.cli import main
 from tinysql.recipes import Recipe
+from transfer.artefacts import curves_to, kind_of, read_report, switch_to
 from transfer.behaviours.find import find_behaviour
-from transfer.behaviours.training import teach
+from transfer.behaviours.training import open_subject, teach
+from transfer.evaluation.bench import Bench
+from transfer.evaluation.plan import Plan
 from transfer.recipes import find_recipe
+from transfer.switching.measure import SwitchPlan, SwitchReport, fit_switch
 
 TINY = [
     *(
@@ -104,6 +108,46 @@ def test_bad_input_is_answered_with_a_sentence(
     assert "not a run directory" in refused(["fit", str(tmp_path), both[1], *out, *HOOKS], capsys)
     # Nothing was written by any of them.
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("verb", ["fit", "eval", "curve"])
+def test_no_trained_model_is_overwritten(
+    pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    for name in ("source", "target"):
+        shutil.copytree(pair[0].parent / name, tmp_path / name)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    both = [str(tmp_path / name) for name in ("source", "target")]
+    said = "holds no result of `tinysql transfer`, and is not overwritten"
+    for out in both:
+        assert said in refused([verb, *both, "--out", out, *HOOKS, "--overwrite"], capsys)
+    start = ["teach", "small", "--start", both[0], "--out", both[0], "--overwrite"]
+    assert "is the run that training is to go on from" in refused(start, capsys)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("made", ["curves", "switch"])
+def test_every_result_can_be_overwritten(
+    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: str
+) -> None:
+    """What is measured is left out here; that it takes minutes is why it may not be refused afterwards."""
+    out = tmp_path / "out"
+    source, target = (open_subject(one) for one in pair)
+    if made == "curves":
+        monkeypatch.setattr("transfer.artefacts.pass_gates", lambda *_, **__: None)
+        monkeypatch.setattr("transfer.artefacts.layer_curve", lambda *_, **__: [])
+        plan = Plan(source_hook=HOOKS[1], target_hook=HOOKS[1], map_rows=20)
+        for overwrite in (False, True):
+            curves_to(Bench(source=source, target=target, plan=plan), out, [], overwrite=overwrite)
+    else:
+        plan = SwitchPlan(hook=HOOKS[1], map_rows=20)
+        report = SwitchReport(arms=(), off_is_identical=True, requirements=())
+        monkeypatch.setattr(
+            "transfer.artefacts.measure_switch", lambda *_, **__: (fit_switch(source, source, plan), report)
+        )
+        for overwrite in (False, True):
+            switch_to(source, source, plan, out, overwrite=overwrite)
+    assert kind_of(read_report(out)) == made
 
 
 @pytest.mark.parametrize(

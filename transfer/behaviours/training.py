@@ -58,6 +58,8 @@ def teach(
     start that has read the conditions of another behaviour.
     """
     if start is not None:
+        if path.resolve() == start.run.path.resolve():
+            raise InputError(f"{path} is the run that training is to go on from", hint="choose another --out")
         recipe = _from(recipe, start, behaviour)
     recipe = replace(recipe, rows=recipe.rows or ROWS, variants=())
     assert recipe.rows is not None
