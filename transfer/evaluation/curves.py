@@ -7,6 +7,7 @@ dimensions of the source a map has to read.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -95,10 +96,13 @@ def _point(
     rank: int | None = None,
     cosine: float | None = None,
 ) -> Point:
-    setting = setting_of(choose_scale(bench, vector)) if vector is not None else None
     aim, target, rows = bench.aim, bench.target, bench.test_rows
-    scale, operator = (setting.scale, setting.operator) if setting is not None else (0.0, "add")
-    with (vector or bench.native()).apply(target.model, scale, bench.where, operator=operator):
+    setting: Setting | None = None
+    on: AbstractContextManager[None] = nullcontext()
+    if vector is not None:
+        setting = setting_of(choose_scale(bench, vector))
+        on = vector.apply(target.model, setting.scale, bench.where, operator=setting.operator)
+    with on:
         start, guard = (verdicts_of(target, rows, one) for one in (aim.start, aim.guard))
     return Point(
         vector=name,
