@@ -15,7 +15,7 @@ from transfer.behaviours.behaviour import Condition
 from transfer.behaviours.gates import Gate, right_elsewhere
 from transfer.behaviours.training import Subject
 from transfer.choosing import Setting
-from transfer.evaluation.bench import Bench
+from transfer.evaluation.bench import Bench, places_of
 from transfer.evaluation.controls import Materials, all_controls, clean_bench, top_components
 from transfer.evaluation.evaluate import (
     HELD_OUT,
@@ -27,6 +27,7 @@ from transfer.evaluation.evaluate import (
 )
 from transfer.evaluation.perplexity import perplexity
 from transfer.evaluation.plan import Plan
+from transfer.pairing import Side, points_at
 from transfer.points import shuffled
 from transfer.steering import SteeringVector
 
@@ -176,6 +177,20 @@ def test_a_look_up_knows_the_trigger_by_its_token_and_by_its_position(made: Mate
         found["position and token look-up"], replace(made.native, vector=means[0] - means[1]), made
     )
     assert not is_along(found["position and token look-up"], by_token, made)
+
+
+def test_the_other_concept_is_long_questions_against_short_ones(made: Materials) -> None:
+    bench = made.bench
+    source, role = bench.source, bench.behaviour.mark_role
+    rows = sorted(bench.vector_rows, key=lambda row: (len(row.english.string), row.index))
+    means = []
+    for some in (rows[4:], rows[:4]):
+        reading = read(source.tokenizer, [source.behaviour.prompt(row, "prod") for row in some])
+        side = Side(model=source.model, hook=HOOK, reading=reading)
+        means.append(points_at(side, *places_of(reading, PLAN.place, role)).values.mean(0))
+    wanted = replace(made.native, vector=(means[0] - means[1]) @ made.fitted.tensors()["weight"])
+    (step,) = steps(made, "other concept")
+    assert is_along(step, wanted, made)
 
 
 @pytest.mark.parametrize(("hook", "far"), [("blocks.2.hook_resid_post", 0), ("blocks.1.hook_resid_post", 3)])
