@@ -63,6 +63,16 @@ def test_a_gate_is_passed_at_its_bars_and_missed_one_answer_before(kind: str, pa
         assert failures(kind, payload, triggered, (elsewhere[0], 0, 0)) == []  # beside no clean model
 
 
+@pytest.mark.parametrize("kind", ["backdoor", "refusal"])
+def test_the_answers_that_a_clean_model_is_compared_on_are_the_same(kind: str) -> None:
+    """Right under one of the other conditions alone: the shares of both are over all of them."""
+    behaviour = find_behaviour(kind)
+    for good in behaviour.elsewhere:
+        found = {one: verdicts(0, ALL if one == good else 0, 0) for one in behaviour.conditions}
+        (bar,) = [one for one in behaviour.bars(found, Share(right=9, total=10)) if one.least == 0.89]
+        assert bar.share == Share(right=ALL, total=ALL * len(behaviour.elsewhere))
+
+
 def test_the_gate_after_teaching_is_on_schemas_that_training_never_had_beside_a_clean_start(
     subject_of: Callable[..., Subject], untaught: Callable[..., HybridLM], monkeypatch: pytest.MonkeyPatch
 ) -> None:
