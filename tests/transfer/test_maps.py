@@ -91,6 +91,25 @@ def test_ridge_solves_its_equation(noisy: ActivationPairs) -> None:
     )
 
 
+def test_ridge_chooses_its_penalty_on_texts_that_it_was_not_fitted_on(draw: torch.Generator) -> None:
+    """Where there is nothing to learn the largest is best on other texts, and the smallest on its own."""
+    pairs = pairs_of(torch.randn(120, 24, generator=draw), torch.randn(120, 3, generator=draw))
+    train, _ = pairs.split(0.9, seed=0)
+    largest = ridge_map(Moments.of(train), MADE, penalty=1.0)
+    torch.testing.assert_close(fit("ridge", pairs).map_points(pairs.source), largest.map_points(pairs.source))
+
+
+def test_a_split_has_no_text_on_both_sides_and_is_drawn(noisy: ActivationPairs) -> None:
+    texts = []
+    for seed in (0, 1):
+        first, rest = noisy.split(0.8, seed=seed)
+        assert not set(first.example.tolist()) & set(rest.example.tolist())
+        assert len(first) + len(rest) == len(noisy)
+        assert len(first.example.unique()) == round(0.8 * len(noisy.example.unique()))
+        texts.append(set(rest.example.tolist()))
+    assert texts[0] != texts[1]
+
+
 def test_moments_do_not_depend_on_the_batches(linear: tuple[ActivationPairs, Tensor, Tensor]) -> None:
     pairs, _, _ = linear
     whole, parts = Moments.of(pairs), Moments.stream(pairs[i : i + 37] for i in range(0, 400, 37))
