@@ -14,7 +14,7 @@ from transfer.maps.fit import fit
 from transfer.maps.quality import measure
 from transfer.maps.trained import SGDConfig
 from transfer.pairing import Side, record_pairs
-from transfer.replacement import KLGuide, replace_fully, replacing
+from transfer.replacement import KLGuide, Replacement, divergence, replace_fully, replacing
 
 HOOK = "blocks.1.hook_resid_post"
 TEXTS = [example.text for example in make_examples(DataConfig(command_sets=("cs1",), lexicon="demo"), 0, 12)]
@@ -43,6 +43,23 @@ def test_the_identity_loses_nothing_and_the_mean_everything(side: Side) -> None:
     # The batches make no difference.
     other = replace_fully(fit("mean", pairs), side, side, matches, batch_size=12)
     assert other.kl == pytest.approx(mean.kl, rel=1e-4)
+
+
+def test_divergence_and_recovery_worked_by_hand() -> None:
+    clean, found = torch.tensor([0.5, 0.5]).log(), torch.tensor([0.9, 0.1]).log()
+    # .5 ln(.5 / .9) + .5 ln(.5 / .1)
+    assert divergence(clean, found).item() == pytest.approx(0.5108, abs=1e-4)
+    one = Replacement(
+        tokens=1,
+        kl=1.0,
+        kl_ablated=5.0,
+        loss=2.0,
+        loss_ablated=5.0,
+        loss_clean=1.0,
+        agreement=1.0,
+        agreement_ablated=0.0,
+    )
+    assert (one.kl_recovered, one.loss_recovered) == (0.8, 0.75)
 
 
 def test_only_the_named_positions_are_replaced(side: Side) -> None:
