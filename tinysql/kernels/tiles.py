@@ -9,7 +9,7 @@ import torch
 CHANNELS = 64
 """Channels of a head that one program holds: a wider head is shared by several, a narrower one is filled with zeros.
 
-Of narrower tiles, replayed states came out wrong with Triton 3.6 on an H100 (`docs/kernels.md`).
+Products of narrower tiles came out wrong with Triton 3.6 on an H100 (`docs/kernels.md`).
 """
 
 
