@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from data_gen.errors import InputError
 from tinysql.tokens import TokenPairs
@@ -71,6 +71,21 @@ def check_finite(what: str, values: Tensor) -> None:
             f"{broken} of {values.numel()} values of the {what} are not finite",
             hint="look for NaN in the model's weights, or run it in float32",
         )
+
+
+def check_weights(model: nn.Module) -> None:
+    """Raises `InputError` where a weight of the model is NaN or infinite.
+
+    Fused attention takes a score of NaN for one that is masked, so that such a model may still say finite numbers.
+    """
+    for name, weight in model.named_parameters():
+        broken = int((~weight.isfinite()).sum())
+        if broken:
+            raise InputError(
+                f"weight `{name}` of the model has {broken} of {weight.numel()} numbers that are not finite,"
+                " expected finite numbers alone",
+                hint="load an earlier checkpoint of the model",
+            )
 
 
 def metric_name(metric: Metric) -> str:

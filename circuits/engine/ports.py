@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuits.graph import Graph
+from circuits.metrics import check_weights
 from data_gen.errors import InputError
 from tinysql.models.hybrid import Block, HybridLM
 from tinysql.models.layers import Norm
@@ -158,10 +159,11 @@ def _columns(position: Tensor) -> Int[Tensor, "batch answer"]:
 def frozen(model: HybridLM) -> Iterator[HybridLM]:
     """Run without gradients for parameters; every `requires_grad` flag is put back at the end, whatever happens.
 
-    Raises `InputError` when someone's hooks are on the model: they would change it behind the closed forms; and for a
-    model that is no `HybridLM`.
+    Raises `InputError` when someone's hooks are on the model: they would change it behind the closed forms; for a
+    model that is no `HybridLM`, and for one whose weights are not finite.
     """
     Graph.of(model)
+    check_weights(model)
     hooked = [name for name, point in model.hook_dict.items() if point.has_hooks()]
     if hooked:
         raise InputError(

@@ -23,7 +23,7 @@ from circuits.looking.optimal import ROWS, divergence, optimal_constant
 from circuits.looking.reference import Reference
 from circuits.looking.running import HookedLM, Rerun, check_single, look, pair_batches
 from circuits.looking.units import Unit, find_units
-from circuits.metrics import Metric, check_finite, logit_diff, measured, metric_name
+from circuits.metrics import Metric, check_finite, check_weights, logit_diff, measured, metric_name
 from data_gen.errors import InputError, nearest
 from tinysql.tokens import TokenPairs
 
@@ -116,11 +116,12 @@ def ablate(
 
     `reference` is what means, resampled values and optimal constants come from: other pairs, or the pairs themselves
     when None, which makes an optimal constant look better than it is. `seed` draws resampled values.
-    Raises `InputError` for no pairs, no unit, an unknown kind or unit, prompts of unlike shape, whole answers, and a
-    metric that is not finite.
+    Raises `InputError` for no pairs, no unit, an unknown kind or unit, prompts of unlike shape, whole answers, and
+    weights or a metric that are not finite.
     """
     kind = Ablation.named(kind)
     known = reference if reference is not None else pairs
+    check_weights(model)
     check_single(pairs)
     check_single(known)
     chosen = find_units(model, tuple(units) if units is not None else None)

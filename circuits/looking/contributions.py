@@ -19,6 +19,7 @@ from torch import Tensor
 
 from circuits.looking.by_role import Grouping, RoleMeans, Targets, role_means, targets_of
 from circuits.looking.running import look, pair_batches, row_batches
+from circuits.metrics import check_finite, check_weights
 from saes.roles import family
 from tinysql.models.hybrid import Block, HybridLM
 from tinysql.tokens import TokenPairs, Tokens
@@ -64,8 +65,10 @@ def contributions(
 
     The difference is that of the clean and the corrupt answer for pairs (of the clean run), and of the right token
     and the mean over the vocabulary for rows.
-    Raises `InputError` for no examples, a batch size below 1, or rows longer than the model's context.
+    Raises `InputError` for no examples, a batch size below 1, rows longer than the model's context, or a model
+    whose weights or contributions are not finite.
     """
+    check_weights(model)
     if isinstance(examples, TokenPairs):
         batches = [batch.clean for batch in pair_batches(model, examples, batch_size)]
     else:
@@ -84,7 +87,9 @@ def contributions(
         found.append(_shares(model, kept, unread))
     names = tuple(found[0])
     values = torch.stack([torch.cat([shares[name] for shares in found]) for name in names], dim=1)
-    return Contributions(names=names, values=values.cpu(), total=torch.cat(totals).cpu(), targets=targets)
+    total = torch.cat(totals)
+    check_finite("contributions", torch.cat([values, total[:, None]], dim=1))
+    return Contributions(names=names, values=values.cpu(), total=total.cpu(), targets=targets)
 
 
 @dataclass(frozen=True)

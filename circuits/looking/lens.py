@@ -18,6 +18,7 @@ from torch import Tensor
 from circuits.looking.by_role import Grouping, RoleMeans, Targets, role_means, targets_of
 from circuits.looking.running import HookedLM, look, pair_batches, row_batches, stream_hooks
 from circuits.looking.translators import TunedLens
+from circuits.metrics import check_finite, check_weights
 from saes.roles import family
 from tinysql.tokens import TokenPairs, Tokens
 
@@ -90,7 +91,8 @@ def logit_lens(
 ) -> LensReading:
     """Read every answer token (of pairs: the token in which the answers part) off the stream at every depth.
 
-    Raises `InputError` for no examples, a batch size below 1, or rows longer than the model's context.
+    Raises `InputError` for no examples, a batch size below 1, rows longer than the model's context, or a model
+    whose weights or readings are not finite.
     """
     return _read(model, examples, group, batch_size, lens="logit", translate=lambda stream, depth: stream)
 
@@ -122,6 +124,7 @@ def _read(
     lens: Literal["logit", "tuned"],
     translate: Translator,
 ) -> LensReading:
+    check_weights(model)
     hooks, found, done = stream_hooks(model), [], 0
     if isinstance(examples, TokenPairs):
         batches = [batch.clean for batch in pair_batches(model, examples, batch_size)]
@@ -140,6 +143,7 @@ def _read(
         torch.cat([torch.stack([depth[i] for depth in batch], dim=1) for batch in found]).cpu()
         for i in range(3)
     )
+    check_finite(f"{lens} lens", torch.stack([log_prob, kl]))
     depths = ("embed", *(f"blocks.{index}" for index in range(len(model.blocks))))
     return LensReading(
         lens=lens, depths=depths, targets=targets, rank=rank.long(), log_prob=log_prob.float(), kl=kl.float()

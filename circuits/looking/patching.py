@@ -31,7 +31,7 @@ from circuits.looking.running import (
     pair_batches,
     stream_hooks,
 )
-from circuits.metrics import SMALLEST, Metric, check_finite, logit_diff, measured, metric_name
+from circuits.metrics import SMALLEST, Metric, check_finite, check_weights, logit_diff, measured, metric_name
 from data_gen.errors import InputError, nearest
 from saes.activations import ACROSS_TOKENS
 from saes.roles import family
@@ -120,7 +120,7 @@ def patch_positions(
 
     A Mamba block's `hook_state` is set after the position and goes on through the recurrence. `batch_size` counts
     patched runs. Raises `InputError` for no pairs, no or unknown hooks, hooks without positions, prompts of unlike
-    shape, whole answers, or a metric that is the same on both sides or not finite.
+    shape, whole answers, weights that are not finite, or a metric that is the same on both sides or not finite.
     """
     length = int(pairs.position.max()) + 1 if len(pairs) else 0
 
@@ -167,6 +167,7 @@ def _patch(
 ) -> PatchEffects:
     hooks = stream_hooks(model) if hooks is None else tuple(hooks)
     check_hooks(model, hooks)
+    check_weights(model)
     check_batch_size(batch_size)
     check_single(pairs)
     if not hooks:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from circuits.looking.by_role import Grouping, numbered
 from circuits.looking.running import HookedLM, look, row_batches
+from circuits.metrics import check_weights
 from data_gen.errors import InputError
 from saes.roles import family
 from tinysql.kernels import ops
@@ -81,8 +82,10 @@ def attention_by_role(
 ) -> RolePatterns:
     """Mean attention mass between roles for every head of every block that looks back.
 
-    Raises `InputError` for a model without such a block, no rows, or rows longer than the model's context.
+    Raises `InputError` for a model without such a block, no rows, rows longer than the model's context, or weights that
+    are not finite.
     """
+    check_weights(model)
     blocks, kinds = _looking_back(model)
     batches = row_batches(model, tokens, batch_size)
     roles, label = numbered(tokens, group)

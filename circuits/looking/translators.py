@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from circuits.looking.running import HookedLM, look, row_batches, stream_hooks
+from circuits.metrics import check_weights
 from data_gen.errors import InputError
 from data_gen.files import read_json, write_atomic
 from tinysql.config import from_json, to_json
@@ -126,9 +127,11 @@ class TunedLens:
 def fit_tuned_lens(model: HookedLM, tokens: Tokens, config: TunedLensConfig | None = None) -> TunedLens:
     """Train translators on every real token of `tokens`; the model is left as it is.
 
-    The same rows and config give the same translators. Raises `InputError` for no rows or rows too long.
+    The same rows and config give the same translators. Raises `InputError` for no rows, rows too long,
+    or weights that are not finite.
     """
     config = config if config is not None else TunedLensConfig()
+    check_weights(model)
     row_batches(model, tokens, max(len(tokens), 1))  # checks them
     weights, biases = _zeros(model)
     optimizer = torch.optim.Adam([*weights, *biases], lr=config.lr)

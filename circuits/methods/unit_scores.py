@@ -19,7 +19,7 @@ from torch import Tensor
 
 from circuits.judging.bootstrap import interval
 from circuits.looking.running import HookedLM, at_position, check_hooks, hooked, look, pair_batches
-from circuits.metrics import Metric, check_finite, logit_diff, measured, metric_name
+from circuits.metrics import Metric, check_finite, check_weights, logit_diff, measured, metric_name
 from data_gen.errors import InputError
 from tinysql.tokens import TokenPairs
 
@@ -77,10 +77,11 @@ def unit_scores(
 
     Works on a `HybridLM` and on TransformerLens' bridge of a foreign model.
     Raises `InputError` for a hook that the model lacks or that carries no row of numbers per token, an SAE of another
-    width, fewer than one step, or no pairs.
+    width, fewer than one step, no pairs, or weights that are not finite.
     """
     if steps < 1:
         raise InputError(f"steps is {steps}, expected at least 1")
+    check_weights(model)
     check_hooks(model, (hook, STREAM))
     flags = [(weight, weight.requires_grad) for weight in model.parameters()]
     try:
