@@ -8,8 +8,11 @@ import pytest
 import torch
 from transformer_lens.model_bridge import TransformerBridge
 
-from circuits.looking.ablation import Ablation, ablate
-from circuits.looking.units import units_of
+from circuits.looking import optimal
+from circuits.looking.ablation import Ablation, AblationEffects, ablate
+from circuits.looking.reference import Reference
+from circuits.looking.running import Rerun, pair_batches
+from circuits.looking.units import find_units, units_of
 from circuits.metrics import logit_diff
 from data_gen.errors import InputError
 from tinysql.models.config import MambaConfig, MoEConfig
@@ -246,3 +249,113 @@ def test_what_is_lost_is_positive_where_a_head_carries_the_answer(planted) -> No
     assert (lost > 1).all()
     assert found.drop().value == pytest.approx(lost.numpy(), rel=1e-5)
     assert [unit["drop"] for unit in found.to_json()["units"]] == pytest.approx(lost.tolist(), rel=1e-5)
+
+
+def test_what_is_written_of_the_effects_by_hand() -> None:
+    found = AblationEffects(
+        kind=Ablation.ZERO,
+        units=("a", "b"),
+        metric="m",
+        edit="e",
+        values=torch.tensor([[1.0, 5.0], [2.0, 3.0], [9.0, 12.0], [0.0, 8.0]]),
+        kl=torch.tensor([[1.0, 0.5], [2.0, 0.5], [3.0, 0.5], [4.0, 0.5]]),
+        clean=torch.tensor([4.0, 4.0, 8.0, 4.0]),
+    )
+    assert found.drops.tolist() == [[3.0, -1.0], [2.0, 1.0], [-1.0, -4.0], [4.0, -4.0]]
+    written = found.to_json()
+    assert (written["pairs"], written["metric_clean"]) == (4, 5.0)
+    first, second = written["units"]
+    names = ("unit", "drop", "same_sign", "kl")
+    assert [first[name] for name in names] == ["a", 2.0, 0.75, 2.5]
+    assert [second[name] for name in names] == ["b", -2.0, 0.75, 0.5]
+    assert first["low"] < 2 < first["high"] <= 4
+    assert 1 <= first["kl_low"] < 2.5 < first["kl_high"] <= 4
+
+
+def test_the_reference_gives_the_mean_and_not_the_pairs(case) -> None:
+    hook = "blocks.1.attn.hook_z"
+    reference = case.pairs[:2]
+    z, real = real_values(case, hook)
+    expected = metric_of(case, [(hook, putting(2, z[:2, :, 2][real[:2]].mean(0)))])
+    found = ablate(case.model, case.pairs, "mean", units=("blocks.1.attn.head.2",), reference=reference)
+    torch.testing.assert_close(found.values[:, 0], expected)
+
+
+@pytest.fixture
+def known(case) -> Reference:
+    """Values of one head at tokens of two families of roles."""
+    batches = pair_batches(case.model, case.pairs, 4)
+    return Reference(case.model, batches, find_units(case.model, ("blocks.1.attn.head.2",)))
+
+
+def strangers(n: int, role: str) -> Tokens:
+    ids = torch.ones(4, n, dtype=torch.long)
+    return Tokens(ids=ids, mask=ids.bool(), roles=((role,) * n,) * 4, answer_start=torch.full((4,), n))
+
+
+def distinct(values: torch.Tensor) -> set[tuple[float, ...]]:
+    """The rows of `[... width]`, each once: the first tokens of two prompts may write the same."""
+    return {tuple(row) for row in values.flatten(0, -2).tolist()}
+
+
+def test_a_role_that_the_reference_lacks_gets_the_mean_of_all_and_a_draw_of_all(case, known) -> None:
+    (unit,), values = find_units(case.model, ("blocks.1.attn.head.2",)), known.values["blocks.1.attn.head.2"]
+    mean = known.role_means(unit, strangers(3, "sql.where"))
+    torch.testing.assert_close(mean, values.mean(0).expand(4, 3, -1))
+    drawn = known.drawn(unit, strangers(200, "sql.where"), seed=0, row=0)
+    assert distinct(drawn) == distinct(values)
+
+
+@pytest.mark.parametrize("role", ["english.template", "schema.columns.7.name"])
+def test_every_token_of_the_role_is_drawn_and_none_of_another(case, known, role: str) -> None:
+    (unit,), values = find_units(case.model, ("blocks.1.attn.head.2",)), known.values["blocks.1.attn.head.2"]
+    batch = case.pairs.clean
+    is_role = [
+        (role == "english.template") == (batch.roles[i][j] == "english.template")
+        for i in range(6)
+        for j in range(int(case.pairs.position[i]) + 1)
+    ]
+    drawn = known.drawn(unit, strangers(200, role), seed=0, row=0)
+    assert distinct(drawn) == distinct(values[torch.tensor(is_role)])
+
+
+def fitting_of(case, *rows: slice) -> tuple:
+    """A head, base runs of some rows each, and its values at real tokens."""
+    name = "blocks.1.attn.head.2"
+    (unit,), z = find_units(case.model, (name,)), real_values(case, "blocks.1.attn.hook_z")
+    runs = [Rerun(case.model, case.pairs.clean.ids[some], case.pairs.position[some]) for some in rows]
+    return case.model, unit, runs, z[0][:, :, 2][z[1]].detach()
+
+
+def test_an_optimal_constant_starts_from_the_better_of_mean_and_zero(case, monkeypatch) -> None:
+    monkeypatch.setattr(optimal, "RATE", 0.0)
+    model, unit, runs, values = fitting_of(case, slice(0, 6))
+    far = 1e3 + values
+    assert optimal.optimal_constant(model, unit, runs, far).abs().max() < 1e-6
+    # Of a unit that writes a constant, that constant is the mean, and takes nothing away.
+    with torch.no_grad():
+        case.model.blocks[1].attn.W_V.zero_()
+    case.model.blocks[1].attn.b_V = torch.nn.Parameter(torch.full((4, 8), 2.0, dtype=torch.float64))
+    model, unit, runs, values = fitting_of(case, slice(0, 6))
+    found = optimal.optimal_constant(model, unit, runs, values)
+    torch.testing.assert_close(found, torch.full_like(found, 2.0), atol=1e-6, rtol=0)
+
+
+def test_an_optimal_constant_that_training_makes_worse_is_its_start(case, monkeypatch) -> None:
+    monkeypatch.setattr(optimal, "RATE", 1e4)
+    model, unit, runs, values = fitting_of(case, slice(0, 6))
+    found = optimal.optimal_constant(model, unit, runs, values)
+    assert min((found - start).abs().max() for start in (values.mean(0), torch.zeros(8))) == 0
+
+
+def test_an_optimal_constant_is_trained_on_every_run(case) -> None:
+    model, unit, runs, values = fitting_of(case, slice(0, 3), slice(3, 6))
+    both = optimal.optimal_constant(model, unit, runs, values)
+    first = optimal.optimal_constant(model, unit, runs[:1], values)
+    assert not torch.allclose(both, first, atol=1e-3)
+    losses = [
+        torch.cat([optimal.divergence(run.logits, run.logits_with(hooks)) for run in runs]).mean().item()
+        for constant in (both, first)
+        for hooks in [unit.replacing(model, lambda now, constant=constant: constant.expand_as(now))]
+    ]
+    assert losses[0] < losses[1]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from circuits.looking.by_role import ratio_means
+from circuits.looking.by_role import Targets, ratio_means, role_means, targets_of
+from tinysql.tokens import Tokens
 
 
 def test_a_mean_is_that_of_all_tokens_and_not_of_rows() -> None:
@@ -29,3 +31,36 @@ def test_an_interval_holds_95_percent_of_the_draws() -> None:
     rows = np.arange(100.0)[:, None]
     found = ratio_means(rows, np.ones((100, 1)))
     assert (found.high - found.low) / 2 == pytest.approx(1.96 * rows.std() / 10, rel=0.08)
+
+
+def test_tokens_of_two_roles_and_two_rows_by_hand() -> None:
+    """Row 0 has tokens a 1, a 3, b 5, row 1 has a 8: means 4 and 5 over three tokens and one."""
+    row, role = torch.tensor([0, 0, 0, 1]), torch.tensor([0, 0, 1, 0])
+    targets = Targets(row=row, position=row, token=row, other=None, role=role, roles=("a", "b"))
+    found = role_means(torch.tensor([[1.0], [3.0], [5.0], [8.0]]), targets)
+    assert found.value.tolist() == [[4.0], [5.0]]
+    assert found.count.tolist() == [3, 1]
+    # Draws of rows: row 0 alone says 2, row 1 alone 8; of b only row 0 says anything.
+    assert (found.low.tolist(), found.high.tolist()) == ([[2.0], [5.0]], [[8.0], [5.0]])
+    first, second = found.table(("x",))
+    assert (first["role"], first["tokens"], first["value"]) == ("a", 3, 4.0)
+    assert (second["role"], second["tokens"], second["low"], second["high"]) == ("b", 1, 5.0, 5.0)
+
+
+def test_the_first_token_of_a_row_is_never_a_target() -> None:
+    """Nothing stands before it that could predict it."""
+    ids = torch.tensor([[4, 5, 6]])
+    tokens = Tokens(
+        ids=ids, mask=ids.bool(), roles=(("sql.a", "sql.b", "sql.c"),), answer_start=torch.tensor([0])
+    )
+    found = targets_of(tokens, str)
+    assert found.token.tolist() == [5, 6]
+    assert found.position.tolist() == [0, 1]
+    assert [found.roles[number] for number in found.role] == ["sql.b", "sql.c"]
+
+
+def test_the_targets_of_some_rows_are_one_slice() -> None:
+    row = torch.tensor([0, 0, 2, 2, 2, 5])
+    targets = Targets(row=row, position=row, token=row, other=None, role=row * 0, roles=("a",))
+    slices = [targets.of_rows(*bounds) for bounds in ((0, 2), (2, 4), (3, 5), (4, 6))]
+    assert slices == [slice(0, 2), slice(2, 5), slice(5, 5), slice(5, 6)]

@@ -112,3 +112,16 @@ def test_no_pairs_are_refused(random_case) -> None:
     case = random_case("*-")
     with pytest.raises(InputError, match="no pairs"):
         contributions(case.model, case.pairs[:0])
+
+
+def test_what_is_written_is_the_mean_by_role(random_case) -> None:
+    case = random_case("*-")
+    found = contributions(case.model, case.pairs)
+    written = found.to_json()
+    assert written["targets"] == 5
+    (total,) = written["logit_difference"]
+    assert (total["role"], total["tokens"], total["at"]) == ("schema.table", 5, "total")
+    assert total["value"] == pytest.approx(found.total.mean().item())
+    values = {line["at"]: line["value"] for line in written["contributions"]}
+    assert list(values) == list(found.names)
+    assert values["blocks.1.mlp"] == pytest.approx(found["blocks.1.mlp"].mean().item())

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from transformer_lens.model_bridge import TransformerBridge
 
 from circuits.looking.by_role import Targets, role_means
 from circuits.looking.lens import LensReading, logit_lens, tuned_lens
-from circuits.looking.translators import TunedLens, TunedLensConfig, fit_tuned_lens
+from circuits.looking.translators import (
+    TunedLens,
+    TunedLensConfig,
+    fingerprints,
+    fit_tuned_lens,
+    translated,
+)
 from data_gen.errors import InputError
 from tinysql.models.config import MambaConfig, ModelConfig, MoEConfig
 from tinysql.models.hybrid import HybridLM
@@ -186,3 +194,109 @@ def test_a_bridge_is_read_alike() -> None:
     logits = bridge(rows().ids)[reading.targets.row, reading.targets.position].detach()
     own = logits.log_softmax(-1).gather(1, reading.targets.token[:, None])[:, 0]
     torch.testing.assert_close(reading.log_prob[:, -1], own)
+
+
+def test_the_kl_is_from_the_models_prediction_to_the_lens(model: HybridLM) -> None:
+    reading = logit_lens(model, rows())
+    at = reading.targets.row, reading.targets.position
+    logits, cache = model.run_with_cache(rows().ids)
+    whole = logits.detach()[at].log_softmax(-1)
+    early = model.unembed(model.ln_final(cache["blocks.0.hook_resid_post"])).detach()[at].log_softmax(-1)
+    expected = torch.nn.functional.kl_div(early, whole, reduction="none", log_target=True).sum(-1)
+    torch.testing.assert_close(reading.kl[:, 1], expected)
+
+
+def test_equal_logits_share_the_better_rank(random_case) -> None:
+    case = random_case("*-")
+    with torch.no_grad():
+        case.model.unembed.W_U.zero_()
+    assert (logit_lens(case.model, case.pairs).rank == 1).all()
+
+
+def test_means_by_hand() -> None:
+    """Two tokens of one row and one of another: ranks 1 and 4 and 16, probabilities 1, 1/2 and 1/4."""
+    count = torch.tensor([0, 0, 1])
+    targets = Targets(
+        row=count, position=count, token=count, other=None, role=torch.tensor([0, 0, 1]), roles=("a", "b")
+    )
+    reading = LensReading(
+        lens="logit",
+        depths=("embed",),
+        targets=targets,
+        rank=torch.tensor([[1], [4], [16]]),
+        log_prob=torch.tensor([[1.0], [0.5], [0.25]]).log(),
+        kl=torch.tensor([[0.0], [3.0], [5.0]]),
+    )
+    for means, expected in (
+        (reading.probability(), [0.75, 0.25]),
+        (reading.on_top(), [0.5, 0.0]),
+        (reading.log2_rank(), [1.0, 4.0]),
+        (reading.divergence(), [1.5, 5.0]),
+    ):
+        assert means.value[:, 0].tolist() == pytest.approx(expected)
+        assert means.count.tolist() == [2, 1]
+    written = reading.to_json()
+    assert (written["targets"], written["rows"]) == (3, 2)
+    lines = [{key: line[key] for key in ("role", "tokens", "at", "value")} for line in written["log2_rank"]]
+    assert lines == [
+        {"role": "a", "tokens": 2, "at": "embed", "value": 1.0},
+        {"role": "b", "tokens": 1, "at": "embed", "value": 4.0},
+    ]
+    assert [line["value"] for line in written["probability"]] == pytest.approx([0.75, 0.25])
+    assert [line["value"] for line in written["kl"]] == [1.5, 5.0]
+
+
+def test_a_translator_by_hand() -> None:
+    """`h + h @ A + b` of h = (1, 2), an A that takes the first axis to the second, and b = (3, 0)."""
+    weight, bias = torch.tensor([[0.0, 1.0], [0.0, 0.0]]), torch.tensor([3.0, 0.0])
+    assert translated(torch.tensor([[1.0, 2.0]]), weight, bias).tolist() == [[4.0, 3.0]]
+
+
+def test_every_depth_has_its_own_translator(model: HybridLM) -> None:
+    """Biases alone: at depth d the lens reads the stream there plus the bias of d; the last depth has none."""
+    bias = torch.randn(4, 16, generator=torch.Generator().manual_seed(0))
+    nothing = {"config": TunedLensConfig(), "losses": (), "rows": frozenset()}
+    found = tuned_lens(model, rows(), TunedLens(weight=torch.zeros(4, 16, 16), bias=bias, **nothing))
+    _, cache = model.run_with_cache(rows().ids)
+    at = found.targets.row, found.targets.position
+    for depth, hook in enumerate(("hook_resid_pre", *["hook_resid_post"] * 4)):
+        stream = cache[f"blocks.{max(depth - 1, 0)}.{hook}"] + (bias[depth] if depth < 4 else 0)
+        said = model.unembed(model.ln_final(stream)).detach()[at].log_softmax(-1)
+        own = said.gather(1, found.targets.token[:, None])[:, 0]
+        torch.testing.assert_close(found.log_prob[:, depth], own)
+
+
+def test_the_first_loss_is_the_logit_lens_own_over_real_tokens_and_depths(model: HybridLM) -> None:
+    tokens = rows()
+    fitted = fit_tuned_lens(model, tokens, TunedLensConfig(steps=1, batch_size=len(tokens)))
+    logits, cache = model.run_with_cache(tokens.ids)
+    whole = logits.detach().log_softmax(-1)
+    each = []
+    for hook in ("blocks.0.hook_resid_pre", *(f"blocks.{i}.hook_resid_post" for i in range(3))):
+        said = model.unembed(model.ln_final(cache[hook])).detach().log_softmax(-1)
+        kl = torch.nn.functional.kl_div(said, whole, reduction="none", log_target=True).sum(-1)
+        each.append(kl[tokens.mask].mean())
+    assert fitted.losses[0] == pytest.approx(torch.stack(each).mean().item(), rel=1e-4)
+
+
+def test_adams_rate_falls_in_a_line(model: HybridLM) -> None:
+    """Two steps of the same rows: a coordinate that goes the same way twice has moved by 1 + 1/2 rates."""
+    config = TunedLensConfig(steps=2, batch_size=6, lr=1e-4)
+    moved = fit_tuned_lens(model, rows(), config).bias.abs().max()
+    assert moved.item() == pytest.approx(1.5e-4, rel=0.02)
+
+
+def test_the_seed_draws_the_order_of_rows(model: HybridLM) -> None:
+    first, other = (fit_tuned_lens(model, rows(50), TunedLensConfig(steps=2, seed=seed)) for seed in (0, 1))
+    assert not torch.allclose(first.weight, other.weight)
+
+
+def test_a_row_is_known_by_its_prompt_and_not_by_its_answer() -> None:
+    tokens = rows()
+    answers, prompts = tokens.ids.clone(), tokens.ids.clone()
+    answers[:, 4] += 1
+    prompts[:, 2] += 1
+    known = fingerprints(tokens)
+    assert len(set(known)) == len(tokens)
+    assert fingerprints(replace(tokens, ids=answers)) == known
+    assert not set(fingerprints(replace(tokens, ids=prompts))) & set(known)

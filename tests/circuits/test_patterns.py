@@ -8,7 +8,7 @@ import pytest
 import torch
 from einops import einsum
 
-from circuits.looking.patterns import attention_by_role, effective_attention, mamba_pattern
+from circuits.looking.patterns import RolePatterns, attention_by_role, effective_attention, mamba_pattern
 from data_gen.errors import InputError
 from tinysql.models.config import MambaConfig, ModelConfig
 from tinysql.models.hybrid import HybridLM
@@ -144,3 +144,34 @@ def test_models_that_do_not_look_back_are_refused() -> None:
     )
     with pytest.raises(InputError, match="no block that looks back"):
         attention_by_role(model, tokens)
+
+
+def test_the_table_is_sorted_by_what_exceeds_a_uniform_head_and_leaves_out_roles_of_no_row() -> None:
+    found = RolePatterns(
+        roles=("a", "b"),
+        blocks=(0, 3),
+        kinds=("attn", "mamba"),
+        mass=(
+            torch.tensor([[[0.9, 0.1], [0.4, 0.6]]]),
+            torch.tensor([[[0.5, 0.5], [0.0, 1.0]], [[0.75, 0.25], [1.0, 0.0]]]),
+        ),
+        margin=(torch.zeros(1, 2, 2), torch.full((2, 2, 2), 0.125)),
+        uniform=torch.tensor([[0.8, 0.2], [0.5, 0.5]]),
+        rows=torch.tensor([4, 0]),
+    )
+    lines = found.table(2)
+    assert [(line["head"], line["query"], line["key"]) for line in lines] == [
+        ("blocks.3.mamba.head.0", "a", "b"),
+        ("blocks.0.attn.head.0", "a", "a"),
+    ]
+    first = {name: lines[0][name] for name in ("mass", "margin", "rows")}
+    assert first == {"mass": 0.5, "margin": 0.125, "rows": 4}
+    assert lines[0]["uniform"] == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("batch_size", [2, 64])
+def test_a_row_counts_once_for_each_of_its_roles(random_case, batch_size: int) -> None:
+    case = random_case("*")
+    tokens = with_roles(case.pairs.clean)
+    found = attention_by_role(case.model, tokens, group=str, batch_size=batch_size)
+    assert found.rows.tolist() == [sum(role in row for row in tokens.roles) for role in found.roles]

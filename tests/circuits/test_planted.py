@@ -9,6 +9,7 @@ from circuits.circuit import Circuit
 from circuits.engine.forward import metric_of
 from circuits.graph import Edge, Graph
 from circuits.judging.faithfulness import evaluate
+from circuits.looking.contributions import contributions
 from circuits.methods.eap import eap
 from circuits.methods.eap_ig import eap_ig
 from circuits.methods.exact import exact
@@ -183,3 +184,67 @@ def test_decoy_heads_write_as_strongly_as_the_planted_one(name: str) -> None:
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(InputError, match="did you mean `copy-mamba-name`"):
         plant("copy-mamba-nam", 0)
+
+
+def mixers_of(name: str) -> set[str]:
+    """The kinds of blocks that the true edges of a planted model run through."""
+    found = plant(name, 0)
+    ports = {port for edge in found.edges | found.ambiguous for port in (edge.writer, edge.reader)}
+    return {port.split(".")[2] for port in ports if port.startswith("blocks.")}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_model_is_made_of_what_its_name_says(name: str) -> None:
+    expected = {"attention": {"attn"}, "mamba": {"mamba"}, "experts": {"attn", "moe"}}
+    (word,) = set(name.split("-")) & set(expected)
+    assert mixers_of(name) - {"mlp"} == expected[word]
+
+
+def test_a_gated_copy_finds_the_place_by_the_step_size_alone() -> None:
+    def into(name: str) -> set[str]:
+        edges = [edge for edge in plant(name, 0).edges if edge.reader.startswith("blocks.2")]
+        return {edge.reader.split(".")[3] for edge in edges}
+
+    assert into("gated-copy-mamba-place") == {"dt"}
+    assert into("copy-mamba-place") == {"B"}
+
+
+@pytest.mark.parametrize("name", [name for name in PLANTED if name != "cancelling-mamba"])
+def test_seeds_move_the_truth(name: str) -> None:
+    cases = [plant(name, seed) for seed in range(4)]
+    assert len({case.edges | case.ambiguous for case in cases}) > 1
+    assert len({tuple(case.pairs.clean.ids.flatten().tolist()) for case in cases}) == 4
+
+
+def test_ambiguous_are_the_edges_of_every_redundant_path() -> None:
+    found = plant("redundant-attention", 0)
+    first, second = found.alternatives
+    assert found.ambiguous == first | second
+    for path in (first, second):
+        (head,) = {edge.writer for edge in path if edge.writer != "embed"}
+        value = head.replace(".head.", ".v.")
+        assert {str(edge) for edge in path} == {f"embed -> {value}", f"{head} -> blocks.3.mlp"}
+
+
+@pytest.mark.parametrize("name", [name for name in PLANTED if name.startswith("cancelling")])
+def test_the_pair_that_undoes_itself_is_twice_as_loud_as_the_mechanism(name: str) -> None:
+    found = plant(name, 0)
+    heads = {edge.writer for edge in found.cancelling if edge.reader == "logits"}
+    assert len(heads) == 2
+    assert len(found.cancelling) == 4
+    written = contributions(found.model, found.pairs)
+    one, other = (written[head] for head in heads)
+    torch.testing.assert_close(one, -other, rtol=0.01, atol=0.01)
+    ratio = one.abs() / written["blocks.3.mlp"]
+    # What comes in through a norm is not quite the same in every prompt.
+    assert 1.5 < ratio.min() < ratio.max() < 3
+
+
+@pytest.mark.parametrize("name", ["copy-attention-name", "copy-mamba-name", "copy-experts-name"])
+def test_no_axis_of_a_finished_model_stands_for_a_word(name: str) -> None:
+    model = plant(name, 0).model
+    for axes_of_words in (model.embed.W_E, model.unembed.W_U.T):
+        torch.testing.assert_close(
+            axes_of_words @ axes_of_words.T, torch.eye(len(axes_of_words)), atol=1e-4, rtol=0
+        )
+        assert axes_of_words.abs().max() < 0.5
