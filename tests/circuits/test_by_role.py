@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from circuits.looking.by_role import Targets, ratio_means, role_means, targets_of
+from circuits.looking.by_role import Targets, numbered, ratio_means, role_means, targets_of
 from tinysql.tokens import Tokens
 
 
@@ -64,3 +64,15 @@ def test_the_targets_of_some_rows_are_one_slice() -> None:
     targets = Targets(row=row, position=row, token=row, other=None, role=row * 0, roles=("a",))
     slices = [targets.of_rows(*bounds) for bounds in ((0, 2), (2, 4), (3, 5), (4, 6))]
     assert slices == [slice(0, 2), slice(2, 5), slice(5, 5), slice(5, 6)]
+
+
+def test_padding_has_no_number_whatever_its_role() -> None:
+    ids = torch.tensor([[4, 5, 6]])
+    tokens = Tokens(
+        ids=ids,
+        mask=torch.tensor([[True, True, False]]),
+        roles=(("sql.b", "sql.a", "sql.a"),),
+        answer_start=torch.tensor([0]),
+    )
+    names, number = numbered(tokens, str)
+    assert (names, number.tolist()) == (("sql.a", "sql.b"), [[1, 0, -1]])

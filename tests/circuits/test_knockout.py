@@ -38,7 +38,8 @@ def test_an_attention_head_loses_what_its_pattern_had_there(random_case) -> None
     assert (z - cache["blocks.0.attn.hook_z"]).abs().max() > 1e-3
 
 
-def test_a_mamba_head_loses_what_its_scan_had_there(random_case) -> None:
+@pytest.mark.parametrize("head", range(4))
+def test_a_mamba_head_loses_what_its_scan_had_there(random_case, head: int) -> None:
     case = random_case("M", mamba=MAMBA)
     ids, name = case.pairs.clean.ids, "blocks.0.mamba.hook_"
     gone = entries(ids.shape[1], (5, 2), (7, 7), (10, 0))
@@ -46,10 +47,10 @@ def test_a_mamba_head_loses_what_its_scan_had_there(random_case) -> None:
         _, cache = case.model.run_with_cache(ids)
         x, dt, decay = (cache[name + port] for port in ("x", "dt", "decay"))
         mixing = effective_attention(cache[name + "B"], cache[name + "C"], decay)
-        mixing[:, 3][:, gone] = 0
+        mixing[:, head][:, gone] = 0
         expected = einsum(mixing, dt[..., None] * x, "b h q k, b k h d -> b q h d")
         expected = expected + case.model.blocks[0].mamba.D[:, None] * x
-        with knocked_out(case.model, "blocks.0.mamba.head.3", gone):
+        with knocked_out(case.model, f"blocks.0.mamba.head.{head}", gone):
             _, found = case.model.run_with_cache(ids)
     torch.testing.assert_close(found[name + "y"], expected)
     assert (expected - cache[name + "y"]).abs().max() > 1e-4
@@ -99,5 +100,11 @@ def test_a_head_that_is_none_and_entries_of_another_length_are_refused(random_ca
     with (
         knocked_out(case.model, "blocks.0.attn.head.1", entries(4)),
         pytest.raises(InputError, match="entries have shape"),
+    ):
+        case.model(case.pairs.clean.ids)
+    one = entries(11)[None]
+    with (
+        knocked_out(case.model, "blocks.0.attn.head.1", one),
+        pytest.raises(InputError, match=r"entries have shape \[1, 11, 11\], the prompts \[5, 11, 11\]"),
     ):
         case.model(case.pairs.clean.ids)

@@ -9,7 +9,7 @@ import torch
 from transformer_lens.model_bridge import TransformerBridge
 
 from circuits.looking.by_role import part
-from circuits.looking.patching import patch_positions, patch_roles
+from circuits.looking.patching import Direction, PatchEffects, patch_positions, patch_roles
 from circuits.looking.running import stream_hooks
 from circuits.metrics import logit_diff
 from data_gen.errors import InputError
@@ -244,3 +244,30 @@ def test_bad_input_is_one_sentence(random_case) -> None:
         patch_roles(case.model, case.pairs[:0])
     with pytest.raises(InputError, match="batch_size is 0"):
         patch_positions(case.model, case.pairs, batch_size=0)
+
+
+def test_padding_is_no_set_whatever_a_grouping_says_of_it(random_case) -> None:
+    case = random_case("*-")
+    found = patch_roles(case.model, case.pairs, group=lambda role: "token" if role else "padding")
+    assert found.sets == ("token",)
+
+
+def test_what_is_written_of_the_effects_by_hand() -> None:
+    found = PatchEffects(
+        hooks=("h",),
+        sets=("a", "b"),
+        direction=Direction.DENOISE,
+        metric="m",
+        edit="e",
+        values=torch.tensor([[[0.0, 3.0]], [[2.0, 3.0]]]),
+        base=torch.tensor([-1.0, 1.0]),
+        other=torch.tensor([3.0, 5.0]),
+        roles=(("r",), ("r",)),
+    )
+    written = found.to_json()
+    names = ("direction", "metric", "edit", "pairs", "metric_base", "metric_other", "hooks", "sets")
+    assert [written[name] for name in names] == ["denoise", "m", "e", 2, 0.0, 4.0, ["h"], ["a", "b"]]
+    # (1 + 1) / (4 + 4) and (4 + 2) / (4 + 4); of `a` every pair says 1/4, of `b` one says 1 and the other 1/2.
+    assert written["value"] == [[0.25, 0.75]]
+    assert (written["low"], written["high"]) == ([[0.25, 0.5]], [[0.25, 1.0]])
+    assert found.per_example[:, 0].tolist() == [[0.25, 1.0], [0.25, 0.5]]

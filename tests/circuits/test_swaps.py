@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from circuits.looking.by_role import part
-from circuits.looking.swaps import swap_pairs, swap_test
+from circuits.looking.patching import Direction, PatchEffects
+from circuits.looking.swaps import SwapTest, swap_pairs, swap_test
 from circuits.metrics import logit_diff
 from data_gen.config import DataConfig
 from data_gen.errors import InputError
@@ -91,3 +92,25 @@ def test_pairs_that_differ_in_one_place_are_refused(tokenizer: Tokenizer, model:
         swap_test(model, half)
     with pytest.raises(InputError, match="n is 0"):
         swap_pairs(tokenizer, DATA, "table", 0)
+
+
+def test_shares_that_follow_by_hand() -> None:
+    """Of four pairs, one has the new name's sign with the English alone, three with the schema alone."""
+    values = torch.tensor([[[-1.0, 9.0, -1.0]], [[1.0, 9.0, -1.0]], [[1.0, 9.0, -2.0]], [[1.0, 9.0, 3.0]]])
+    effects = PatchEffects(
+        hooks=("blocks.0.hook_resid_pre",),
+        sets=("english", "prompt", "schema"),
+        direction=Direction.NOISE,
+        metric="m",
+        edit="e",
+        values=values,
+        base=torch.ones(4),
+        other=-torch.ones(4),
+        roles=((),) * 4,
+    )
+    found = SwapTest(needed=effects, enough=effects)
+    assert found.follows.tolist() == [[True, True], [False, True], [False, True], [False, False]]
+    written = found.to_json()["follows"]
+    assert {place: line["value"] for place, line in written.items()} == {"english": 0.25, "schema": 0.75}
+    assert written["english"]["low"] == 0 < written["english"]["high"] < 1
+    assert 0 < written["schema"]["low"] < written["schema"]["high"] == 1
