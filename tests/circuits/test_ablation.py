@@ -257,17 +257,17 @@ def test_what_is_written_of_the_effects_by_hand() -> None:
         units=("a", "b"),
         metric="m",
         edit="e",
-        values=torch.tensor([[1.0, 5.0], [2.0, 3.0], [9.0, 12.0], [0.0, 8.0]]),
+        values=torch.tensor([[1.0, 5.0], [2.0, 3.0], [9.0, 12.0], [0.0, 16.0]]),
         kl=torch.tensor([[1.0, 0.5], [2.0, 0.5], [3.0, 0.5], [4.0, 0.5]]),
         clean=torch.tensor([4.0, 4.0, 8.0, 4.0]),
     )
-    assert found.drops.tolist() == [[3.0, -1.0], [2.0, 1.0], [-1.0, -4.0], [4.0, -4.0]]
+    assert found.drops.tolist() == [[3.0, -1.0], [2.0, 1.0], [-1.0, -4.0], [4.0, -12.0]]
     written = found.to_json()
     assert (written["pairs"], written["metric_clean"]) == (4, 5.0)
     first, second = written["units"]
     names = ("unit", "drop", "same_sign", "kl")
     assert [first[name] for name in names] == ["a", 2.0, 0.75, 2.5]
-    assert [second[name] for name in names] == ["b", -2.0, 0.75, 0.5]
+    assert [second[name] for name in names] == ["b", -4.0, 0.75, 0.5]
     assert first["low"] < 2 < first["high"] <= 4
     assert 1 <= first["kl_low"] < 2.5 < first["kl_high"] <= 4
 

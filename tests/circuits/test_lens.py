@@ -214,7 +214,7 @@ def test_equal_logits_share_the_better_rank(random_case) -> None:
 
 
 def test_means_by_hand() -> None:
-    """Two tokens of one row and one of another: ranks 1 and 4 and 16, probabilities 1, 1/2 and 1/4."""
+    """Two tokens of one row and one of another: ranks 1 and 2 and 16, probabilities 1, 1/2 and 1/4."""
     count = torch.tensor([0, 0, 1])
     targets = Targets(
         row=count, position=count, token=count, other=None, role=torch.tensor([0, 0, 1]), roles=("a", "b")
@@ -223,14 +223,14 @@ def test_means_by_hand() -> None:
         lens="logit",
         depths=("embed",),
         targets=targets,
-        rank=torch.tensor([[1], [4], [16]]),
+        rank=torch.tensor([[1], [2], [16]]),
         log_prob=torch.tensor([[1.0], [0.5], [0.25]]).log(),
         kl=torch.tensor([[0.0], [3.0], [5.0]]),
     )
     for means, expected in (
         (reading.probability(), [0.75, 0.25]),
         (reading.on_top(), [0.5, 0.0]),
-        (reading.log2_rank(), [1.0, 4.0]),
+        (reading.log2_rank(), [0.5, 4.0]),
         (reading.divergence(), [1.5, 5.0]),
     ):
         assert means.value[:, 0].tolist() == pytest.approx(expected)
@@ -239,7 +239,7 @@ def test_means_by_hand() -> None:
     assert (written["targets"], written["rows"]) == (3, 2)
     lines = [{key: line[key] for key in ("role", "tokens", "at", "value")} for line in written["log2_rank"]]
     assert lines == [
-        {"role": "a", "tokens": 2, "at": "embed", "value": 1.0},
+        {"role": "a", "tokens": 2, "at": "embed", "value": 0.5},
         {"role": "b", "tokens": 1, "at": "embed", "value": 4.0},
     ]
     assert [line["value"] for line in written["probability"]] == pytest.approx([0.75, 0.25])
@@ -277,6 +277,26 @@ def test_the_first_loss_is_the_logit_lens_own_over_real_tokens_and_depths(model:
         kl = torch.nn.functional.kl_div(said, whole, reduction="none", log_target=True).sum(-1)
         each.append(kl[tokens.mask].mean())
     assert fitted.losses[0] == pytest.approx(torch.stack(each).mean().item(), rel=1e-4)
+
+
+def test_the_first_step_goes_down_each_depths_own_gradient(model: HybridLM) -> None:
+    """Adam's first step is one rate against the sign of the gradient of the KL at that depth."""
+    tokens = rows()
+    fitted = fit_tuned_lens(model, tokens, TunedLensConfig(steps=1, batch_size=len(tokens), lr=0.5))
+    logits, cache = model.run_with_cache(tokens.ids)
+    whole = logits.detach()[tokens.mask].log_softmax(-1)
+    for depth, hook in enumerate(
+        ("blocks.0.hook_resid_pre", *(f"blocks.{i}.hook_resid_post" for i in range(3)))
+    ):
+        bias = torch.zeros(16, requires_grad=True)
+        stream = cache[hook].detach()[tokens.mask] + bias
+        said = model.unembed(model.ln_final(stream[None]))[0].log_softmax(-1)
+        (gradient,) = torch.autograd.grad((whole.exp() * (whole - said)).sum(-1).mean(), bias)
+        clear = gradient.abs() > 1e-5
+        assert clear.any()
+        torch.testing.assert_close(
+            fitted.bias[depth][clear], -0.5 * gradient.sign()[clear], rtol=0.01, atol=0
+        )
 
 
 def test_adams_rate_falls_in_a_line(model: HybridLM) -> None:
