@@ -34,16 +34,16 @@ def test_an_interval_holds_95_percent_of_the_draws() -> None:
 
 
 def test_tokens_of_two_roles_and_two_rows_by_hand() -> None:
-    """Row 0 has tokens a 1, a 3, b 5, row 1 has a 8: means 4 and 5 over three tokens and one."""
-    row, role = torch.tensor([0, 0, 0, 1]), torch.tensor([0, 0, 1, 0])
+    """Row 0 has tokens a 1, a 3, b 5, row 1 has a 8, a 12: means 6 and 5 over four tokens and one."""
+    row, role = torch.tensor([0, 0, 0, 1, 1]), torch.tensor([0, 0, 1, 0, 0])
     targets = Targets(row=row, position=row, token=row, other=None, role=role, roles=("a", "b"))
-    found = role_means(torch.tensor([[1.0], [3.0], [5.0], [8.0]]), targets)
-    assert found.value.tolist() == [[4.0], [5.0]]
-    assert found.count.tolist() == [3, 1]
-    # Draws of rows: row 0 alone says 2, row 1 alone 8; of b only row 0 says anything.
-    assert (found.low.tolist(), found.high.tolist()) == ([[2.0], [5.0]], [[8.0], [5.0]])
+    found = role_means(torch.tensor([[1.0], [3.0], [5.0], [8.0], [12.0]]), targets)
+    assert found.value.tolist() == [[6.0], [5.0]]
+    assert found.count.tolist() == [4, 1]
+    # Draws of rows: row 0 alone says 2, row 1 alone 10; of b only row 0 says anything.
+    assert (found.low.tolist(), found.high.tolist()) == ([[2.0], [5.0]], [[10.0], [5.0]])
     first, second = found.table(("x",))
-    assert (first["role"], first["tokens"], first["value"]) == ("a", 3, 4.0)
+    assert (first["role"], first["tokens"], first["value"]) == ("a", 4, 6.0)
     assert (second["role"], second["tokens"], second["low"], second["high"]) == ("b", 1, 5.0, 5.0)
 
 
