@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from data_gen.errors import InputError
 from tinysql.tokens import TokenPairs
@@ -73,12 +73,12 @@ def check_finite(what: str, values: Tensor) -> None:
         )
 
 
-def check_weights(model: nn.Module) -> None:
-    """Raises `InputError` where a weight of the model is NaN or infinite.
+def check_weights(weights: Iterable[tuple[str, Tensor]]) -> None:
+    """Raises `InputError` where one of a model's named weights holds NaN or infinity.
 
     Fused attention takes a score of NaN for one that is masked, so that such a model may still say finite numbers.
     """
-    for name, weight in model.named_parameters():
+    for name, weight in weights:
         broken = int((~weight.isfinite()).sum())
         if broken:
             raise InputError(

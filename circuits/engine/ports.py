@@ -163,7 +163,7 @@ def frozen(model: HybridLM) -> Iterator[HybridLM]:
     model that is no `HybridLM`, and for one whose weights are not finite.
     """
     Graph.of(model)
-    check_weights(model)
+    check_weights(model.named_parameters())
     hooked = [name for name, point in model.hook_dict.items() if point.has_hooks()]
     if hooked:
         raise InputError(

@@ -121,7 +121,7 @@ def ablate(
     """
     kind = Ablation.named(kind)
     known = reference if reference is not None else pairs
-    check_weights(model)
+    check_weights(model.named_parameters())
     check_single(pairs)
     check_single(known)
     chosen = find_units(model, tuple(units) if units is not None else None)

@@ -68,7 +68,7 @@ def contributions(
     Raises `InputError` for no examples, a batch size below 1, rows longer than the model's context, or a model
     whose weights or contributions are not finite.
     """
-    check_weights(model)
+    check_weights(model.named_parameters())
     if isinstance(examples, TokenPairs):
         batches = [batch.clean for batch in pair_batches(model, examples, batch_size)]
     else:

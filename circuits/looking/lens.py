@@ -124,7 +124,7 @@ def _read(
     lens: Literal["logit", "tuned"],
     translate: Translator,
 ) -> LensReading:
-    check_weights(model)
+    check_weights(model.named_parameters())
     hooks, found, done = stream_hooks(model), [], 0
     if isinstance(examples, TokenPairs):
         batches = [batch.clean for batch in pair_batches(model, examples, batch_size)]

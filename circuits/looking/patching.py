@@ -167,7 +167,7 @@ def _patch(
 ) -> PatchEffects:
     hooks = stream_hooks(model) if hooks is None else tuple(hooks)
     check_hooks(model, hooks)
-    check_weights(model)
+    check_weights(model.named_parameters())
     check_batch_size(batch_size)
     check_single(pairs)
     if not hooks:

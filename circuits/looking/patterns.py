@@ -85,7 +85,7 @@ def attention_by_role(
     Raises `InputError` for a model without such a block, no rows, rows longer than the model's context, or weights that
     are not finite.
     """
-    check_weights(model)
+    check_weights(model.named_parameters())
     blocks, kinds = _looking_back(model)
     batches = row_batches(model, tokens, batch_size)
     roles, label = numbered(tokens, group)

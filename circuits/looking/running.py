@@ -6,7 +6,7 @@ and a TransformerLens bridge go through the same lines.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -32,6 +32,10 @@ class HookedLM(HookedModel, Protocol):
     cfg: Any
     ln_final: Any
     unembed: Any
+
+    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """The weights, by name."""
+        ...
 
 
 class Seen(NamedTuple):

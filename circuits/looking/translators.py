@@ -131,7 +131,7 @@ def fit_tuned_lens(model: HookedLM, tokens: Tokens, config: TunedLensConfig | No
     or weights that are not finite.
     """
     config = config if config is not None else TunedLensConfig()
-    check_weights(model)
+    check_weights(model.named_parameters())
     row_batches(model, tokens, max(len(tokens), 1))  # checks them
     weights, biases = _zeros(model)
     optimizer = torch.optim.Adam([*weights, *biases], lr=config.lr)

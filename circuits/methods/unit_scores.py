@@ -81,7 +81,7 @@ def unit_scores(
     """
     if steps < 1:
         raise InputError(f"steps is {steps}, expected at least 1")
-    check_weights(model)
+    check_weights(model.named_parameters())
     check_hooks(model, (hook, STREAM))
     flags = [(weight, weight.requires_grad) for weight in model.parameters()]
     try:
