@@ -78,8 +78,11 @@ def check_weights(weights: Iterable[tuple[str, Tensor]]) -> None:
 
     Fused attention takes a score of NaN for one that is masked, so that such a model may still say finite numbers.
     """
-    for name, weight in weights:
-        broken = int((~weight.isfinite()).sum())
+    named = list(weights)
+    # Sums pass NaN and infinity on, cost far less than looking at each number, and are waited for together.
+    sums = torch.stack([weight.detach().sum().float() for _, weight in named])
+    for (name, weight), finite in zip(named, sums.isfinite().tolist(), strict=True):
+        broken = 0 if finite else int((~weight.isfinite()).sum())
         if broken:
             raise InputError(
                 f"weight `{name}` of the model has {broken} of {weight.numel()} numbers that are not finite,"

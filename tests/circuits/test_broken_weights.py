@@ -21,6 +21,7 @@ from circuits.methods.acdc import acdc
 from circuits.methods.eap import eap
 from circuits.methods.exact import exact
 from circuits.methods.unit_scores import unit_scores
+from circuits.metrics import check_weights
 from data_gen.errors import InputError
 
 
@@ -67,3 +68,9 @@ def test_numbers_too_large_for_the_model_are_said(random_case, name: str, what: 
         case.model.blocks[1].mlp.W_out.fill_(1e30)
     with pytest.raises(InputError, match=f"values of the {what} are not finite"):
         READING[name](case)
+
+
+def test_finite_weights_whose_sum_is_not_are_let_through() -> None:
+    check_weights([("loud", torch.full((4,), 3e38)), ("half", torch.full((4,), 6e4, dtype=torch.float16))])
+    with pytest.raises(InputError, match="weight `half` of the model has 1 of 2 numbers"):
+        check_weights([("loud", torch.full((4,), 3e38)), ("half", torch.tensor([-torch.inf, 6e4]).half())])
