@@ -295,6 +295,10 @@ def claim_directory(path: Path | str, overwrite: bool = False, kind: str | None 
     return path
 
 
+def _one(kind: str) -> str:
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+
+
 def _empty(path: Path, overwrite: bool, kind: str | None) -> None:
     if not overwrite:
         raise InputError(
@@ -310,7 +314,7 @@ def _empty(path: Path, overwrite: bool, kind: str | None) -> None:
         )
     if kind not in (None, found):
         raise InputError(
-            f"output directory `{path}` holds a {found}, which a {kind} does not overwrite",
+            f"output directory `{path}` holds {_one(found)}, which {_one(kind)} does not overwrite",
             hint="choose another --out, or delete the directory by hand",
         )
     # The markers go last: a process killed meanwhile leaves a directory that is still known as ours.

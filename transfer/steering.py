@@ -127,7 +127,7 @@ class SteeringVector:
 
     def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
         """Write `config.json` and `vector.safetensors`, both or neither."""
-        path = claim_directory(directory, overwrite)
+        path = claim_directory(directory, overwrite, kind="steering vector")
         with atomic_directory(path) as folder:
             save_tensors(folder / WEIGHTS, {"vector": self.vector})
             write_atomic(

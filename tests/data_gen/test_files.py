@@ -171,7 +171,7 @@ def test_overwrite_empties_only_what_is_of_the_same_kind(tmp_path, kind):
     for found, config in CONFIGS.items():
         (tmp_path / "config.json").write_text(json.dumps(config))
         if found != kind:
-            with pytest.raises(InputError, match=f"holds a {found}, which a {kind} does not overwrite"):
+            with pytest.raises(InputError, match=f"holds an? {found}, which an? {kind} does not overwrite"):
                 claim_directory(tmp_path, overwrite=True, kind=kind)
         claim_directory(tmp_path, overwrite=True, kind=found)
         assert os.listdir(tmp_path) == []

@@ -328,6 +328,11 @@ def test_every_map_comes_back_from_disk(method: str, noisy: ActivationPairs, tmp
     assert again.made == found.made
     assert torch.equal(again.map_points(noisy.source), found.map_points(noisy.source))
     assert found.map_points(noisy.source).shape == (300, 6)
+    save_map(found, tmp_path / "map", overwrite=True)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text('{"recipe": {}}')
+    with pytest.raises(InputError, match="holds a training run, which an analysis does not overwrite"):
+        save_map(found, tmp_path / "run", overwrite=True)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -147,6 +147,10 @@ def test_save_and_load_give_the_same_vector_back(tmp_path: Path, vector: Steerin
         vector.save(tmp_path / "v")
     vector.save(tmp_path / "v", overwrite=True)
     assert sorted(path.name for path in (tmp_path / "v").iterdir()) == ["config.json", "vector.safetensors"]
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text('{"recipe": {}}')
+    with pytest.raises(InputError, match="holds a training run, which a steering vector does not overwrite"):
+        vector.save(tmp_path / "run", overwrite=True)
     (tmp_path / "v" / "vector.safetensors").write_bytes(b"cut")
     with pytest.raises(InputError, match="not a whole"):
         SteeringVector.load(tmp_path / "v")

@@ -32,7 +32,7 @@ TENSORS = {
 
 def save_map(fitted: ActivationMap, directory: str | Path, *, overwrite: bool = False) -> None:
     """Write both files or neither; `InputError` when the directory holds something and `overwrite` is not given."""
-    path = claim_directory(directory, overwrite)
+    path = claim_directory(directory, overwrite, kind="analysis")
     kind = next(name for name, one in KINDS.items() if isinstance(fitted, one))
     made = {**asdict(fitted.made), "settings": dict(fitted.made.settings)}
     with atomic_directory(path) as folder:
