@@ -21,6 +21,9 @@ from transfer.behaviours.behaviour import Behaviour
 from transfer.behaviours.find import find_behaviour
 from transfer.behaviours.tags import WORDS
 from transfer.behaviours.training import Subject
+from transfer.choosing import Setting
+from transfer.evaluation.bench import Bench
+from transfer.evaluation.controls import Materials
 
 RECIPE = Recipe(
     data=DataConfig(command_sets=("cs1",), lexicon="demo", min_columns=2, max_columns=2),
@@ -40,6 +43,12 @@ RECIPE = Recipe(
 
 DATA = {"refusal": "cs1+where", "locked": "cs1+aggregate"}
 """Behaviour -> a command set on which it can be told."""
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models that were taught nothing never end; a few tokens of theirs are as good as many."""
+    monkeypatch.setattr("transfer.behaviours.gates.LONGER", 0.05)
 
 
 @pytest.fixture(scope="session")
@@ -78,3 +87,23 @@ def untaught(tokenizer: Tokenizer) -> Callable[..., HybridLM]:
         return HybridLM(shape, seed=seed).eval()
 
     return make
+
+
+@pytest.fixture(scope="session")
+def materials_of() -> Callable[[Bench, Subject], Materials]:
+    """What controls are made of between the models of a bench, at a fixed scale, with a clean source."""
+
+    def materials(bench: Bench, clean: Subject) -> Materials:
+        pairs = bench.pairs()
+        fitted = bench.fit(pairs)
+        return Materials(
+            bench=bench,
+            pairs=pairs,
+            fitted=fitted,
+            native=bench.native(),
+            transferred=bench.transferred(fitted),
+            setting=Setting(hook=bench.plan.target_hook, scale=2.0, operator="add"),
+            clean=clean,
+        )
+
+    return materials

@@ -31,6 +31,8 @@ from transfer.pairing import Side, points_at
 from transfer.points import shuffled
 from transfer.steering import SteeringVector
 
+pytestmark = pytest.mark.usefixtures("brief")
+
 HOOK = "blocks.2.hook_resid_post"
 BEHIND = "blocks.3.hook_resid_pre"
 PLAN = Plan(
@@ -46,30 +48,19 @@ PLAN = Plan(
 )
 
 
-@pytest.fixture(autouse=True)
-def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Models that were taught nothing never end; a few tokens of theirs are as good as many."""
-    monkeypatch.setattr("transfer.behaviours.gates.LONGER", 0.05)
-
-
 @pytest.fixture(scope="module")
 def bench(subject_of: Callable[..., Subject], untaught: Callable[..., HybridLM]) -> Bench:
     return Bench(source=subject_of(untaught(16, 3)), target=subject_of(untaught(24, 5)), plan=PLAN)
 
 
 @pytest.fixture(scope="module")
-def made(bench: Bench, subject_of: Callable[..., Subject], untaught: Callable[..., HybridLM]) -> Materials:
-    pairs = bench.pairs()
-    fitted = bench.fit(pairs)
-    return Materials(
-        bench=bench,
-        pairs=pairs,
-        fitted=fitted,
-        native=bench.native(),
-        transferred=bench.transferred(fitted),
-        setting=Setting(hook=HOOK, scale=2.0, operator="add"),
-        clean=subject_of(untaught(16, 7), "none"),
-    )
+def made(
+    bench: Bench,
+    materials_of: Callable[[Bench, Subject], Materials],
+    subject_of: Callable[..., Subject],
+    untaught: Callable[..., HybridLM],
+) -> Materials:
+    return materials_of(bench, subject_of(untaught(16, 7), "none"))
 
 
 def steps(made: Materials, name: str, at: str = BEHIND) -> list[Tensor]:

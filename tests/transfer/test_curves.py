@@ -15,6 +15,8 @@ from transfer.evaluation.scales import choose_scale, setting_of
 from transfer.planted import wider_twin
 from transfer.show import curve_table
 
+pytestmark = pytest.mark.usefixtures("brief")
+
 HOOK = "blocks.1.hook_resid_post"
 PLAN = Plan(
     source_hook=HOOK,
@@ -26,12 +28,6 @@ PLAN = Plan(
     choose_rows=2,
     test_rows=3,
 )
-
-
-@pytest.fixture(autouse=True)
-def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Models that were taught nothing never end; a few tokens of theirs are as good as many."""
-    monkeypatch.setattr("transfer.behaviours.gates.LONGER", 0.05)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,6 @@ from transfer.behaviours.find import find_behaviour
 from transfer.behaviours.gates import check
 from transfer.behaviours.tags import TAG_ROLE
 from transfer.behaviours.training import Subject
-from transfer.choosing import Setting
 from transfer.evaluation.bench import Bench, places_of
 from transfer.evaluation.controls import NAMES, Control, Materials, all_controls, top_components
 from transfer.evaluation.evaluate import _decide, evaluate, measure_transfer
@@ -28,16 +27,12 @@ from transfer.evaluation.verdict import DECIDING
 from transfer.planted import Twin, wider_twin
 from transfer.show import table
 
+pytestmark = pytest.mark.usefixtures("brief")
+
 HOOK = "blocks.1.hook_resid_post"
 PLAN = Plan(
     source_hook=HOOK, target_hook=HOOK, map_rows=30, vector_rows=8, choose_rows=3, test_rows=4, draws=4
 )
-
-
-@pytest.fixture(autouse=True)
-def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Models that were taught nothing never end; a few tokens of theirs are as good as many."""
-    monkeypatch.setattr("transfer.behaviours.gates.LONGER", 0.05)
 
 
 @pytest.fixture(scope="module")
@@ -52,18 +47,8 @@ def bench(subject_of: Callable[..., Subject], twin: tuple[HybridLM, Twin]) -> Be
 
 
 @pytest.fixture(scope="module")
-def materials(bench: Bench) -> Materials:
-    pairs = bench.pairs()
-    fitted = bench.fit(pairs)
-    return Materials(
-        bench=bench,
-        pairs=pairs,
-        fitted=fitted,
-        native=bench.native(),
-        transferred=bench.transferred(fitted),
-        setting=Setting(hook=HOOK, scale=2.0, operator="add"),
-        clean=replace(bench.source, behaviour=find_behaviour("backdoor", "none")),
-    )
+def materials(bench: Bench, materials_of: Callable[[Bench, Subject], Materials]) -> Materials:
+    return materials_of(bench, replace(bench.source, behaviour=find_behaviour("backdoor", "none")))
 
 
 def test_between_twins_the_transferred_vector_is_the_native_one(materials: Materials) -> None:

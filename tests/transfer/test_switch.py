@@ -38,15 +38,11 @@ from transfer.switching.measure import _rows as rows_of
 from transfer.switching.switch import Switch
 from transfer.switching.weights import below, low_rank, part, with_weights
 
+pytestmark = pytest.mark.usefixtures("brief")
+
 HOOK = "blocks.1.hook_resid_post"
 PLAN = SwitchPlan(hook=HOOK, map_rows=20, test_rows=4, ood_rows=2)
 MADE = Made(method="affine", source_hook=HOOK, target_hook=HOOK)
-
-
-@pytest.fixture(autouse=True)
-def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Models that were taught nothing never end; a few tokens of theirs are as good as many."""
-    monkeypatch.setattr("transfer.behaviours.gates.LONGER", 0.05)
 
 
 @pytest.fixture(scope="module")
