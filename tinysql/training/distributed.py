@@ -85,13 +85,29 @@ def whole(tensor: Tensor) -> Tensor:
 
 
 def shared_as(like: Tensor, whole: Tensor) -> Tensor:
-    """A whole tensor, shared out among processes as `like` is."""
+    """A whole tensor that every process has, shared out as `like` is; nothing is sent."""
     if not hasattr(like, "full_tensor"):
         return whole
     from torch.distributed.tensor import DTensor, distribute_tensor
 
     assert isinstance(like, DTensor)
-    return distribute_tensor(whole, like.device_mesh, like.placements)
+    return distribute_tensor(whole, like.device_mesh, like.placements, src_data_rank=None)
+
+
+def divided(work: Callable[[Tensor], Tensor], items: Tensor) -> Tensor:
+    """`work(items)` of a stack `[item ...]`, item by item independent: each process does a part, all get the whole.
+
+    Every process must call it with the same items; zeros make the parts equally long.
+    """
+    size = dist.get_world_size() if dist.is_initialized() else 1
+    if size == 1:
+        return work(items)
+    each = -(-len(items) // size)
+    filled = torch.cat([items, items.new_zeros(each * size - len(items), *items.shape[1:])])
+    mine = work(filled.chunk(size)[dist.get_rank()]).contiguous()
+    found = mine.new_empty(each * size, *mine.shape[1:])
+    dist.all_gather_into_tensor(found, mine)
+    return found[: len(items)]
 
 
 @contextmanager

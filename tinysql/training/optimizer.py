@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tinysql.models.hybrid import HybridLM
-from tinysql.training.distributed import shared_as, whole
+from tinysql.training.distributed import divided, shared_as, whole
 
 UNDECAYED = {"w", "b", "W_E", "W_pos", "A_log", "D", "dt_bias", "conv_bias", "norm_weight"}
 """Parameters that weight decay leaves alone, with all biases `b_*`."""
@@ -74,13 +74,13 @@ class Muon(torch.optim.AdamW):
             if "momentum" not in state:
                 state["momentum"] = torch.zeros_like(p)
             state["momentum"].lerp_(p.grad, 1 - MUON_MOMENTUM)
-            direction = whole(p.grad.lerp(state["momentum"], MUON_MOMENTUM))
+            direction = whole(_rounded(p.grad.lerp(state["momentum"], MUON_MOMENTUM)))
             p.grad = None  # which AdamW passes over
             by_shape.setdefault(tuple(sorted(direction.shape[-2:])), []).append((p, direction))
         for (rows, columns), moved in by_shape.items():
-            # All matrices of one shape in one product.
+            # All matrices of one shape in one product, or in one of each process.
             flat = [_lying(d).reshape(-1, rows, columns) for _, d in moved]
-            turned = orthogonal(torch.cat(flat)).split([len(f) for f in flat])
+            turned = divided(orthogonal, torch.cat(flat)).split([len(f) for f in flat])
             for (p, direction), update in zip(moved, turned, strict=True):
                 update = update.reshape(_lying(direction).shape).to(p.dtype)
                 update = update if update.shape == direction.shape else update.mT
@@ -96,6 +96,11 @@ def moments_of(optimizer: torch.optim.AdamW, parameter: Tensor) -> set[str]:
     return {"step", "exp_avg", "exp_avg_sq"}
 
 
+def _rounded(matrices: Tensor) -> Tensor:
+    """In the dtype that they are multiplied in."""
+    return matrices.bfloat16() if matrices.is_cuda else matrices
+
+
 def _lying(matrices: Tensor) -> Tensor:
     """No more rows than columns."""
     return matrices if matrices.shape[-2] <= matrices.shape[-1] else matrices.mT
@@ -106,7 +111,7 @@ def orthogonal(matrices: Float[Tensor, "matrix row column"]) -> Float[Tensor, "m
 
     There may be no more rows than columns. In bfloat16 on a GPU.
     """
-    x = matrices.bfloat16() if matrices.is_cuda else matrices
+    x = _rounded(matrices)
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(MUON_STEPS):
         gram = x @ x.mT
