@@ -23,6 +23,7 @@ def recipe() -> Recipe:
     shape = replace(
         tiny.train.model,
         pattern="ME*",
+        n_kv_heads=1,  # fewer than processes, so one of them keeps nothing of W_K
         mamba=MambaConfig(d_head=16, d_state=8),
         moe=MoEConfig(n_experts=4, n_active=2, d_expert=16, d_shared=16),
     )

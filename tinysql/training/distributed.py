@@ -6,7 +6,7 @@ With one process everything here does nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,6 +16,9 @@ from torch import Tensor
 
 from data_gen.errors import InputError
 from tinysql.models.hybrid import HybridLM
+
+TOGETHER = 4
+"""Blocks whose weights are sent at once: fewer would keep the host busy with small messages."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,9 @@ class World:
             return model
         from torch.distributed.fsdp import fully_shard
 
-        for block in model.blocks:
-            fully_shard(block)
+        blocks = list(model.blocks)
+        for at in range(0, len(blocks), TOGETHER):
+            fully_shard(blocks[at : at + TOGETHER])
         fully_shard(model)
         return model
 
@@ -94,6 +98,39 @@ def shared_as(like: Tensor, whole: Tensor) -> Tensor:
     return distribute_tensor(whole, like.device_mesh, like.placements, src_data_rank=None)
 
 
+def own_part(tensor: Tensor) -> Tensor:
+    """What this process keeps of a tensor that is shared out; writing to it writes to the tensor."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
+
+
+def wholes(tensors: Sequence[Tensor], parts: Sequence[Tensor]) -> list[Tensor]:
+    """Whole tensors, of which `parts` are this process', shared out as `tensors` are; all are sent at once."""
+    if not any(hasattr(tensor, "full_tensor") for tensor in tensors):
+        return list(parts)
+    size = dist.get_world_size()
+    # As FSDP shares out: so many rows to each process, fewer or none to the last ones.
+    rows = [-(-len(tensor) // size) for tensor in tensors]
+    filled = [
+        torch.cat([part, part.new_zeros(n - len(part), *part.shape[1:])])
+        for part, n in zip(parts, rows, strict=True)
+    ]
+    found = _gathered(torch.cat([part.flatten() for part in filled])).split(
+        [p.numel() for p in filled], dim=1
+    )
+    return [
+        each.reshape(-1, *tensor.shape[1:])[: len(tensor)]
+        for each, tensor in zip(found, tensors, strict=True)
+    ]
+
+
+def part_of(whole: Tensor, tensor: Tensor) -> Tensor:
+    """What this process keeps of `whole`, shared out as `tensor` is."""
+    if not hasattr(tensor, "full_tensor"):
+        return whole
+    each = -(-len(whole) // dist.get_world_size())
+    return whole[dist.get_rank() * each :][:each]
+
+
 def divided(work: Callable[[Tensor], Tensor], items: Tensor) -> Tensor:
     """`work(items)` of a stack `[item ...]`, item by item independent: each process does a part, all get the whole.
 
@@ -104,10 +141,14 @@ def divided(work: Callable[[Tensor], Tensor], items: Tensor) -> Tensor:
         return work(items)
     each = -(-len(items) // size)
     filled = torch.cat([items, items.new_zeros(each * size - len(items), *items.shape[1:])])
-    mine = work(filled.chunk(size)[dist.get_rank()]).contiguous()
-    found = mine.new_empty(each * size, *mine.shape[1:])
-    dist.all_gather_into_tensor(found, mine)
-    return found[: len(items)]
+    return _gathered(work(filled.chunk(size)[dist.get_rank()])).flatten(0, 1)[: len(items)]
+
+
+def _gathered(part: Tensor) -> Tensor:
+    """The parts of all processes, `[process ...]`; they have one shape."""
+    found = part.new_empty(dist.get_world_size(), *part.shape)
+    dist.all_gather(list(found), part.contiguous())
+    return found
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tinysql.models.hybrid import HybridLM
-from tinysql.training.distributed import divided, shared_as, whole
+from tinysql.training.distributed import divided, own_part, part_of, wholes
 
 UNDECAYED = {"w", "b", "W_E", "W_pos", "A_log", "D", "dt_bias", "conv_bias", "norm_weight"}
 """Parameters that weight decay leaves alone, with all biases `b_*`."""
@@ -66,26 +66,33 @@ class Muon(torch.optim.AdamW):
         super().step(closure)
 
     def _move(self, group: dict[str, Any]) -> None:
-        by_shape: dict[tuple[int, ...], list[tuple[Tensor, Tensor]]] = {}
-        for p in group["params"]:
-            if p.grad is None:
-                continue
-            state = self.state[p]
-            if "momentum" not in state:
-                state["momentum"] = torch.zeros_like(p)
-            state["momentum"].lerp_(p.grad, 1 - MUON_MOMENTUM)
-            direction = whole(_rounded(p.grad.lerp(state["momentum"], MUON_MOMENTUM)))
-            p.grad = None  # which AdamW passes over
-            by_shape.setdefault(tuple(sorted(direction.shape[-2:])), []).append((p, direction))
-        for (rows, columns), moved in by_shape.items():
+        moved = [p for p in group["params"] if p.grad is not None]
+        for p in moved:
+            self.state[p].setdefault("momentum", torch.zeros_like(p))
+        gradients, momenta, weights = (
+            [own_part(tensor) for tensor in tensors]
+            for tensors in ([p.grad for p in moved], [self.state[p]["momentum"] for p in moved], moved)
+        )
+        torch._foreach_lerp_(momenta, gradients, 1 - MUON_MOMENTUM)
+        mixed = torch._foreach_lerp(gradients, momenta, MUON_MOMENTUM)
+        directions = wholes(moved, [_rounded(each) for each in mixed])
+        torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+        by_shape: dict[tuple[int, ...], list[int]] = {}
+        for i, direction in enumerate(directions):
+            by_shape.setdefault(tuple(sorted(direction.shape[-2:])), []).append(i)
+        for (rows, columns), indices in by_shape.items():
             # All matrices of one shape in one product, or in one of each process.
-            flat = [_lying(d).reshape(-1, rows, columns) for _, d in moved]
+            flat = [_lying(directions[i]).reshape(-1, rows, columns) for i in indices]
             turned = divided(orthogonal, torch.cat(flat)).split([len(f) for f in flat])
-            for (p, direction), update in zip(moved, turned, strict=True):
-                update = update.reshape(_lying(direction).shape).to(p.dtype)
-                update = update if update.shape == direction.shape else update.mT
-                p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.add_(shared_as(p, update), alpha=-group["lr"] * 0.2 * columns**0.5)
+            updates = []
+            for i, update in zip(indices, turned, strict=True):
+                update = update.reshape(_lying(directions[i]).shape)
+                update = update if update.shape == directions[i].shape else update.mT
+                updates.append(part_of(update, moved[i]).to(weights[i].dtype))
+            own = [weights[i] for i in indices]
+            torch._foreach_add_(own, updates, alpha=-group["lr"] * 0.2 * columns**0.5)
+        for p in moved:
+            p.grad = None  # which AdamW passes over
 
 
 def moments_of(optimizer: torch.optim.AdamW, parameter: Tensor) -> set[str]:
