@@ -7,7 +7,6 @@ rounding, not bit for bit.
 
 from __future__ import annotations
 
-from functools import cache
 from importlib.util import find_spec
 
 import torch
@@ -24,6 +23,8 @@ MAX_STATE = 256
 """Largest `d_state` that fits on chip."""
 MAX_TAPS = 4
 """Widest convolution of the kernels."""
+HAS_TRITON = find_spec("triton") is not None
+"""Looked up once: a compiled step would be cut in two wherever it were asked."""
 
 
 def ssd_scan(
@@ -149,9 +150,4 @@ def gated_norm(
 
 def on_kernels(x: Tensor) -> bool:
     """Whether kernels treat `x`: on a GPU, in a dtype they know, with Triton installed."""
-    return x.is_cuda and x.dtype in DTYPES and _has_triton()
-
-
-@cache
-def _has_triton() -> bool:
-    return find_spec("triton") is not None
+    return x.is_cuda and x.dtype in DTYPES and HAS_TRITON
