@@ -14,9 +14,11 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-DENSE_BELOW = {"cpu": 4, "cuda": 144}
-"""Latents per active latent below which matrices are faster; measured on the CPU, on the GPU the ratio at which
-reading 2 k d bytes costs as much as 2 F d operations."""
+from tinysql.kernels.ops import HAS_TRITON
+
+DENSE_BELOW = {"cpu": 4, "cuda": 14}
+"""Latents per active latent below which matrices are faster: measured on the CPU; on a GPU where 2 F d operations at 51
+TFLOP/s take as long as reading 4 k d bytes at 7.5 TB/s, most of it from the cache (an H100's float32)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +54,7 @@ def decode(pairs: Pairs, rows: Float[Tensor, "d_sae d"]) -> Float[Tensor, "bag d
     """Per bag the sum of `value * rows[latent]`."""
     if pairs.is_dense:
         return _matrix(pairs, pairs.value) @ rows
-    return F.embedding_bag(pairs.latent, rows, pairs.start, mode="sum", per_sample_weights=pairs.value)
+    return _sum_rows(rows, pairs.latent, pairs.value, pairs.start)
 
 
 def inner(
@@ -61,6 +63,10 @@ def inner(
     """Per pair the inner product of its bag's row and its latent's row."""
     if pairs.is_dense:
         return (of_bags @ rows.T)[pairs.bag, pairs.latent]
+    if on_kernels(rows):
+        from saes.dictionaries import kernels
+
+        return kernels.inner(of_bags, rows, pairs.latent, pairs.start)
     # The backward pass of `embedding_bag` towards its weights, which PyTorch has no public name for.
     product = torch.ops.aten._embedding_bag_per_sample_weights_backward
     return product(of_bags, rows, pairs.latent, pairs.start, pairs.bag, 0, -1)
@@ -79,13 +85,7 @@ def outer(
     """Per latent the sum of `value * of_bags[bag]` over its pairs: a weight gradient, without atomic additions."""
     if pairs.is_dense:
         return _matrix(pairs, value).T @ of_bags
-    return F.embedding_bag(
-        sorted_pairs.bag,
-        of_bags,
-        sorted_pairs.start,
-        mode="sum",
-        per_sample_weights=value[sorted_pairs.order],
-    )
+    return _sum_rows(of_bags, sorted_pairs.bag, value[sorted_pairs.order], sorted_pairs.start)
 
 
 def per_latent(pairs: Pairs, value: Float[Tensor, " pair"]) -> Float[Tensor, " d_sae"]:
@@ -109,6 +109,24 @@ def equal_bags(latent: Int[Tensor, "row k"], value: Float[Tensor, "row k"], d_sa
         value=rearrange(value, "row k -> (row k)"),
         d_sae=d_sae,
     )
+
+
+def on_kernels(x: Tensor) -> bool:
+    """Whether Triton's kernels treat `x`: float32 on a GPU, with Triton installed."""
+    return x.is_cuda and x.dtype == torch.float32 and HAS_TRITON
+
+
+def _sum_rows(
+    rows: Float[Tensor, "row d"],
+    index: Int[Tensor, " pair"],
+    weight: Float[Tensor, " pair"],
+    start: Int[Tensor, " bag"],
+) -> Float[Tensor, "bag d"]:
+    if on_kernels(rows):
+        from saes.dictionaries import kernels
+
+        return kernels.sum_rows(rows, index, weight, start)
+    return F.embedding_bag(index, rows, start, mode="sum", per_sample_weights=weight)
 
 
 def _matrix(pairs: Pairs, value: Float[Tensor, " pair"]) -> Float[Tensor, "bag d_sae"]:

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from saes.dictionaries.pairs import Pairs, equal_bags
+from saes.dictionaries.pairs import Pairs, equal_bags, inner, on_kernels
 
 CHUNK = {"cpu": 256}
 """Rows encoded at once, so that what is searched is still in the cache; a GPU takes the whole batch."""
@@ -42,7 +42,15 @@ def top_of_rows(
     norms: Float[Tensor, " d_sae"],
     k: int,
 ) -> Pairs:
-    """The k largest latents of every row (TopK); `value` is ReLU of the pre-activation itself."""
+    """The k largest latents of every row (TopK); `value` is ReLU of the pre-activation itself.
+
+    On a GPU they are chosen by products in tf32, ten bits of mantissa, and then computed in float32.
+    """
+    if on_kernels(x):
+        from saes.dictionaries import kernels
+
+        latent = kernels.largest(_coarse(x, encoder, bias, norms), k)
+        return _exact(equal_bags(latent, latent.to(x.dtype), len(encoder)), x, encoder, bias)
     parts = [part.topk(k, dim=1, sorted=False) for _, part in _encode(x, encoder, bias, norms)]
     latent = torch.cat([part.indices for part in parts])
     value = torch.cat([part.values for part in parts])
@@ -58,20 +66,22 @@ def top_of_batch(
 ) -> Pairs:
     """The k B largest positive latents of the whole batch (BatchTopK), in the order of rows and latents.
 
-    On a GPU non-positive ones fill up what is missing, with the value 0, so that all shapes are known beforehand.
+    On a GPU non-positive ones fill up what is missing, with the value 0, so that all shapes are known beforehand; and
+    they are chosen as in `top_of_rows`.
     """
     d_sae = len(encoder)
     search = _search_some if x.device.type == "cpu" else _search_all
     value, place = search(x, encoder, bias, norms, k)
     latent = place % d_sae
     row = torch.div(place, d_sae, rounding_mode="floor")
-    return Pairs(
+    pairs = Pairs(
         latent=latent,
         bag=row,
         start=torch.searchsorted(row, torch.arange(len(x), device=x.device)),
         value=value.relu_() / norms[latent],
         d_sae=d_sae,
     )
+    return _exact(pairs, x, encoder, bias) if on_kernels(x) else pairs
 
 
 def nested(pairs: Pairs, widths: tuple[int, ...]) -> Pairs:
@@ -103,6 +113,32 @@ def _encode(
         yield start, torch.addmm(scaled_bias, part, rows.T, out=space[: len(part)])
 
 
+def _coarse(
+    x: Float[Tensor, "batch d"],
+    encoder: Float[Tensor, "d_sae d"],
+    bias: Float[Tensor, " d_sae"],
+    norms: Float[Tensor, " d_sae"],
+) -> Float[Tensor, "batch d_sae"]:
+    """`(x @ encoder.T + bias) * norms` of a whole batch, in tf32 where only the order counts and `_exact` follows."""
+    products = torch.backends.cuda.matmul
+    before = products.fp32_precision
+    products.fp32_precision = "tf32" if on_kernels(x) else before
+    try:
+        return torch.addmm(bias * norms, x, (encoder * norms[:, None]).T)
+    finally:
+        products.fp32_precision = before
+
+
+def _exact(
+    pairs: Pairs,
+    x: Float[Tensor, "batch d"],
+    encoder: Float[Tensor, "d_sae d"],
+    bias: Float[Tensor, " d_sae"],
+) -> Pairs:
+    """The same pairs with ReLU of their pre-activations as values."""
+    return replace(pairs, value=(inner(pairs, x, encoder) + bias[pairs.latent]).relu_())
+
+
 def _search_all(
     x: Float[Tensor, "batch d"],
     encoder: Float[Tensor, "d_sae d"],
@@ -111,7 +147,7 @@ def _search_all(
     k: int,
 ) -> tuple[Float[Tensor, " pair"], Int[Tensor, " pair"]]:
     """The k B largest entries of the encoded batch and their places, ascending, without waiting for the device."""
-    whole = torch.addmm(bias * norms, x, (encoder * norms[:, None]).T).flatten()
+    whole = _coarse(x, encoder, bias, norms).flatten()
     place = whole.topk(k * len(x), sorted=False).indices.sort().values
     return whole[place], place
 

@@ -1,0 +1,151 @@
+"""Triton's kernels of sparse steps against sums written out; on a GPU as compiled, elsewhere in the interpreter."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from saes.dictionaries import pairs, select
+from saes.dictionaries.pairs import Pairs
+from saes.dictionaries.topk import plain_loss, step
+
+pytest.importorskip("triton", reason="the kernels need Triton, on a GPU or for its interpreter")
+
+from saes.dictionaries import kernels
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+D = 300
+"""Columns: one whole tile and part of another."""
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(DEVICE)
+
+
+def bags(*lengths: int, rows: int = 40) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Index, weight and bag of every pair, and where bags of these lengths start."""
+    g = torch.Generator().manual_seed(1)
+    total = sum(lengths)
+    index = torch.randint(0, rows, (total,), generator=g)
+    bag = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
+    start = torch.tensor([0, *lengths]).cumsum(0)[:-1]
+    return index.to(DEVICE), drawn(total, seed=2), bag.to(DEVICE), start.to(DEVICE)
+
+
+@pytest.mark.parametrize("lengths", [(1,), (0, 3, 8, 0, 9, 17, 0), (0,), (2, 0)])
+def test_sums_of_rows_are_those_of_a_loop(lengths: tuple[int, ...]) -> None:
+    rows = drawn(40, D)
+    index, weight, bag, start = bags(*lengths)
+    expected = torch.zeros(len(lengths), D, device=DEVICE).index_add(0, bag, weight[:, None] * rows[index])
+    torch.testing.assert_close(kernels.sum_rows(rows, index, weight, start), expected)
+
+
+@pytest.mark.parametrize("lengths", [(1,), (0, 3, 8, 0, 9, 17, 0), (2, 0)])
+def test_inner_products_are_those_of_a_loop(lengths: tuple[int, ...]) -> None:
+    rows, of_bags = drawn(40, D), drawn(len(lengths), D, seed=3)
+    index, _, bag, start = bags(*lengths)
+    expected = (of_bags[bag] * rows[index]).sum(1)
+    torch.testing.assert_close(kernels.inner(of_bags, rows, index, start), expected, rtol=1e-5, atol=1e-4)
+
+
+def hard_rows() -> Tensor:
+    """Rows whose k-th largest is one of many, or hard to tell from its neighbours."""
+    x = drawn(8, D)
+    x[1] = x[1].round()
+    x[2] = 0.0
+    x[3] = -x[3].abs()
+    x[4, :9] = 7.0
+    x[5] = torch.linspace(1, 1 + 1e-4, D)
+    x[6, ::2] = -0.0
+    x[7, 3] = float("inf")
+    return x
+
+
+@pytest.mark.parametrize("k", [1, 7, 300])
+def test_the_largest_of_a_row_are_those_of_topk(k: int) -> None:
+    x = hard_rows()
+    places = kernels.largest(x, k)
+    assert all(len(set(row)) == k for row in places.tolist())
+    assert torch.equal(x.gather(1, places).sort(1).values, x.topk(k, dim=1).values.sort(1).values)
+
+
+def test_rows_wider_than_the_kernel_takes_go_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "MAX_LATENTS", D - 1)
+    monkeypatch.setattr(kernels, "_largest", None)
+    x = hard_rows()
+    assert torch.equal(x.gather(1, kernels.largest(x, 5)).sort(1).values, x.topk(5).values.sort(1).values)
+
+
+def test_non_finite_rows_end_too() -> None:
+    x = drawn(2, D)
+    x[0, 5], x[1] = float("nan"), float("nan")
+    places = kernels.largest(x, 4)
+    assert 5 in places[0].tolist()
+    assert ((places >= 0) & (places < D)).all()
+
+
+@pytest.fixture
+def on_kernels(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Steps go through the kernels, here too; the list has the name of each one that ran."""
+    ran: list[str] = []
+
+    def seen(name: str) -> Any:
+        kernel = getattr(kernels, name)
+
+        def run(*given: Any) -> Tensor:
+            ran.append(name)
+            return kernel(*given)
+
+        return run
+
+    for module in (pairs, select):
+        monkeypatch.setattr(module, "on_kernels", lambda x: True)
+    monkeypatch.setattr(Pairs, "is_dense", False)
+    for name in ("sum_rows", "inner", "largest"):
+        monkeypatch.setattr(kernels, name, seen(name))
+    return ran
+
+
+@pytest.mark.parametrize(
+    ("settings", "chosen_by"),
+    [
+        ({}, "largest"),
+        ({"per_batch": True}, "inner"),
+        ({"per_batch": True, "widths": (10, 30, 48)}, "inner"),
+    ],
+)
+def test_gradients_of_a_step_on_kernels_are_autograds(
+    on_kernels: list[str], settings: dict[str, Any], chosen_by: str
+) -> None:
+    shapes = {"encoder": (48, 20), "decoder": (48, 20), "encoder_bias": (48,), "decoder_bias": (20,)}
+    parameters = {name: drawn(*shape, seed=i) for i, (name, shape) in enumerate(shapes.items())}
+    x = drawn(33, 20, seed=9)
+    found = step(parameters, x, k=5, **settings)
+    assert {"sum_rows", "inner", chosen_by} == set(on_kernels)
+    leaves = {name: tensor.requires_grad_() for name, tensor in parameters.items()}
+    plain_loss(leaves, x, k=5, **settings).backward()
+    for name, leaf in leaves.items():
+        assert leaf.grad is not None
+        torch.testing.assert_close(
+            found.of[name], leaf.grad, rtol=2e-5, atol=2e-5 * float(leaf.grad.abs().max())
+        )
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("per_batch", [False, True])
+def test_a_step_on_a_gpu_is_that_of_a_cpu_but_for_ties(per_batch: bool) -> None:
+    shapes = {"encoder": (4096, 256), "decoder": (4096, 256), "encoder_bias": (4096,), "decoder_bias": (256,)}
+    parameters = {name: drawn(*shape, seed=i) * 0.1 for i, (name, shape) in enumerate(shapes.items())}
+    x = drawn(512, 256, seed=9)
+    before = torch.backends.cuda.matmul.fp32_precision
+    found = step(parameters, x, k=16, per_batch=per_batch)
+    assert torch.backends.cuda.matmul.fp32_precision == before
+    expected = step({name: t.cpu() for name, t in parameters.items()}, x.cpu(), k=16, per_batch=per_batch)
+    loss = found.losses["reconstruction"].cpu()
+    torch.testing.assert_close(loss, expected.losses["reconstruction"], rtol=1e-3, atol=0.0)
+    for name, gradient in expected.of.items():
+        # A latent in 16 x 512 chosen otherwise changes a row; most rows are the same.
+        error = (found.of[name].cpu() - gradient).norm() / gradient.norm()
+        assert error < 0.03, (name, float(error))
