@@ -186,8 +186,8 @@ def project(
 
 
 def project_all(
-    x: Float[Tensor, "batch seq d_model"], weights: Sequence[Float[Tensor, "_ d_model width"]]
-) -> list[Float[Tensor, "batch seq _ width"]]:
+    x: Float[Tensor, "batch seq d_model"], weights: Sequence[Float[Tensor, "_ d_model _"]]
+) -> list[Float[Tensor, "batch seq _ _"]]:
     """`project` with each of the weights; one product in all where the step is compiled."""
     if not torch.compiler.is_compiling():
         return [project(x, weight) for weight in weights]
