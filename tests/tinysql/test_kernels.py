@@ -429,6 +429,21 @@ def test_the_convolution_and_the_norm_are_sound_operators() -> None:
     torch.library.opcheck(operators._norm, (draw(1, 3, 4, 5), draw(1, 3, 4, 5), draw(4, 5), 2, 1e-5))
 
 
+@pytest.mark.parametrize("which", ["scan", "carried", "conv", "norm"])
+def test_gradients_of_gradients_are_refused(which: str) -> None:
+    x, dt, log, B, C, D, _ = (t.requires_grad_() for t in inputs(5))
+    every = torch.ones(1, 2, 5, 5, dtype=torch.bool, device=DEVICE)
+    found = {
+        "scan": lambda: operators.scan(x, dt, log, B, C, D, None, None)[0],
+        "carried": lambda: operators.carried(x, dt, log, B, C, every, None),
+        "conv": lambda: operators.conv(x.flatten(2), x[0, :4].flatten(1).t(), None, None, None),
+        "norm": lambda: operators.norm(x, x, x[0, 0], 1, 1e-5),
+    }[which]()
+    (slope,) = torch.autograd.grad(found.square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiate twice"):
+        (slope.square().sum() + x.sum()).backward()
+
+
 def test_a_compiled_scan_has_no_graph_break(kernels: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     given = [t.requires_grad_() for t in inputs(20)]

@@ -18,6 +18,8 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from tinysql.kernels.tiles import ceil_div
+
 POSITIONS, CHANNELS, WARPS = 64, 64, 4
 """What one program treats, and its warps."""
 
@@ -179,7 +181,7 @@ def conv_forward(
     x, weight = even(x), weight.contiguous()
     before, segments = (t if t is None else t.contiguous() for t in (before, segments))
     y = torch.empty(batch, seq, channels, dtype=x.dtype, device=x.device)
-    _conv[triton.cdiv(seq, POSITIONS), triton.cdiv(channels, CHANNELS), batch](
+    _conv[ceil_div(seq, POSITIONS), ceil_div(channels, CHANNELS), batch](
         x, weight, bias, before, segments, y, seq, x.stride(1), channels, POSITIONS, CHANNELS, taps,
         bias is not None, before is not None, segments is not None, num_warps=WARPS,
     )  # fmt: skip
@@ -198,7 +200,7 @@ def conv_backward(
     (batch, seq, channels), taps = x.shape, weight.shape[1]
     dy, x, weight = even(dy), even(x), weight.contiguous()
     before, segments = (t if t is None else t.contiguous() for t in (before, segments))
-    tiles, beside = triton.cdiv(seq, POSITIONS), triton.cdiv(channels, CHANNELS)
+    tiles, beside = ceil_div(seq, POSITIONS), ceil_div(channels, CHANNELS)
     d, dx = (torch.empty(batch, seq, channels, dtype=x.dtype, device=x.device) for _ in range(2))
     dbefore = torch.empty_like(before) if before is not None else x.new_empty(0)
     parts = x.new_empty(batch * tiles, taps + 1, channels, dtype=torch.float32)
@@ -207,7 +209,7 @@ def conv_backward(
         dy, x, weight, bias, before, segments, d, parts, seq, dy.stride(1), x.stride(1), channels, POSITIONS, CHANNELS,
         taps, *has, num_warps=WARPS,
     )  # fmt: skip
-    tiles = triton.cdiv(seq + (taps - 1 if before is not None else 0), POSITIONS)
+    tiles = ceil_div(seq + (taps - 1 if before is not None else 0), POSITIONS)
     _conv_inputs[tiles, beside, batch](
         d, weight, segments, dx, dbefore, seq, channels, POSITIONS, CHANNELS, taps, *has[1:], num_warps=WARPS
     )  # fmt: skip

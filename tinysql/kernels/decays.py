@@ -16,6 +16,8 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from tinysql.kernels.tiles import ceil_div
+
 LOG2E = tl.constexpr(1.4426950408889634)
 FLOOR = tl.constexpr(-160.0)
 ROWS = 5
@@ -85,9 +87,9 @@ def decays(
     the end; dt.
     """
     batch, seq, heads = dt.shape
-    chunks = triton.cdiv(seq, chunk)
+    chunks = ceil_div(seq, chunk)
     found = torch.empty(batch, heads, chunks, ROWS, chunk, dtype=torch.float32, device=dt.device)
-    _decays[chunks, triton.cdiv(heads, HEADS), batch](
+    _decays[chunks, ceil_div(heads, HEADS), batch](
         log_decay, dt, segments, found, seq, chunks, heads, chunk, HEADS, ROWS, segments is not None
     )  # fmt: skip
     return found

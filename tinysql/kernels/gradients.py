@@ -25,7 +25,7 @@ from torch import Tensor
 
 from tinysql.kernels.decays import HEADS, ROWS, decay_between, load_row
 from tinysql.kernels.scan import load_tile, precision, rows, walk
-from tinysql.kernels.tiles import CHANNELS, Tiles, block, shared
+from tinysql.kernels.tiles import CHANNELS, Tiles, block, ceil_div, shared
 
 
 class Gradients(NamedTuple):
@@ -240,7 +240,7 @@ def scan_backward(
     (batch, seq, heads, width), (groups, state) = x.shape, B.shape[2:]
     dy, x, B, C = rows(dy), rows(x), rows(B), rows(C)
     segments, dfinal = (t if t is None else t.contiguous() for t in (segments, dfinal))
-    chunks, per_group, p_blocks = states.shape[1], heads // groups, triton.cdiv(width, CHANNELS)
+    chunks, per_group, p_blocks = states.shape[1], heads // groups, ceil_div(width, CHANNELS)
     dstates, dinitial = walk(dy, decays, C, dfinal, tiles, reverse=True)
     together = shared(tiles.backward_heads, per_group)
     dx = torch.empty(x.shape, dtype=x.dtype, device=x.device)
@@ -254,7 +254,7 @@ def scan_backward(
     )  # fmt: skip
     dB, dC = (torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in (B, C))
     bn = min(block(state, x.dtype), tiles.mix_block)
-    _mixes[chunks * triton.cdiv(state, bn), groups * 2, batch](
+    _mixes[chunks * ceil_div(state, bn), groups * 2, batch](
         dy, x, decays, B, C, dcb, states, dstates, dB, dC, seq, chunks,
         dy.stride(1), x.stride(1), B.stride(1), C.stride(1), heads, per_group, width, state, tiles.chunk,
         per_group // together * p_blocks, CHANNELS, bn, ROWS, precision(x),
@@ -262,7 +262,7 @@ def scan_backward(
     )  # fmt: skip
     ddt, dlog = (torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in (dt, log_decay))
     dD = x.new_empty(batch, chunks, heads, dtype=torch.float32)
-    _steps[chunks, triton.cdiv(heads, HEADS), batch](
+    _steps[chunks, ceil_div(heads, HEADS), batch](
         raw, ddt, dlog, dD, seq, chunks, heads, tiles.chunk, HEADS, p_blocks
     )  # fmt: skip
     dD = dD.sum((0, 1)).to(D.dtype) if D is not None else x.new_empty(0)

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tinysql.kernels.scan import rows
+from tinysql.kernels.tiles import block
 
 PROGRAMS = 256
 """Programs per group of the backward kernel; a constant, so that sums do not depend on the device."""
@@ -87,7 +88,7 @@ def norm_forward(
     width = weight.numel() // groups
     out = torch.empty(y.shape, dtype=y.dtype, device=y.device)
     _norm[y.shape[0] * y.shape[1], groups](
-        y, z, weight, out, eps, y.stride(1), z.stride(1), width, triton.next_power_of_2(width), num_warps=4
+        y, z, weight, out, eps, y.stride(1), z.stride(1), width, block(width), num_warps=4
     )
     return out
 
@@ -109,6 +110,6 @@ def norm_backward(
     parts = y.new_empty(programs, *weight.shape, dtype=torch.float32)
     _norm_gradients[programs, groups](
         dout, y, z, weight, dy, dz, parts, eps, count, dout.stride(1), y.stride(1), z.stride(1), width,
-        triton.next_power_of_2(width), num_warps=4,
+        block(width), num_warps=4,
     )  # fmt: skip
     return NormGradients(dy, dz, parts.sum(0).to(weight.dtype))

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from tinysql.kernels.conv import ConvGradients, conv_backward, conv_forward
 from tinysql.kernels.decays import ROWS
@@ -133,7 +134,7 @@ def _(dy: Any, dfinal: Any, x: Tensor, *rest: Tensor | None) -> tuple[Tensor, ..
     return _like((x, *rest[:6]), x)
 
 
-def _scan_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+def _scan_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(*inputs, *output[2:])
 
@@ -149,9 +150,13 @@ def _scan_backward(run: Callable[..., Any]) -> Callable[..., Found]:
 
 
 class _Scan(torch.autograd.Function):
-    forward = staticmethod(_scan_now)
-    setup_context = staticmethod(_scan_context)
-    backward = staticmethod(_scan_backward(_scan_gradients_now))
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
+        found = _scan_now(*inputs)
+        _scan_context(ctx, inputs, found)
+        return found[:2]
+
+    backward = staticmethod(once_differentiable(_scan_backward(_scan_gradients_now)))
 
 
 def _carried_now(
@@ -198,7 +203,7 @@ def _(dout: Any, x: Tensor, *rest: Tensor | None) -> tuple[Tensor, ...]:
     return _like((x, *rest[:4]), x)
 
 
-def _carried_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+def _carried_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.save_for_backward(*inputs)
 
 
@@ -210,9 +215,12 @@ def _carried_backward(run: Callable[..., Any]) -> Callable[..., Found]:
 
 
 class _Carried(torch.autograd.Function):
-    forward = staticmethod(_carried_now)
-    setup_context = staticmethod(_carried_context)
-    backward = staticmethod(_carried_backward(_carried_gradients_now))
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        _carried_context(ctx, inputs, None)
+        return _carried_now(*inputs)
+
+    backward = staticmethod(once_differentiable(_carried_backward(_carried_gradients_now)))
 
 
 @torch.library.custom_op("tinysql::conv", mutates_args=())
@@ -244,7 +252,7 @@ def _(dy: Any, x: Tensor, *rest: Tensor | None) -> tuple[Tensor, ...]:
     return _like((x, *rest[:3]), x)
 
 
-def _conv_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+def _conv_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.save_for_backward(*inputs)
 
 
@@ -258,9 +266,12 @@ def _conv_backward(run: Callable[..., Any]) -> Callable[..., Found]:
 
 
 class _Conv(torch.autograd.Function):
-    forward = staticmethod(conv_forward)
-    setup_context = staticmethod(_conv_context)
-    backward = staticmethod(_conv_backward(conv_backward))
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        _conv_context(ctx, inputs, None)
+        return conv_forward(*inputs)
+
+    backward = staticmethod(once_differentiable(_conv_backward(conv_backward)))
 
 
 @torch.library.custom_op("tinysql::norm", mutates_args=())
@@ -285,7 +296,7 @@ def _(dout: Any, y: Tensor, z: Tensor, weight: Tensor, groups: Any, eps: Any) ->
     return _like((y, z, weight), y)
 
 
-def _norm_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+def _norm_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     *tensors, ctx.groups, ctx.eps = inputs
     ctx.save_for_backward(*tensors)
 
@@ -298,9 +309,12 @@ def _norm_backward(run: Callable[..., Any]) -> Callable[..., Found]:
 
 
 class _Norm(torch.autograd.Function):
-    forward = staticmethod(norm_forward)
-    setup_context = staticmethod(_norm_context)
-    backward = staticmethod(_norm_backward(norm_backward))
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        _norm_context(ctx, inputs, None)
+        return norm_forward(*inputs)
+
+    backward = staticmethod(once_differentiable(_norm_backward(norm_backward)))
 
 
 _scan.register_autograd(_scan_backward(_scan_gradients), setup_context=_scan_context)

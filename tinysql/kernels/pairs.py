@@ -22,7 +22,7 @@ from torch import Tensor
 
 from tinysql.kernels.decays import decay_over, running_logs
 from tinysql.kernels.scan import load_column, load_tile, load_turned, precision, rows
-from tinysql.kernels.tiles import Tiles, block
+from tinysql.kernels.tiles import Tiles, block, ceil_div
 
 WARPS = 8
 
@@ -300,7 +300,7 @@ def mixing(
     segments = segments.contiguous() if segments is not None else None
     out = B.new_zeros(batch, heads, len(queries), len(keys), dtype=torch.float32)
     if out.numel():
-        _mixing[triton.cdiv(queries.stop, q) - queries.start // q, heads, batch](
+        _mixing[ceil_div(queries.stop, q) - queries.start // q, heads, batch](
             log_decay, B, C, segments, out, seq, queries.start, queries.stop, keys.start, keys.stop, B.stride(1),
             C.stride(1), heads, heads // groups, state, q, block(state), segments is not None, precision(B),
             num_warps=WARPS, num_stages=tiles.stages,
@@ -323,7 +323,7 @@ def carried(
     x, B, C, dt, log_decay = rows(x), rows(B), rows(C), dt.contiguous(), log_decay.contiguous()
     mask, segments = _bytes(entries), segments.contiguous() if segments is not None else None
     out = x.new_empty(batch, seq, heads, width, dtype=torch.float32)
-    _carried[triton.cdiv(seq, q), heads, batch](
+    _carried[ceil_div(seq, q), heads, batch](
         x, dt, log_decay, B, C, mask, segments, out, seq, x.stride(1), B.stride(1), C.stride(1), *mask.stride()[:3],
         heads, heads // groups, width, state, q, block(width), block(state), segments is not None, precision(x),
         num_warps=WARPS, num_stages=tiles.stages,
@@ -347,7 +347,7 @@ def carried_gradients(
     dout = rows(dout.to(x.dtype))
     x, B, C, dt, log_decay = rows(x), rows(B), rows(C), dt.contiguous(), log_decay.contiguous()
     mask, segments = _bytes(entries), segments.contiguous() if segments is not None else None
-    chunks = triton.cdiv(seq, q)
+    chunks = ceil_div(seq, q)
     dx, ddt = torch.empty(x.shape, dtype=x.dtype, device=x.device), torch.empty_like(dt)
     dB = x.new_empty(batch, seq, heads, state, dtype=torch.float32)
     dC, crossed = torch.empty_like(dB), x.new_zeros(batch, chunks, seq, heads, dtype=torch.float32)

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tinysql.kernels.decays import ROWS, decay_between, decays, load_row
-from tinysql.kernels.tiles import CHANNELS, Tiles, block, shared
+from tinysql.kernels.tiles import CHANNELS, Tiles, block, ceil_div, shared
 
 EDGE_BLOCK = 1024
 """Numbers of a state that one program carries from span to span."""
@@ -221,15 +221,15 @@ def walk(
     """
     (batch, seq, heads, width), size, chunks = x.shape, B.shape[3], found.shape[2]
     spans = tiles.spans(chunks, batch * heads)
-    span = triton.cdiv(chunks, spans)
-    spans = triton.cdiv(chunks, span)
+    span = ceil_div(chunks, spans)
+    spans = ceil_div(chunks, span)
     bp, bn = (min(block(n, x.dtype), tiles.state_block) for n in (width, size))
     states = x.new_empty(batch, chunks, heads, width, size)
     final = x.new_empty(batch, heads, width, size, dtype=torch.float32)
     kept = x.new_empty(batch, spans, heads, dtype=torch.float32)
 
     def launch(start: Tensor | None, end: Tensor, keep: bool) -> None:
-        _states[spans * triton.cdiv(width, bp) * triton.cdiv(size, bn), heads, batch](
+        _states[spans * ceil_div(width, bp) * ceil_div(size, bn), heads, batch](
             x, found, B, start, states, end, kept, seq, chunks, span, x.stride(1), B.stride(1), heads,
             heads // B.shape[2], width, size, tiles.chunk, bp, bn, ROWS, start is not None, reverse, keep,
             precision(x), num_warps=tiles.state_warps, num_stages=tiles.state_stages,
@@ -241,7 +241,7 @@ def walk(
     ends = x.new_empty(batch, spans, heads, width, size, dtype=torch.float32)
     edges = torch.empty_like(ends)
     launch(None, ends, False)
-    _edges[triton.cdiv(width * size, EDGE_BLOCK), heads, batch](
+    _edges[ceil_div(width * size, EDGE_BLOCK), heads, batch](
         kept, ends, edge, edges, final, spans, heads, width * size, EDGE_BLOCK, edge is not None, reverse
     )  # fmt: skip
     launch(edges, ends, True)
@@ -267,7 +267,7 @@ def scan_forward(
     together, found = shared(tiles.heads, per_group), decays(dt, log_decay, segments, tiles.chunk)
     states, final = walk(x, found, B, initial, tiles, reverse=False)
     y = torch.empty(batch, seq, heads, width, dtype=x.dtype, device=x.device)
-    _outputs[states.shape[1] * triton.cdiv(width, CHANNELS), heads // together, batch](
+    _outputs[states.shape[1] * ceil_div(width, CHANNELS), heads // together, batch](
         x, found, B, C, D, segments, states, y, seq, states.shape[1], x.stride(1), B.stride(1), C.stride(1), heads,
         per_group, width, state, tiles.chunk, together, CHANNELS, block(state, x.dtype), ROWS, D is not None,
         segments is not None, precision(x), num_warps=tiles.forward_warps, num_stages=tiles.stages,

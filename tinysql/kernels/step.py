@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tinysql.kernels.decays import FLOOR, LOG2E
-from tinysql.kernels.tiles import block
+from tinysql.kernels.tiles import block, ceil_div
 
 ROWS, WARPS = 16, 2
 """Channels of a head that one program advances, and its warps."""
@@ -61,7 +61,7 @@ def step_forward(
     (batch, heads, width), (groups, size) = x.shape, B.shape[1:]
     x, dt, log_decay, B, C, state = (t.contiguous() for t in (x, dt, log_decay, B, C, state))
     y, after = torch.empty_like(x), torch.empty_like(state, dtype=torch.float32)
-    _step[triton.cdiv(width, ROWS), heads, batch](
+    _step[ceil_div(width, ROWS), heads, batch](
         x, dt, log_decay, B, C, D, state, y, after, heads, heads // groups, width, size, ROWS, block(size),
         D is not None, num_warps=WARPS,
     )  # fmt: skip

@@ -74,3 +74,8 @@ def block(size: int, dtype: torch.dtype = torch.float32) -> int:
     Tiles of two-byte numbers below 64 are filled up: products of narrower ones broke with Triton 3.6 on an H100.
     """
     return max(16 if dtype == torch.float32 else 64, 1 << (size - 1).bit_length())
+
+
+def ceil_div(size: int, tile: int) -> int:
+    """How many tiles cover `size` entries."""
+    return -(-size // tile)
