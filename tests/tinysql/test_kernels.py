@@ -5,6 +5,7 @@ the other at small sizes.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 
 import jaxtyping
@@ -22,13 +23,15 @@ from tinysql.models.states import scan_with_states
 
 pytest.importorskip("triton", reason="the kernels need Triton, on a GPU or for its interpreter")
 
-from tinysql.kernels import norm, operators
+from tinysql.kernels import decays, gradients, launch, norm, operators, scan
 from tinysql.kernels.gradients import scan_backward
 from tinysql.kernels.pairs import carried, carried_gradients, mixing
 from tinysql.kernels.scan import scan_forward
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 NAMES = ("x", "dt", "log_decay", "B", "C", "D", "initial")
+LOOSE = ("seq", "chunks", "span", "spans")
+"""Numbers that no kernel is compiled for."""
 EXACT, NARROW = TABLE[True], TABLE[False]
 
 
@@ -320,6 +323,74 @@ def test_one_step(width: int, state: int, groups: int, kernels: None) -> None:
     expected = reference.ssd_step(*(t.double() for t in given), D=D.double())
     torch.testing.assert_close(y.double(), expected[0], rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(after.double(), expected[1], rtol=1e-5, atol=1e-5)
+
+
+def odd_kinds() -> list[list[Tensor | None]]:
+    """Inputs of a scan that Triton would compile for apart: dtypes, addresses, gaps, absent ones."""
+    found: list[list[Tensor | None]] = []
+    for dtype, seq, extra in (
+        (torch.float32, 20, 0), (torch.float16, 33, 0), (torch.float16, 34, 3), (torch.bfloat16, 33, 16)
+    ):  # fmt: skip
+        x, dt, log, _, C, D, initial = inputs(seq, batch=2)
+        room = torch.zeros(2 * seq, 16 + extra, device=DEVICE, dtype=dtype).view(2, seq, 1, -1)
+        given = [x.to(dtype), dt, log, room[..., :16], C.to(dtype), D, initial]
+        # Four bytes behind a multiple of 16.
+        off = torch.zeros(x.numel() + 8, device=DEVICE, dtype=dtype)[4 // dtype.itemsize :][: x.numel()]
+        found += [given, [off.view(x.shape), *given[1:]], [*given[:5], None, None]]
+        found += [[given[0], dt.to(dtype), *given[2:]], [*given[:6], initial.to(dtype)]]
+    return found
+
+
+def test_arguments_of_one_kind_are_compiled_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import make_backend
+    from triton.runtime.jit import JITFunction, create_function_from_signature
+
+    backend, known, shared = make_backend(GPUTarget("cuda", 90, 32)), {}, 0
+
+    def record(kernel, grid, alike, arrays, numbers, **options) -> None:
+        nonlocal shared
+        seen = JITFunction(kernel.fn, do_not_specialize=[p for p in LOOSE if p in kernel.arg_names])
+        bind = create_function_from_signature(seen.signature, seen.params, backend)
+        wanted = bind(*arrays, *numbers)[1]
+        key = (kernel.fn, alike, numbers, *options.values())
+        shared += key in known
+        assert known.setdefault(key, wanted) == wanted
+
+    for module in (decays, scan, gradients):
+        monkeypatch.setattr(module, "launch", record)
+    for config, given in itertools.product(
+        (EXACT, dataclasses.replace(EXACT, chunk=16, span=1)), odd_kinds()
+    ):
+        got = scan_forward(*given, None, config)
+        scan_backward(got.y, None, *given, None, *got[2:], config)
+        scan_backward(got.y[:, :, :1].expand_as(got.y), got.final, *given, None, *got[2:], config)
+    assert shared > 70
+    assert len(known) > 70
+
+
+def test_a_kind_that_was_launched_before_is_not_compiled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[str, tuple[object, ...]]] = []
+
+    class Kernel:
+        """What Triton's compiled and uncompiled kernels have in common."""
+
+        def __init__(self, name: str, gives: "Kernel | None") -> None:
+            self.fn, self.gives = name, gives
+
+        def __getitem__(self, grid: tuple[int, int, int]) -> Callable[..., "Kernel | None"]:
+            def run(*arguments: object, **options: int) -> "Kernel | None":
+                calls.append((self.fn, arguments))
+                return self.gives
+
+            return run
+
+    monkeypatch.setattr(launch, "_KNOWN", {})
+    kernel, x = Kernel("compiles", Kernel("compiled", None)), torch.zeros(3)
+    for alike, numbers in (((1,), (2, 3)), ((1,), (2, 3)), ((2,), (2, 3)), ((1,), (2, 4)), ((2,), (2, 3))):
+        launch.launch(kernel, (1, 1, 1), alike, (x, None), numbers, num_warps=4)
+    assert [name for name, _ in calls] == ["compiles", "compiled", "compiles", "compiles", "compiled"]
+    assert all(given[:2] == (x, None) and len(given) == 4 for _, given in calls)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from tinysql.kernels.launch import kind, launch
 from tinysql.kernels.tiles import ceil_div
 
 POSITIONS, CHANNELS, WARPS = 64, 64, 4
@@ -181,9 +182,14 @@ def conv_forward(
     x, weight = even(x), weight.contiguous()
     before, segments = (t if t is None else t.contiguous() for t in (before, segments))
     y = torch.empty(batch, seq, channels, dtype=x.dtype, device=x.device)
-    _conv[ceil_div(seq, POSITIONS), ceil_div(channels, CHANNELS), batch](
-        x, weight, bias, before, segments, y, seq, x.stride(1), channels, POSITIONS, CHANNELS, taps,
-        bias is not None, before is not None, segments is not None, num_warps=WARPS,
+    launch(
+        _conv, (ceil_div(seq, POSITIONS), ceil_div(channels, CHANNELS), batch), kind(x, weight, bias, before, segments),
+        (x, weight, bias, before, segments, y),
+        (
+            seq, x.stride(1), channels, POSITIONS, CHANNELS, taps, bias is not None, before is not None,
+            segments is not None,
+        ),
+        num_warps=WARPS,
     )  # fmt: skip
     return y
 
@@ -204,14 +210,16 @@ def conv_backward(
     d, dx = (torch.empty(batch, seq, channels, dtype=x.dtype, device=x.device) for _ in range(2))
     dbefore = torch.empty_like(before) if before is not None else x.new_empty(0)
     parts = x.new_empty(batch * tiles, taps + 1, channels, dtype=torch.float32)
+    alike, sizes = kind(dy, x, weight, bias, before, segments), (channels, POSITIONS, CHANNELS, taps)
     has = (bias is not None, before is not None, segments is not None)
-    _conv_slopes[tiles, beside, batch](
-        dy, x, weight, bias, before, segments, d, parts, seq, dy.stride(1), x.stride(1), channels, POSITIONS, CHANNELS,
-        taps, *has, num_warps=WARPS,
+    launch(
+        _conv_slopes, (tiles, beside, batch), alike, (dy, x, weight, bias, before, segments, d, parts),
+        (seq, dy.stride(1), x.stride(1), *sizes, *has), num_warps=WARPS,
     )  # fmt: skip
     tiles = ceil_div(seq + (taps - 1 if before is not None else 0), POSITIONS)
-    _conv_inputs[tiles, beside, batch](
-        d, weight, segments, dx, dbefore, seq, channels, POSITIONS, CHANNELS, taps, *has[1:], num_warps=WARPS
+    launch(
+        _conv_inputs, (tiles, beside, batch), alike, (d, weight, segments, dx, dbefore), (seq, *sizes, *has[1:]),
+        num_warps=WARPS,
     )  # fmt: skip
     whole = parts.sum(0)
     # Copies: what an operator returns must not share memory.

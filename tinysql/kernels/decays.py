@@ -8,6 +8,7 @@ Letters: Q positions of a chunk; i queries, j keys.
 """
 
 # The interpreter of kernels reads annotations itself.
+from collections.abc import Hashable
 from typing import no_type_check
 
 import torch
@@ -16,6 +17,7 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from tinysql.kernels.launch import launch
 from tinysql.kernels.tiles import ceil_div
 
 LOG2E = tl.constexpr(1.4426950408889634)
@@ -79,6 +81,7 @@ def decays(
     log_decay: Float[Tensor, "batch seq head"],
     segments: Int[Tensor, "batch seq"] | None,
     chunk: int,
+    alike: Hashable,
 ) -> Float[Tensor, "batch head chunk row position"]:
     """What every kernel of a scan asks of its log-decays and steps, in float32, a row each for all positions.
 
@@ -89,8 +92,9 @@ def decays(
     batch, seq, heads = dt.shape
     chunks = ceil_div(seq, chunk)
     found = torch.empty(batch, heads, chunks, ROWS, chunk, dtype=torch.float32, device=dt.device)
-    _decays[chunks, ceil_div(heads, HEADS), batch](
-        log_decay, dt, segments, found, seq, chunks, heads, chunk, HEADS, ROWS, segments is not None
+    launch(
+        _decays, (chunks, ceil_div(heads, HEADS), batch), alike, (log_decay, dt, segments, found),
+        (seq, chunks, heads, chunk, HEADS, ROWS, segments is not None),
     )  # fmt: skip
     return found
 

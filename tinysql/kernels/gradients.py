@@ -24,6 +24,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tinysql.kernels.decays import HEADS, ROWS, decay_between, load_row
+from tinysql.kernels.launch import kind, launch
 from tinysql.kernels.scan import load_tile, precision, rows, walk
 from tinysql.kernels.tiles import CHANNELS, Tiles, block, ceil_div, shared
 
@@ -241,29 +242,36 @@ def scan_backward(
     dy, x, B, C = rows(dy), rows(x), rows(B), rows(C)
     segments, dfinal = (t if t is None else t.contiguous() for t in (segments, dfinal))
     chunks, per_group, p_blocks = states.shape[1], heads // groups, ceil_div(width, CHANNELS)
-    dstates, dinitial = walk(dy, decays, C, dfinal, tiles, reverse=True)
+    alike = kind(dy, dfinal, x, dt, log_decay, B, C, D, segments, states, decays)
+    dstates, dinitial = walk(dy, decays, C, dfinal, tiles, alike, reverse=True)
     together = shared(tiles.backward_heads, per_group)
     dx = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     raw = x.new_empty(p_blocks, batch, heads, chunks, 5, tiles.chunk, dtype=torch.float32)
     dcb = x.new_empty(batch, chunks, heads // together * p_blocks, tiles.chunk, tiles.chunk)
-    _inputs[chunks * p_blocks, heads // together, batch](
-        dy, x, decays, B, C, D, segments, states, dstates, dx, raw, dcb, seq, chunks,
-        dy.stride(1), x.stride(1), B.stride(1), C.stride(1), heads, per_group, width, state, tiles.chunk, together,
-        CHANNELS, block(state, x.dtype), ROWS, D is not None, segments is not None, precision(x),
+    sizes = (
+        seq, chunks, dy.stride(1), x.stride(1), B.stride(1), C.stride(1), heads, per_group, width, state, tiles.chunk
+    )  # fmt: skip
+    launch(
+        _inputs, (chunks * p_blocks, heads // together, batch), alike,
+        (dy, x, decays, B, C, D, segments, states, dstates, dx, raw, dcb),
+        (
+            *sizes, together, CHANNELS, block(state, x.dtype), ROWS, D is not None, segments is not None, precision(x),
+        ),
         num_warps=tiles.backward_warps, num_stages=tiles.backward_stages,
     )  # fmt: skip
     dB, dC = (torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in (B, C))
     bn = min(block(state, x.dtype), tiles.mix_block)
-    _mixes[chunks * ceil_div(state, bn), groups * 2, batch](
-        dy, x, decays, B, C, dcb, states, dstates, dB, dC, seq, chunks,
-        dy.stride(1), x.stride(1), B.stride(1), C.stride(1), heads, per_group, width, state, tiles.chunk,
-        per_group // together * p_blocks, CHANNELS, bn, ROWS, precision(x),
+    launch(
+        _mixes, (chunks * ceil_div(state, bn), groups * 2, batch), alike,
+        (dy, x, decays, B, C, dcb, states, dstates, dB, dC),
+        (*sizes, per_group // together * p_blocks, CHANNELS, bn, ROWS, precision(x)),
         num_warps=tiles.mix_warps, num_stages=tiles.mix_stages,
     )  # fmt: skip
     ddt, dlog = (torch.empty(t.shape, dtype=t.dtype, device=t.device) for t in (dt, log_decay))
     dD = x.new_empty(batch, chunks, heads, dtype=torch.float32)
-    _steps[chunks, ceil_div(heads, HEADS), batch](
-        raw, ddt, dlog, dD, seq, chunks, heads, tiles.chunk, HEADS, p_blocks
+    launch(
+        _steps, (chunks, ceil_div(heads, HEADS), batch), alike, (raw, ddt, dlog, dD),
+        (seq, chunks, heads, tiles.chunk, HEADS, p_blocks),
     )  # fmt: skip
     dD = dD.sum((0, 1)).to(D.dtype) if D is not None else x.new_empty(0)
     dinitial = dinitial.to(initial.dtype) if initial is not None else x.new_empty(0)

@@ -16,6 +16,7 @@ import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
+from tinysql.kernels.launch import kind, launch
 from tinysql.kernels.scan import rows
 from tinysql.kernels.tiles import block
 
@@ -87,9 +88,10 @@ def norm_forward(
     y, z, weight = rows(y), rows(z), weight.contiguous()
     width = weight.numel() // groups
     out = torch.empty(y.shape, dtype=y.dtype, device=y.device)
-    _norm[y.shape[0] * y.shape[1], groups](
-        y, z, weight, out, eps, y.stride(1), z.stride(1), width, block(width), num_warps=4
-    )
+    launch(
+        _norm, (y.shape[0] * y.shape[1], groups, 1), kind(y, z, weight), (y, z, weight, out),
+        (eps, y.stride(1), z.stride(1), width, block(width)), num_warps=4,
+    )  # fmt: skip
     return out
 
 
@@ -108,8 +110,8 @@ def norm_backward(
     dz = torch.empty(y.shape, dtype=z.dtype, device=y.device)
     programs = min(count, PROGRAMS)
     parts = y.new_empty(programs, *weight.shape, dtype=torch.float32)
-    _norm_gradients[programs, groups](
-        dout, y, z, weight, dy, dz, parts, eps, count, dout.stride(1), y.stride(1), z.stride(1), width,
-        block(width), num_warps=4,
+    launch(
+        _norm_gradients, (programs, groups, 1), kind(dout, y, z, weight), (dout, y, z, weight, dy, dz, parts),
+        (eps, count, dout.stride(1), y.stride(1), z.stride(1), width, block(width)), num_warps=4,
     )  # fmt: skip
     return NormGradients(dy, dz, parts.sum(0).to(weight.dtype))

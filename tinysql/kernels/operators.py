@@ -74,6 +74,11 @@ def _call(
     return function.apply if torch.is_grad_enabled() else plain
 
 
+def _once(backward: Callable[..., Found]) -> Any:
+    """A backward pass that refuses to be differentiated itself."""
+    return staticmethod(once_differentiable(backward))
+
+
 def _like(inputs: Sequence[Tensor | None], one: Tensor) -> tuple[Tensor, ...]:
     """Room for the gradient of each input; an empty tensor where there is none."""
     return tuple(one.new_empty(0) if t is None else t.new_empty(t.shape) for t in inputs)
@@ -156,7 +161,7 @@ class _Scan(torch.autograd.Function):
         _scan_context(ctx, inputs, found)
         return found[:2]
 
-    backward = staticmethod(once_differentiable(_scan_backward(_scan_gradients_now)))
+    backward = _once(_scan_backward(_scan_gradients_now))
 
 
 def _carried_now(
@@ -220,7 +225,7 @@ class _Carried(torch.autograd.Function):
         _carried_context(ctx, inputs, None)
         return _carried_now(*inputs)
 
-    backward = staticmethod(once_differentiable(_carried_backward(_carried_gradients_now)))
+    backward = _once(_carried_backward(_carried_gradients_now))
 
 
 @torch.library.custom_op("tinysql::conv", mutates_args=())
@@ -271,7 +276,7 @@ class _Conv(torch.autograd.Function):
         _conv_context(ctx, inputs, None)
         return conv_forward(*inputs)
 
-    backward = staticmethod(once_differentiable(_conv_backward(conv_backward)))
+    backward = _once(_conv_backward(conv_backward))
 
 
 @torch.library.custom_op("tinysql::norm", mutates_args=())
@@ -314,7 +319,7 @@ class _Norm(torch.autograd.Function):
         _norm_context(ctx, inputs, None)
         return norm_forward(*inputs)
 
-    backward = staticmethod(once_differentiable(_norm_backward(norm_backward)))
+    backward = _once(_norm_backward(norm_backward))
 
 
 _scan.register_autograd(_scan_backward(_scan_gradients), setup_context=_scan_context)

@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tinysql.kernels.decays import decay_over, running_logs
+from tinysql.kernels.launch import kind, launch
 from tinysql.kernels.scan import load_column, load_tile, load_turned, precision, rows
 from tinysql.kernels.tiles import Tiles, block, ceil_div
 
@@ -300,9 +301,13 @@ def mixing(
     segments = segments.contiguous() if segments is not None else None
     out = B.new_zeros(batch, heads, len(queries), len(keys), dtype=torch.float32)
     if out.numel():
-        _mixing[ceil_div(queries.stop, q) - queries.start // q, heads, batch](
-            log_decay, B, C, segments, out, seq, queries.start, queries.stop, keys.start, keys.stop, B.stride(1),
-            C.stride(1), heads, heads // groups, state, q, block(state), segments is not None, precision(B),
+        launch(
+            _mixing, (ceil_div(queries.stop, q) - queries.start // q, heads, batch), kind(log_decay, B, C, segments),
+            (log_decay, B, C, segments, out),
+            (
+                seq, queries.start, queries.stop, keys.start, keys.stop, B.stride(1), C.stride(1), heads,
+                heads // groups, state, q, block(state), segments is not None, precision(B),
+            ),
             num_warps=WARPS, num_stages=tiles.stages,
         )  # fmt: skip
     return out
@@ -323,9 +328,13 @@ def carried(
     x, B, C, dt, log_decay = rows(x), rows(B), rows(C), dt.contiguous(), log_decay.contiguous()
     mask, segments = _bytes(entries), segments.contiguous() if segments is not None else None
     out = x.new_empty(batch, seq, heads, width, dtype=torch.float32)
-    _carried[ceil_div(seq, q), heads, batch](
-        x, dt, log_decay, B, C, mask, segments, out, seq, x.stride(1), B.stride(1), C.stride(1), *mask.stride()[:3],
-        heads, heads // groups, width, state, q, block(width), block(state), segments is not None, precision(x),
+    given = (x, dt, log_decay, B, C, mask, segments)
+    launch(
+        _carried, (ceil_div(seq, q), heads, batch), kind(*given), (*given, out),
+        (
+            seq, x.stride(1), B.stride(1), C.stride(1), *mask.stride()[:3], heads, heads // groups, width, state, q,
+            block(width), block(state), segments is not None, precision(x),
+        ),
         num_warps=WARPS, num_stages=tiles.stages,
     )  # fmt: skip
     return out
@@ -352,13 +361,17 @@ def carried_gradients(
     dB = x.new_empty(batch, seq, heads, state, dtype=torch.float32)
     dC, crossed = torch.empty_like(dB), x.new_zeros(batch, chunks, seq, heads, dtype=torch.float32)
     given = (dout, x, dt, log_decay, B, C, mask, segments)
-    strides = (dout.stride(1), x.stride(1), B.stride(1), C.stride(1), *mask.stride()[:3])
-    sizes = (
-        heads, heads // groups, width, state, q, block(width), block(state), segments is not None, precision(x),
+    numbers = (
+        seq, chunks, dout.stride(1), x.stride(1), B.stride(1), C.stride(1), *mask.stride()[:3], heads, heads // groups,
+        width, state, q, block(width), block(state), segments is not None, precision(x),
     )  # fmt: skip
-    shape = {"num_warps": WARPS, "num_stages": tiles.stages}
-    _query_gradients[chunks, heads, batch](*given, dC, crossed, seq, chunks, *strides, *sizes, **shape)
-    _key_gradients[chunks, heads, batch](*given, dx, ddt, dB, seq, chunks, *strides, *sizes, **shape)
+    grid, alike, shape = (
+        (chunks, heads, batch),
+        kind(*given),
+        {"num_warps": WARPS, "num_stages": tiles.stages},
+    )
+    launch(_query_gradients, grid, alike, (*given, dC, crossed), numbers, **shape)
+    launch(_key_gradients, grid, alike, (*given, dx, ddt, dB), numbers, **shape)
     dB, dC = (t.unflatten(2, (groups, -1)).sum(3) for t in (dB, dC))
     return PairGradients(dx, ddt, crossed.sum(1).to(log_decay.dtype), dB.to(B.dtype), dC.to(C.dtype))
 

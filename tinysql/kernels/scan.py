@@ -10,6 +10,7 @@ Letters: B batch, T or S sequence, H heads, P d_head, N d_state, G groups, Q pos
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import NamedTuple, no_type_check
 
 import torch
@@ -19,6 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tinysql.kernels.decays import ROWS, decay_between, decays, load_row
+from tinysql.kernels.launch import kind, launch
 from tinysql.kernels.tiles import CHANNELS, Tiles, block, ceil_div, shared
 
 EDGE_BLOCK = 1024
@@ -196,8 +198,8 @@ def _edges(
 def rows(t: Tensor) -> Tensor:
     """`t` `[batch seq head size]` as the kernels read it: positions equally far apart, the rest without gaps."""
     _, seq, _, size = t.shape
-    even = t.stride(3) == 1 and t.stride(2) == size and t.stride(0) == seq * t.stride(1)
-    return t if even else t.contiguous()
+    batch_row, row, head_row, one = t.stride()
+    return t if one == 1 and head_row == size and batch_row == seq * row else t.contiguous()
 
 
 def precision(t: Tensor) -> str:
@@ -211,6 +213,7 @@ def walk(
     B: Float[Tensor, "batch seq group d_state"],
     edge: Float[Tensor, "batch head d_head d_state"] | None,
     tiles: Tiles,
+    alike: Hashable,
     *,
     reverse: bool,
 ) -> tuple[Float[Tensor, "batch chunk head d_head d_state"], Float[Tensor, "batch head d_head d_state"]]:
@@ -226,25 +229,30 @@ def walk(
     bp, bn = (min(block(n, x.dtype), tiles.state_block) for n in (width, size))
     states = x.new_empty(batch, chunks, heads, width, size)
     final = x.new_empty(batch, heads, width, size, dtype=torch.float32)
-    kept = x.new_empty(batch, spans, heads, dtype=torch.float32)
 
-    def launch(start: Tensor | None, end: Tensor, keep: bool) -> None:
-        _states[spans * ceil_div(width, bp) * ceil_div(size, bn), heads, batch](
-            x, found, B, start, states, end, kept, seq, chunks, span, x.stride(1), B.stride(1), heads,
-            heads // B.shape[2], width, size, tiles.chunk, bp, bn, ROWS, start is not None, reverse, keep,
-            precision(x), num_warps=tiles.state_warps, num_stages=tiles.state_stages,
+    def once(start: Tensor | None, end: Tensor, kept: Tensor | None = None) -> None:
+        launch(
+            _states, (spans * ceil_div(width, bp) * ceil_div(size, bn), heads, batch), alike,
+            (x, found, B, start, states, end, kept),
+            (
+                seq, chunks, span, x.stride(1), B.stride(1), heads, heads // B.shape[2], width, size, tiles.chunk, bp,
+                bn, ROWS, start is not None, reverse, kept is None, precision(x),
+            ),
+            num_warps=tiles.state_warps, num_stages=tiles.state_stages,
         )  # fmt: skip
 
     if spans == 1:
-        launch(edge, final, True)
+        once(edge, final)
         return states, final
     ends = x.new_empty(batch, spans, heads, width, size, dtype=torch.float32)
     edges = torch.empty_like(ends)
-    launch(None, ends, False)
-    _edges[ceil_div(width * size, EDGE_BLOCK), heads, batch](
-        kept, ends, edge, edges, final, spans, heads, width * size, EDGE_BLOCK, edge is not None, reverse
+    kept = x.new_empty(batch, spans, heads, dtype=torch.float32)
+    once(None, ends, kept)
+    launch(
+        _edges, (ceil_div(width * size, EDGE_BLOCK), heads, batch), alike, (kept, ends, edge, edges, final),
+        (spans, heads, width * size, EDGE_BLOCK, edge is not None, reverse),
     )  # fmt: skip
-    launch(edges, ends, True)
+    once(edges, ends)
     return states, final
 
 
@@ -264,12 +272,17 @@ def scan_forward(
     x, B, C, dt, log_decay = rows(x), rows(B), rows(C), dt.contiguous(), log_decay.contiguous()
     initial, segments = (t if t is None else t.contiguous() for t in (initial, segments))
     per_group = heads // groups
-    together, found = shared(tiles.heads, per_group), decays(dt, log_decay, segments, tiles.chunk)
-    states, final = walk(x, found, B, initial, tiles, reverse=False)
+    alike = kind(x, dt, log_decay, B, C, D, initial, segments)
+    together, found = shared(tiles.heads, per_group), decays(dt, log_decay, segments, tiles.chunk, alike)
+    states, final = walk(x, found, B, initial, tiles, alike, reverse=False)
     y = torch.empty(batch, seq, heads, width, dtype=x.dtype, device=x.device)
-    _outputs[states.shape[1] * ceil_div(width, CHANNELS), heads // together, batch](
-        x, found, B, C, D, segments, states, y, seq, states.shape[1], x.stride(1), B.stride(1), C.stride(1), heads,
-        per_group, width, state, tiles.chunk, together, CHANNELS, block(state, x.dtype), ROWS, D is not None,
-        segments is not None, precision(x), num_warps=tiles.forward_warps, num_stages=tiles.stages,
+    launch(
+        _outputs, (states.shape[1] * ceil_div(width, CHANNELS), heads // together, batch), alike,
+        (x, found, B, C, D, segments, states, y),
+        (
+            seq, states.shape[1], x.stride(1), B.stride(1), C.stride(1), heads, per_group, width, state, tiles.chunk,
+            together, CHANNELS, block(state, x.dtype), ROWS, D is not None, segments is not None, precision(x),
+        ),
+        num_warps=tiles.forward_warps, num_stages=tiles.stages,
     )  # fmt: skip
     return Forward(y, final, states, found)

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tinysql.kernels.decays import FLOOR, LOG2E
+from tinysql.kernels.launch import kind, launch
 from tinysql.kernels.tiles import block, ceil_div
 
 ROWS, WARPS = 16, 2
@@ -61,8 +62,9 @@ def step_forward(
     (batch, heads, width), (groups, size) = x.shape, B.shape[1:]
     x, dt, log_decay, B, C, state = (t.contiguous() for t in (x, dt, log_decay, B, C, state))
     y, after = torch.empty_like(x), torch.empty_like(state, dtype=torch.float32)
-    _step[ceil_div(width, ROWS), heads, batch](
-        x, dt, log_decay, B, C, D, state, y, after, heads, heads // groups, width, size, ROWS, block(size),
-        D is not None, num_warps=WARPS,
+    launch(
+        _step, (ceil_div(width, ROWS), heads, batch), kind(x, dt, log_decay, B, C, D, state),
+        (x, dt, log_decay, B, C, D, state, y, after),
+        (heads, heads // groups, width, size, ROWS, block(size), D is not None), num_warps=WARPS,
     )  # fmt: skip
     return y, after
