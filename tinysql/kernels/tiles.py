@@ -52,8 +52,9 @@ TABLE = {
     False: Tiles(
         chunk=64, heads=4, backward_heads=4, forward_warps=4, backward_warps=4, stages=1, backward_stages=2
     ),
+    # Compiled for Hopper, the outputs spill nothing with two tiles ahead, and 3.6 KB of each thread with one.
     True: Tiles(
-        chunk=32, heads=4, backward_heads=4, forward_warps=8, backward_warps=8, stages=1, mix_stages=1
+        chunk=32, heads=4, backward_heads=4, forward_warps=8, backward_warps=8, stages=2, mix_stages=1
     ),
 }
 
