@@ -24,7 +24,9 @@ from tinysql.models.states import scan_with_states
 pytest.importorskip("triton", reason="the kernels need Triton, on a GPU or for its interpreter")
 
 from tinysql.kernels import decays, gradients, launch, norm, operators, scan
+from tinysql.kernels.conv import conv_backward, conv_forward
 from tinysql.kernels.gradients import scan_backward
+from tinysql.kernels.norm import norm_backward, norm_forward
 from tinysql.kernels.pairs import carried, carried_gradients, mixing
 from tinysql.kernels.scan import scan_forward
 
@@ -144,6 +146,29 @@ def test_nothing_at_all_leaks_between_documents(config: Tiles) -> None:
     assert not found.initial.any()
 
 
+def lengths(*rows: tuple[int, ...]) -> Tensor:
+    """The document numbers of rows that hold documents of these lengths."""
+    numbers = [torch.cat([torch.full((n,), i) for i, n in enumerate(row)]) for row in rows]
+    return torch.stack(numbers).to(DEVICE)
+
+
+@pytest.mark.parametrize("width", [16, 72])
+@pytest.mark.parametrize("span", [1, 32])
+def test_sequences_of_a_batch_do_not_see_each_other(span: int, width: int) -> None:
+    config = dataclasses.replace(EXACT, chunk=16, span=span, walks=16)
+    given = inputs(50, 4, width, 20, groups=2, batch=2)
+    found = differences(given, lengths((16, 3, 31), (40, 10)), config)
+    assert max(found.values()) < 2e-6, found
+
+
+@pytest.mark.parametrize("span", [1, 32])
+def test_a_step_that_keeps_nothing_at_all_is_exact(span: int) -> None:
+    given = inputs(40)
+    given[2][:, ::7] = -torch.inf
+    found = differences(given, None, dataclasses.replace(EXACT, chunk=16, span=span))
+    assert max(found.values()) < 2e-6, found
+
+
 @pytest.mark.parametrize("config", [EXACT])
 @pytest.mark.parametrize("strength", [0.0, 1e-3, 30.0, 1e3, 1e5])
 def test_strong_decays_and_large_steps_stay_finite_and_exact(strength: float, config: Tiles) -> None:
@@ -188,6 +213,46 @@ def test_the_same_bits_twice(config: Tiles) -> None:
     dy = torch.ones_like(y)
     twice = [scan_backward(dy, final, *given, None, *kept, config) for _ in range(2)]
     for a, b in zip(*twice, strict=True):
+        assert a.equal(b)
+
+
+def apart(t: Tensor) -> Tensor:
+    """`t` with its numbers twice as far apart, in every axis."""
+    room = t.new_zeros([2 * n for n in t.shape])
+    spread = room[tuple(slice(None, None, 2) for _ in t.shape)]
+    return spread.copy_(t)
+
+
+@pytest.mark.parametrize("spread", [*NAMES, "segments", "dy", "dfinal"])
+def test_arrays_may_lie_in_memory_as_they_like(spread: str) -> None:
+    given = dict(zip(NAMES, inputs(9, groups=2, batch=2), strict=True))
+    given["segments"] = torch.arange(9, device=DEVICE) // torch.tensor([[6], [4]], device=DEVICE)
+    y, final, *_ = scan_forward(*given.values(), EXACT)
+    given |= {"dy": torch.ones_like(y).cumsum(1), "dfinal": final + 1}
+    found = []
+    for named in (given, given | {spread: apart(given[spread])}):
+        *args, dy, dfinal = named.values()
+        got = scan_forward(*args, EXACT)
+        found.append([*got[:2], *scan_backward(dy, dfinal, *args, *got[2:], EXACT)])
+    for a, b in zip(*found, strict=True):
+        assert a.equal(b)
+
+
+@pytest.mark.parametrize("spread", range(6))
+def test_arrays_of_a_convolution_and_a_norm_may_lie_so_too(spread: int) -> None:
+    torch.manual_seed(0)
+    shapes = ((2, 9, 5), (5, 4), (5,), (2, 3, 5), (2, 9, 5))
+    x, weight, bias, before, dy = (torch.randn(shape, device=DEVICE) for shape in shapes)
+    segments = (torch.rand(2, 9, device=DEVICE) < 0.2).long().cumsum(1)
+    given = [x, weight, bias, before, segments, dy]
+    y, z, w = x.unflatten(2, (1, 5)), dy.unflatten(2, (1, 5)), bias[None]
+    found = []
+    for change in (lambda t: t, apart):
+        *args, slope = [change(t) if i == spread else t for i, t in enumerate(given)]
+        one = [change(t) if i == spread % 4 else t for i, t in enumerate((y, z, w, z * 2))]
+        found.append([conv_forward(*args), *conv_backward(slope, *args)])
+        found[-1] += [norm_forward(*one[:3], 1, 1e-5), *norm_backward(one[3], *one[:3], 1, 1e-5)]
+    for a, b in zip(*found, strict=True):
         assert a.equal(b)
 
 
@@ -248,6 +313,25 @@ def test_the_effective_attention_and_the_same_bits_in_slices_of_it(packed: bool,
         assert part.equal(whole[:, :, queries.start : queries.stop, keys.start : keys.stop])
 
 
+def test_pairs_of_one_sequence_and_head_are_not_those_of_another() -> None:
+    x, dt, log, B, C, _, _ = inputs(50, 4, 16, 20, groups=2, batch=2)
+    log[:, ::9] = -torch.inf
+    config, segments = dataclasses.replace(EXACT, chunk=16), lengths((16, 3, 31), (40, 10))
+    entries = torch.rand(2, 4, 50, 50, generator=torch.Generator().manual_seed(2)).to(DEVICE) < 0.3
+    wide = [t.double().requires_grad_() for t in (x, dt, log, B, C)]
+    expected = reference.carried(*wide, entries, segments=segments)
+    dout = torch.randn(x.shape, generator=torch.Generator().manual_seed(3)).to(DEVICE)
+    slopes = torch.autograd.grad(expected, wide, dout.double())
+    # Keys lie apart, as in a transposed mask, and what comes from behind too.
+    spread = (apart(dout), x, dt, log, B, C, entries.mT.contiguous().mT, segments, config)
+    found = (carried(x, dt, log, B, C, entries, segments, config), *carried_gradients(*spread))
+    for a, b in zip(found, (expected.detach(), *slopes), strict=True):
+        assert ((a.double() - b).abs().max() / b.abs().max()).item() < 2e-6
+    whole = mixing(log, B, C, range(50), range(50), segments, config)
+    expected = reference.effective_attention(log.double(), B.double(), C.double(), segments=segments)
+    torch.testing.assert_close(whole.double(), expected, rtol=1e-5, atol=1e-5)
+
+
 def test_all_pairs_together_are_the_scan() -> None:
     x, dt, log, B, C, _, _ = inputs(70, 4, groups=2)
     every = torch.ones(1, 1, 70, 70, dtype=torch.bool, device=DEVICE).expand(1, 4, -1, -1)
@@ -269,13 +353,13 @@ def test_strong_decays_carry_what_is_left_of_them() -> None:
 
 @pytest.mark.parametrize(("seq", "channels", "taps", "packed", "before"), [
     (1, 5, 4, False, True), (2, 200, 4, True, True), (33, 130, 4, True, False), (66, 20, 4, True, True),
-    (33, 7, 4, False, False), (34, 9, 2, True, True),
+    (33, 7, 4, False, False), (34, 9, 2, True, True), (67, 70, 3, True, True),
 ])  # fmt: skip
 def test_the_convolution_and_its_gradients(
     seq: int, channels: int, taps: int, packed: bool, before: bool
 ) -> None:
     torch.manual_seed(0)
-    batch = 2 if seq < 10 else 1
+    batch = 2 if seq < 10 or seq > 66 else 1
     given = [
         torch.randn(s, device=DEVICE)
         for s in ((batch, seq, channels), (channels, taps), (channels,), (batch, taps - 1, channels))
@@ -320,6 +404,9 @@ def test_one_step(width: int, state: int, groups: int, kernels: None) -> None:
     given = (x[:, 0], dt[:, 0], log[:, 0], B[:, 0], C[:, 0], h)
     with torch.no_grad():
         y, after = ops.ssd_step(*given, D=D)
+        for spread in range(7):
+            a = [apart(t) if i == spread else t for i, t in enumerate((*given, D))]
+            assert ops.ssd_step(*a[:6], D=a[6])[0].equal(y)
     expected = reference.ssd_step(*(t.double() for t in given), D=D.double())
     torch.testing.assert_close(y.double(), expected[0], rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(after.double(), expected[1], rtol=1e-5, atol=1e-5)

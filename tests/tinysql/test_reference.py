@@ -1,10 +1,15 @@
 """The chunked scan against the recurrence it stands for, position by position."""
 
+from collections.abc import Callable
+from typing import Any
+
+import jaxtyping
 import pytest
 import torch
 from torch import Tensor
 
 from data_gen.errors import InputError
+from tinysql.kernels import ops
 from tinysql.kernels.reference import (
     carried,
     causal_conv,
@@ -257,3 +262,81 @@ def test_a_narrow_gated_norm_is_rounded_once() -> None:
     weight = torch.rand(4, 3)
     wide = gated_norm(y.float(), z.float(), weight, groups=2, eps=1e-5)
     assert torch.equal(gated_norm(y, z, weight, groups=2, eps=1e-5), wide.bfloat16())
+
+
+CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+    "scan": (
+        ops.ssd_scan,
+        inputs(6) | {"D": torch.ones(4), "initial_state": torch.ones(2, 4, 3, 5), "segments": torch.zeros(2, 6)},
+    ),
+    "step": (ops.ssd_step, {n: t[:, 0] for n, t in inputs(1).items()} | {"state": torch.ones(2, 4, 3, 5)}),
+    "attention": (ops.effective_attention, {n: inputs(6)[n] for n in ("log_decay", "B", "C")}),
+    "carried": (ops.carried, inputs(6) | {"entries": torch.ones(2, 4, 6, 6, dtype=torch.bool)}),
+    "conv": (
+        ops.conv_silu,
+        {"x": torch.ones(2, 6, 5), "weight": torch.ones(5, 4), "bias": torch.ones(5), "before": torch.ones(2, 3, 5)},
+    ),
+    "norm": (
+        ops.gated_norm,
+        {n: torch.ones(2, 6, 4, 3) for n in "yz"} | {"weight": torch.ones(4, 3), "groups": 2, "eps": 1e-5},
+    ),
+}  # fmt: skip
+BAD = {
+    "transposed": lambda t: t.transpose(0, -1),
+    "shorter": lambda t: t[..., :-1],
+    "an axis less": lambda t: t[0],
+    "an axis more": lambda t: t[None],
+    "elsewhere": lambda t: t.to("meta"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "bad"),
+    [
+        (name, argument, bad)
+        for name, (_, given) in CALLS.items()
+        for argument, value in given.items()
+        for bad in BAD
+        if isinstance(value, Tensor)
+        and (value.ndim > 1 or bad != "transposed")
+        # Fewer channels of a head are as good.
+        and (name, argument, bad) != ("carried", "x", "shorter")
+    ],
+)
+def test_what_does_not_fit_is_named(
+    name: str, argument: str, bad: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    function, given = CALLS[name]
+    function(**given)
+    with pytest.raises(InputError, match="expected") as caught:
+        function(**given | {argument: BAD[bad](given[argument])})
+    # Where an array is wrong that others are held to, one of those is named, or the number of heads.
+    assert argument in ("x", "y", "B", "weight", "log_decay") or f"`{argument}`" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("scan", {n: t[:, :0] for n, t in inputs(1).items()}, "`x` is [2, 0, 4, 3]"),
+        ("scan", {"x": torch.ones(2, 6, 4, 3, dtype=torch.long)}, "expected floats"),
+        ("scan", {n: torch.ones(2, 6, 3, 5) for n in "BC"}, "4 heads in 3 groups"),
+        ("step", {n: torch.ones(2, 3, 5) for n in "BC"}, "4 heads in 3 groups"),
+        ("attention", {n: torch.ones(2, 6, 3, 5) for n in "BC"}, "4 heads in 3 groups"),
+        ("carried", {"entries": torch.ones(2, 4, 6, 6)}, "`entries` are torch.float32"),
+        ("norm", {"groups": 3}, "4 heads in 3 groups"),
+    ],
+)
+def test_what_cannot_be_computed_is_said_in_a_sentence(
+    name: str, change: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    function, given = CALLS[name]
+    with pytest.raises(InputError) as caught:
+        function(**given | change)
+    assert words in caught.value.message
+
+
+def test_a_batch_of_nothing_has_a_result_of_nothing() -> None:
+    found = {name: value[:0] for name, value in inputs(6).items()}
+    assert ops.ssd_scan(**found).y.shape == (0, 6, HEADS, WIDTH)

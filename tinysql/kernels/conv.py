@@ -180,7 +180,7 @@ def conv_forward(
     """SiLU of `reference.causal_conv` in one launch."""
     (batch, seq, channels), taps = x.shape, weight.shape[1]
     x, weight = even(x), weight.contiguous()
-    before, segments = (t if t is None else t.contiguous() for t in (before, segments))
+    bias, before, segments = (t if t is None else t.contiguous() for t in (bias, before, segments))
     y = torch.empty(batch, seq, channels, dtype=x.dtype, device=x.device)
     launch(
         _conv, (ceil_div(seq, POSITIONS), ceil_div(channels, CHANNELS), batch), kind(x, weight, bias, before, segments),
@@ -205,7 +205,7 @@ def conv_backward(
     """Gradients of `conv_forward`: `d`, then those of the inputs, and a sum of the programs' parts of the weights'."""
     (batch, seq, channels), taps = x.shape, weight.shape[1]
     dy, x, weight = even(dy), even(x), weight.contiguous()
-    before, segments = (t if t is None else t.contiguous() for t in (before, segments))
+    bias, before, segments = (t if t is None else t.contiguous() for t in (bias, before, segments))
     tiles, beside = ceil_div(seq, POSITIONS), ceil_div(channels, CHANNELS)
     d, dx = (torch.empty(batch, seq, channels, dtype=x.dtype, device=x.device) for _ in range(2))
     dbefore = torch.empty_like(before) if before is not None else x.new_empty(0)

@@ -240,7 +240,7 @@ def scan_backward(
     """Gradients of `scan_forward`, given those of `y` and, where it was used, of the final state."""
     (batch, seq, heads, width), (groups, state) = x.shape, B.shape[2:]
     dy, x, B, C = rows(dy), rows(x), rows(B), rows(C)
-    segments, dfinal = (t if t is None else t.contiguous() for t in (segments, dfinal))
+    D, segments, dfinal = (t if t is None else t.contiguous() for t in (D, segments, dfinal))
     chunks, per_group, p_blocks = states.shape[1], heads // groups, ceil_div(width, CHANNELS)
     alike = kind(dy, dfinal, x, dt, log_decay, B, C, D, segments, states, decays)
     dstates, dinitial = walk(dy, decays, C, dfinal, tiles, alike, reverse=True)

@@ -14,7 +14,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from data_gen.errors import InputError
 from tinysql.kernels import reference
+from tinysql.kernels.inputs import axes, expect, whole
 from tinysql.kernels.reference import Scanned
 from tinysql.kernels.tiles import choose
 
@@ -40,6 +42,7 @@ def ssd_scan(
     chunk: int = 64,
 ) -> Scanned:
     """`reference.ssd_scan`; kernels choose their own chunks, and `chunk` is for the reference."""
+    _check_sequence(x, dt, log_decay, B, C, D=D, initial_state=initial_state, segments=segments)
     if not on_kernels(x) or B.shape[3] > MAX_STATE:
         return reference.ssd_scan(
             x, dt, log_decay, B, C, D=D, initial_state=initial_state, segments=segments, chunk=chunk
@@ -62,6 +65,14 @@ def ssd_step(
     D: Float[Tensor, " head"] | None = None,
 ) -> tuple[Float[Tensor, "batch head d_head"], Float[Tensor, "batch head d_head d_state"]]:
     """`reference.ssd_step`; by a kernel when no gradient is asked for and the state is float32."""
+    batch, heads, width = axes("x", x, "batch head d_head")
+    groups, size = axes("B", B, "batch group d_state")[1:]
+    of_head, of_group = (batch, heads), (batch, groups, size)
+    expect(
+        "x", x, ("dt", dt, of_head), ("log_decay", log_decay, of_head), ("B", B, of_group), ("C", C, of_group),
+        ("state", state, (batch, heads, width, size)), ("D", D, (heads,)),
+    )  # fmt: skip
+    whole(heads, groups)
     plain = torch.is_grad_enabled() or state.dtype != torch.float32 or B.shape[2] > MAX_STATE
     if plain or not on_kernels(x):
         return reference.ssd_step(x, dt, log_decay, B, C, state, D=D)
@@ -80,6 +91,12 @@ def effective_attention(
     segments: Int[Tensor, "batch seq"] | None = None,
 ) -> Float[Tensor, "batch head query key"]:
     """`reference.effective_attention`; by a kernel when no gradient is asked for."""
+    batch, seq, groups, _ = axes("B", B, "batch seq group d_state")
+    heads = axes("log_decay", log_decay, "batch seq head")[2]
+    expect(
+        "B", B, ("C", C, B.shape), ("log_decay", log_decay, (batch, seq, heads)), ("segments", segments, (batch, seq))
+    )  # fmt: skip
+    whole(heads, groups)
     if torch.is_grad_enabled() or not on_kernels(B) or B.shape[3] > MAX_STATE:
         return reference.effective_attention(log_decay, B, C, queries=queries, keys=keys, segments=segments)
     from tinysql.kernels.pairs import mixing
@@ -100,6 +117,13 @@ def carried(
     segments: Int[Tensor, "batch seq"] | None = None,
 ) -> Float[Tensor, "batch seq head d_head"]:
     """`reference.carried`; `entries` expanded over batch or heads take no more room than one."""
+    _check_sequence(x, dt, log_decay, B, C, segments=segments)
+    batch, seq, heads, _ = x.shape
+    expect("x", x, ("entries", entries, (batch, heads, seq, seq)))
+    if entries.dtype != torch.bool:
+        raise InputError(
+            f"`entries` are {entries.dtype}, expected torch.bool", hint="compare them with a threshold first"
+        )
     if not on_kernels(x) or B.shape[3] > MAX_STATE:
         return reference.carried(x, dt, log_decay, B, C, entries, segments=segments)
     from tinysql.kernels import operators
@@ -116,6 +140,12 @@ def conv_silu(
     segments: Int[Tensor, "batch seq"] | None = None,
 ) -> tuple[Float[Tensor, "batch seq channel"], Float[Tensor, "batch tap-1 channel"]]:
     """SiLU of `reference.causal_conv`, with weights of any dtype; and the `before` of the next call."""
+    batch, seq, channels = axes("x", x, "batch seq channel")
+    taps = axes("weight", weight, "channel tap")[1]
+    expect(
+        "x", x, ("weight", weight, (channels, taps)), ("bias", bias, (channels,)),
+        ("before", before, (batch, taps - 1, channels)), ("segments", segments, (batch, seq)),
+    )  # fmt: skip
     if not on_kernels(x) or weight.shape[1] > MAX_TAPS:
         mixed, tail = reference.causal_conv(
             x, weight.to(x.dtype), bias.to(x.dtype), before=before, segments=segments
@@ -141,11 +171,37 @@ def gated_norm(
     eps: float,
 ) -> Float[Tensor, "batch seq head d_head"]:
     """`reference.gated_norm`."""
+    _, _, heads, width = axes("y", y, "batch seq head d_head")
+    expect("y", y, ("z", z, y.shape), ("weight", weight, (heads, width)))
+    whole(heads, groups)
     if not on_kernels(y):
         return reference.gated_norm(y, z, weight, groups=groups, eps=eps)
     from tinysql.kernels import operators
 
     return operators.norm(y, z, weight, groups, eps)
+
+
+def _check_sequence(
+    x: Tensor,
+    dt: Tensor,
+    log_decay: Tensor,
+    B: Tensor,
+    C: Tensor,
+    *,
+    D: Tensor | None = None,
+    initial_state: Tensor | None = None,
+    segments: Tensor | None = None,
+) -> None:
+    """The inputs of a scan fit each other."""
+    batch, seq, heads, width = axes("x", x, "batch seq head d_head")
+    groups, size = axes("B", B, "batch seq group d_state")[2:]
+    of_head, of_group = (batch, seq, heads), (batch, seq, groups, size)
+    expect(
+        "x", x, ("dt", dt, of_head), ("log_decay", log_decay, of_head), ("B", B, of_group), ("C", C, of_group),
+        ("D", D, (heads,)), ("initial_state", initial_state, (batch, heads, width, size)),
+        ("segments", segments, (batch, seq)),
+    )  # fmt: skip
+    whole(heads, groups)
 
 
 def on_kernels(x: Tensor) -> bool:

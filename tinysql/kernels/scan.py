@@ -270,7 +270,7 @@ def scan_forward(
     """`reference.ssd_scan` by kernels: decays, then states, then outputs."""
     (batch, seq, heads, width), (groups, state) = x.shape, B.shape[2:]
     x, B, C, dt, log_decay = rows(x), rows(B), rows(C), dt.contiguous(), log_decay.contiguous()
-    initial, segments = (t if t is None else t.contiguous() for t in (initial, segments))
+    D, initial, segments = (t if t is None else t.contiguous() for t in (D, initial, segments))
     per_group = heads // groups
     alike = kind(x, dt, log_decay, B, C, D, initial, segments)
     together, found = shared(tiles.heads, per_group), decays(dt, log_decay, segments, tiles.chunk, alike)

@@ -61,6 +61,7 @@ def step_forward(
     """`reference.ssd_step` in one launch: the output and the new state, float32."""
     (batch, heads, width), (groups, size) = x.shape, B.shape[1:]
     x, dt, log_decay, B, C, state = (t.contiguous() for t in (x, dt, log_decay, B, C, state))
+    D = D if D is None else D.contiguous()
     y, after = torch.empty_like(x), torch.empty_like(state, dtype=torch.float32)
     launch(
         _step, (ceil_div(width, ROWS), heads, batch), kind(x, dt, log_decay, B, C, D, state),
