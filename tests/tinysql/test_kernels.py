@@ -216,21 +216,30 @@ def test_the_same_bits_twice(config: Tiles) -> None:
         assert a.equal(b)
 
 
-def apart(t: Tensor) -> Tensor:
-    """`t` with its numbers twice as far apart, in every axis."""
-    room = t.new_zeros([2 * n for n in t.shape])
-    spread = room[tuple(slice(None, None, 2) for _ in t.shape)]
-    return spread.copy_(t)
+def apart(t: Tensor, axis: int | None = None) -> Tensor:
+    """`t` with its numbers twice as far apart along this axis, or along each."""
+    steps = [1 + (axis in (None, i)) for i in range(t.ndim)]
+    room = t.new_zeros([step * n for step, n in zip(steps, t.shape, strict=True)])
+    return room[tuple(slice(None, None, step) for step in steps)].copy_(t)
 
 
-@pytest.mark.parametrize("spread", [*NAMES, "segments", "dy", "dfinal"])
-def test_arrays_may_lie_in_memory_as_they_like(spread: str) -> None:
+@pytest.mark.parametrize(
+    ("spread", "axis"),
+    [
+        *((name, None) for name in (*NAMES, "segments", "dy", "dfinal")),
+        ("x", 0),
+        ("x", 2),
+        ("x", 3),
+        ("dy", 0),
+    ],
+)
+def test_arrays_may_lie_in_memory_as_they_like(spread: str, axis: int | None) -> None:
     given = dict(zip(NAMES, inputs(9, groups=2, batch=2), strict=True))
     given["segments"] = torch.arange(9, device=DEVICE) // torch.tensor([[6], [4]], device=DEVICE)
     y, final, *_ = scan_forward(*given.values(), EXACT)
     given |= {"dy": torch.ones_like(y).cumsum(1), "dfinal": final + 1}
     found = []
-    for named in (given, given | {spread: apart(given[spread])}):
+    for named in (given, given | {spread: apart(given[spread], axis)}):
         *args, dy, dfinal = named.values()
         got = scan_forward(*args, EXACT)
         found.append([*got[:2], *scan_backward(dy, dfinal, *args, *got[2:], EXACT)])
