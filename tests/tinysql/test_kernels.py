@@ -152,11 +152,11 @@ def lengths(*rows: tuple[int, ...]) -> Tensor:
     return torch.stack(numbers).to(DEVICE)
 
 
-@pytest.mark.parametrize("width", [16, 72])
+@pytest.mark.parametrize(("width", "state"), [(16, 20), (72, 72)])
 @pytest.mark.parametrize("span", [1, 32])
-def test_sequences_of_a_batch_do_not_see_each_other(span: int, width: int) -> None:
+def test_sequences_of_a_batch_do_not_see_each_other(span: int, width: int, state: int) -> None:
     config = dataclasses.replace(EXACT, chunk=16, span=span, walks=16)
-    given = inputs(50, 4, width, 20, groups=2, batch=2)
+    given = inputs(50, 4, width, state, groups=2, batch=2)
     found = differences(given, lengths((16, 3, 31), (40, 10)), config)
     assert max(found.values()) < 2e-6, found
 
