@@ -114,7 +114,7 @@ def _carried(
     p_seg = seg
     if PACKED:
         p_seg = seg + i_b * seq
-    p_mask = mask + i_b * mask_batch + i_h * mask_head
+    p_mask = mask + i_b * mask_batch + i_h.to(tl.int64) * mask_head
     p_x, p_dt, p_log = x + i_b * seq * x_row + i_h * P, dt + i_b * seq * H + i_h, log + i_b * seq * H + i_h
     p_b, p_c = b + i_b * seq * b_row + (i_h // R) * N, c + i_b * seq * c_row + (i_h // R) * N
     o_q, o_p = tl.arange(0, Q), tl.arange(0, BP)
@@ -169,7 +169,7 @@ def _query_gradients(
     p_seg = seg
     if PACKED:
         p_seg = seg + i_b * seq
-    p_mask = mask + i_b * mask_batch + i_h * mask_head
+    p_mask = mask + i_b * mask_batch + i_h.to(tl.int64) * mask_head
     p_dout = dout + i_b * seq * d_row + i_h * P
     p_x, p_dt, p_log = x + i_b * seq * x_row + i_h * P, dt + i_b * seq * H + i_h, log + i_b * seq * H + i_h
     p_b, p_c = b + i_b * seq * b_row + (i_h // R) * N, c + i_b * seq * c_row + (i_h // R) * N
@@ -245,7 +245,7 @@ def _key_gradients(
     p_seg = seg
     if PACKED:
         p_seg = seg + i_b * seq
-    p_mask = mask + i_b * mask_batch + i_h * mask_head
+    p_mask = mask + i_b * mask_batch + i_h.to(tl.int64) * mask_head
     p_dout = dout + i_b * seq * d_row + i_h * P
     p_x, p_dt, p_log = x + i_b * seq * x_row + i_h * P, dt + i_b * seq * H + i_h, log + i_b * seq * H + i_h
     p_b, p_c = b + i_b * seq * b_row + (i_h // R) * N, c + i_b * seq * c_row + (i_h // R) * N
