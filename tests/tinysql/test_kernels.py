@@ -216,6 +216,23 @@ def test_the_same_bits_twice(config: Tiles) -> None:
         assert a.equal(b)
 
 
+@pytest.mark.parametrize("wide", range(7))
+def test_gradients_have_the_shape_and_the_dtype_of_their_inputs(wide: int) -> None:
+    given = [t if i == wide else t.half() for i, t in enumerate(inputs(5, groups=2, batch=2))]
+    given[3:5] = [t.to(given[0].dtype) for t in given[3:5]]
+    got = scan_forward(*given, None, EXACT)
+    pairs = [*zip(scan_backward(got.y, got.final, *given, None, *got[2:], EXACT), given, strict=True)]
+    every = torch.ones(2, 2, 5, 5, dtype=torch.bool, device=DEVICE)
+    pairs += zip(carried_gradients(got.y, *given[:5], every, None, EXACT), given[:5], strict=True)
+    signal, weight, bias = got.y.flatten(2), torch.ones(32, 4, device=DEVICE).half(), given[0][0, 0].flatten()
+    slopes = conv_backward(signal, signal, weight, bias, None, None)[:3]
+    pairs += zip(slopes, (signal, weight, bias), strict=True)
+    gate, scale = got.y.half(), given[0][0, 0]
+    pairs += zip(norm_backward(got.y, got.y, gate, scale, 1, 1e-5), (got.y, gate, scale), strict=True)
+    for slope, t in pairs:
+        assert (slope.shape, slope.dtype) == (t.shape, t.dtype)
+
+
 def apart(t: Tensor, axis: int | None = None) -> Tensor:
     """`t` with its numbers twice as far apart along this axis, or along each."""
     steps = [1 + (axis in (None, i)) for i in range(t.ndim)]
