@@ -394,7 +394,10 @@ def test_the_convolution_and_its_gradients(
         given[3] = torch.zeros_like(given[3])
     wide = [t.double().requires_grad_() for t in given]
     narrow = [t.clone().requires_grad_() for t in given]
-    segments = (torch.rand(batch, seq, device=DEVICE) < 0.2).long().cumsum(1) if packed else None
+    begins = torch.rand(batch, seq, device=DEVICE) < 0.2
+    # A first document of one position, which what comes before still belongs to.
+    begins[0, 1:2] = True
+    segments = begins.long().cumsum(1) if packed else None
     expected = F.silu(reference.causal_conv(*wide[:3], before=wide[3], segments=segments)[0])
     got = operators.conv(*narrow[:3], narrow[3] if before else None, segments)
     torch.testing.assert_close(got.double(), expected, rtol=1e-5, atol=1e-6)
