@@ -264,8 +264,8 @@ def test_arrays_may_lie_in_memory_as_they_like(spread: str, axis: int | None) ->
         assert a.equal(b)
 
 
-@pytest.mark.parametrize("spread", range(6))
-def test_arrays_of_a_convolution_and_a_norm_may_lie_so_too(spread: int) -> None:
+@pytest.mark.parametrize(("spread", "axis"), [*((i, None) for i in range(6)), (0, 0), (0, 2), (5, 0), (5, 2)])
+def test_arrays_of_a_convolution_and_a_norm_may_lie_so_too(spread: int, axis: int | None) -> None:
     torch.manual_seed(0)
     shapes = ((2, 9, 5), (5, 4), (5,), (2, 3, 5), (2, 9, 5))
     x, weight, bias, before, dy = (torch.randn(shape, device=DEVICE) for shape in shapes)
@@ -273,7 +273,7 @@ def test_arrays_of_a_convolution_and_a_norm_may_lie_so_too(spread: int) -> None:
     given = [x, weight, bias, before, segments, dy]
     y, z, w = x.unflatten(2, (1, 5)), dy.unflatten(2, (1, 5)), bias[None]
     found = []
-    for change in (lambda t: t, apart):
+    for change in (lambda t: t, lambda t: apart(t, axis)):
         *args, slope = [change(t) if i == spread else t for i, t in enumerate(given)]
         one = [change(t) if i == spread % 4 else t for i, t in enumerate((y, z, w, z * 2))]
         found.append([conv_forward(*args), *conv_backward(slope, *args)])
