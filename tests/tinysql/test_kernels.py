@@ -430,6 +430,7 @@ def test_the_gated_norm_and_its_gradients(
 @pytest.mark.parametrize(("width", "state", "groups"), [(24, 20, 2), (64, 128, 1)])
 def test_one_step(width: int, state: int, groups: int, kernels: None) -> None:
     x, dt, log, B, C, D, h = inputs(1, 4, width, state, groups, batch=2)
+    log[1] = torch.tensor([-torch.inf, -1e5, -1.0, 0.0])
     given = (x[:, 0], dt[:, 0], log[:, 0], B[:, 0], C[:, 0], h)
     with torch.no_grad():
         y, after = ops.ssd_step(*given, D=D)

@@ -13,7 +13,7 @@ import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
-from tinysql.kernels.decays import FLOOR, LOG2E
+from tinysql.kernels.decays import LOG2E
 from tinysql.kernels.launch import kind, launch
 from tinysql.kernels.tiles import block, ceil_div
 
@@ -31,8 +31,7 @@ def _step(
     i_h, i_b = tl.program_id(1), tl.program_id(2).to(tl.int64)
     o_p, o_n = tl.program_id(0) * BP + tl.arange(0, BP), tl.arange(0, BN)
     head = i_b * H + i_h
-    log2 = tl.load(log + head).to(tl.float32) * LOG2E
-    decay = tl.exp2(tl.where(log2 < FLOOR, FLOOR, log2))
+    decay = tl.exp2(tl.load(log + head).to(tl.float32) * LOG2E)
     p_group = (i_b * (H // R) + i_h // R) * N + o_n
     b_b = tl.load(b + p_group, mask=o_n < N, other=0.0).to(tl.float32)
     b_c = tl.load(c + p_group, mask=o_n < N, other=0.0).to(tl.float32)
