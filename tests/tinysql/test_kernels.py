@@ -578,6 +578,40 @@ def test_knocking_nothing_out_changes_no_bit(
         assert (y - ops.carried(x, dt, log, B, C, none)).equal(y)
 
 
+def test_the_final_state_alone_has_gradients() -> None:
+    given = [t.requires_grad_() for t in inputs(20)]
+    slopes = torch.autograd.grad(
+        operators.scan(*given, None)[1].square().sum(), given, materialize_grads=True
+    )
+    wide = [t.detach().double().requires_grad_() for t in given]
+    state = reference.ssd_recurrent(*wide[:5], D=wide[5], initial_state=wide[6]).state
+    for a, b in zip(
+        slopes, torch.autograd.grad(state.square().sum(), wide, materialize_grads=True), strict=True
+    ):
+        torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-5)
+
+
+def test_B_and_C_are_taken_in_the_dtype_of_x(kernels: None) -> None:
+    x, dt, log, B, C, D, _ = inputs(20)
+    with torch.no_grad():
+        y = ops.ssd_scan(x.half(), dt, log, B, C, D=D).y
+        assert y.equal(ops.ssd_scan(x.half(), dt, log, B.half(), C.half(), D=D).y)
+        every = torch.ones(1, 2, 20, 20, dtype=torch.bool, device=DEVICE)
+        carried = ops.carried(x.half(), dt, log, B, C, every)
+        assert carried.equal(ops.carried(x.half(), dt, log, B.half(), C.half(), every))
+
+
+@pytest.mark.parametrize("seq", [1, 2, 3, 5])
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_convolution_goes_on_where_another_ended(seq: int, begun: bool, kernels: None) -> None:
+    x, weight, bias, before = (torch.randn(s, device=DEVICE) for s in ((2, seq, 5), (5, 4), (5,), (2, 3, 5)))
+    given = {"before": before if begun else None}
+    expected = reference.causal_conv(x, weight, bias, **given)
+    mixed, tail = ops.conv_silu(x, weight, bias, **given)
+    assert tail.equal(expected[1])
+    torch.testing.assert_close(mixed, F.silu(expected[0]))
+
+
 def test_a_patched_state_goes_on_through_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     model, ids = model_and_ids()
     found = []
