@@ -289,6 +289,9 @@ def test_arrays_with_gaps_between_positions_are_read_in_place() -> None:
     views = [part.unflatten(-1, t.shape[2:]) for part, t in zip(apart, (x, B, C), strict=True)]
     got = scan_forward(views[0], dt, log, views[1], views[2], D, initial, None, EXACT)
     assert got.y.equal(scan_forward(x, dt, log, B, C, D, initial, None, EXACT).y)
+    one = x[..., :1].expand_as(x)
+    got = scan_forward(one, dt, log, B, C, D, initial, None, EXACT)
+    assert got.y.equal(scan_forward(one.contiguous(), dt, log, B, C, D, initial, None, EXACT).y)
 
 
 PAIRS = [
