@@ -18,7 +18,7 @@ from circuits.judging.ratios import Band, Estimate, three_digits
 from circuits.methods.role_scores import RoleScores
 from circuits.scores import EdgeScores
 from circuits.show import show, show_difference
-from data_gen.errors import InputError
+from data_gen.errors import InputError, nearest
 from data_gen.files import read_json, write_atomic
 from tinysql.report import Section, figure_html, page
 
@@ -35,14 +35,18 @@ def sections(run: Path) -> list[Section]:
 def write_page(run: Path, path: Path, *, edit: str | None = None) -> None:
     """Write the sections of all edits, or of one, as a page that needs no network, whole or not at all.
 
-    Raises `InputError` when the run holds no circuit.
+    Raises `InputError` when the run holds no circuit, or none of `edit`.
     """
     from plotly.offline import get_plotlyjs
 
-    found = [directory for directory in _directories(run) if edit in (None, directory.name)]
+    every = _directories(run)
+    found = [directory for directory in every if edit in (None, directory.name)]
     if not found:
+        others = [directory.name for directory in every]
+        of_edit = "" if edit is None else f" of edit `{edit}`{nearest(edit, others)}"
         raise InputError(
-            f"{run} holds no circuit", hint=f"find one with: tinysql circuit find {run} --edit schema.table"
+            f"{run} holds no circuit{of_edit}",
+            hint=f"find one with: tinysql circuit find {run} --edit {edit or 'schema.table'}",
         )
     parts = [*(_section(directory) for directory in found), *_shared(found)]
     made = Circuit.load(found[0] / "circuit.json").metadata.get("made_by", {})
@@ -174,7 +178,7 @@ def _found(circuit: Circuit) -> str:
         else ""
     )
     text = (
-        f"{len(circuit)} of {len(circuit.graph.edges)} edges{how.get(settings.get('select', ''), '')}, by"
+        f"{len(circuit)} of {len(circuit.graph.edges)} edges{how.get(str(settings.get('select')), '')}, by"
         f" {about.get('method')}{drawn}."
     )
     if not weights:

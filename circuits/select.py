@@ -36,10 +36,15 @@ def greedy_edges(scores: EdgeScores, n: int, *, without: Circuit | None = None) 
     in. There `n` counts dead ends, which are pruned at last; here the growth goes on until `n` edges are live, so that
     circuits of one `n` are of like size: one edge can finish a path and bring several to life, so a few of the `n`
     may stay unused. Ties are taken in graph order. No edge of `without` is taken.
-    Raises `InputError` when `n` is not between 1 and the number of edges.
+    Raises `InputError` when `n` is not between 1 and the number of edges, or for a `without` of another graph.
     """
     _check_size(scores, n)
     graph = scores.graph
+    if without is not None and without.graph != graph:
+        raise InputError(
+            f"the edges to leave out are of a model of {without.graph}, the scores of one of {graph}",
+            hint="give a circuit of the scored model",
+        )
     order = _greedy_order(scores, graph.mask if without is None else graph.mask & ~without.mask)
     # The live part only grows with the edges taken, so the longest prefix that fits is found by bisection.
     fits, too_many = 0, len(order) + 1

@@ -19,7 +19,7 @@ from circuits.graph import Edge, Graph, Reader
 from circuits.looking.running import hooked
 from circuits.looking.units import find_units
 from circuits.scores import EdgeScores
-from data_gen.errors import InputError
+from data_gen.errors import InputError, nearest
 from tinysql.answering.generation import answer
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import Tokenizer
@@ -31,11 +31,22 @@ TOP = 10
 def consistent_edges(batches: Sequence[EdgeScores], share: float, *, top: int = TOP) -> Circuit:
     """Edges among the `top` largest of at least a `share` of the batches; none from `embed`, none into `logits`.
 
-    Raises `InputError` for no batch.
+    Raises `InputError` for no batch, batches of different graphs, a share that is not above 0 and at most 1, or a
+    `top` of less than one.
     """
     if not batches:
         raise InputError("there are no batches of scores", hint="score at least one batch of pairs")
+    if not 0 < share <= 1:
+        raise InputError(f"share is {share}, expected above 0 and at most 1", hint="1 asks for every batch")
+    if top < 1:
+        raise InputError(f"top is {top}, expected at least 1", hint=f"TinySQL takes {TOP}")
     graph = batches[0].graph
+    for scores in batches:
+        if scores.graph != graph:
+            raise InputError(
+                f"batches are scored on models of {graph} and of {scores.graph}, expected one model",
+                hint="score all batches with the same model",
+            )
     counts: Counter[Edge] = Counter()
     for scores in batches:
         inner = [edge for edge in scores.ranked() if edge.writer != "embed" and edge.reader != "logits"]
@@ -73,8 +84,11 @@ def _computed_at(reader: Reader) -> tuple[str, ...]:
 
 
 def edges_among(graph: Graph, heads: Collection[str]) -> Circuit:
-    """Every edge that the answers without the other heads can use: all but those out of another head or expert."""
-    out = set(heads_of(graph)) - set(heads)
+    """Every edge that the answers without the other heads can use: all but those out of another head or expert.
+
+    Raises `InputError` for a head that the graph does not have.
+    """
+    out = set(_without(graph, heads))
     return Circuit(graph, tuple(edge for edge in graph.edges if edge.writer not in out))
 
 
@@ -89,13 +103,26 @@ def answers_with(
     """Greedy answers when what every head and expert but `heads` writes is zero, at every position and step.
 
     They end behind `longest` tokens; `None` lets a model that cannot end fill its context.
+    Raises `InputError` for a head that the model does not have, and as `answer` does.
     """
-    out = tuple(name for name in heads_of(Graph.of(model)) if name not in heads)
+    out = _without(Graph.of(model), heads)
     units = find_units(model, out) if out else ()
     hooks = [hook for unit in units for hook in unit.replacing(model, torch.zeros_like)]
     with hooked(model, hooks):
         title = f"answering with {len(heads)} heads"
         return answer(model, tokenizer, prompts, longest=longest, title=title)
+
+
+def _without(graph: Graph, heads: Collection[str]) -> tuple[str, ...]:
+    """All heads and experts but these."""
+    every = heads_of(graph)
+    for name in heads:
+        if name not in every:
+            raise InputError(
+                f"a model of {graph} has no head or expert `{name}`{nearest(name, every)}",
+                hint="heads_of lists them",
+            )
+    return tuple(name for name in every if name not in heads)
 
 
 def likeness(given: str, wanted: str) -> float:

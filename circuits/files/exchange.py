@@ -22,6 +22,7 @@ from data_gen.errors import InputError
 from data_gen.files import write_atomic
 
 _SPACE = "http://graphml.graphdrawing.org/xmlns"
+_AGAIN = "write it with `write_circuit`; docs/circuits.md has the format"
 _KEYS = {
     "graph": ("graph", "string"),
     "metadata": ("graph", "string"),
@@ -87,6 +88,7 @@ def from_graphml(document: str | bytes) -> Circuit:
 
     rows = [attributes(edge) for edge in graph.findall(f"{{{_SPACE}}}edge")]
     about = attributes(graph)
+    _check_kinds("GraphML document", [row.get("kind") for row in rows])
     edges = [row.get("edge", "") for row in rows if row.get("kind") == "edge"]
     return _circuit("GraphML document", about.get("graph"), about.get("metadata"), edges)
 
@@ -112,13 +114,17 @@ def to_dot(circuit: Circuit) -> str:
 def from_dot(text: str) -> Circuit:
     """Inverse of `to_dot`: reads what `to_dot` wrote, not DOT at large. Raises `InputError` for anything else."""
     about = dict(re.findall(r"^  // (graph|metadata): (.*)$", text, re.MULTILINE))
-    edges = re.findall(r'^  "out:([^"]+)" -> "in:([^"]+)" \[kind=edge\b', text, re.MULTILINE)
-    return _circuit(
-        "DOT file",
-        about.get("graph"),
-        about.get("metadata"),
-        [f"{writer} -> {reader}" for writer, reader in edges],
-    )
+    # A file that was cut between two statements would else be a smaller circuit.
+    if "graph" in about and text.splitlines()[-1] != "}":
+        raise InputError("the DOT file is cut short: its last line is no `}`", hint=_AGAIN)
+    arcs = re.findall(r'^ *"([^"]+)" -> "([^"]+)"(?: \[kind=(\w+))?', text, re.MULTILINE)
+    _check_kinds("DOT file", [kind for *_, kind in arcs])
+    edges = [
+        f"{source.removeprefix('out:')} -> {target.removeprefix('in:')}"
+        for source, target, kind in arcs
+        if kind == "edge"
+    ]
+    return _circuit("DOT file", about.get("graph"), about.get("metadata"), edges)
 
 
 def write_circuit(circuit: Circuit, path: str | Path) -> None:
@@ -182,17 +188,26 @@ def _drawing(circuit: Circuit) -> tuple[list[_Node], list[_Arc]]:
     return nodes, arcs
 
 
+def _check_kinds(what: str, kinds: Iterable[str | None]) -> None:
+    """Raises `InputError` for an arc that is neither an edge nor says what feeds what: it would be left out unsaid."""
+    for number, kind in enumerate(kinds):
+        if kind not in ("edge", "feeds"):
+            raise InputError(
+                f"arc {number} of the {what} is of kind {kind or 'none'}, expected `edge` or `feeds`",
+                hint=_AGAIN,
+            )
+
+
 def _circuit(what: str, graph: str | None, metadata: str | None, edges: Iterable[str]) -> Circuit:
-    hint = "write it with `write_circuit`; docs/circuits.md has the format"
     if graph is None:
-        raise InputError(f"the {what} does not say which graph its edges are of", hint=hint)
+        raise InputError(f"the {what} does not say which graph its edges are of", hint=_AGAIN)
     try:
         about = metadata_of(json.loads(metadata or "{}"))
         return Circuit(Graph.from_json(json.loads(graph)), edges_of(edges), about)
     except InputError:
         raise
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise InputError(f"the {what} holds no circuit: {error!r}", hint=hint) from error
+        raise InputError(f"the {what} holds no circuit: {error!r}", hint=_AGAIN) from error
 
 
 def _data(element: ElementTree.Element, **values: str | int | float | None) -> None:

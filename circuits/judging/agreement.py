@@ -48,7 +48,9 @@ class Agreement:
 def agreement(scores: EdgeScores, oracle: EdgeScores, *, top: int = 20, seed: int = 0) -> Agreement:
     """How well `scores` estimate `oracle`, two scorings of the same pairs and model.
 
-    `scores` may be one row for all pairs. Raises `InputError` when they are of different graphs or numbers of pairs.
+    `scores` may be one row for all pairs. `top` is how many of the largest edges are compared, at most all; `seed`
+    draws the bootstrap. Raises `InputError` when they are of different graphs or numbers of pairs, for a `top` of less
+    than one, or a negative seed.
     """
     if scores.graph != oracle.graph or len(scores.per_example) not in (1, len(oracle.per_example)):
         raise InputError(
@@ -56,6 +58,8 @@ def agreement(scores: EdgeScores, oracle: EdgeScores, *, top: int = 20, seed: in
             "were not scored on the same pairs of the same model",
             hint="score both with the same `pairs`",
         )
+    if top < 1:
+        raise InputError(f"top is {top}, expected at least 1", hint="20 are usual")
     mine, theirs = (found.of_edges().double().numpy() for found in (scores, oracle))
     mine = np.broadcast_to(mine, theirs.shape)
     ranks = [_ranks(np.abs(values.mean(0))) for values in (mine, theirs)]

@@ -13,6 +13,7 @@ import numpy as np
 
 from circuits.circuit import Circuit
 from circuits.graph import Graph
+from circuits.judging.bootstrap import generator
 from data_gen.errors import InputError
 
 
@@ -26,13 +27,13 @@ class RandomCircuits:
 
     @classmethod
     def draw(cls, graph: Graph, count: int, seed: int) -> RandomCircuits:
-        """`count` random orders. Raises `InputError` for fewer than one."""
+        """`count` random orders. Raises `InputError` for fewer than one, or a negative seed."""
         if count < 1:
             raise InputError(
                 f"random_circuits is {count}, expected at least 1",
                 hint="20 give a band, 1 a single comparison",
             )
-        return cls(graph, np.random.default_rng(seed).random((count, len(graph.edges))))
+        return cls(graph, generator(seed).random((count, len(graph.edges))))
 
     def uniform(self, size: int) -> list[Circuit]:
         """The first `size` edges of each order."""

@@ -121,10 +121,7 @@ def evaluate(
     uniform, matched = np.split(values[2:], 2)
     needed = None
     if minimality:
-        span = float(ratios.span.mean())
-        needed = leave_one_out(
-            model, circuit, pairs, metric, span=span, seed=seed, batch_size=batch_size, track=track
-        )
+        needed = leave_one_out(model, circuit, pairs, metric, ratios, batch_size=batch_size, track=track)
     return Report(
         edit=pairs.edit,
         metric=metric_name(metric),

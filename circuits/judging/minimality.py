@@ -18,6 +18,7 @@ import numpy as np
 from circuits.circuit import Circuit
 from circuits.engine.forward import metric_of
 from circuits.graph import Edge
+from circuits.judging.ratios import Ratios
 from circuits.metrics import Metric
 from circuits.paths import random_path
 from tinysql.models.hybrid import HybridLM
@@ -53,24 +54,24 @@ def leave_one_out(
     circuit: Circuit,
     pairs: TokenPairs,
     metric: Metric,
+    ratios: Ratios,
     *,
-    span: float,
-    seed: int,
     batch_size: int | None,
     track: Callable[[list[Any]], Iterable[Any]],
 ) -> Minimality | None:
-    """The test on the first 16 pairs; `span` is the metric's clean mean minus its corrupt mean.
+    """The test on the first 16 pairs, in units of the faithfulness that `ratios` knows from all of them.
 
     One run for each live edge and two for each random one make it the dearest part of an evaluation, which is why
-    few pairs have to do. `None` where no edge is live, or no path can be added. `seed` draws the random edges.
+    few pairs have to do. `None` where no edge is live, or no path can be added. The seed of `ratios` draws the random
+    edges.
     """
-    plan = LeaveOneOut(circuit, seed)
+    plan = LeaveOneOut(circuit, ratios.seed)
     if not plan.inflated:
         return None
     played = [circuit, *plan.circuits]
     each = metric_of(model, played, pairs[:MOST_PAIRS], metric, batch_size=batch_size, track=track)
-    values = each.double().mean(1).numpy()
-    return plan.result(float(values[0]) / span, values[1:] / span)
+    values = each.double().mean(1).numpy() / float(ratios.span.mean())
+    return plan.result(float(values[0]), values[1:])
 
 
 class LeaveOneOut:

@@ -12,6 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from circuits.judging.bootstrap import generator
+from data_gen.errors import InputError
+
 EXHAUSTIVE_PAIRS = 12
 """Up to here every choice of signs is tried."""
 FIRST_FLIPS, SECOND_FLIPS, BAR = 2_000, 20_000, 0.05
@@ -29,7 +32,7 @@ class Significance(NamedTuple):
 
 
 def significance(values: np.ndarray, *, seed: int = 0) -> Significance:
-    """p and q of every column of `values` `[example edge]`."""
+    """p and q of every column of `values` `[example edge]`. Raises `InputError` as `sign_flip_p` does."""
     p = sign_flip_p(values, seed=seed)
     return Significance(p, q_values(p))
 
@@ -40,13 +43,19 @@ def sign_flip_p(values: np.ndarray, *, seed: int = 0) -> np.ndarray:
     With many pairs signs are drawn, in two stages: an edge whose first p is above `BAR` keeps it, the others get a
     new p from fresh signs. Either p is valid by itself, and an edge is below any level only if its last p is, so the
     whole is valid too. The smallest p is then 1 / 20,001: among 15,000 edges a q of .05 needs 15 such edges.
+    Raises `InputError` for values that are not finite, or a negative seed.
     """
     values = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise InputError(
+            f"{int((~np.isfinite(values)).sum())} of {values.size} scores are not finite, so no p can be told",
+            hint="look for NaN in the model's weights, or score in float32",
+        )
     n = len(values)
     if n <= EXHAUSTIVE_PAIRS:
         signs = 1.0 - 2.0 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
         return _exceeding(values, signs) / 2**n
-    rng = np.random.default_rng(seed)
+    rng = generator(seed)
     p = (1 + _drawn(values, FIRST_FLIPS, rng)) / (1 + FIRST_FLIPS)
     candidates = np.flatnonzero(p <= BAR)
     p[candidates] = (1 + _drawn(values[:, candidates], SECOND_FLIPS, rng)) / (1 + SECOND_FLIPS)

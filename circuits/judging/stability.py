@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from circuits.circuit import Circuit
+from circuits.judging.bootstrap import generator
 from circuits.judging.compare import chance_jaccard, compare
 from circuits.scores import EdgeScores
 from circuits.select import top_edges
@@ -98,7 +99,8 @@ def stability(circuits: Sequence[Circuit]) -> Stability:
 def resampled(scores: EdgeScores, n: int, *, resamples: int = 100, seed: int = 0) -> Stability:
     """Stability of the top `n` edges when the pairs are drawn anew from the scored ones, with replacement.
 
-    Raises `InputError` when `n` is not between 1 and the number of edges, or for fewer than two resamples.
+    Raises `InputError` when `n` is not between 1 and the number of edges, for fewer than two resamples, or a negative
+    seed.
     """
     members = _resampled_tops(scores, n, len(scores.per_example), resamples, seed)
     chance = chance_jaccard(n, n, len(scores.graph.edges))
@@ -142,7 +144,7 @@ def _resampled_tops(scores: EdgeScores, n: int, pairs: int, resamples: int, seed
     # For the sentence on sizes that no circuit can have.
     top_edges(scores, n)
     values = scores.of_edges().double().numpy()
-    rng = np.random.default_rng(seed)
+    rng = generator(seed)
     counts = rng.multinomial(pairs, np.full(len(values), 1 / len(values)), size=resamples)
     sizes = np.abs(counts @ values)
     best = np.argsort(-sizes, axis=1, kind="stable")[:, :n]

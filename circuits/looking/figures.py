@@ -36,7 +36,12 @@ MARGIN = 16
 
 
 def lens_figure(*readings: LensReading) -> go.Figure:
-    """Share of right tokens on top, by role and depth; one panel per reading, such as logit and tuned lens."""
+    """Share of right tokens on top, by role and depth; one panel per reading, such as logit and tuned lens.
+
+    Raises `InputError` for no reading.
+    """
+    if not readings:
+        raise InputError("there is no reading to draw", hint="give what logit_lens or TunedLens.read found")
     titles = [f"{reading.lens} lens" for reading in readings]
     figure = make_subplots(
         cols=len(readings), subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.03
@@ -59,8 +64,9 @@ def lens_figure(*readings: LensReading) -> go.Figure:
 def contributions_figure(found: Contributions, *, role: str | None = None, top: int = 24) -> go.Figure:
     """The writers that add most to the logit difference, with 95 % intervals; of one role of right tokens.
 
-    `role` is the first when None. Raises `InputError` for a role that no target has.
+    `role` is the first when None. Raises `InputError` for a role that no target has, or a `top` of less than one.
     """
+    _check_top(top)
     role = role if role is not None else found.targets.roles[0]
     if role not in found.targets.roles:
         raise InputError(
@@ -162,7 +168,12 @@ def _alone(found: PatchEffects, pair: int) -> Means:
 
 
 def ablation_figure(*found: AblationEffects, top: int = 24) -> go.Figure:
-    """What the metric loses without each unit, with 95 % intervals; one marker per kind of ablation."""
+    """What the metric loses without each unit, with 95 % intervals; one marker per kind of ablation.
+
+    Raises `InputError` for none or more than can be told apart, for unlike units, or a `top` of less than one.
+    """
+    _check_top(top)
+    _check_alike(found)
     first = found[0]
     largest = np.max([np.abs(effects.drop().value) for effects in found], axis=0)
     order = np.argsort(-largest, kind="stable")[:top]
@@ -261,6 +272,26 @@ def _cells(
         colorbar={"title": {"text": what}, "thickness": 14},
         hoverongaps=False,
     )
+
+
+def _check_alike(found: Sequence[AblationEffects]) -> None:
+    if not 1 <= len(found) <= len(SERIES):
+        raise InputError(
+            f"there are {len(found)} ablations to draw, expected 1 to {len(SERIES)}, which can be told apart",
+            hint="give what ablate found, once for each kind",
+        )
+    for effects in found[1:]:
+        if effects.units != found[0].units:
+            raise InputError(
+                f"the `{found[0].kind}` ablation is of {len(found[0].units)} units and the `{effects.kind}` one of"
+                f" {len(effects.units)} or of others, expected the same",
+                hint="give `ablate` the same units each time",
+            )
+
+
+def _check_top(top: int) -> None:
+    if top < 1:
+        raise InputError(f"top is {top}, expected at least 1", hint="24 can be read")
 
 
 def _bars(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> dict[str, object]:
