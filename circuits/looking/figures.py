@@ -41,7 +41,7 @@ def lens_figure(*readings: LensReading) -> go.Figure:
     Raises `InputError` for no reading.
     """
     if not readings:
-        raise InputError("there is no reading to draw", hint="give what logit_lens or TunedLens.read found")
+        raise InputError("there is no reading to draw", hint="give what logit_lens or tuned_lens found")
     titles = [f"{reading.lens} lens" for reading in readings]
     figure = make_subplots(
         cols=len(readings), subplot_titles=titles, shared_yaxes=True, horizontal_spacing=0.03
