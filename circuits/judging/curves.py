@@ -178,8 +178,8 @@ def _area(heights: np.ndarray, log: bool) -> np.ndarray:
 
 
 def _sizes(n_edges: int) -> list[int]:
-    """Edges at each of MIB's fractions, rounded down; a product such as .29 * 100 = 28.999… is what it should be."""
-    return [int(fraction * n_edges + 1e-9) for fraction in FRACTIONS]
+    """Edges at each of MIB's fractions, rounded down."""
+    return [int(fraction * n_edges) for fraction in FRACTIONS]
 
 
 def _areas_of(ratios: Ratios, each: np.ndarray, n_edges: int) -> Areas:

@@ -70,7 +70,7 @@ def q_values(p: np.ndarray) -> np.ndarray:
     order = np.argsort(p, kind="stable")
     scaled = p[order] * len(p) / np.arange(1, len(p) + 1)
     q = np.empty_like(p)
-    q[order] = np.minimum(1.0, np.minimum.accumulate(scaled[::-1])[::-1])
+    q[order] = np.minimum.accumulate(scaled[::-1])[::-1]
     return q
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from circuits.graph import Graph
 from circuits.judging.agreement import agreement
 from circuits.methods.eap_ig import eap_ig
 from circuits.methods.exact import exact
@@ -60,6 +61,52 @@ def test_three_edges_by_hand(scored: EdgeScores) -> None:
     found = agreement(noisy(scored, only(3, -2, 1)), noisy(scored, only(2, -3, 1)), top=1)
     assert found.top_shared == 0.0
     assert agreement(noisy(scored, only(3, -2, 1)), noisy(scored, only(2, -3, 1)), top=2).top_shared == 1.0
+
+
+FIVE = Graph(pattern="*", n_heads=1)
+
+
+def five(method: str, *rows: list[float]) -> EdgeScores:
+    """Scores of the five edges of one head, one row per pair."""
+    per_example = torch.zeros(len(rows), *FIVE.mask.shape)
+    per_example[:, torch.from_numpy(FIVE.mask)] = torch.tensor(rows, dtype=torch.float32)
+    return EdgeScores(graph=FIVE, per_example=per_example, method=method, metric="m", edit="e")
+
+
+def test_five_edges_by_hand() -> None:
+    """Sizes 1 1 2 0 0 and 3 1 2 0 0 have ranks 2.5 2.5 4 .5 .5 and 4 2 3 .5 .5, from their mean of 2 counted."""
+    found = agreement(five("a", [1, -1, 2, 0, 0]), five("b", [3, -1, 2, 0, 0]), top=2)
+    assert found.spearman == pytest.approx((0.5 * 2 + 2 * 1 + 2 * 1.5**2) / (9 * 9.5) ** 0.5)
+    # Scores from their means of .4 and .8.
+    over = 0.6 * 2.2 + 1.4 * 1.8 + 1.6 * 1.2 + 2 * 0.4 * 0.8
+    under = (0.6**2 + 1.4**2 + 1.6**2 + 2 * 0.4**2) * (2.2**2 + 1.8**2 + 1.2**2 + 2 * 0.8**2)
+    assert found.pearson.value == pytest.approx(over / under**0.5)
+    assert (found.method, found.oracle, found.n_pairs, found.n_edges) == ("a", "b", 1, 5)
+
+
+def test_top_shared_is_a_share_of_the_oracles_top_edges() -> None:
+    assert agreement(five("a", [5, 4, 1, 0, 0]), five("b", [5, 1, 4, 0, 0]), top=2).top_shared == 1 / 2
+
+
+def test_an_oracle_that_is_the_same_on_all_edges_says_nothing() -> None:
+    found = agreement(five("a", [1, -1, 2, 0, 0]), five("b", [1, 1, 1, 1, 1]))
+    assert (found.pearson.value, found.pearson.low, found.pearson.high, found.spearman) == (0, 0, 0, 0)
+
+
+def test_an_interval_depends_on_the_seed_of_its_draws() -> None:
+    rows = torch.randn(2, 9, 5, generator=torch.Generator().manual_seed(0)).tolist()
+    first, again, other = (agreement(five("a", *rows[0]), five("b", *rows[1]), seed=s) for s in (0, 0, 1))
+    assert first == again
+    assert first.pearson.value == other.pearson.value
+    assert first.pearson != other.pearson
+
+
+def test_another_models_scores_and_no_top_edges_are_refused(scored: EdgeScores) -> None:
+    with pytest.raises(InputError, match="not scored on the same pairs of the same model"):
+        agreement(five("a", *[[1.0] * 5] * len(scored.per_example)), scored)
+    for top in (0, -3):
+        with pytest.raises(InputError, match=f"top is {top}, expected at least 1"):
+            agreement(scored, scored, top=top)
 
 
 def test_scorings_of_different_pairs_are_refused(scored: EdgeScores, random_case) -> None:

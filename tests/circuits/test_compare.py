@@ -81,3 +81,29 @@ def test_circuits_of_different_models_are_refused() -> None:
         compare(circuit(0), Circuit(other, other.edges[:1]))
     with pytest.raises(InputError, match="no circuit to compare"):
         compare_all({})
+
+
+def test_sizes_stand_by_their_circuits_and_the_text_holds_them_all() -> None:
+    found = compare_all({"a": circuit(0, 1), "long": circuit(1, 2, 3)})
+    assert (found.sizes, found.n_edges_model) == ((2, 3), 5)
+    assert str(found).splitlines() == [
+        "Jaccard index of 2 circuits; edges, then each with each",
+        "a         2  1.00 0.25",
+        "long      3  0.25 1.00",
+        "1 edges are in all",
+    ]
+    pair = compare(circuit(0, 1), circuit(1, 2, 3))
+    assert (pair.n_first, pair.n_second, pair.n_edges_model) == (2, 3, 5)
+    assert str(pair).splitlines()[0] == "2 and 3 of 5 edges, 1 shared (1.2 by chance, p = 0.9)"
+
+
+def test_an_empty_circuit_lies_in_every_other() -> None:
+    assert (compare(circuit(), circuit(1)).overlap, compare(circuit(1), circuit()).overlap) == (1, 1)
+
+
+def test_a_probability_is_never_above_one() -> None:
+    """The probabilities of all counts add up to one but for their last digits."""
+    graph = graph_of("*-")
+    ends = [Circuit(graph, graph.edges[:n]) for n in range(len(graph.edges) + 1)]
+    starts = [Circuit(graph, graph.edges[n:]) for n in range(len(graph.edges) + 1)]
+    assert max(compare(first, second).p for first in ends for second in starts) <= 1

@@ -67,3 +67,22 @@ def test_draws_depend_on_the_seed_alone(graph: Graph) -> None:
 def test_no_random_circuit_is_refused(graph: Graph) -> None:
     with pytest.raises(InputError, match="random_circuits is 0"):
         RandomCircuits.draw(graph, 0, seed=0)
+
+
+def test_the_edges_of_smallest_priority_are_taken_first() -> None:
+    """Of one head: `embed` into q, k and v, straight to the logits, and the head's own edge to them."""
+    small = Graph("*", n_heads=1)
+    orders = RandomCircuits(small, np.array([[0.5, 0.3, 0.4, 0.9, 0.1], [0.1, 0.2, 0.3, 0.4, 0.5]]))
+
+    def places(circuits: list[Circuit]) -> list[list[int]]:
+        return [[small.edges.index(edge) for edge in one.edges] for one in circuits]
+
+    assert places(orders.uniform(2)) == [[1, 4], [0, 1]]
+    # Two of the three edges into the head's ports, and the one edge behind it.
+    chosen = Circuit(small, (small.edges[0], small.edges[2], small.edges[4]))
+    assert places(orders.layer_matched(chosen)) == [[1, 2, 4], [0, 1, 4]]
+
+
+def test_a_negative_seed_is_refused(graph: Graph) -> None:
+    with pytest.raises(InputError, match="seed is -1, expected at least 0"):
+        RandomCircuits.draw(graph, 2, seed=-1)

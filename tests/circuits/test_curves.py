@@ -10,6 +10,7 @@ import pytest
 from circuits.judging.curves import FRACTIONS, Curve, cmd, cpr, faithfulness_curve, mib_sizes
 from circuits.judging.faithfulness import evaluate
 from circuits.methods.eap import eap
+from circuits.metrics import answer_log_prob
 from circuits.select import top_edges
 from data_gen.errors import InputError
 
@@ -52,6 +53,14 @@ def test_sizes_are_rounded_down_and_empty_ones_left_out() -> None:
     assert mib_sizes(5) == (1, 2, 5)
 
 
+def test_a_product_of_a_fraction_and_a_number_of_edges_is_never_just_below_a_whole_one() -> None:
+    """As .29 * 100 = 28.999... would be: the sizes are those of exact thousandths."""
+    thousandths = [round(1000 * fraction) for fraction in FRACTIONS]
+    for n in range(1, 20_000):
+        exact = (n * part // 1000 for part in thousandths)
+        assert mib_sizes(n) == tuple(dict.fromkeys(size for size in exact if size))
+
+
 @pytest.fixture
 def curve(random_case) -> Curve:
     case = random_case(n=12)
@@ -76,16 +85,22 @@ def test_the_curve_ends_at_one_and_agrees_with_evaluate(random_case, curve: Curv
 def test_areas_are_those_of_the_points(curve: Curve) -> None:
     by_size = {0: 0.0} | {point.n_edges: point.faithfulness.value for point in curve.points}
     randoms = {0: 0.0} | {point.n_edges: point.random.mean for point in curve.points}
-    f, r = (
-        np.array([values[int(x * curve.n_edges_model)] for x in FRACTIONS]) for values in (by_size, randoms)
+    likes = {0: 0.0} | {point.n_edges: point.matched.mean for point in curve.points}
+    f, r, m = (
+        np.array([values[int(x * curve.n_edges_model)] for x in FRACTIONS])
+        for values in (by_size, randoms, likes)
     )
     for name, kind in (("cmd", cmd), ("cpr", cpr)):
         for suffix, log in (("", False), ("_log", True)):
             area = getattr(curve.areas, name + suffix)
             assert area.value.value == pytest.approx(float(kind(f, log=log)))
-            assert area.value.low <= area.value.high
+            assert area.value.low < area.value.high
     # CPR is linear in f, so the mean over random circuits is that of their mean curve.
     assert curve.areas.cpr.random.mean == pytest.approx(float(cpr(r)))
+    assert curve.areas.cpr_log.random.mean == pytest.approx(float(cpr(r, log=True)))
+    assert curve.areas.cpr.matched.mean == pytest.approx(float(cpr(m)))
+    assert curve.areas.cpr_log.matched.mean == pytest.approx(float(cpr(m, log=True)))
+    assert curve.areas.cpr.value.low < curve.areas.cpr.value.value < curve.areas.cpr.value.high
 
 
 def test_a_curve_reads_back_from_json_and_an_older_one_without_areas_too(curve: Curve) -> None:
@@ -121,3 +136,34 @@ def test_an_area_over_one_pair_has_no_interval(random_case) -> None:
     scores = eap(case.model, case.pairs)
     area = faithfulness_curve(case.model, scores, case.pairs[:1], random_circuits=1).areas.cmd.value
     assert (area.low, area.high) == pytest.approx((area.value, area.value))
+
+
+def test_a_curve_is_of_the_metric_it_is_asked_for_and_of_its_seed(random_case) -> None:
+    case = random_case(n=12)
+    scores = eap(case.model, case.pairs)
+    how = {"metric": answer_log_prob, "random_circuits": 3}
+    first, again, other = (
+        faithfulness_curve(case.model, scores, case.pairs, [9, 30], **how, seed=seed) for seed in (0, 0, 1)
+    )
+    assert (first.metric, first.method, first.seed, other.seed) == ("answer_log_prob", "eap", 0, 1)
+    assert first.points == again.points
+    for point, others in zip(first.points, other.points, strict=True):
+        circuit = top_edges(scores, point.n_edges)
+        report = evaluate(case.model, circuit, case.pairs, **how, minimality=False)
+        assert point.faithfulness.value == pytest.approx(report.faithfulness.value, rel=1e-6)
+        assert point.faithfulness.value == pytest.approx(others.faithfulness.value)
+        assert point.faithfulness.low != others.faithfulness.low
+        assert point.random.mean != others.random.mean
+
+
+def test_what_a_curve_runs_passes_the_tracker(random_case) -> None:
+    case, seen = random_case(n=12), []
+
+    def track(circuits):
+        seen.extend(circuits)
+        return circuits
+
+    faithfulness_curve(
+        case.model, eap(case.model, case.pairs), case.pairs, [5], random_circuits=2, track=track
+    )
+    assert seen

@@ -13,6 +13,7 @@ from circuits.circuit import Circuit
 from circuits.engine.forward import metric_of
 from circuits.graph import Graph
 from circuits.judging.bootstrap import interval
+from circuits.judging.controls import RandomCircuits
 from circuits.judging.faithfulness import evaluate, sufficiency
 from circuits.judging.ratios import Ratios
 from circuits.metrics import answer_log_prob, logit_diff
@@ -153,3 +154,75 @@ def test_a_metric_that_is_not_a_number_is_refused(random_case) -> None:
             case.pairs,
             metric=lambda logits, pairs: logits[:, 0] * float("nan"),
         )
+
+
+def test_a_report_holds_what_each_run_measured_and_one_minus_f_of_random_circuits(random_case) -> None:
+    """Every number again, from the circuits run one by one."""
+    case = random_case(n=12)
+    graph = Graph.of(case.model)
+    circuit = Circuit(graph, graph.edges[::2])
+    draws = RandomCircuits.draw(graph, 7, seed=3)
+    played = [Circuit(graph, graph.edges), Circuit(graph, ()), circuit, circuit.complement()]
+    played += [*draws.uniform(len(circuit)), *draws.layer_matched(circuit)]
+    means = metric_of(case.model, played, case.pairs, logit_diff).double().mean(1).numpy()
+    f = (means - means[1]) / (means[0] - means[1])
+    report = evaluate(case.model, circuit, case.pairs, random_circuits=7, minimality=False, seed=3)
+    found = (report.metric_clean, report.metric_corrupt, report.metric_circuit, report.metric_complement)
+    assert found == pytest.approx(means[:4], rel=1e-5)
+    assert (report.faithfulness.value, report.completeness.value) == pytest.approx(f[2:4], rel=1e-5)
+    assert (report.random.mean, report.matched.mean) == pytest.approx(
+        (f[4:11].mean(), f[11:].mean()), rel=1e-5
+    )
+    assert report.sufficiency.share == (np.abs(1 - f[11:]) > np.abs(1 - f[2])).mean()
+    assert report.sufficiency.share != (np.abs(1 - f[4:11]) > np.abs(1 - f[2])).mean()
+    assert (report.metric, report.random_circuits, report.seed) == ("logit_diff", 7, 3)
+
+
+def test_a_metric_that_falls_where_another_rises_gives_the_same_report(random_case) -> None:
+    """Faithfulness, and what an edge changes, are shares of the way from corrupt to clean, up or down."""
+    case = random_case(n=12)
+    graph = Graph.of(case.model)
+    circuit = Circuit(graph, graph.edges[::2])
+    rises, falls = (
+        evaluate(case.model, circuit, case.pairs, metric=metric, random_circuits=2)
+        for metric in (logit_diff, lambda logits, pairs: -3 * logit_diff(logits, pairs))
+    )
+    assert falls.metric_clean == pytest.approx(-3 * rises.metric_clean)
+    for name in ("faithfulness", "completeness", "random", "matched"):
+        assert dataclasses.astuple(getattr(falls, name)) == pytest.approx(
+            dataclasses.astuple(getattr(rises, name)), rel=1e-5, abs=1e-6
+        )
+    assert falls.minimality.changes == pytest.approx(rises.minimality.changes, rel=1e-4, abs=1e-6)
+    assert falls.minimality.quantile == pytest.approx(rises.minimality.quantile, rel=1e-4)
+
+
+def test_the_seed_draws_the_bootstrap_and_the_random_edges_too(random_case) -> None:
+    case = random_case(n=12)
+    graph = Graph.of(case.model)
+    first, other = (
+        evaluate(case.model, Circuit(graph, graph.edges[::2]), case.pairs, random_circuits=2, seed=seed)
+        for seed in (0, 1)
+    )
+    assert first.faithfulness.value == other.faithfulness.value
+    assert first.faithfulness.low != other.faithfulness.low
+    assert first.minimality.quantile != other.minimality.quantile
+
+
+def test_a_report_reads_as_its_numbers_say(random_case) -> None:
+    case = random_case(n=12)
+    graph = Graph.of(case.model)
+    report = evaluate(case.model, Circuit(graph, graph.edges[::2]), case.pairs, random_circuits=2)
+    needed = report.minimality
+    lines = str(report).splitlines()
+    assert lines == [
+        f"schema.table: {report.n_edges} of 75 edges ({report.n_live_edges} live, {report.n_live_outside} live"
+        " outside) on 12 pairs",
+        f"  the circuit alone      {report.faithfulness}",
+        f"  everything outside it  {report.completeness}",
+        f"  2 random circuits     {report.random}",
+        f"  2 layer-matched ones  {report.matched}; less faithful than the circuit: {report.sufficiency.share:.0%},"
+        f" p = {report.sufficiency.p:.3f}",
+        f"  needed edges           {needed.share:.0%} of {report.n_live_edges} change more than the 90 % quantile of"
+        f" random edges ({needed.quantile:.3f}); redundant: {len(needed.redundant)}",
+    ]
+    assert str(dataclasses.replace(report, minimality=None)).splitlines() == lines[:-1]

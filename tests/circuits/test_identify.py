@@ -11,6 +11,7 @@ import torch
 from circuits.judging.identify import identifiability, rival
 from circuits.methods.exact import exact
 from circuits.paths import widest_path
+from circuits.select import greedy_edges
 
 
 @pytest.mark.parametrize("planted", ["copy-attention-name"], indirect=True)
@@ -56,3 +57,24 @@ def test_a_rival_shares_no_edge_with_the_best_path(random_case) -> None:
     assert not set(second.edges) & set(widest_path(scores).edges)
     assert second.edges == second.connected().edges
     assert 30 <= len(second) <= 40
+
+
+def test_a_report_counts_both_circuits_and_names_the_path(random_case) -> None:
+    case = random_case(n=12)
+    scores = exact(case.model, case.pairs)
+    first, second, path = greedy_edges(scores, 8), rival(scores, 8), widest_path(scores)
+    found, again, other = (identifiability(case.model, scores, case.pairs, 8, seed=s) for s in (0, 0, 1))
+    assert (found.n_first, found.n_second) == (len(first), len(second))
+    assert len(first) != len(second)
+    assert found.path == tuple(str(edge) for edge in path.edges)
+    shared = len(set(first.edges) & set(second.edges))
+    assert found.jaccard == pytest.approx(shared / (len(first) + len(second) - shared))
+    assert found.difference.value == pytest.approx(found.first.value - found.second.value)
+    assert found == again
+    assert found.first.value == other.first.value
+    assert found.first.low != other.first.low
+    assert str(found).splitlines() == [
+        f"{len(first)} edges reach {found.first}",
+        f"{len(second)} edges without {', '.join(found.path)} reach {found.second}",
+        f"  first minus second  {found.difference}; Jaccard index {found.jaccard:.3f}",
+    ]

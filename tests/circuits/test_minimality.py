@@ -6,9 +6,18 @@ import numpy as np
 import pytest
 
 from circuits.circuit import Circuit
+from circuits.engine.forward import metric_of
 from circuits.graph import Edge, Graph
 from circuits.judging.faithfulness import evaluate
-from circuits.judging.minimality import LeaveOneOut, _binomial_below, minimality
+from circuits.judging.minimality import (
+    MOST_PAIRS,
+    MOST_TESTED,
+    RANDOM_EDGES,
+    LeaveOneOut,
+    _binomial_below,
+    minimality,
+)
+from circuits.metrics import logit_diff
 
 EDGES = (Edge("embed", "blocks.0.attn.v.0"), Edge("embed", "logits"))
 PASSENGER = (Edge("embed", "blocks.1.mlp"), Edge("blocks.1.mlp", "logits"))
@@ -63,3 +72,66 @@ def test_where_nothing_can_be_added_or_left_out_there_is_no_test(random_case) ->
     graph = Graph.of(random_case().model)
     assert not LeaveOneOut(Circuit(graph, graph.edges), seed=0).inflated
     assert not LeaveOneOut(Circuit(graph, ()), seed=0).circuits
+
+
+def test_a_corrected_probability_is_no_more_than_one_and_decides_who_is_redundant() -> None:
+    """An edge that passes 41 of 50 random ones has p = .0245 + ...: low for one edge, not for three."""
+    randoms = np.arange(1, 51) / 100
+    alone = minimality(EDGES[:1], np.array([0.405]), randoms)
+    assert alone.p == pytest.approx(_binomial_below(40, 50))
+    assert 0.05 / 3 < alone.p < 0.05
+    assert alone.redundant == ("embed -> blocks.0.attn.v.0",)
+    three = minimality((*EDGES, PASSENGER[0]), np.array([0.405, 1.0, 1.0]), randoms)
+    assert three.p == pytest.approx(3 * alone.p)
+    assert three.redundant == ()
+    assert minimality(EDGES, np.array([1.0, 1.0]), randoms).p == 1
+    assert (three.tested, three.random_edges) == (3, 50)
+
+
+def test_an_edge_has_to_change_more_than_the_quantile() -> None:
+    assert minimality(EDGES, np.array([0.5, 0.6]), np.full(9, 0.5)).share == 1 / 2
+
+
+def test_changes_are_those_of_faithfulness_on_the_first_pairs(random_case) -> None:
+    """Over the metric's span on all pairs, so that they are in the units of the report."""
+    case = random_case(n=MOST_PAIRS + 4)
+    graph = Graph.of(case.model)
+    circuit = Circuit(graph, graph.edges[::2])
+    report = evaluate(case.model, circuit, case.pairs, random_circuits=1)
+    tested = circuit.connected().edges
+    without = [Circuit(graph, tuple(other for other in circuit.edges if other != edge)) for edge in tested]
+    first = metric_of(case.model, [circuit, *without], case.pairs[:MOST_PAIRS], logit_diff).double().mean(1)
+    changes = (first[0] - first[1:]) / (report.metric_clean - report.metric_corrupt)
+    assert list(report.minimality.changes) == [str(edge) for edge in tested]
+    assert list(report.minimality.changes.values()) == pytest.approx(changes.tolist(), rel=1e-4, abs=1e-6)
+    assert report.minimality.tested == len(tested) < len(circuit), "edges that are not live change nothing"
+
+
+def test_of_very_many_edges_a_random_hundred_is_tested() -> None:
+    graph = Graph("*-*-", n_heads=6)
+    circuit = Circuit(graph, graph.edges[1:])
+    plans = [LeaveOneOut(circuit, seed) for seed in (0, 0, 1)]
+    for plan in plans:
+        places = [graph.edges.index(edge) for edge in plan.tested]
+        assert len(set(places)) == MOST_TESTED
+        assert places == sorted(places)
+        assert [set(circuit.edges) - set(one.edges) for one in plan.without] == [
+            {edge} for edge in plan.tested
+        ]
+    assert plans[0].tested == plans[1].tested != plans[2].tested
+
+
+def test_the_random_edge_is_any_edge_of_the_path_that_the_circuit_has_not() -> None:
+    graph = Graph("*-*-", n_heads=3)
+    plan = LeaveOneOut(Circuit(graph, (Edge("embed", "logits"),)), seed=0)
+    gone = [
+        (set(one.edges) - set(other.edges)).pop()
+        for one, other in zip(plan.inflated, plan.deflated, strict=True)
+    ]
+    assert len(gone) == RANDOM_EDGES
+    first = [edge.writer == "embed" for edge in gone]
+    last = [edge.reader == "logits" for edge in gone]
+    assert 5 < sum(first) < 45
+    assert 5 < sum(last) < 45
+    other = LeaveOneOut(Circuit(graph, (Edge("embed", "logits"),)), seed=1)
+    assert [one.edges for one in other.inflated] != [one.edges for one in plan.inflated]

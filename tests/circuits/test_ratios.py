@@ -7,7 +7,8 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
-from circuits.judging.ratios import Ratios, band, estimate
+from circuits.judging.bootstrap import draw_counts, interval
+from circuits.judging.ratios import Band, Estimate, Ratios, band, estimate
 from data_gen.errors import InputError
 
 
@@ -49,3 +50,43 @@ def test_a_band_runs_from_the_5th_to_the_95th_percentile_and_an_interval_holds_9
 def test_values_that_are_not_finite_are_said_to_be_so() -> None:
     with pytest.raises(InputError, match="1 of 4 values of the metric are not finite"):
         ratios([1.0, float("inf")])
+
+
+def test_a_draw_takes_as_many_examples_as_there_are_with_replacement() -> None:
+    """One of n examples is left out of a draw with probability (1 - 1/n)^n, .3487 for ten."""
+    counts = draw_counts(10, seed=0)
+    assert (counts.sum(1) == 10).all()
+    assert (counts == 0).mean() == pytest.approx(0.9**10, abs=0.01)
+
+
+def test_an_interval_of_half_the_draws_is_a_third_as_wide() -> None:
+    """A mean of 400 values is nearly normal: .674 standard errors to either side hold half of it."""
+    values = np.random.default_rng(0).normal(3.0, 2.0, size=400)
+    low, high = interval(values, level=0.5)
+    assert high - low == pytest.approx(2 * 0.674 * values.std() / 20, rel=0.1)
+
+
+def test_intervals_depend_on_the_seed_alone() -> None:
+    values = np.random.default_rng(0).normal(size=30)
+    assert interval(values, seed=0) == interval(values, seed=0) != interval(values, seed=1)
+    clean = 3 + np.random.default_rng(1).normal(size=30)
+    first, again, other = (
+        Ratios(clean, np.zeros(30), seed, "schema.table").estimate(values) for seed in (0, 0, 1)
+    )
+    assert first == again != other
+    assert first.value == other.value
+
+
+def test_what_cannot_be_resampled_is_refused() -> None:
+    with pytest.raises(InputError, match="there are no examples to resample"):
+        interval(np.zeros((0, 3)))
+    with pytest.raises(InputError, match="seed is -1, expected at least 0"):
+        interval(np.ones(3), seed=-1)
+    for level in (0.0, 1.0, 95.0, float("nan")):
+        with pytest.raises(InputError, match=f"level is {level}, expected a share between 0 and 1"):
+            interval(np.ones(3), level=level)
+
+
+def test_estimates_and_bands_are_written_low_to_high() -> None:
+    assert str(Estimate(0.5, 0.25, 0.75)) == "0.500 (95 % interval 0.250 to 0.750)"
+    assert str(Band(0.5, 0.25, 0.75)) == "0.500 (5-95 %: 0.250 to 0.750)"

@@ -7,6 +7,7 @@ import pytest
 
 from circuits.judging import significance as module
 from circuits.judging.significance import least_p, q_values, sign_flip_p, significance
+from data_gen.errors import InputError
 
 
 def test_p_is_the_share_of_sign_choices_that_reach_the_observed_mean() -> None:
@@ -85,3 +86,27 @@ def test_a_p_of_drawn_signs_counts_the_observed_ones_too() -> None:
     assert (first | second).all()
     assert min((first & ~second).sum(), (second & ~first).sum()) > 10
     assert p.min() * 20_001 >= 1 - 1e-6
+
+
+def test_drawn_signs_depend_on_the_seed_alone() -> None:
+    values = np.random.default_rng(0).normal(0.3, 1.0, size=(20, 30))
+    first, again, other = (significance(values, seed=seed).p for seed in (0, 0, 1))
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+def test_scores_that_are_not_finite_have_no_p() -> None:
+    """A sum that is NaN is no more than any other, and would pass for the least likely of all."""
+    for n in (5, 40):
+        values = np.ones((n, 3))
+        values[1, 2] = np.nan
+        with pytest.raises(InputError, match=f"1 of {3 * n} scores are not finite"):
+            significance(values)
+    with pytest.raises(InputError, match="seed is -1"):
+        significance(np.ones((40, 3)), seed=-1)
+
+
+def test_a_q_is_never_above_the_largest_p() -> None:
+    p = np.random.default_rng(0).random(50) ** 0.2
+    assert q_values(p).max() == pytest.approx(p.max())
+    assert q_values(np.ones(50)).tolist() == [1.0] * 50
