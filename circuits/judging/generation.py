@@ -96,14 +96,24 @@ def circuit_accuracy(
     ends = [circuit, Circuit(graph, graph.edges), Circuit(graph, ())]
     played = [*ends, *draws.uniform(len(circuit)), *draws.layer_matched(circuit)]
     written = circuit_answers(model, tokenizer, played, pairs, batch_size=batch_size)
+    return accuracy_of(circuit, pairs, written, seed=seed)
+
+
+def accuracy_of(
+    circuit: Circuit, pairs: Sequence[CounterfactualPair], written: Sequence[Sequence[str]], *, seed: int
+) -> CircuitAccuracy:
+    """The report on what was `written` `[circuit][pair]`.
+
+    By the circuit itself, all edges and none, and then by uniform and layer-matched circuits, as many of each.
+    """
     right = right_for(pairs, written, "clean")
     shares = [Share(right=int(row.sum()), total=len(pairs)) for row in right]
-    uniform, matched = np.split(right[len(ends) :].mean(1), 2)
+    uniform, matched = np.split(right[3:].mean(1), 2)
     return CircuitAccuracy(
         edit=pairs[0].edit,
         n_edges=len(circuit),
-        n_edges_model=len(graph.edges),
-        random_circuits=random_circuits,
+        n_edges_model=len(circuit.graph.edges),
+        random_circuits=len(uniform),
         seed=seed,
         clean=shares[0],
         corrupt=Share(right=int(right_for(pairs, written[:1], "corrupt").sum()), total=len(pairs)),

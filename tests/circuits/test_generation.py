@@ -10,7 +10,15 @@ from circuits.circuit import Circuit
 from circuits.engine.forward import live_mask, run_circuit
 from circuits.engine.recording import Machine
 from circuits.graph import Graph
-from circuits.judging.generation import Asked, circuit_accuracy, circuit_answers, right_for, write
+from circuits.judging.controls import RandomCircuits
+from circuits.judging.generation import (
+    Asked,
+    accuracy_of,
+    circuit_accuracy,
+    circuit_answers,
+    right_for,
+    write,
+)
 from data_gen.config import DataConfig
 from data_gen.errors import InputError
 from data_gen.pairs.counterfactual import CounterfactualPair, counterfactuals
@@ -159,3 +167,70 @@ def test_pairs_that_cannot_be_answered_are_refused(model: HybridLM, tokenizer: T
         circuit_answers(model, tokenizer, [circuit], [unlike])
     with pytest.raises(InputError, match="belongs to a model of"):
         circuit_answers(model, tokenizer, [Circuit(Graph(pattern="-"), ())], pairs)
+
+
+def test_a_report_says_who_wrote_what_is_right(pairs) -> None:
+    """The circuit is right for the clean prompt 3 times of 4 and once for the corrupt one, the model always."""
+    clean, corrupt = ([getattr(pair, side).sql.string for pair in pairs] for side in SIDES)
+    circuit = [*clean[:3], corrupt[3]]
+    uniform = [[*clean[:1], *corrupt[1:]], corrupt]
+    matched = [[*clean[:3], ""], [*clean[:2], "", ""]]
+    graph = Graph("*-", n_heads=2)
+    alone = Circuit(graph, graph.edges[:5])
+    found = accuracy_of(
+        alone, pairs, [circuit, clean, [*clean[:1], *corrupt[1:]], *uniform, *matched], seed=7
+    )
+    shares = [(share.right, share.total) for share in (found.clean, found.corrupt, found.model, found.floor)]
+    assert shares == [(3, 4), (1, 4), (4, 4), (1, 4)]
+    assert (found.random.mean, found.random.low, found.random.high) == pytest.approx((1 / 8, 0.0125, 0.2375))
+    assert found.matched.mean == pytest.approx(5 / 8)
+    assert (found.edit, found.n_edges, found.n_edges_model) == ("schema.table", 5, len(graph.edges))
+    assert (found.random_circuits, found.seed, found.answers) == (2, 7, tuple(circuit))
+    head, for_clean, for_corrupt, others = str(found).splitlines()
+    assert head == f"what 5 of {len(graph.edges)} edges write is right"
+    assert "for the clean prompt    0.750 (" in for_clean
+    assert "for the corrupt prompt  0.250 (" in for_corrupt
+    assert "by the whole model 1.000 (" in others
+    assert "by no edge 0.250 (" in others
+    assert f"by random circuits {found.random}, by layer-matched ones {found.matched}" in others
+
+
+def test_the_seed_draws_the_random_circuits(
+    model: HybridLM, tokenizer, pairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def watched(model, tokenizer, circuits, pairs, *, batch_size):
+        seen.append([circuit.edges for circuit in circuits])
+        return circuit_answers(model, tokenizer, circuits, pairs, batch_size=batch_size)
+
+    monkeypatch.setattr("circuits.judging.generation.circuit_answers", watched)
+    graph = Graph.of(model)
+    circuit = Circuit(graph, graph.edges[::3])
+    for seed in (0, 5):
+        circuit_accuracy(model, tokenizer, circuit, pairs[3:], random_circuits=1, seed=seed)
+        draws = RandomCircuits.draw(graph, 1, seed)
+        ends = [circuit.edges, graph.edges, ()]
+        drawn = [*draws.uniform(len(circuit)), *draws.layer_matched(circuit)]
+        assert seen[-1] == [*ends, *(one.edges for one in drawn)]
+
+
+def test_the_guess_that_agrees_with_more_of_what_is_written_goes_on() -> None:
+    asked = Asked([1], [1], ([5, 6, 7], [5, 8, 9]))
+    assert asked.guess([]) == [5, 6, 7]
+    assert asked.guess([5]) == [6, 7], "the clean side's, where both agree alike"
+    assert asked.guess([5, 8]) == [9]
+
+
+def test_a_prompt_that_fills_the_context_leaves_no_room_for_an_answer(tokenizer, pairs) -> None:
+    length = len(tokenizer.encode_text(pairs[0].clean.prompt.string))
+    for n_ctx, room in ((length, False), (length + 1, True)):
+        small = HybridLM(
+            ModelConfig(pattern="*", d_model=8, n_heads=1, d_vocab=tokenizer.vocab_size, n_ctx=n_ctx)
+        )
+        circuit = Circuit(Graph.of(small), ())
+        if room:
+            circuit_answers(small, tokenizer, [circuit], pairs[:1])
+        else:
+            with pytest.raises(InputError, match=f"{length} tokens and the model's context is {length}"):
+                circuit_answers(small, tokenizer, [circuit], pairs[:1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -19,7 +20,7 @@ from circuits.methods.flows import flows
 from circuits.methods.masks import edge_masks
 from circuits.methods.role_scores import role_scores
 from circuits.methods.unit_scores import unit_scores
-from circuits.metrics import check_moves, logit_diff, measured
+from circuits.metrics import answer_log_prob, check_moves, logit_diff, measured, metric_name
 from circuits.select import top_edges
 from data_gen.errors import InputError
 from tinysql.tokens import TokenPairs
@@ -96,3 +97,40 @@ def test_one_pair_that_moves_is_enough() -> None:
     check_moves(still, torch.tensor([1.0, 2.0, 3.5]), "schema.table")
     with pytest.raises(InputError, match="the metric is 2 on both sides"):
         check_moves(still, still.clone(), "schema.table")
+
+
+def test_a_difference_in_one_pair_just_above_the_smallest_moves() -> None:
+    still = torch.zeros(100)
+    moved = still.clone()
+    moved[7] = 1.5e-6
+    check_moves(still, moved, "schema.table")
+    check_moves(moved, still, "schema.table")
+    with pytest.raises(InputError, match="on both sides"):
+        check_moves(still, moved / 2, "schema.table")
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_side_that_is_not_finite_is_refused(side: int) -> None:
+    sides = [torch.zeros(3), torch.ones(3)]
+    sides[side][1] = float("inf")
+    with pytest.raises(InputError, match="1 of 6 values of the metric are not finite"):
+        check_moves(*sides, "schema.table")
+
+
+def test_of_whole_answers_the_tokens_that_differ_are_summed(random_case) -> None:
+    """Two answers of three tokens: the middle one is the same on both sides and says nothing."""
+    pairs = replace(
+        random_case(n=1).pairs,
+        clean_answer=torch.tensor([[0, 1, 2]]),
+        corrupt_answer=torch.tensor([[1, 1, 0]]),
+    )
+    logits = torch.tensor([[[3.0, 1.0, 0.0], [5.0, 2.0, 0.0], [1.0, 0.0, 4.0]]])
+    assert logit_diff(logits, pairs).tolist() == [(3 - 1) + 0 + (4 - 1)]
+    log_probs = logits.log_softmax(-1)[0]
+    expected = float(log_probs[0, 0] + log_probs[2, 2])
+    assert answer_log_prob(logits, pairs).tolist() == pytest.approx([expected])
+
+
+def test_a_metric_is_called_by_its_name() -> None:
+    assert metric_name(logit_diff) == "logit_diff"
+    assert metric_name(functools.partial(logit_diff)).startswith("functools.partial(<function logit_diff")

@@ -162,3 +162,8 @@ def test_json_that_holds_no_scores_is_refused(change: dict, reason: str) -> None
     found = scores([1.0, -4.0, 0.1, 3.0, 2.0]).to_json()
     with pytest.raises(InputError, match=reason):
         EdgeScores.from_json({**found, **change})
+
+
+def test_what_is_left_of_a_circuit_keeps_what_made_it() -> None:
+    circuit = Circuit(GRAPH, GRAPH.edges[:3], {"edit": "schema.table"})
+    assert circuit.complement().metadata == circuit.connected().metadata == {"edit": "schema.table"}

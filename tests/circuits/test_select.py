@@ -136,3 +136,43 @@ def test_too_few_pairs_for_any_discovery_and_impossible_rates_are_refused() -> N
         significant_edges(scores, 0.05)
     with pytest.raises(InputError, match="between 0 and 1"):
         significant_edges(scores, 5.0)
+
+
+def test_a_circuit_says_what_was_asked_of_which_scores() -> None:
+    graph = graph_of("*-", 1)
+    scores = scores_of(graph, {"embed -> logits": -2.0, "embed -> blocks.1.mlp": 1.0})
+    about = {"method": "eap", "metric": "logit_diff", "edit": "schema.table", "asked": 2}
+    assert top_edges(scores, 2).metadata == {
+        **about,
+        "connected": False,
+        "scores": {"embed -> logits": -2.0, "embed -> blocks.1.mlp": 1.0},
+    }
+    greedy = greedy_edges(scores, 2).metadata
+    assert {name: greedy[name] for name in about} == about
+    assert greedy["greedy"] is True
+
+
+def test_the_seed_draws_the_signs_of_the_test() -> None:
+    """Twenty pairs are too many to try every sign, and edges at the level depend on the draw."""
+    graph = graph_of("*-*", 2)
+    noise = torch.randn(20, *graph.mask.shape, generator=torch.Generator().manual_seed(0)) - 0.5
+    scores = EdgeScores(
+        graph=graph, per_example=noise * torch.from_numpy(graph.mask), method="m", metric="m", edit="e"
+    )
+    found = [significant_edges(scores, 0.06, seed=seed) for seed in range(6)]
+    for seed, circuit in enumerate(found):
+        assert set(circuit.edges) == set(scores.significant(0.06, seed=seed))
+        assert circuit.metadata["seed"] == seed
+    assert len({circuit.edges for circuit in found}) > 1
+
+
+@pytest.mark.parametrize(("n", "remedy"), [(0, "ask for at least one edge"), (-2, "at least"), (14, "fewer")])
+def test_a_wrong_number_of_edges_comes_with_what_to_ask_for(n: int, remedy: str) -> None:
+    with pytest.raises(InputError, match=remedy):
+        top_edges(random_scores(graph_of("*-", 1), 0), n)
+
+
+def test_edges_of_another_model_cannot_be_left_out() -> None:
+    other = graph_of("**", 1)
+    with pytest.raises(InputError, match="the edges to leave out are of a model of pattern '[*][*]'"):
+        greedy_edges(random_scores(graph_of("*-", 1), 0), 2, without=Circuit(other, ()))

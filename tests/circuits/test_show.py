@@ -16,6 +16,7 @@ from circuits.drawing.edges import stops_of
 from circuits.drawing.layout import MOST_COLUMNS, layout
 from circuits.drawing.style import LOWERS, NEUTRAL, RAISES
 from circuits.graph import Edge, Graph
+from circuits.judging.compare import compare
 from circuits.judging.curves import Area, Areas, Curve, CurvePoint
 from circuits.judging.ratios import Band, Estimate
 from circuits.methods.role_scores import RoleScores
@@ -78,6 +79,51 @@ def test_width_is_the_absolute_score_and_colour_and_dash_its_sign(circuit: Circu
     assert (thin.line.color, thin.line.dash) == (RAISES, "dash")
     assert thick.line.width > thin.line.width > 0
     assert list(drawn) == [str(OUT), str(QUERY)], "the strongest lies on top"
+
+
+def looks(figure) -> dict[str, tuple[str, str]]:
+    """By entry of the legend its colour and dash."""
+    return {trace.name: (trace.line.color, trace.line.dash) for trace in figure.data if trace.showlegend}
+
+
+def test_width_grows_with_the_root_of_the_share_of_the_largest(circuit: Circuit) -> None:
+    """Sizes 2 and 1: the whole and half of the largest."""
+    widths = {name: trace.line.width for name, trace in lines(show(circuit)).items()}
+    assert widths == {str(QUERY): 6.8, str(OUT): round(0.8 + 6 * 0.5**0.5, 2)}
+
+
+def test_the_legend_names_what_is_drawn(circuit: Circuit) -> None:
+    assert looks(show(circuit)) == {
+        "corrupt value lowers the metric: carries the behaviour": (LOWERS, "solid"),
+        "corrupt value raises the metric": (RAISES, "dash"),
+    }
+    plain = show(Circuit(GRAPH, (QUERY, OUT)))
+    assert looks(plain) == {"edge of the circuit": (NEUTRAL, "solid")}
+    assert {(trace.line.color, trace.line.width) for trace in lines(plain).values()} == {(NEUTRAL, 1.5)}
+
+
+def test_the_title_says_what_is_drawn_unless_one_is_given(circuit: Circuit) -> None:
+    total = len(GRAPH.edges)
+    assert f"2 of {total} edges for x, by eap" in show(circuit).layout.title.text
+    assert show(Circuit(GRAPH, (QUERY,))).layout.title.text == f"1 of {total} edges"
+    assert show(circuit, title="mine").layout.title.text == "mine"
+
+
+def test_scores_are_drawn_by_their_strongest_edges() -> None:
+    graph = Graph("*-*-", n_heads=2)
+    scores = scores_of(graph, {edge: [float(place - 20)] for place, edge in enumerate(graph.edges)})
+    assert list(lines(show(scores, top=3))) == [str(edge) for edge in reversed(scores.ranked()[:3])]
+    assert len(lines(show(scores, top=10_000))) == len(graph.edges) > 40
+    assert len(lines(show(scores))) == 40
+
+
+def test_scores_that_are_given_count_and_not_those_that_the_circuit_was_found_with(
+    circuit: Circuit, scores: EdgeScores
+) -> None:
+    turned = replace(scores, per_example=-scores.per_example)
+    assert lines(show(circuit, scores=turned))[str(QUERY)].line.color == RAISES
+    bare = lines(show(Circuit(GRAPH, circuit.edges), scores=scores))
+    assert [trace.line.color for trace in bare.values()] == [RAISES, LOWERS]
 
 
 def test_an_edge_runs_upwards_between_its_ends(circuit: Circuit) -> None:
@@ -208,6 +254,37 @@ def test_a_difference_tells_what_one_has_from_what_both_have(scores: EdgeScores)
     assert {trace.name for trace in figure.data if trace.showlegend} == {"only A: 1", "only B: 1", "both: 1"}
     with pytest.raises(InputError, match="no edges in common"):
         show_difference(first, Circuit(HYBRID, ()))
+
+
+def test_each_circuit_of_a_difference_is_measured_by_its_own_largest_score() -> None:
+    """Of the first -8 is the whole and -2 a quarter, of the second 1 the whole; an edge of both has the mean."""
+    direct, value = Edge("embed", "logits"), Edge("embed", "blocks.0.attn.v.0")
+    first = Circuit(GRAPH, (QUERY, OUT), {"scores": {str(QUERY): -8.0, str(OUT): -2.0}})
+    second = Circuit(
+        GRAPH, (OUT, direct, value), {"scores": {str(OUT): 1.0, str(direct): 0.09, str(value): 0.04}}
+    )
+    figure = show_difference(first, second, names=("A", "B"))
+    shares = {QUERY: 1.0, OUT: (0.25 + 1) / 2, direct: 0.09, value: 0.04}
+    assert {name: trace.line.width for name, trace in lines(figure).items()} == {
+        str(edge): pytest.approx(0.6 * round(0.8 + 6 * share**0.5, 2)) for edge, share in shares.items()
+    }
+    assert list(lines(figure)) == [str(edge) for edge in (value, direct, OUT, QUERY)], "the strongest on top"
+    assert looks(figure) == {
+        "only A: 1": (LOWERS, "solid"),
+        "only B: 2": (RAISES, "dash"),
+        "both: 1": (NEUTRAL, "dot"),
+    }
+    found = compare(first, second)
+    assert figure.layout.title.text == (
+        f"A and B: Jaccard index {found.jaccard:.2f}, by chance {found.chance_jaccard:.2f}"
+    )
+    assert f"{found.jaccard:.2f}" != f"{found.chance_jaccard:.2f}"
+    assert show_difference(first, second, title="mine").layout.title.text == "mine"
+
+
+def test_an_edge_without_a_score_is_as_wide_as_the_widest() -> None:
+    first, second = Circuit(GRAPH, (QUERY,)), Circuit(GRAPH, (OUT,), {"scores": {str(OUT): -0.5}})
+    assert {trace.line.width for trace in lines(show_difference(first, second)).values()} == {0.6 * 6.8}
 
 
 def test_a_circuit_without_scores_or_edges_can_be_drawn() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import torch
 
 from circuits.circuit import Circuit
 from circuits.graph import Graph
-from circuits.judging.stability import _jaccards, pairs_needed, resampled, stability
+from circuits.judging.compare import chance_jaccard
+from circuits.judging.stability import Stability, _jaccards, pairs_needed, resampled, stability
 from circuits.scores import EdgeScores
 from circuits.select import top_edges
 from data_gen.errors import InputError
@@ -113,3 +115,64 @@ def test_the_lowest_is_the_5th_percentile_over_pairs_of_circuits() -> None:
     """Of six pairs three are the same circuit, and three share one of three edges."""
     found = stability([circuit(0, 1), circuit(0, 1), circuit(0, 1), circuit(1, 2)])
     assert (found.jaccard, found.lowest) == pytest.approx((2 / 3, 1 / 3))
+
+
+def test_chance_is_that_of_the_circuits_sizes() -> None:
+    total = len(GRAPH.edges)
+    assert resampled(scores_of(noise(8)), 10).chance == chance_jaccard(10, 10, total)
+    found = stability([circuit(0, 1), circuit(0, 2, 3), circuit(1)])
+    pairs = [chance_jaccard(2, 3, total), chance_jaccard(2, 1, total), chance_jaccard(3, 1, total)]
+    assert found.chance == pytest.approx(np.mean(pairs))
+    assert found.n_edges == 2
+
+
+def test_an_edge_whose_sign_changes_from_pair_to_pair_is_not_on_top() -> None:
+    """Means are drawn, and then their sizes: an edge of ±5 averages out where one of 2 stays."""
+    values = torch.zeros(400, len(GRAPH.edges))
+    values[:, 0] = 2.0
+    values[::2, 1], values[1::2, 1] = 5.0, -5.0
+    found = resampled(scores_of(values), 1)
+    assert found.survival == {str(GRAPH.edges[0]): 1.0}
+
+
+def test_the_bar_has_to_be_reached_on_all_larger_numbers_of_pairs_too() -> None:
+    """One pair of twenty says something else, so loudly that it decides every draw it is in."""
+    values = torch.zeros(20, len(GRAPH.edges))
+    values[:, 0] = 1.0
+    values[7, 1] = 1000.0
+    found = pairs_needed(scores_of(values), 1, [1, 20])
+    # By chance it is in 1 of 20 draws of one pair, and in 1 - .95 ** 20 = .64 of those of twenty.
+    assert found.jaccard[0] == pytest.approx(0.95**2 + 0.05**2, abs=0.08)
+    assert found.jaccard[1] == pytest.approx(0.64**2 + 0.36**2, abs=0.08)
+    assert found.needed is None
+    assert pairs_needed(scores_of(values), 1, [1]).needed == 1
+
+
+def test_pairs_needed_draws_as_often_as_asked_with_the_seed_it_is_given() -> None:
+    scores = scores_of(noise(30))
+    for settings in ({"resamples": 7, "seed": 0}, {"resamples": 7, "seed": 1}, {"resamples": 50, "seed": 1}):
+        assert pairs_needed(scores, 6, [30], **settings).jaccard == (
+            resampled(scores, 6, **settings).jaccard,
+        )
+    with pytest.raises(InputError, match="seed is -1"):
+        pairs_needed(scores, 6, seed=-1)
+
+
+def test_a_circuit_at_the_bar_is_stable_and_the_text_says_so() -> None:
+    at = Stability(
+        circuits=3,
+        n_edges=2.0,
+        jaccard=0.8,
+        lowest=0.5,
+        chance=0.1,
+        survival={"a": 1.0, "b": 1.0, "c": 1 / 3},
+    )
+    assert at.stable
+    assert str(at).splitlines() == [
+        "3 circuits of 2 edges: mean pairwise Jaccard index 0.800 (5th percentile 0.500, 0.100 by chance), at least"
+        " the bar of 0.8",
+        "  2 edges are in every one, 3 in at least one",
+    ]
+    below = replace(at, jaccard=0.79)
+    assert not below.stable
+    assert "below the bar of 0.8" in str(below)
