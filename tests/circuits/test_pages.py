@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +13,11 @@ import pytest
 import torch
 
 from circuits.circuit import Circuit
+from circuits.files.role_files import save_roles
 from circuits.graph import Edge, Graph
-from circuits.pages import write_difference, write_page
+from circuits.judging.compare import chance_jaccard, compare
+from circuits.methods.role_scores import RoleScores
+from circuits.pages import ROWS, sentence, write_difference, write_page
 from circuits.scores import EdgeScores
 from circuits.select import top_edges
 from data_gen.errors import InputError
@@ -82,6 +87,176 @@ def test_a_page_has_every_edit_and_loads_nothing_from_elsewhere(run: Path, tmp_p
 def test_a_page_of_one_edit_has_that_alone(run: Path, tmp_path: Path) -> None:
     write_page(run, tmp_path / "page.html", edit=EDITS[1])
     assert re.findall(r"<h2>(.*?)</h2>", without_scripts(tmp_path / "page.html")) == [f"Circuit: {EDITS[1]}"]
+    with pytest.raises(
+        InputError, match="holds no circuit of edit `schema.tabel`; did you mean `schema.table`"
+    ):
+        write_page(run, tmp_path / "page.html", edit="schema.tabel")
+
+
+def table(text: str, number: int = 0) -> list[list[str]]:
+    """A page's table as text, line by line."""
+    found = re.findall(r"<table.*?</table>", text, re.DOTALL)[number]
+    return [
+        [html.unescape(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row)]
+        for row in re.findall(r"<tr>(.*?)</tr>", found)
+    ]
+
+
+def test_the_table_holds_the_strongest_edges_with_interval_sign_and_q(run: Path, tmp_path: Path) -> None:
+    found = scores(0)
+    top_edges(found, ROWS + 5).save(run / "circuits" / EDITS[0] / "circuit.json")
+    write_page(run, tmp_path / "page.html", edit=EDITS[0])
+    head, *rows = table(without_scripts(tmp_path / "page.html"))
+    assert head == ["edge", "score (logit_diff)", "95 % interval", "same sign", "q"]
+    assert rows == [
+        [
+            row["edge"].replace("->", "→"),
+            f"{row['score']:.3f}",
+            f"{row['low']:.3f} to {row['high']:.3f}",
+            f"{row['same_sign']:.0%}",
+            f"{row['q']:.2g}",
+        ]
+        for row in found.table(ROWS)
+    ]
+    assert {float(row[1]) > 0 for row in rows} == {True, False}
+
+
+def test_with_roles_the_table_says_where_an_edge_is_read_most(run: Path, tmp_path: Path) -> None:
+    found = scores(0)
+    parts = torch.stack([0.25 * found.values, 0.75 * found.values])
+    save_roles(
+        RoleScores(
+            graph=GRAPH,
+            roles=("english", "sql"),
+            values=parts,
+            errors=parts.abs() / 7,
+            metric="logit_diff",
+            edit=EDITS[0],
+            n_pairs=4,
+        ),
+        run / "circuits" / EDITS[0],
+    )
+    write_page(run, tmp_path / "page.html", edit=EDITS[0])
+    head, *rows = table(without_scripts(tmp_path / "page.html"))
+    assert head[5] == "read most at (score there)"
+    assert [row[5] for row in rows] == [f"sql ({0.75 * found[edge]:.2f})" for edge in found.ranked()[:12]]
+
+
+def test_circuits_side_by_side_say_their_sizes_and_how_alike_they_are(run: Path, tmp_path: Path) -> None:
+    second = top_edges(scores(1), 7)
+    second.save(run / "circuits" / EDITS[1] / "circuit.json")
+    write_page(run, tmp_path / "page.html")
+    text = without_scripts(tmp_path / "page.html")
+    found = compare(top_edges(scores(0), 12), second)
+    cell = f"{found.jaccard:.2f} ({found.chance_jaccard:.2f})"
+    own = [f"1.00 ({chance_jaccard(n, n, len(GRAPH.edges)):.2f})" for n in (12, 7)]
+    assert table(text, 2) == [
+        ["circuit", "edges", *EDITS],
+        [EDITS[0], "12", own[0], cell],
+        [EDITS[1], "7", cell, own[1]],
+    ]
+    assert f"{found.shared} edges are in all of them." in text
+
+
+def paragraphs(page: Path) -> list[str]:
+    return [html.unescape(text) for text in re.findall(r"<p>(.*?)</p>", without_scripts(page))]
+
+
+@pytest.mark.parametrize(
+    ("select", "how"),
+    [
+        ("top", ""),
+        ("greedy", ", grown backwards from the logits"),
+        ("significant", ", the significant ones"),
+        (["?"], ""),
+    ],
+)
+def test_a_section_says_how_its_circuit_was_found_and_its_strongest_edge(
+    run: Path, tmp_path: Path, select: object, how: str
+) -> None:
+    edges = (Edge("embed", "logits"), Edge("embed", "blocks.1.attn.q.0"))
+    about = {
+        "scores": {str(edges[0]): 1.5, str(edges[1]): -2.5},
+        "method": "eap & <co>",
+        "metric": "logit_diff",
+        "settings": {"select": select, "pairs": 48, "seed": 3},
+        "made_by": {"commit": "abc123", "date": "2026-11-26", "device": "cpu", "versions": {}},
+    }
+    Circuit(GRAPH, edges, about).save(run / "circuits" / EDITS[0] / "circuit.json")
+    write_page(run, tmp_path / "page.html", edit=EDITS[0])
+    assert (
+        f"2 of {len(GRAPH.edges)} edges{how}, by eap & <co> on 48 pairs drawn with seed 3. The strongest is embed →"
+        " blocks.1.attn.q.0, -2.5 in logit_diff."
+    ) in paragraphs(tmp_path / "page.html")
+    text = without_scripts(tmp_path / "page.html")
+    assert "<co>" not in text
+    assert all(fact in text for fact in ("commit: abc123", "date: 2026-11-26", "device: cpu"))
+
+
+def test_a_leftover_of_a_finding_that_was_stopped_has_no_page(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run / "circuits" / EDITS[0], run / "circuits" / ".half.1.tmp")
+    write_page(run, tmp_path / "page.html")
+    assert "half" not in without_scripts(tmp_path / "page.html")
+
+
+def test_a_difference_says_how_much_is_shared_against_chance(tmp_path: Path) -> None:
+    first, second = top_edges(scores(0), 12), top_edges(scores(1), 7)
+    found = compare(first, second)
+    write_difference(first, second, EDITS, tmp_path / "page.html")
+    assert paragraphs(tmp_path / "page.html") == [
+        f"{found.shared} edges are in both circuits, of 12 and 7 among {len(GRAPH.edges)}: a Jaccard index of"
+        f" {found.jaccard:.3f}. Two random circuits of these sizes share {found.chance_shared:.1f} edges on average"
+        f" (index {found.chance_jaccard:.3f}), and at least as many as these with probability {found.p:.2g}."
+    ]
+
+
+def test_a_report_is_told_number_by_number() -> None:
+    def estimate(value: float) -> dict[str, float]:
+        return {"value": value, "low": value - 0.05, "high": value + 0.05}
+
+    def mean(value: float) -> dict[str, float]:
+        return {"mean": value, "low": value - 0.01, "high": value + 0.01}
+
+    report = {
+        "n_pairs": 24,
+        "n_edges": 12,
+        "random_circuits": 20,
+        "faithfulness": estimate(0.9),
+        "completeness": estimate(0.1),
+        "random": mean(0.2),
+        "matched": mean(0.3),
+        "sufficiency": {"share": 0.95, "p": 2 / 21},
+        "minimality": {"share": 0.75, "tested": 8, "redundant": ["embed -> logits"]},
+    }
+    written = {
+        "report": report,
+        "curve": {"areas": {"cmd": {"value": estimate(0.25)}, "cpr": {"value": estimate(0.75)}}},
+        "stability": {"jaccard": 0.85, "chance": 0.05, "stable": True, "bar": 0.8},
+        "agreement": {
+            "method": "eap-ig",
+            "n_pairs": 6,
+            "pearson": estimate(0.7),
+            "top": 20,
+            "top_shared": 0.65,
+        },
+    }
+    assert sentence(written) == (
+        "On 24 held-out pairs the circuit alone reaches a faithfulness of 0.900 (95 % interval 0.850 to 0.950); 1 is"
+        " the full model, 0 the corrupt run. 20 random circuits of 12 edges reach on average 0.200 (5-95 %: 0.190 to"
+        " 0.210), 20 with as many edges between every two blocks 0.300 (5-95 %: 0.290 to 0.310); the circuit is more"
+        " faithful than 95% of these (p = 0.095). Everything outside the circuit reaches 0.100 (95 % interval 0.050 to"
+        " 0.150). 75% of 8 edges, left out alone, change more than 90 % of random edges do, and 1 are redundant. CMD is"
+        " 0.250 (95 % interval 0.200 to 0.300) and CPR 0.750 (95 % interval 0.700 to 0.800). When the pairs it was"
+        " found on are drawn anew, the top edges have a mean Jaccard index of 0.850 (0.050 by chance), at least the bar"
+        " of 0.8. On 6 of these pairs every edge was patched one at a time: the Pearson correlation of eap-ig with what"
+        " was measured is 0.700 (95 % interval 0.650 to 0.750), and 65% of the top 20 edges are the same."
+    )
+    unstable = {**written, "stability": {**written["stability"], "stable": False, "jaccard": 0.5}}
+    assert "0.500 (0.050 by chance), below the bar of 0.8" in sentence(unstable)
+    bare = {"report": {**report, "minimality": None}, "curve": {}}
+    assert sentence(bare).endswith(
+        "Everything outside the circuit reaches 0.100 (95 % interval 0.050 to 0.150)."
+    )
 
 
 def test_a_run_without_circuits_has_no_page(tmp_path: Path) -> None:
