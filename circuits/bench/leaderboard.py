@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +30,7 @@ from circuits.planted.draft import Planted
 from circuits.scores import EdgeScores
 from data_gen.errors import InputError, nearest
 from data_gen.files import claim_directory, read_json, write_atomic
+from data_gen.pairs.counterfactual import CounterfactualPair
 from data_gen.pairs.edits import edit_named
 from tinysql.config import from_json
 from tinysql.models.hybrid import HybridLM
@@ -208,14 +209,18 @@ def _of_run(subject: Subject, n: int, device: torch.device | str) -> tuple[Hybri
     run = open_run(subject.name)
     model, tokenizer = run.load(device)
     drawn, others = (draw(run, subject.edit, n, seed, tokenizer) for seed in (subject.seed, subject.seed + 1))
-    seen = {pair.clean.prompt.string for pair in drawn} | {pair.corrupt.prompt.string for pair in drawn}
-    fresh = [
-        pair
-        for pair in others
-        if pair.clean.prompt.string not in seen and pair.corrupt.prompt.string not in seen
-    ]
-    pairs, held_out = (tokenizer.encode_pairs(some, drop_misaligned=True) for some in (drawn, fresh))
+    pairs, held_out = (
+        tokenizer.encode_pairs(some, drop_misaligned=True) for some in (drawn, _unseen(others, drawn))
+    )
     return model, pairs, held_out
+
+
+def _unseen(
+    pairs: Sequence[CounterfactualPair], drawn: Sequence[CounterfactualPair]
+) -> list[CounterfactualPair]:
+    """Those of `pairs` of which neither prompt is one of `drawn`'s, on either side."""
+    seen = {side.prompt.string for pair in drawn for side in (pair.clean, pair.corrupt)}
+    return [pair for pair in pairs if seen.isdisjoint((pair.clean.prompt.string, pair.corrupt.prompt.string))]
 
 
 def _timed(method: str, model: HybridLM, pairs: TokenPairs) -> tuple[EdgeScores, float]:

@@ -12,7 +12,7 @@ import numpy as np
 from circuits.judging.agreement import Agreement
 from circuits.judging.bootstrap import interval
 from circuits.judging.curves import Area
-from circuits.judging.ratios import Band, Estimate
+from circuits.judging.ratios import Band, Estimate, three_digits
 from circuits.judging.recovery import Recovery
 from circuits.methods.table import UNSIGNED
 from data_gen.errors import InputError
@@ -112,7 +112,8 @@ def _area(found: dict[str, Any] | None) -> Area | None:
 def markdown(rows: Sequence[Row], made_by: dict[str, Any]) -> str:
     """Three tables: methods on planted models, planted models by method, methods on runs.
 
-    Intervals of planted models are bootstrap intervals over seeds, those of runs over pairs, at 95 %.
+    `made_by` is what `tinysql.runs.provenance` gives. Intervals of planted models are bootstrap intervals over seeds,
+    those of runs over pairs, at 95 %.
     """
     planted = [row for row in rows if row.edit is None]
     runs = [row for row in rows if row.edit is not None and row.refused is None]
@@ -203,7 +204,7 @@ def _over_seeds(rows: Sequence[Row], value: Measure) -> str:
 
 
 def _with_interval(value: float, low: float, high: float) -> str:
-    return f"{value + 0.0:.3f} ({low + 0.0:.3f} to {high + 0.0:.3f})"
+    return f"{three_digits(value)} ({three_digits(low)} to {three_digits(high)})"
 
 
 def _provenance(made_by: dict[str, Any]) -> str:

@@ -8,10 +8,14 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import torch
 
 from circuits.circuit import Circuit
 from circuits.files.exchange import from_dot, from_graphml, read_circuit, to_dot, to_graphml, write_circuit
+from circuits.files.export import exported
+from circuits.files.mib import mib_scores
 from circuits.graph import Edge, Graph
+from circuits.scores import EdgeScores
 from data_gen.errors import InputError
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
@@ -142,3 +146,84 @@ def test_metadata_that_no_circuit_has_are_refused(
     path.write_text(text.replace(old, json.dumps(metadata)))
     with pytest.raises(InputError, match=reason):
         read_circuit(path)
+
+
+def test_graphml_declares_its_attributes_and_says_what_each_part_is(circuit: Circuit) -> None:
+    root = ElementTree.fromstring(to_graphml(circuit))
+    keys = {key.get("id"): (key.get("for"), key.get("attr.type")) for key in root.iter(f"{SPACE}key")}
+    assert keys == {
+        "graph": ("graph", "string"),
+        "metadata": ("graph", "string"),
+        "kind": ("all", "string"),
+        "name": ("node", "string"),
+        "block": ("node", "int"),
+        "edge": ("edge", "string"),
+        "score": ("edge", "double"),
+    }
+    graph = root.find(f"{SPACE}graph")
+    assert graph.get("edgedefault") == "directed"
+
+    def about(element: ElementTree.Element) -> dict[str, str]:
+        return {data.get("key"): data.text for data in element.findall(f"{SPACE}data")}
+
+    nodes = {node.get("id"): about(node) for node in graph.iter(f"{SPACE}node")}
+    assert nodes["out:blocks.1.mlp"] == {"kind": "writer", "name": "blocks.1.mlp", "block": "1"}
+    assert nodes["in:blocks.0.attn.v.1"] == {"kind": "reader", "name": "blocks.0.attn.v.1", "block": "0"}
+    assert nodes["out:embed"]["block"] == "-1"
+    arcs = {edge.get("source"): about(edge) for edge in graph.iter(f"{SPACE}edge")}
+    assert arcs["out:embed"] == {
+        "kind": "edge",
+        "edge": "embed -> blocks.0.attn.v.1",
+        "score": "-1.5e-07",
+    }
+    assert arcs["in:blocks.1.mlp"] == {"kind": "feeds"}
+    assert "score" not in arcs["out:blocks.1.mlp"], "an edge without a score has none here either"
+
+
+def test_dot_draws_upwards_writers_as_boxes_and_readers_as_ellipses(circuit: Circuit) -> None:
+    lines = to_dot(circuit).splitlines()
+    assert lines[1] == "  rankdir=BT;"
+    assert '  "out:blocks.1.mlp" [label="blocks.1.mlp" shape=box];' in lines
+    assert '  "in:blocks.1.mlp" [label="blocks.1.mlp" shape=ellipse];' in lines
+    assert '  "in:blocks.1.mlp" -> "out:blocks.1.mlp" [kind=feeds style=dotted];' in lines
+
+
+@pytest.mark.parametrize("keep", range(1, 12))
+def test_a_dot_file_cut_behind_any_line_is_no_smaller_circuit(circuit: Circuit, keep: int) -> None:
+    lines = to_dot(circuit).splitlines(keepends=True)
+    assert len(lines) > 12
+    with pytest.raises(InputError, match="cut short|does not say which graph"):
+        from_dot("".join(lines[:keep]))
+
+
+def test_an_arc_of_no_kind_is_refused_and_not_left_out(circuit: Circuit) -> None:
+    drawn = to_graphml(circuit).replace('<data key="kind">edge</data>', "", 1)
+    with pytest.raises(InputError, match="arc 0 of the GraphML document is of kind none, expected `edge` or"):
+        from_graphml(drawn)
+    for old, new in (
+        ("[kind=edge]", ""),
+        ("[kind=edge]", "[kind=other]"),
+        ("[kind=feeds style", "[style"),
+    ):
+        with pytest.raises(InputError, match="of the DOT file is of kind (none|other), expected"):
+            from_dot(to_dot(circuit).replace(old, new, 1))
+
+
+def test_every_format_is_written_by_its_own_writer(circuit: Circuit) -> None:
+    values = torch.randn(2, *GRAPH.mask.shape, generator=torch.Generator().manual_seed(0))
+    scores = EdgeScores(
+        graph=GRAPH, per_example=values * torch.from_numpy(GRAPH.mask), method="m", metric="m", edit="e"
+    )
+    texts = {
+        kind: exported(circuit, scores, kind, d_model=8)
+        for kind in ("json", "graphml", "dot", "mib", "scores")
+    }
+    assert json.loads(texts["json"]) == circuit.to_json()
+    assert texts["graphml"] == to_graphml(circuit)
+    assert texts["dot"] == to_dot(circuit)
+    assert json.loads(texts["mib"]) == mib_scores(scores, d_model=8)
+    assert json.loads(texts["scores"]) == scores.to_json()
+    with pytest.raises(
+        InputError, match="unknown format `pdf`\nhint: known: json, graphml, dot, mib, scores"
+    ):
+        exported(circuit, scores, "pdf", d_model=8)

@@ -4,21 +4,36 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from circuits.artefacts import draw
-from circuits.bench.leaderboard import LeaderboardSettings, Subject, _of_run, _planted_subjects, leaderboard
-from circuits.bench.standings import MEASURES, read_rows
+from circuits.bench.leaderboard import (
+    RANDOM_CIRCUITS,
+    LeaderboardSettings,
+    Subject,
+    _control,
+    _of_run,
+    _planted_subjects,
+    _rows,
+    _run_subjects,
+    _unseen,
+    leaderboard,
+)
+from circuits.bench.standings import CONTROL, MEASURES, read_rows
 from circuits.judging.curves import faithfulness_curve
 from circuits.methods.table import METHODS
 from circuits.planted.cases import planted
+from data_gen.config import DataConfig
 from data_gen.errors import InputError
 from data_gen.example import make_example
+from data_gen.pairs.counterfactual import counterfactuals
+from data_gen.pairs.edits import edit_named
 from tinysql.cli import main
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
@@ -140,13 +155,16 @@ def test_circuits_are_found_on_one_half_and_run_on_the_other(tmp_path: Path) -> 
         case.model,
         METHODS["eap"](case.model, case.pairs[:half]),
         case.pairs[half:],
-        random_circuits=5,
+        random_circuits=RANDOM_CIRCUITS,
         seed=1,
     )
     [row] = [row for row in rows if row.seed == 1 and row.method == "eap"]
     assert (row.n_pairs, row.n_held_out) == (half, half)
-    assert row.cmd.value.value == pytest.approx(curve.areas.cmd.value.value, abs=1e-6)
-    assert row.cpr.value.value == pytest.approx(curve.areas.cpr.value.value, abs=1e-6)
+    for found, area in ((row.cmd, curve.areas.cmd), (row.cpr, curve.areas.cpr)):
+        for part in ("value", "random", "matched"):
+            numbers, expected = (astuple(getattr(one, part)) for one in (found, area))
+            assert numbers == pytest.approx(expected, abs=1e-6)
+    assert row.cpr.value != curve.areas.cpr_log.value
     [control] = [row for row in rows if row.seed == 1 and row.method == "random"]
     assert control.cmd.value.value > 3 * row.cmd.value.value
 
@@ -251,3 +269,65 @@ def test_scores_without_a_sign_have_no_signed_correlation(tmp_path: Path) -> Non
     assert MEASURES["Pearson with `exact`"](unsigned) is None
     assert MEASURES["Spearman"](unsigned) is not None
     assert MEASURES["Pearson with `exact`"](signed) == pytest.approx(1, abs=0.01)
+
+
+def test_neither_prompt_of_a_held_out_pair_is_one_that_was_scored() -> None:
+    data = DataConfig(command_sets=("cs1",), lexicon="demo")
+    a, b, c, d, e = counterfactuals(data, edit="schema.table", n=5, seed=0)
+    drawn = [a, b]
+    turned = replace(a, clean=a.corrupt, corrupt=a.clean)
+    others = [
+        a,
+        turned,
+        c,
+        replace(d, clean=a.corrupt),
+        replace(d, clean=a.clean),
+        replace(e, corrupt=b.clean),
+        replace(e, corrupt=b.corrupt),
+        d,
+    ]
+    assert _unseen(others, drawn) == [c, d]
+
+
+def test_the_control_is_drawn_by_its_seed_for_the_same_edges_and_pairs() -> None:
+    case = planted("copy-attention-name", 0)
+    oracle = METHODS["eap"](case.model, case.pairs)
+    first, again, other = (_control(oracle, seed) for seed in (0, 0, 1))
+    assert torch.equal(first.per_example, again.per_example)
+    assert not torch.equal(first.per_example, other.per_example)
+    assert first.per_example.shape == oracle.per_example.shape
+    assert first.per_example[:, ~torch.from_numpy(oracle.graph.mask)].abs().sum() == 0
+    assert first.of_edges().abs().min() > 0
+    assert (first.method, first.metadata) == (CONTROL, {})
+
+
+def test_exact_is_run_once_and_ambiguous_edges_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    exact, calls = METHODS["exact"], []
+
+    def counted(model, pairs):
+        calls.append(len(pairs))
+        return exact(model, pairs)
+
+    monkeypatch.setitem(METHODS, "exact", counted)
+    settings = replace(SMALL, methods=("exact", "eap"))
+    case = planted("redundant-attention", 0)
+    assert case.ambiguous
+    rows = _rows(Subject("redundant-attention", None, 0), settings, "cpu")
+    assert calls == [len(case.pairs) // 2]
+    assert [row.method for row in rows] == ["exact", "eap", CONTROL]
+    assert {row.recovery.n_edges for row in rows} == {rows[0].n_edges - len(case.ambiguous)}
+    assert {(row.n_pairs, row.n_held_out) for row in rows} == {
+        (len(case.pairs) // 2, len(case.pairs) - len(case.pairs) // 2)
+    }
+    assert [row.seconds > 0 for row in rows] == [True, True, False]
+    assert (rows[1].agreement.method, rows[1].agreement.oracle) == ("eap", "exact")
+
+
+def test_edits_of_a_run_are_those_that_one_of_its_command_sets_has(run: Path) -> None:
+    """Of the tiny recipe's sets some have an order and some have not; none has a join."""
+    sets = open_run(run).data.command_sets
+    edits = ("schema.table", "order_by.0.direction", "join.0.kind")
+    kept = [edit for edit in edits if any(edit_named(edit).suits(name) for name in sets)]
+    settings = LeaderboardSettings(runs=(str(run),), edits=edits, seed=5)
+    assert list(_run_subjects(settings)) == [Subject(str(run), edit, 5) for edit in kept]
+    assert 0 < len(kept) < len(edits)

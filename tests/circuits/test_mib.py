@@ -65,6 +65,21 @@ def test_the_file_is_json(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "importances.json").read_text()) == mib_scores(scores, d_model=8)
 
 
+def test_nodes_stand_layer_by_layer_and_none_is_chosen() -> None:
+    nodes = mib_scores(scores_of("*-*-", 2), d_model=8)["nodes"]
+    assert list(nodes) == ["input", "a0.h0", "a0.h1", "m0", "a1.h0", "a1.h1", "m1", "logits"]
+    assert list(nodes.values()) == [{"in_graph": False}] * 8
+
+
+def test_heads_that_share_keys_have_no_names_in_mib() -> None:
+    graph = Graph("*-", n_heads=4, n_kv_heads=2)
+    shared = EdgeScores(
+        graph=graph, per_example=torch.zeros(1, *graph.mask.shape), method="m", metric="m", edit="e"
+    )
+    with pytest.raises(InputError, match="no names for .* with 4 heads and 2 key-value heads"):
+        mib_scores(shared, d_model=8)
+
+
 @pytest.mark.parametrize("pattern", ["*", "-*", "**--"])
 def test_a_model_that_mib_has_no_names_for_is_refused(pattern: str) -> None:
     with pytest.raises(InputError, match="no names for a model of pattern"):

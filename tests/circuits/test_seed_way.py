@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from circuits.bench.seed_way import (
+    TOP,
     answers_with,
     consistent_edges,
     edges_among,
@@ -133,3 +134,88 @@ def test_all_heads_answer_as_the_model_and_no_head_as_a_model_without_them(patte
             if name.endswith(("attn.W_O", "mamba.W_out", "moe.W_out")):
                 weight.zero_()
     assert answer(model, tokenizer, prompts) == without
+
+
+def test_a_share_of_batches_is_counted_up_to_its_last_digit() -> None:
+    """Three of ten batches are a share of .3, although .3 * 10 may be just above 3."""
+    batches = [scored(a=3)] * 3 + [scored(b=3)] * 7
+    for share in (0.1 + 0.2, 0.3):
+        assert set(consistent_edges(batches, share, top=1).edges) == {Edge(*EDGES["a"]), Edge(*EDGES["b"])}
+
+
+def test_ten_edges_are_taken_from_each_batch() -> None:
+    batch = EdgeScores(
+        graph=GRAPH,
+        per_example=torch.from_numpy(GRAPH.mask).float()[None],
+        method="eap",
+        metric="logit_diff",
+        edit="x",
+    )
+    assert len(consistent_edges([batch], 1.0)) == TOP == 10
+    inner = [edge for edge in GRAPH.edges if edge.writer != "embed" and edge.reader != "logits"]
+    assert set(consistent_edges([batch], 1.0).edges) == set(inner[:10])
+
+
+@pytest.mark.parametrize(
+    ("batches", "share", "top", "reason"),
+    [
+        (["a"], 0.0, 3, "share is 0.0, expected above 0 and at most 1"),
+        (["a"], 1.5, 3, "share is 1.5"),
+        (["a"], float("nan"), 3, "share is nan"),
+        (["a"], 1.0, 0, "top is 0, expected at least 1"),
+        (["a", "other"], 1.0, 3, "batches are scored on models of .* and of .*, expected one model"),
+    ],
+)
+def test_what_makes_no_consistent_circuit_is_refused(
+    batches: list[str], share: float, top: int, reason: str
+) -> None:
+    zeros = torch.zeros(1, *HYBRID.mask.shape)
+    other = EdgeScores(graph=HYBRID, per_example=zeros, method="eap", metric="logit_diff", edit="x")
+    given = [other if name == "other" else scored(**{name: 1.0}) for name in batches]
+    with pytest.raises(InputError, match=reason):
+        consistent_edges(given, share, top=top)
+
+
+@pytest.mark.parametrize(
+    ("reader", "heads"),
+    [
+        ("blocks.0.mamba.z.1", {"blocks.0.mamba.head.1"}),
+        ("blocks.0.mamba.dt.0", {"blocks.0.mamba.head.0"}),
+        ("blocks.0.mamba.B.0", {"blocks.0.mamba.head.0", "blocks.0.mamba.head.1"}),
+        ("blocks.2.moe.router", set()),
+        ("blocks.2.moe.shared", set()),
+    ],
+)
+def test_every_port_of_a_mamba_head_and_of_experts_counts_for_its_own(reader: str, heads: set[str]) -> None:
+    assert heads_at(Circuit(HYBRID, (Edge("embed", reader),))) == heads
+
+
+def test_a_head_that_the_model_has_not_is_refused() -> None:
+    with pytest.raises(
+        InputError, match="no head or expert `blocks.1.attn.head.9`; did you mean `blocks.1.attn.head.[0-3]`"
+    ):
+        edges_among(HYBRID, {"blocks.1.attn.head.9"})
+    model, tokenizer = small_model()
+    with pytest.raises(InputError, match="no head or expert `blocks.0.mlp`"):
+        answers_with(model, tokenizer, ["SELECT"], ["blocks.0.mlp"])
+
+
+def small_model() -> tuple[HybridLM, Tokenizer]:
+    tokenizer = Tokenizer.train(["SELECT a, b FROM t"], vocab_size=270)
+    config = ModelConfig(pattern="*", d_model=8, n_heads=1, d_vocab=tokenizer.vocab_size, n_ctx=40)
+    return HybridLM(config, seed=1), tokenizer
+
+
+def test_answers_end_behind_the_longest_number_of_tokens() -> None:
+    model, tokenizer = small_model()
+    heads = ["blocks.0.attn.head.0"]
+    short, longer = (answers_with(model, tokenizer, ["SELECT a", "FROM t"], heads, longest=n) for n in (2, 5))
+    assert short == answer(model, tokenizer, ["SELECT a", "FROM t"], longest=2)
+    assert longer == answer(model, tokenizer, ["SELECT a", "FROM t"], longest=5) != short
+
+
+def test_likeness_reads_words_not_their_spelling_around() -> None:
+    """A semicolon behind the table, and blanks around a column, are no difference; a word nobody asked for is none."""
+    assert likeness("SELECT a ,  b FROM t;", "SELECT a, b FROM t") == 1
+    assert likeness("SELECT a, b FROM t", "a, b") == 0
+    assert likeness("SELECT a, b", "SELECT a, b FROM t") == pytest.approx(3 / 5)

@@ -1,0 +1,80 @@
+"""Role scores come back as they were written; what is cut short or of another shape is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from circuits.files.role_files import load_roles, save_roles
+from circuits.graph import Graph
+from circuits.methods.role_scores import RoleScores
+from data_gen.errors import InputError
+
+GRAPH = Graph("*-", n_heads=2)
+
+
+@pytest.fixture
+def roles() -> RoleScores:
+    """Two roles whose names are not in alphabetical order."""
+    generator = torch.Generator().manual_seed(0)
+    values, errors = (torch.randn(2, *GRAPH.mask.shape, generator=generator) for _ in range(2))
+    return RoleScores(
+        graph=GRAPH,
+        roles=("sql.table", "english.table"),
+        values=values,
+        errors=errors.abs(),
+        metric="logit_diff",
+        edit="schema.table",
+        n_pairs=5,
+    )
+
+
+def test_role_scores_come_back_as_they_were_written(roles: RoleScores, tmp_path: Path) -> None:
+    save_roles(roles, tmp_path)
+    found = load_roles(tmp_path)
+    assert torch.equal(found.values, roles.values)
+    assert torch.equal(found.errors, roles.errors)
+    for name in ("graph", "roles", "metric", "edit", "n_pairs"):
+        assert getattr(found, name) == getattr(roles, name)
+    assert json.loads((tmp_path / "roles.json").read_text())["top"] == roles.table()
+
+
+def test_a_directory_without_role_scores_has_none(tmp_path: Path) -> None:
+    assert load_roles(tmp_path) is None
+
+
+def changed(**fields: object) -> Callable[[Path], object]:
+    def change(folder: Path) -> None:
+        about = json.loads((folder / "roles.json").read_text())
+        (folder / "roles.json").write_text(json.dumps({**about, **fields}))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda folder: (folder / "roles.json").write_text('{"graph"'), "is not whole JSON"),
+        (lambda folder: (folder / "roles.json").write_text("[]"), "holds a JSON list"),
+        (lambda folder: (folder / "roles.safetensors").unlink(), "holds no whole role scores"),
+        (
+            lambda folder: (folder / "roles.safetensors").write_bytes(
+                (folder / "roles.safetensors").read_bytes()[:-9]
+            ),
+            "holds no whole role scores",
+        ),
+        (changed(graph=None), "holds no whole role scores"),
+        (changed(n_pairs="x"), "holds no whole role scores"),
+        (changed(roles=["sql.table"]), r"has shape \(2, .*\), expected \(1, "),
+        (changed(graph=Graph("*", n_heads=1).to_json()), r"has shape .*, expected \(2, 2, 4\)"),
+    ],
+)
+def test_damaged_files_are_refused_in_a_sentence(roles: RoleScores, tmp_path: Path, damage, reason) -> None:
+    save_roles(roles, tmp_path)
+    damage(tmp_path)
+    with pytest.raises(InputError, match=reason):
+        load_roles(tmp_path)
