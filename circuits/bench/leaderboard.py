@@ -168,7 +168,7 @@ def _rows(subject: Subject, settings: LeaderboardSettings, device: torch.device 
             elif method != "exact":
                 found, seconds = _timed(method, model, pairs)
         except InputError as error:
-            rows.append(replace(empty, method=method, seconds=seconds, refused=str(error).splitlines()[0]))
+            rows.append(replace(empty, method=method, refused=str(error).splitlines()[0]))
             continue
         row = replace(empty, method=method, seconds=seconds)
         rows.append(_judged(row, model, found, oracle, truth, held_out))

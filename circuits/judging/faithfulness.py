@@ -59,7 +59,8 @@ class Report:
     faithfulness: Estimate
     """1: the circuit alone does what the model does; 0: no more than the corrupt run."""
     completeness: Estimate
-    """Faithfulness of every edge outside the circuit; near 0 when nothing outside it carries the behaviour."""
+    """Faithfulness of every edge outside the circuit, as Marks et al. (arXiv 2403.19647) measure it; near 0 when
+    nothing outside it carries the behaviour."""
     random: Band
     """Faithfulness of uniformly random circuits of as many edges."""
     matched: Band

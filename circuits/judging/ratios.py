@@ -78,12 +78,16 @@ class Ratios:
         return np.asarray((values - self.corrupt).mean(-1) / self.span.mean())
 
     def draws(self, values: np.ndarray) -> np.ndarray:
-        """The same on resampled pairs, the same pairs for every circuit: `[resample, ...]` of `[..., pair]`."""
+        """The same on resampled pairs, the same pairs for every circuit: `[resample, ...]` of `[..., pair]`.
+
+        A draw of pairs that all have the same metric on both sides has no ratio, and is given the one of all pairs.
+        """
         moved = np.moveaxis(np.broadcast_to(self.span, values.shape), -1, 0)
         both = np.stack([np.moveaxis(values - self.corrupt, -1, 0), moved], axis=1)
         means = resampled_means(both, seed=self.seed)
-        ratios: np.ndarray = means[:, 0] / means[:, 1]
-        return ratios
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios = means[:, 0] / means[:, 1]
+        return np.where(means[:, 1] == 0, self.of(values), ratios)
 
     def estimate(self, values: np.ndarray) -> Estimate:
         """Faithfulness of one circuit's `[pair]`, with its interval."""

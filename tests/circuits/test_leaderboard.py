@@ -27,6 +27,7 @@ from circuits.bench.leaderboard import (
 )
 from circuits.bench.standings import CONTROL, MEASURES, read_rows
 from circuits.judging.curves import faithfulness_curve
+from circuits.judging.recovery import recovery
 from circuits.methods.table import METHODS
 from circuits.planted.cases import planted
 from data_gen.config import DataConfig
@@ -170,7 +171,7 @@ def test_circuits_are_found_on_one_half_and_run_on_the_other(tmp_path: Path) -> 
 
 
 def test_pairs_of_a_run_are_held_out_from_scoring(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where the second seed draws pairs of the first again, either way round."""
+    """Also where the second seed draws pairs of the first again, either way round; one that does not align is left."""
 
     def overlapping(run, edit, n, seed, tokenizer):
         drawn = draw(run, edit, n, seed, tokenizer)
@@ -178,7 +179,8 @@ def test_pairs_of_a_run_are_held_out_from_scoring(run: Path, monkeypatch: pytest
             return drawn
         first = draw(run, edit, n, 0, tokenizer)
         turned = replace(first[1], clean=first[1].corrupt, corrupt=first[1].clean)
-        return [first[0], turned, *drawn]
+        odd = replace(drawn[0], corrupt=drawn[1].clean)
+        return [first[0], turned, odd, *drawn]
 
     monkeypatch.setattr("circuits.bench.leaderboard.draw", overlapping)
     subject = Subject(str(run), "select.0.column", 0)
@@ -208,7 +210,7 @@ def test_a_method_that_refuses_a_subject_has_a_row_that_says_why(
         ("eap", None),
         ("random", None),
     ] * 2
-    assert (rows[0].recovery, rows[0].agreement, rows[0].cmd) == (None, None, None)
+    assert (rows[0].recovery, rows[0].agreement, rows[0].cmd, rows[0].seconds) == (None, None, None, 0.0)
     assert read_rows(tmp_path) == rows
     text = (tmp_path / "leaderboard.md").read_text()
     assert "- `relp` on copy-attention-name: no MLP to score" in text
@@ -310,9 +312,9 @@ def test_exact_is_run_once_and_ambiguous_edges_are_left_out(monkeypatch: pytest.
 
     monkeypatch.setitem(METHODS, "exact", counted)
     settings = replace(SMALL, methods=("exact", "eap"))
-    case = planted("redundant-attention", 0)
+    case = planted("redundant-attention", 1)
     assert case.ambiguous
-    rows = _rows(Subject("redundant-attention", None, 0), settings, "cpu")
+    rows = _rows(Subject("redundant-attention", None, 1), settings, "cpu")
     assert calls == [len(case.pairs) // 2]
     assert [row.method for row in rows] == ["exact", "eap", CONTROL]
     assert {row.recovery.n_edges for row in rows} == {rows[0].n_edges - len(case.ambiguous)}
@@ -321,6 +323,8 @@ def test_exact_is_run_once_and_ambiguous_edges_are_left_out(monkeypatch: pytest.
     }
     assert [row.seconds > 0 for row in rows] == [True, True, False]
     assert (rows[1].agreement.method, rows[1].agreement.oracle) == ("eap", "exact")
+    control = _control(METHODS["eap"](case.model, case.pairs[: calls[0]]), seed=1)
+    assert rows[2].recovery == recovery(control, case.edges, case.ambiguous)
 
 
 def test_edits_of_a_run_are_those_that_one_of_its_command_sets_has(run: Path) -> None:

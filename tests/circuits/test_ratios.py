@@ -90,3 +90,10 @@ def test_what_cannot_be_resampled_is_refused() -> None:
 def test_estimates_and_bands_are_written_low_to_high() -> None:
     assert str(Estimate(0.5, 0.25, 0.75)) == "0.500 (95 % interval 0.250 to 0.750)"
     assert str(Band(0.5, 0.25, 0.75)) == "0.500 (5-95 %: 0.250 to 0.750)"
+
+
+def test_a_draw_of_pairs_that_do_not_differ_has_no_ratio_and_does_not_pull_the_interval() -> None:
+    """One draw in 256 is of the last pair alone, four times over; all others have a ratio of 1/2."""
+    found = ratios([1.0, 1.0, 1.0, 0.0])
+    assert (draw_counts(4, seed=0)[:, 3] == 4).any()
+    assert found.draws(np.array([0.5, 0.5, 0.5, 0.0])) == pytest.approx(np.full(1000, 0.5))

@@ -170,6 +170,8 @@ def test_the_seed_draws_the_signs_of_the_test() -> None:
 def test_a_wrong_number_of_edges_comes_with_what_to_ask_for(n: int, remedy: str) -> None:
     with pytest.raises(InputError, match=remedy):
         top_edges(random_scores(graph_of("*-", 1), 0), n)
+    with pytest.raises(InputError, match="n is 2, expected 1 to 1.*\n.*fewer"):
+        top_edges(random_scores(Graph(""), 0), 2)
 
 
 def test_edges_of_another_model_cannot_be_left_out() -> None:
