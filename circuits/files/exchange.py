@@ -101,13 +101,13 @@ def to_dot(circuit: Circuit) -> str:
     # DOT has no attributes of one's own for the graph but comments, which every reader of DOT skips.
     lines += [f"  // {name}: {text}" for name, text in head.items()]
     lines += [
-        f"  {_quoted(node.id)} [label={_quoted(node.name)} shape={'box' if node.kind == 'writer' else 'ellipse'}];"
+        f'  "{node.id}" [label="{node.name}" shape={"box" if node.kind == "writer" else "ellipse"}];'
         for node in nodes
     ]
     for arc in arcs:
-        known = "" if arc.score is None else f" score={_quoted(repr(arc.score))}"
+        known = "" if arc.score is None else f' score="{arc.score!r}"'
         shown = f"kind={arc.kind}{known}" if arc.kind == "edge" else "kind=feeds style=dotted"
-        lines.append(f"  {_quoted(arc.source)} -> {_quoted(arc.target)} [{shown}];")
+        lines.append(f'  "{arc.source}" -> "{arc.target}" [{shown}];')
     return "\n".join([*lines, "}"]) + "\n"
 
 
@@ -235,8 +235,3 @@ def _parse(document: str | bytes) -> ElementTree.Element:
         if isinstance(error, InputError):
             raise
         raise InputError(f"not whole XML ({error})", hint="write it with `to_graphml`") from error
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'

@@ -90,6 +90,7 @@ def test_a_document_type_is_refused_before_its_entities_are_expanded(circuit: Ci
             "has no `blocks.9.mlp`",
         ),
         (lambda text: text.replace("blocks.1.mlp -&gt; logits", "blocks.1.mlp"), "is not an edge"),
+        (lambda text: text.replace('key="edge"', 'key="egde"'), "'' is not an edge"),
         (lambda text: text.replace('"pattern"', '"patern"'), "holds no circuit"),
         (lambda text: text.replace('"n_heads": 2', '"n_heads": 1e999'), "holds no circuit"),
         (lambda text: text.replace('"n_heads": 2', '"n_heads": -2'), "is no model's graph"),
@@ -227,3 +228,9 @@ def test_every_format_is_written_by_its_own_writer(circuit: Circuit) -> None:
         InputError, match="unknown format `pdf`\nhint: known: json, graphml, dot, mib, scores"
     ):
         exported(circuit, scores, "pdf", d_model=8)
+
+
+def test_letters_that_another_program_wrote_plainly_are_read(circuit: Circuit) -> None:
+    plain = to_graphml(circuit).replace("\\u00fcn\\u00efcode", "ünï→code")
+    assert from_graphml(plain).metadata["edit"].endswith("ünï→code\x00")
+    assert from_graphml(plain.encode()).metadata["edit"].endswith("ünï→code\x00")

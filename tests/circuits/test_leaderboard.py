@@ -126,6 +126,7 @@ def test_going_on_with_other_settings_is_refused(tmp_path: Path) -> None:
         ({"planted": ("copy-mamba",)}, "no planted model `copy-mamba`"),
         ({"edits": ("schema.tabel",)}, "no edit `schema.tabel`"),
         ({"seeds": 0}, "seeds is 0"),
+        ({"pairs": 0}, "pairs is 0"),
     ],
 )
 def test_bad_settings_are_refused(settings: dict[str, object], sentence: str) -> None:
@@ -335,3 +336,17 @@ def test_edits_of_a_run_are_those_that_one_of_its_command_sets_has(run: Path) ->
     settings = LeaderboardSettings(runs=(str(run),), edits=edits, seed=5)
     assert list(_run_subjects(settings)) == [Subject(str(run), edit, 5) for edit in kept]
     assert 0 < len(kept) < len(edits)
+
+
+def test_a_row_of_a_run_counts_the_pairs_that_were_scored_and_those_held_out(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fewer(run, edit, n, seed, tokenizer):
+        return draw(run, edit, n, seed, tokenizer)[: n if seed == 0 else 2]
+
+    monkeypatch.setattr("circuits.bench.leaderboard.draw", fewer)
+    subject = Subject(str(run), "select.0.column", 0)
+    _, pairs, held_out = _of_run(subject, 5, "cpu")
+    rows = _rows(subject, replace(SMALL, pairs=5), "cpu")
+    assert {(row.n_pairs, row.n_held_out) for row in rows} == {(len(pairs), len(held_out))}
+    assert len(pairs) != len(held_out)

@@ -19,12 +19,12 @@ GRAPH = Graph("*-", n_heads=2)
 
 @pytest.fixture
 def roles() -> RoleScores:
-    """Two roles whose names are not in alphabetical order."""
+    """Three roles whose names are in no order."""
     generator = torch.Generator().manual_seed(0)
-    values, errors = (torch.randn(2, *GRAPH.mask.shape, generator=generator) for _ in range(2))
+    values, errors = (torch.randn(3, *GRAPH.mask.shape, generator=generator) for _ in range(2))
     return RoleScores(
         graph=GRAPH,
-        roles=("sql.table", "english.table"),
+        roles=("schema.table", "english.table", "sql.table"),
         values=values,
         errors=errors.abs(),
         metric="logit_diff",
@@ -69,8 +69,8 @@ def changed(**fields: object) -> Callable[[Path], object]:
         ),
         (changed(graph=None), "holds no whole role scores"),
         (changed(n_pairs="x"), "holds no whole role scores"),
-        (changed(roles=["sql.table"]), r"has shape \(2, .*\), expected \(1, "),
-        (changed(graph=Graph("*", n_heads=1).to_json()), r"has shape .*, expected \(2, 2, 4\)"),
+        (changed(roles=["sql.table"]), r"has shape \(3, .*\), expected \(1, "),
+        (changed(graph=Graph("*", n_heads=1).to_json()), r"has shape .*, expected \(3, 2, 4\)"),
     ],
 )
 def test_damaged_files_are_refused_in_a_sentence(roles: RoleScores, tmp_path: Path, damage, reason) -> None:
