@@ -197,10 +197,11 @@ def test_a_patching_says_which_way_it_goes(direction: str, words: str) -> None:
 
 def test_one_pair_has_its_own_numbers_and_roles_and_no_other_is_there() -> None:
     found = patched([[0.5, 0.25, 0.75]], ("0", "1", "2"))
-    (trace,) = patching_figure(found, pair=1).data
-    assert list(trace.x) == ["0 schema", "1 sql", "2 english"]
-    np.testing.assert_allclose(trace.z, found.per_example[1])
-    np.testing.assert_allclose(trace.customdata[..., 0], trace.customdata[..., 1])
+    for pair, names in enumerate((["0 english", "1 schema", "2 sql"], ["0 schema", "1 sql", "2 english"])):
+        (trace,) = patching_figure(found, pair=pair).data
+        assert list(trace.x) == names
+        np.testing.assert_allclose(trace.z, found.per_example[pair])
+        np.testing.assert_allclose(trace.customdata[..., 0], trace.customdata[..., 1])
     for pair in (-1, 2):
         with pytest.raises(InputError, match=f"there is no pair {pair} among 2"):
             patching_figure(found, pair=pair)

@@ -298,7 +298,11 @@ def test_a_report_that_is_none_is_refused_with_its_name(run: Path, tmp_path: Pat
     written, file = {"report": report, "curve": curve}, run / "circuits" / EDITS[0] / "report.json"
     file.write_text(json.dumps(written))
     write_page(run, tmp_path / "page.html")
-    assert "reach on average 0.100 (5-95 %: 0.000 to 0.200)" in (tmp_path / "page.html").read_text()
+    found, said, *_ = paragraphs(tmp_path / "page.html")
+    assert found.startswith(f"12 of {len(GRAPH.edges)} edges")
+    assert said == sentence(written)
+    assert "reach on average 0.100 (5-95 %: 0.000 to 0.200)" in said
+    assert (tmp_path / "page.html").read_text().count("Plotly.newPlot(") == 3, "two graphs and a curve"
     file.write_text(json.dumps(damage(written)))
     with pytest.raises(InputError, match=r"report.json is no report on a circuit|not a faithfulness curve"):
         write_page(run, tmp_path / "page.html")

@@ -115,6 +115,9 @@ def test_the_lowest_is_the_5th_percentile_over_pairs_of_circuits() -> None:
     """Of six pairs three are the same circuit, and three share one of three edges."""
     found = stability([circuit(0, 1), circuit(0, 1), circuit(0, 1), circuit(1, 2)])
     assert (found.jaccard, found.lowest) == pytest.approx((2 / 3, 1 / 3))
+    # Of indices 1/3, 2/3 and 2/3 it lies a tenth of the way from the first to the second.
+    three = stability([circuit(0, 1), circuit(0, 2), circuit(0, 1, 2)])
+    assert three.lowest == pytest.approx(1 / 3 + 0.1 / 3)
 
 
 def test_chance_is_that_of_the_circuits_sizes() -> None:
