@@ -27,7 +27,10 @@ ROWS = 15
 
 
 def sections(run: Path) -> list[Section]:
-    """For every edit under RUN/circuits: its numbers in words, the graph, and the curve; last, what they share."""
+    """For every edit under RUN/circuits: its numbers in words, the graph, and the curve; last, what they share.
+
+    Raises `InputError` for a file there that is cut short, or scores or roles of another model than the circuit's.
+    """
     found = _directories(run)
     return [*(_section(directory) for directory in found), *_shared(found)]
 
@@ -58,7 +61,10 @@ def write_page(run: Path, path: Path, *, edit: str | None = None) -> None:
 
 
 def write_difference(first: Circuit, second: Circuit, names: tuple[str, str], path: Path) -> None:
-    """Write the drawn difference of two circuits as a page that needs no network, whole or not at all."""
+    """Write the drawn difference of two circuits as a page that needs no network, whole or not at all.
+
+    Raises `InputError` when the circuits are of different graphs.
+    """
     from plotly.offline import get_plotlyjs
 
     shared = compare(first, second)

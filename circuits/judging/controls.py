@@ -36,11 +36,24 @@ class RandomCircuits:
         return cls(graph, generator(seed).random((count, len(graph.edges))))
 
     def uniform(self, size: int) -> list[Circuit]:
-        """The first `size` edges of each order."""
+        """The first `size` edges of each order. Raises `InputError` for a size that no circuit has."""
+        if not 0 <= size <= len(self.graph.edges):
+            raise InputError(
+                f"size is {size}, expected 0 to {len(self.graph.edges)}, the edges of a model of {self.graph}",
+                hint="ask for as many edges as the circuit has",
+            )
         return [self._circuit(np.argsort(row, kind="stable")[:size]) for row in self.priority]
 
     def layer_matched(self, circuit: Circuit) -> list[Circuit]:
-        """Of each order the first edges between each (writer block, reader block), as many as `circuit` has."""
+        """Of each order the first edges between each (writer block, reader block), as many as `circuit` has.
+
+        Raises `InputError` for a circuit of another graph.
+        """
+        if circuit.graph != self.graph:
+            raise InputError(
+                f"the circuit is of a model of {circuit.graph}, the random orders of one of {self.graph}",
+                hint="draw them for the circuit's graph",
+            )
         kinds = _block_pairs(self.graph)
         wanted = np.bincount(kinds[_places(circuit)], minlength=kinds.max() + 1)
         return [self._circuit(_first_of_each(kinds, row, wanted)) for row in self.priority]

@@ -147,6 +147,6 @@ def evaluate(
 
 
 def sufficiency(faithfulness: float, random: np.ndarray) -> Sufficiency:
-    """The circuit's faithfulness against that of random circuits, one number each."""
+    """The circuit's faithfulness against that of random circuits, `random` `[circuit]`."""
     worse = np.abs(1 - random) > abs(1 - faithfulness)
     return Sufficiency(float(worse.mean()), float((1 + (~worse).sum()) / (1 + len(random))))

@@ -103,13 +103,16 @@ class LeaveOneOut:
         return [*self.without, *self.inflated, *self.deflated]
 
     def result(self, faithfulness: float, each: np.ndarray) -> Minimality:
-        """From f of the circuit and of each of `circuits`, up to one constant for all."""
+        """From f of the circuit and of each of `circuits` `[circuit]`, up to one constant for all."""
         without, inflated, deflated = np.split(each, np.cumsum([len(self.tested), len(self.inflated)]))
         return minimality(self.tested, faithfulness - without, inflated - deflated)
 
 
 def minimality(edges: tuple[Edge, ...], changes: np.ndarray, random_changes: np.ndarray) -> Minimality:
-    """The test from what each edge changes, and each random edge."""
+    """The test from what each of `edges` changes `[edge]`, and each random edge `[random edge]`, in faithfulness.
+
+    There must be at least one of either.
+    """
     sizes, randoms = np.abs(changes), np.abs(random_changes)
     passed = (sizes[:, None] > randoms).sum(1)
     p = np.array([_binomial_below(count, len(randoms)) for count in passed.tolist()])

@@ -103,7 +103,10 @@ def contributions_figure(found: Contributions, *, role: str | None = None, top: 
 
 
 def pattern_figure(patterns: RolePatterns, block: int) -> go.Figure:
-    """Attention mass from query roles (lines) to key roles (columns), one panel per head of a block."""
+    """Attention mass from query roles (lines) to key roles (columns), one panel per head of a block.
+
+    Raises `InputError` for a block that does not look back.
+    """
     mass = patterns.of(block).numpy()
     margin = patterns.margin[patterns.blocks.index(block)].numpy()
     kind = patterns.kinds[patterns.blocks.index(block)]

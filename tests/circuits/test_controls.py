@@ -83,6 +83,18 @@ def test_the_edges_of_smallest_priority_are_taken_first() -> None:
     assert places(orders.layer_matched(chosen)) == [[1, 2, 4], [0, 1, 4]]
 
 
+def test_sizes_that_no_circuit_has_and_circuits_of_another_graph_are_refused(graph: Graph) -> None:
+    draws = RandomCircuits.draw(graph, 2, seed=0)
+    total = len(graph.edges)
+    assert [len(one) for size in (0, total) for one in draws.uniform(size)] == [0, 0, total, total]
+    for size in (-1, total + 1):
+        with pytest.raises(InputError, match=f"size is {size}, expected 0 to {total}"):
+            draws.uniform(size)
+    other = Graph("*-*-", n_heads=4)
+    with pytest.raises(InputError, match=r"of pattern '.*' \(4 heads\), the random orders of one of"):
+        draws.layer_matched(Circuit(other, other.edges[:3]))
+
+
 def test_a_negative_seed_is_refused(graph: Graph) -> None:
     with pytest.raises(InputError, match="seed is -1, expected at least 0"):
         RandomCircuits.draw(graph, 2, seed=-1)
