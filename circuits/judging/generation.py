@@ -146,9 +146,8 @@ def circuit_answers(
     with frozen(model), torch.no_grad():
         machine = Machine(model)
         for mask, group in progress(groups, total=len(groups), title="circuits answering"):
-            for ids in write(machine, mask, group, tokenizer.end_id):
-                ended = ids.index(tokenizer.end_id) if tokenizer.end_id in ids else len(ids)
-                found.append(tokenizer.decode(ids[:ended]).strip())
+            written = write(machine, mask, group, tokenizer.end_id)
+            found += [tokenizer.decode(ids).strip() for ids in written]
     return [found[start : start + len(pairs)] for start in range(0, len(found), len(pairs))]
 
 
@@ -212,7 +211,10 @@ def write(machine: Machine, mask: np.ndarray, asked: Sequence[Asked], end_id: in
             # Up to the first difference every token was said behind what stands in the answer.
             written[row] += tokens[: agreed + 1]
             full = len(asked[row].clean) + len(written[row]) > n_ctx
-            if end_id not in written[row] and not full:
+            if end_id in written[row]:
+                # Behind a guess that is right to its end stands one token more.
+                del written[row][written[row].index(end_id) + 1 :]
+            elif not full:
                 still.append(row)
         going = still
     return written

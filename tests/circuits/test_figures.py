@@ -72,6 +72,9 @@ def test_a_cell_says_its_interval_from_low_to_high_and_its_number_where_there_is
     np.testing.assert_allclose(trace.customdata, np.stack([top.low, top.high], -1))
     assert (trace.customdata[..., 0] < trace.customdata[..., 1]).any()
     assert (trace.customdata[..., 0] <= trace.z).all()
+    assert trace.hovertemplate == (
+        "%{y}, %{x}: %{z:.3f} (%{customdata[0]:.3f} to %{customdata[1]:.3f})<extra></extra>"
+    )
     assert trace.texttemplate == "%{z:.2f}"
     wide = reading("logit", *[[1] * (MARGIN + 1)] * 5)
     assert lens_figure(wide).data[0].texttemplate is None
@@ -136,6 +139,7 @@ def test_heads_stand_row_by_row_with_their_own_intervals() -> None:
         for head, trace in enumerate(pattern_figure(found, block).data):
             mass, half = found.mass[number][head], found.margin[number][head]
             np.testing.assert_allclose(trace.customdata, np.stack([mass - half, mass + half], -1))
+        assert (list(trace.x), list(trace.y)) == (["english", "sql"],) * 2
     assert pattern_figure(found, 2).layout.title.text.startswith("Block 2 (mamba)")
     assert "over 7 rows" in figure.layout.title.text
 
@@ -170,7 +174,7 @@ def test_what_comes_along_is_drawn_and_traces_of_it_are_left_out() -> None:
     found = patched([[0.5, 0.001, -0.2], [0.9, -0.002, 0.1]], ("a", "b", "c"))
     figure = patching_figure(found)
     (trace,) = figure.data
-    assert list(trace.x) == ["a", "c"]
+    assert (list(trace.x), list(trace.y)) == (["a", "c"], list(found.hooks))
     np.testing.assert_allclose(trace.z, [[0.5, -0.2], [0.9, 0.1]], rtol=1e-5)
     share = found.share()
     np.testing.assert_allclose(trace.customdata[..., 0], share.low[:, [0, 2]])
@@ -192,7 +196,9 @@ def test_no_change_is_white_and_the_scale_holds_every_share(share: float, limit:
     [("denoise", "clean values in the corrupt run"), ("noise", "corrupt values in the clean run")],
 )
 def test_a_patching_says_which_way_it_goes(direction: str, words: str) -> None:
-    assert f": {words}, 2 pairs," in patching_figure(patched([[1.0]], ("a",), direction)).layout.title.text
+    assert patching_figure(patched([[1.0]], ("a",), direction)).layout.title.text == (
+        f"Patching schema.table: {words}, 2 pairs, share of logit_diff"
+    )
 
 
 def test_one_pair_has_its_own_numbers_and_roles_and_no_other_is_there() -> None:
@@ -239,7 +245,8 @@ def test_units_come_by_the_largest_drop_of_any_kind_each_kind_at_its_own_height(
         np.testing.assert_allclose(trace.x - trace.error_x.arrayminus, drop.low[places], atol=1e-6)
         assert min(*trace.error_x.array, *trace.error_x.arrayminus) >= -1e-6
         assert trace.hovertemplate == f"%{{text}}: %{{x:.3f}}<extra>{effects.kind}</extra>"
-    assert "2 pairs; 6.00 with everything in place" in figure.layout.title.text
+    assert figure.layout.title.text == "Ablation on schema.table, 2 pairs; 6.00 with everything in place"
+    assert figure.layout.xaxis.title.text == "drop of logit_diff, nats (95 % interval)"
 
 
 def test_ablations_that_cannot_be_drawn_together_are_refused() -> None:
@@ -284,6 +291,8 @@ def test_both_ways_of_a_swap_have_their_panel_and_each_place_its_look() -> None:
             assert trace.line.color == SERIES[column][0]
             assert trace.hovertemplate == f"%{{x}}: %{{y:.3f}}<extra>{word}</extra>"
     assert [trace.showlegend for trace in figure.data] == [True] * 3 + [False] * 3
+    assert figure.layout.title.text == "Where the name is read, schema.table, 2 pairs (95 % interval)"
+    assert figure.layout.yaxis.title.text == "share of logit_diff"
 
 
 def test_the_stream_in_front_of_the_first_block_is_the_embedding() -> None:

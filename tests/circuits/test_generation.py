@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -126,15 +128,22 @@ def test_guesses_change_how_often_a_circuit_is_run_and_nothing_else(
     with torch.no_grad():
         machine = Machine(model)
 
-        def written(guesses):
+        def written(guesses, end=-1):
             asked = [Asked(*side, (guess, [])) for side, guess in zip(sides, guesses, strict=True)]
-            return write(machine, mask, asked, end_id=-1)
+            return write(machine, mask, asked, end_id=end)
 
         alone = written([[]] * len(pairs))
         wrong_once = [[*ids[:4], ids[4] + 1, *ids[5:]] for ids in alone]
         assert min(len(ids) for ids in alone) > 6
         for guesses in (alone, wrong_once, [ids[:6] for ids in alone], [ids[1:] for ids in alone]):
             assert written(guesses) == alone
+        # A token that is written in the middle, taken for the end: nothing is asked behind it.
+        end = alone[0][len(alone[0]) // 2]
+        stops = [ids.index(end) + 1 if end in ids else len(ids) for ids in alone]
+        assert stops[0] < len(alone[0]) - 2
+        ended = [ids[:stop] for ids, stop in zip(alone, stops, strict=True)]
+        for guesses in ([[]] * len(pairs), alone, ended):
+            assert written(guesses, end) == ended
 
 
 def test_an_answer_is_graded_for_both_sides(pairs) -> None:
@@ -234,3 +243,20 @@ def test_a_prompt_that_fills_the_context_leaves_no_room_for_an_answer(tokenizer,
         else:
             with pytest.raises(InputError, match=f"{length} tokens and the model's context is {length}"):
                 circuit_answers(small, tokenizer, [circuit], pairs[:1])
+
+
+def test_an_answer_ends_before_the_end_token(tokenizer, pairs) -> None:
+    """A model whose only token is the end has nothing to say; one of another token fills its context with it."""
+    length = len(tokenizer.encode_text(pairs[0].clean.prompt.string))
+    for token, said in ((tokenizer.end_id, ""), (tokenizer.encode_text("x")[0], "xxxx")):
+        config = ModelConfig(
+            pattern="*", d_model=8, n_heads=1, d_vocab=tokenizer.vocab_size, n_ctx=length + 3, norm="layer"
+        )
+        model = HybridLM(replace(config, biases=("norm",)))
+        with torch.no_grad():
+            model.ln_final.b.fill_(1.0)
+            model.unembed.W_U.zero_()
+            model.unembed.W_U[:, token] = 100.0
+            model.ln_final.w.zero_()
+        circuit = Circuit(Graph.of(model), ())
+        assert circuit_answers(model, tokenizer, [circuit], pairs[:1]) == [[said]]

@@ -85,7 +85,10 @@ def test_a_page_has_every_edit_and_loads_nothing_from_elsewhere(run: Path, tmp_p
 
 
 def test_a_page_of_one_edit_has_that_alone(run: Path, tmp_path: Path) -> None:
+    write_page(run, tmp_path / "all.html")
+    assert "<title>Circuits of run</title>" in (tmp_path / "all.html").read_text()
     write_page(run, tmp_path / "page.html", edit=EDITS[1])
+    assert f"<title>Circuit of run: {EDITS[1]}</title>" in (tmp_path / "page.html").read_text()
     assert re.findall(r"<h2>(.*?)</h2>", without_scripts(tmp_path / "page.html")) == [f"Circuit: {EDITS[1]}"]
     with pytest.raises(
         InputError, match="holds no circuit of edit `schema.tabel`; did you mean `schema.table`"
@@ -139,6 +142,9 @@ def test_with_roles_the_table_says_where_an_edge_is_read_most(run: Path, tmp_pat
     write_page(run, tmp_path / "page.html", edit=EDITS[0])
     head, *rows = table(without_scripts(tmp_path / "page.html"))
     assert head[5] == "read most at (score there)"
+    drawn = (tmp_path / "page.html").read_text()
+    assert "most at sql: " in drawn, "the drawn edges say it too"
+    assert "same sign in " in drawn
     assert [row[5] for row in rows] == [f"sql ({0.75 * found[edge]:.2f})" for edge in found.ranked()[:12]]
 
 
@@ -203,6 +209,10 @@ def test_a_difference_says_how_much_is_shared_against_chance(tmp_path: Path) -> 
     first, second = top_edges(scores(0), 12), top_edges(scores(1), 7)
     found = compare(first, second)
     write_difference(first, second, EDITS, tmp_path / "page.html")
+    drawn = (tmp_path / "page.html").read_text()
+    assert f"<title>Two circuits: {EDITS[0]} and {EDITS[1]}</title>" in drawn
+    assert f"only {EDITS[0]}: {len(found.only_first)}" in drawn
+    assert f"only {EDITS[1]}: {len(found.only_second)}" in drawn
     assert paragraphs(tmp_path / "page.html") == [
         f"{found.shared} edges are in both circuits, of 12 and 7 among {len(GRAPH.edges)}: a Jaccard index of"
         f" {found.jaccard:.3f}. Two random circuits of these sizes share {found.chance_shared:.1f} edges on average"

@@ -53,6 +53,19 @@ def greedy_as_written(scores: EdgeScores) -> list[Edge]:
         read |= set(sources.get(row, ()))
 
 
+@pytest.mark.parametrize(
+    "graph",
+    [Graph("*-*", n_heads=4, n_kv_heads=2), Graph("ME*", mamba_heads=2, n_experts=3, n_heads=2)],
+    ids=str,
+)
+def test_what_feeds_several_writers_is_offered_once(graph: Graph) -> None:
+    """A shared key, a group's input or a router comes in with the first of the writers it feeds."""
+    scores = random_scores(graph, 0)
+    order = _greedy_order(scores, graph.mask)
+    assert len(order) == len(set(order))
+    assert order == greedy_as_written(scores)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_the_heap_takes_edges_in_the_order_of_the_clear_form(seed: int) -> None:
     scores = random_scores(graph_of("*-*", 2), seed)

@@ -109,7 +109,9 @@ def test_a_mean_is_over_models_within_a_seed_and_then_over_seeds() -> None:
         ["b", "2", "110", "0.400 (0.400 to 0.400)"],
     ]
     assert "## Planted circuits, seeds 0 to 4" in markdown(rows, MADE_BY)
-    assert f"on {MADE_BY['device']}, torch 2.0." in markdown(rows, MADE_BY)
+    assert "`tinysql bench circuits`, commit abc123, 2026-11-26, on cpu, torch 2.0." in markdown(
+        rows, MADE_BY
+    )
 
 
 def test_an_interval_over_many_seeds_is_of_95_percent() -> None:
