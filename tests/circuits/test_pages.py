@@ -311,6 +311,8 @@ def test_a_report_that_is_none_is_refused_with_its_name(run: Path, tmp_path: Pat
     found, said, *_ = paragraphs(tmp_path / "page.html")
     assert found.startswith(f"12 of {len(GRAPH.edges)} edges")
     assert said == sentence(written)
+    text = without_scripts(tmp_path / "page.html")
+    assert text.index("held-out pairs") < text.index("plotly-graph-div"), "words stand before what is drawn"
     assert "reach on average 0.100 (5-95 %: 0.000 to 0.200)" in said
     assert (tmp_path / "page.html").read_text().count("Plotly.newPlot(") == 3, "two graphs and a curve"
     file.write_text(json.dumps(damage(written)))
