@@ -77,6 +77,9 @@ class LeaderboardSettings:
                 raise InputError(
                     f"{name} is {getattr(self, name)}, expected at least 1", hint="one is enough for a look"
                 )
+        # Refused here, or every curve would be refused for it and look as if nothing was learned.
+        if self.seed < 0:
+            raise InputError(f"seed is {self.seed}, expected at least 0", hint="0 is usual")
 
 
 class Subject(NamedTuple):

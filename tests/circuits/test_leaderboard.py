@@ -127,6 +127,7 @@ def test_going_on_with_other_settings_is_refused(tmp_path: Path) -> None:
         ({"edits": ("schema.tabel",)}, "no edit `schema.tabel`"),
         ({"seeds": 0}, "seeds is 0"),
         ({"pairs": 0}, "pairs is 0"),
+        ({"seed": -1}, "seed is -1, expected at least 0"),
     ],
 )
 def test_bad_settings_are_refused(settings: dict[str, object], sentence: str) -> None:
