@@ -142,6 +142,7 @@ class Trainer:
             muon=config.optimizer == "muon",
         )
         self.average = Average(model) if config.average_last else None
+        self.experts = experts_of(model)
         on_gpu = model.device.type == "cuda"
         self.autocast = products(model.device, precision_on(model.device, config.precision))
         compiled = config.compile if config.compile is not None else on_gpu
@@ -241,7 +242,7 @@ class Trainer:
         return [p for p in self.model.parameters() if not self.optimizer.state.get(p)]
 
     def _balance(self, found: list[Losses]) -> None:
-        for i, moe in enumerate(experts_of(self.model)):
+        for i, moe in enumerate(self.experts):
             counts = self.world.total(torch.stack([one.loads[i] for one in found]).sum(0))
             balance(moe, counts, self.config.balance_rate)
 

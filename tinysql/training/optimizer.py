@@ -122,7 +122,7 @@ def orthogonal(matrices: Float[Tensor, "matrix row column"]) -> Float[Tensor, "m
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(MUON_STEPS):
         gram = x @ x.mT
-        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
     return x
 
 
