@@ -66,6 +66,10 @@ class Edge:
         return cls(writer.strip(), reader.strip())
 
 
+MOST_NODES = 100_000
+"""Writers beyond which a graph is taken for a damaged file: a matrix of its scores would fill any memory."""
+
+
 @dataclass(frozen=True)
 class Graph:
     """All writers, readers and edges of a model; index order is that of score matrices `[writer, reader]`.
@@ -107,6 +111,11 @@ class Graph:
             raise InputError(
                 f"{self} is no model's graph, expected counts of at least 0, key-value heads that divide the heads, and"
                 " groups that divide the Mamba heads",
+                hint="read it off a model: Graph.of(model)",
+            )
+        if len(self.pattern) * max(counts) > MOST_NODES:
+            raise InputError(
+                f"{self} may have {len(self.pattern) * max(counts):,} writers, expected at most {MOST_NODES:,}",
                 hint="read it off a model: Graph.of(model)",
             )
 
