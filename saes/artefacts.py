@@ -267,17 +267,17 @@ def directory_of(run: Run, name: str) -> Path:
 
 def examples_of(run: Run, tokenizer: Tokenizer, split: Literal["train", "test"], rows: int) -> list[Example]:
     """The first rows of a split of the run's data that fit the model's context; `InputError` if few do."""
-    data, found = run.split(split), []
+    data, n_ctx, found = run.split(split), run.shape.n_ctx, []
     for start in range(0, MOST_DRAWN * rows, rows):
         examples = [make_example(data, index) for index in range(start, start + rows)]
         lengths = map(len, tokenizer.encode_texts([example.text.string for example in examples]))
         # Behind the SQL comes the end token.
-        found += [e for e, length in zip(examples, lengths, strict=True) if length < run.shape.n_ctx]
+        found += [e for e, length in zip(examples, lengths, strict=True) if length < n_ctx]
         if len(found) >= rows:
             return found[:rows]
     raise InputError(
         f"of {MOST_DRAWN * rows} {split} rows of {run.path} {len(found)} fit the model's context of "
-        f"{run.shape.n_ctx} tokens, expected {rows}",
+        f"{n_ctx} tokens, expected {rows}",
         hint="ask for fewer rows, or train with a larger n_ctx",
     )
 
