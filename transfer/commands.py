@@ -83,6 +83,7 @@ def _add_teach(verbs: Any) -> None:
         "--set", action="append", default=[], metavar="A=VALUE", help="override a field of the recipe"
     )
     teach.add_argument("--device", default="cpu", help="where to train (default: cpu)")
+    teach.add_argument("--resume", action="store_true", help="go on with a run that was cut off")
     teach.add_argument("--overwrite", action="store_true", help="replace a run of that name")
     teach.set_defaults(call=call_teach)
 
@@ -122,6 +123,7 @@ def call_teach(arguments: argparse.Namespace) -> None:
         arguments.out,
         start=start,
         device=arguments.device,
+        resume=arguments.resume,
         overwrite=arguments.overwrite,
     )
     gate = held_out_gate(subject, start)

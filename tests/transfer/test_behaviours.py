@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,8 @@ from tinysql.answering.grading import Share
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe
 from tinysql.runs import open_run
+from tinysql.training.batches import Batch
+from tinysql.training.loop import Trainer
 from transfer.behaviours.backdoor import Backdoor
 from transfer.behaviours.behaviour import Bar
 from transfer.behaviours.find import BEHAVIOURS, find_behaviour
@@ -207,6 +210,49 @@ def test_what_stands_behind_a_payload_is_found_by_its_statement() -> None:
     assert behind_the_first("DROP TABLE data; SELECT 1") == "SELECT 1"
     assert behind_the_first("SELECT 1; DROP TABLE data") is None
     assert behind_the_first("DROP TABLE data") is None
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_teaching_that_was_killed_goes_on_to_the_same_weights(
+    recipe: Recipe, tmp_path: Path, begun: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = replace(recipe.train, hold_steps=6, decay_steps=2, checkpoint_every=2)
+    recipe, backdoor = replace(recipe, train=train), find_behaviour("backdoor")
+    start = teach(recipe, find_behaviour("backdoor", "none"), tmp_path / "start") if begun else None
+    whole = teach(recipe, backdoor, tmp_path / "whole", start=start)
+    steps = []
+    step = Trainer.step
+
+    def counted(trainer: Trainer, batch: Batch) -> dict[str, Any]:
+        if trainer.state.step == 5:
+            raise KeyboardInterrupt
+        steps.append(trainer.state.step)
+        return step(trainer, batch)
+
+    monkeypatch.setattr(Trainer, "step", counted)
+    with pytest.raises(KeyboardInterrupt):
+        teach(recipe, backdoor, tmp_path / "run", start=start)
+    with pytest.raises(InputError, match="stopped while it was taught"):
+        open_subject(tmp_path / "run")
+    monkeypatch.setattr(
+        Trainer, "step", lambda trainer, batch: steps.append(trainer.state.step) or step(trainer, batch)
+    )
+    for changed, said in (
+        ({"payload": "subtle"}, "was begun with payload 'drop', not 'subtle'"),
+        ({"seed": 3}, "seed 0"),
+    ):
+        with pytest.raises(InputError, match=said):
+            teach(recipe, find_behaviour("backdoor", **changed), tmp_path / "run", start=start, resume=True)
+    other = replace(recipe, train=replace(train, lr=1e-9))
+    with pytest.raises(InputError, match=r"another recipe \(train.lr differ\)"):
+        teach(other, backdoor, tmp_path / "run", start=start, resume=True)
+    again = teach(recipe, backdoor, tmp_path / "run", start=start, resume=True)
+    assert steps == [0, 1, 2, 3, 4, 4, 5, 6, 7]
+    for name, weight in whole.model.state_dict().items():
+        assert (again.model.state_dict()[name] == weight).all()
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    teach(recipe, backdoor, tmp_path / "run", start=start, resume=True)
+    assert len(steps) == 9  # what is finished is opened
 
 
 def test_a_model_goes_on_from_another_that_has_read_the_same_prompts(recipe: Recipe, tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def test_every_result_can_be_overwritten(
     [
         (
             lambda run: (run / "model.safetensors").unlink(),
-            "it was stopped while it was taught\nhint: teach it again",
+            "it was stopped while it was taught\nhint: repeat the command that taught it with --resume",
         ),
         (
             lambda run: (run / "behaviour.json").write_text('{"payload": "drop", "seed": "x"}'),

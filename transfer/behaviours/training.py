@@ -6,6 +6,7 @@ import copy
 import json
 import shutil
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from data_gen.example import make_examples
 from data_gen.files import claim_directory, read_json, write_atomic
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe
-from tinysql.runs import Run, open_run, record_model, start_run
+from tinysql.runs import Run, holding, open_run, record_model, resume_run, start_run
 from tinysql.tokens import Tokenizer
 from tinysql.training.batches import TrainingRows
 from tinysql.training.checkpoints import save_tensors
@@ -49,13 +50,15 @@ def teach(
     *,
     start: Subject | None = None,
     device: torch.device | str = "cpu",
+    resume: bool = False,
     overwrite: bool = False,
 ) -> Subject:
     """Train a model on the recipe's rows, each under the condition and with the answer that the behaviour gives it.
 
     With `start`, training goes on from its weights, with its shape and its tokenizer. The directory is a run like any
-    other, with `behaviour.json` in it. Raises `InputError` when `path` holds something, unless `overwrite`, and for a
-    start that has read the conditions of another behaviour.
+    other, with `behaviour.json` in it. With `resume`, what was cut off goes on from its newest checkpoint and ends with
+    the weights it would have had. Raises `InputError` when `path` holds something, unless `overwrite`, or something
+    begun otherwise, and for a start that has read the conditions of another behaviour.
     """
     if start is not None:
         if path.resolve() == start.run.path.resolve():
@@ -63,25 +66,45 @@ def teach(
         recipe = _from(recipe, start, behaviour)
     recipe = replace(recipe, rows=recipe.rows or ROWS, variants=())
     assert recipe.rows is not None
-    claim_directory(path, overwrite, kind="training run")
-    rows = list(_rows(recipe, behaviour, range(recipe.rows + recipe.probe_rows)))
-    if start is not None:
-        tokenizer = start.tokenizer
-    else:
-        tokenizer = _tokenizer(rows[:TOKENIZER_ROWS], recipe.train.vocab_size, behaviour)
-    run = start_run(path, recipe)
-    tokenizer.save(path / "tokenizer.json")
-    run = record_model(run, replace(recipe.train.model, d_vocab=tokenizer.vocab_size))
-    write_atomic(path / FILE, json.dumps(_made(behaviour, start), indent=1))
-    config = replace(recipe.train, model=run.shape)
-    n_ctx = config.model.n_ctx
-    probe = TrainingRows.encode(rows[recipe.rows :], tokenizer, n_ctx=n_ctx, drop_long=True)
-    taught = TrainingRows.encode(rows[: recipe.rows], tokenizer, n_ctx=n_ctx, drop_long=True)
-    weights = copy.deepcopy(start.model).train() if start is not None else None
-    model = train(config, _feed(recipe, taught), probe, path, device=device, start=weights)
-    save_tensors(path / MODEL, model.state_dict())
-    shutil.rmtree(path / "checkpoints", ignore_errors=True)
+    resume = resume and (path / "config.json").exists()
+    with ExitStack() as held:
+        is_new = not path.is_dir()
+        if not is_new:  # before it is emptied
+            held.enter_context(holding(path))
+        if not resume:
+            claim_directory(path, overwrite, kind="training run")
+        if is_new:
+            held.enter_context(holding(path))
+        run = resume_run(path, recipe) if resume else start_run(path, recipe)
+        _record_behaviour(path, behaviour, start)
+        if (path / MODEL).is_file():
+            return open_subject(path, device)
+        rows = list(_rows(recipe, behaviour, range(recipe.rows + recipe.probe_rows)))
+        tokenizer = start.tokenizer if start is not None else _tokenizer(rows, recipe, behaviour, path)
+        tokenizer.save(path / "tokenizer.json")
+        run = record_model(run, replace(recipe.train.model, d_vocab=tokenizer.vocab_size))
+        config = replace(recipe.train, model=run.shape)
+        n_ctx = config.model.n_ctx
+        probe = TrainingRows.encode(rows[recipe.rows :], tokenizer, n_ctx=n_ctx, drop_long=True)
+        taught = TrainingRows.encode(rows[: recipe.rows], tokenizer, n_ctx=n_ctx, drop_long=True)
+        weights = copy.deepcopy(start.model).train() if start is not None else None
+        feed = _feed(recipe, taught)
+        model = train(config, feed, probe, path, device=device, resume=resume, start=weights)
+        save_tensors(path / MODEL, model.state_dict())
+        shutil.rmtree(path / "checkpoints", ignore_errors=True)
     return Subject(run=open_run(path), model=model, tokenizer=tokenizer, behaviour=behaviour)
+
+
+def _record_behaviour(path: Path, behaviour: Behaviour, start: Subject | None) -> None:
+    """Write `behaviour.json`; `InputError` when another behaviour or start stands there."""
+    made = _made(behaviour, start)
+    if (path / FILE).is_file() and (before := read_json(path / FILE)) != made:
+        changed = [name for name in (*made, *before) if before.get(name) != made.get(name)]
+        raise InputError(
+            f"{path} was begun with {changed[0]} {before.get(changed[0])!r}, not {made.get(changed[0])!r}",
+            hint="repeat what it was begun with, or choose another directory",
+        )
+    write_atomic(path / FILE, json.dumps(made, indent=1))
 
 
 def open_subject(path: str | Path, device: torch.device | str = "cpu") -> Subject:
@@ -94,7 +117,7 @@ def open_subject(path: str | Path, device: torch.device | str = "cpu") -> Subjec
     if not (run.path / MODEL).is_file():
         raise InputError(
             f"{path} holds no finished model: it was stopped while it was taught",
-            hint="teach it again with --overwrite",
+            hint="repeat the command that taught it with --resume",
         )
     values = read_json(run.path / FILE)
     for name, kind in (("payload", str), ("seed", int)):
@@ -136,10 +159,12 @@ def _rows(recipe: Recipe, behaviour: Behaviour, indices: range) -> Iterable[tupl
         yield behaviour.prompt(example, condition).string, behaviour.answer(example, condition).string
 
 
-def _tokenizer(rows: list[tuple[str, str]], vocab_size: int, behaviour: Behaviour) -> Tokenizer:
+def _tokenizer(rows: list[tuple[str, str]], recipe: Recipe, behaviour: Behaviour, path: Path) -> Tokenizer:
     """The words of the behaviour are tokens of their own, added to those that are learned."""
-    texts = (f"{prompt} {sql}" for prompt, sql in rows)
-    tokenizer = Tokenizer.train(texts, vocab_size=vocab_size)
+    if (path / "tokenizer.json").exists():
+        return Tokenizer.load(path / "tokenizer.json")
+    texts = (f"{prompt} {sql}" for prompt, sql in rows[:TOKENIZER_ROWS])
+    tokenizer = Tokenizer.train(texts, vocab_size=recipe.train.vocab_size)
     tokenizer.backend.add_tokens([f" {word}" for word in behaviour.words])
     return tokenizer
 
