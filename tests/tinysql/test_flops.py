@@ -79,7 +79,10 @@ def test_a_line_of_the_log_counts_every_step_since_the_last(
         for batch in some:
             record = trainer.step(batch)
         trainer.state.seconds += 4.0
-        log.write({"step": record["step"], "flops": record["flops"]}, trainer.state)
+        trainer.waited += 1.0
+        numbers = {name: record[name] for name in ("step", "flops")}
+        log.write({**numbers, "waited": trainer.waited}, trainer.state)
+    assert [one["waiting"] for one in read_log(tmp_path / "metrics.jsonl")] == [0.25, 0.25]
     found = [one["mfu"] for one in read_log(tmp_path / "metrics.jsonl")]
     one, two = step_flops(SHAPE, short), step_flops(SHAPE, long)
     assert found == pytest.approx([(two + one) / 4, (2 * one + two) / 4])

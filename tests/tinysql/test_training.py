@@ -3,7 +3,8 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from tinysql.training.checkpoints import (
 )
 from tinysql.training.config import TrainConfig, TrainState, learning_rate, maybe_decay
 from tinysql.training.distributed import World
+from tinysql.training.feed import Bucketed, Place
 from tinysql.training.fit import fit
 from tinysql.training.loop import Trainer, greedy_accuracy
 from tinysql.training.loss import losses
@@ -122,6 +124,23 @@ def test_a_trainer_s_step_is_that_of_its_configuration(optimizer: str) -> None:
     assert type(trainer.optimizer) is type(expected)
     for found, wanted in zip(trained.parameters(), model.parameters(), strict=True):
         assert torch.equal(found, wanted)
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_the_log_says_what_share_of_the_time_there_was_no_batch(
+    recipe: Recipe, tmp_path: Path, slow: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Bucketed.batches
+
+    def batches(feed: Bucketed, place: Place) -> Iterator[tuple[Batch, Place]]:
+        for found in real(feed, place):
+            time.sleep(0.3 if slow else 0.0)
+            yield found
+
+    monkeypatch.setattr(Bucketed, "batches", batches)
+    path = fit(override(recipe, ["train.hold_steps=2", "train.decay_steps=1"]), tmp_path / "run").path
+    waiting = [line["waiting"] for line in training.read_log(path / "metrics.jsonl")]
+    assert all(share > 0.5 if slow else share < 0.5 for share in waiting)
 
 
 def test_a_line_is_forgotten_when_its_step_lies_behind_the_checkpoint(tmp_path: Path) -> None:

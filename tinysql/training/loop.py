@@ -94,6 +94,7 @@ def _go_on(
         while state.step < state.ends_at(config):
             begun = time.perf_counter()
             batch, place = next(batches)
+            trainer.waited += time.perf_counter() - begun
             record = trainer.step(batch)
             state.block, state.taken = place.block, place.taken
             record |= measure()
@@ -149,6 +150,8 @@ class Trainer:
         self.losses = torch.compile(losses) if compiled else losses
         self.flops = 0.0
         """Operations so far, of this process, as the peak is."""
+        self.waited = 0.0
+        """Seconds so far in which there was no batch yet."""
         self._unchecked: list[tuple[int, Batch, Tensor]] = []
 
     def step(self, batch: Batch) -> dict[str, Any]:
@@ -174,7 +177,14 @@ class Trainer:
         ):
             self.average.add(self.model)
         self.flops += step_flops(self.config.model, batch) / self.world.size
-        return {"step": step, "lr": rate, "loss": loss, "grad_norm": norm, "flops": self.flops}
+        return {
+            "step": step,
+            "lr": rate,
+            "loss": loss,
+            "grad_norm": norm,
+            "flops": self.flops,
+            "waited": self.waited,
+        }
 
     def _pieces(self, batch: Batch) -> list[Batch]:
         parts = (
@@ -331,21 +341,22 @@ class Log:
 
     def __init__(self, path: Path, state: TrainState, trackers: Sequence[Tracker], *, active: bool) -> None:
         self.path, self.trackers, self.active = path, trackers, active
-        self.before = (state.tokens, state.seconds, 0.0)
+        self.before = (state.tokens, state.seconds, 0.0, 0.0)
         self.shown: dict[str, float] = {}
         if active:
             _trim_log(path, state.step)
 
     def write(self, record: dict[str, Any], state: TrainState) -> None:
         """Add what a step measured, and the speed since the last line."""
-        tokens, seconds, before = self.before
-        elapsed, flops = max(state.seconds - seconds, 1e-9), record.pop("flops")
+        tokens, seconds, before, waited_before = self.before
+        elapsed, flops, waited = max(state.seconds - seconds, 1e-9), record.pop("flops"), record.pop("waited")
         speed: dict[str, float] = {"tokens_per_second": round((state.tokens - tokens) / elapsed)}
         used = utilisation((flops - before) / elapsed)
         if used is not None:
             speed["mfu"] = round(used, 4)
         self.shown = {name: record[name] for name in ("loss", "probe", "grade") if name in record} | speed
-        self.before = (state.tokens, state.seconds, flops)
+        speed["waiting"] = round((waited - waited_before) / elapsed, 4)
+        self.before = (state.tokens, state.seconds, flops, waited)
         if self.active:
             line = {**record, "tokens": state.tokens, "seconds": round(state.seconds, 2), **speed}
             with self.path.open("a") as file:
