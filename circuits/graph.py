@@ -66,7 +66,7 @@ class Edge:
         return cls(writer.strip(), reader.strip())
 
 
-MOST_NODES = 100_000
+MOST_NODES = 20_000
 """Writers beyond which a graph is taken for a damaged file: a matrix of its scores would fill any memory."""
 
 

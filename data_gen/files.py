@@ -303,7 +303,8 @@ def _empty(path: Path, overwrite: bool, kind: str | None) -> None:
     if not overwrite:
         raise InputError(
             f"output directory `{path}` is not empty",
-            hint="choose another --out, or pass --overwrite to replace what is there",
+            hint="choose another --out, or pass --overwrite to replace what is there"
+            + (" or --resume to go on with it" if kind == _kind_of(path) == "training run" else ""),
         )
     found = _kind_of(path)
     if found is None:

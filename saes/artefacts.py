@@ -124,7 +124,12 @@ class _Place:
     def clear(self) -> None:
         """Remove what only a training needs."""
         for path in (self.state, self.activations):
-            shutil.rmtree(path, ignore_errors=True)
+            # No kill may leave half a directory under its own name.
+            gone = path.with_name(f"{path.name}.gone")
+            shutil.rmtree(gone, ignore_errors=True)
+            if path.exists():
+                path.rename(gone)
+            shutil.rmtree(gone, ignore_errors=True)
 
 
 def _record(
@@ -157,8 +162,16 @@ def _record(
     check_hooks(model, hooks, form, hint="repeat --hook, or leave it out")
     for path, config in made.items():
         is_own = resume and _is_of(path, _settings(config, hooks, rows))
-        if path.exists() and not overwrite and not is_own:
-            claim_directory(path)
+        if path.exists() and not overwrite and not is_own and any(path.iterdir()):
+            raise InputError(
+                f"{run.path} has an SAE `{place.path.name}` already",
+                hint="choose another --name, or pass --overwrite",
+            )
+    if place.state.is_dir() and not resume and not overwrite:
+        raise InputError(
+            f"a training of `{place.path.name}` in {run.path} was cut off",
+            hint="pass --resume to go on with it, or --overwrite to begin again",
+        )
     tokens = tokens_of(run, tokenizer, "train", rows)
     if not resume:
         place.clear()

@@ -71,13 +71,24 @@ class Run:
             raise InputError(
                 f"{self.path} holds no finished model", hint="finish it with: tinysql train --resume"
             )
+        if self.shape.num_parameters() > weights.stat().st_size:  # a weight takes a byte at least
+            raise InputError(
+                f"{weights} is smaller than the {self.shape.num_parameters():,} weights of config.json",
+                hint="config.json and the weights must come from the same run",
+            )
         place = find_device(device) if isinstance(device, str) else device
         model, tokenizer = HybridLM(self.shape), Tokenizer.load(self.path / "tokenizer.json")
         load_weights(model, weights)
-        if tokenizer.vocab_size > self.shape.d_vocab:
+        for name, tensor in model.state_dict().items():
+            if not tensor.sum().isfinite():
+                raise InputError(
+                    f"{weights}: `{name}` is not finite", hint="restore the file, or train again"
+                )
+        # A checkpoint of others may have room for more tokens than its tokenizer has.
+        known, room = tokenizer.vocab_size, self.shape.d_vocab
+        if known > room or (known < room and "init" not in self.config):
             raise InputError(
-                f"{self.path / 'tokenizer.json'} has {tokenizer.vocab_size} tokens and the model knows "
-                f"{self.shape.d_vocab}",
+                f"{self.path / 'tokenizer.json'} has {known} tokens and the model knows {room}",
                 hint="restore the tokenizer that the run was trained with",
             )
         return model.to(place).eval(), tokenizer

@@ -94,7 +94,7 @@ def test_a_document_type_is_refused_before_its_entities_are_expanded(circuit: Ci
         (lambda text: text.replace('"pattern"', '"patern"'), "holds no circuit"),
         (lambda text: text.replace('"n_heads": 2', '"n_heads": 1e999'), "holds no circuit"),
         (lambda text: text.replace('"n_heads": 2', '"n_heads": -2'), "is no model's graph"),
-        (lambda text: text.replace('"n_heads": 2', '"n_heads": 2000000000'), "expected at most 100,000"),
+        (lambda text: text.replace('"n_heads": 2', '"n_heads": 2000000000'), "expected at most 20,000"),
         (lambda text: text.replace("-1.5e-07}", "NaN}"), "score of edge .* is nan, expected a number"),
         (lambda text: text.replace("-1.5e-07}", '"much"}'), "score of edge .* is 'much', expected a number"),
     ],

@@ -115,9 +115,16 @@ def test_a_cut_off_training_goes_on(
         patch.setattr(Loop, "advance", until)
         with suppress(KeyboardInterrupt):
             main(["sae", "train", str(run), "--name", "cut", *SMALL])
-    assert (run / "saes" / ".cut.training").is_dir()
+    state = {
+        path: path.read_bytes() for path in (run / "saes" / ".cut.training").rglob("*") if path.is_file()
+    }
+    assert state
+    capsys.readouterr()
+    assert main(["sae", "train", str(run), "--name", "cut", *SMALL]) == 2
+    assert "a training of `cut` in" in capsys.readouterr().err
+    assert all(path.read_bytes() == data for path, data in state.items())
     assert main(["sae", "train", str(run), "--name", "cut", "--resume", *SMALL]) == 0
-    assert not (run / "saes" / ".cut.training").exists()
+    assert not list((run / "saes").glob(".cut.training*"))
     for name in ("sae_weights.safetensors", "metrics.json", "metrics.jsonl"):
         assert (run / "saes" / "cut" / name).read_bytes() == (run / "saes" / "whole" / name).read_bytes()
 
@@ -143,7 +150,7 @@ def test_an_sae_that_is_there_is_kept_unless_overwritten(
     assert main(["sae", "train", str(run), "--name", "again", *SMALL]) == 0
     before = weights.read_bytes()
     assert main(["sae", "train", str(run), "--name", "again", "--seed", "1", *SMALL]) == 2
-    assert "is not empty" in capsys.readouterr().err
+    assert "already\nhint: choose another --name" in capsys.readouterr().err
     assert weights.read_bytes() == before
     assert main(["sae", "train", str(run), "--name", "again", "--seed", "1", "--overwrite", *SMALL]) == 0
     assert weights.read_bytes() != before
@@ -248,7 +255,7 @@ def test_a_grid_that_was_cut_off_while_it_wrote_goes_on(
     other = [word.replace("k=4", "k=5") for word in words]
     capsys.readouterr()
     assert main([*other, "--name", "half-grid", "--resume"]) == 2
-    assert "is not empty" in capsys.readouterr().err
+    assert "already\nhint: choose another --name" in capsys.readouterr().err
     assert main([*words, "--name", "half-grid", "--resume"]) == 0
     for seed in ("seed=0", "seed=1"):
         for name in ("sae_weights.safetensors", "metrics.json", "metrics.jsonl"):

@@ -142,7 +142,7 @@ def test_a_grid_is_written_as_its_members(run: Path, capsys: pytest.CaptureFixtu
     weights = [run / "saes" / name / "sae_weights.safetensors" for name in ("alone", "many,k=2,seed=1")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
     assert main(words) == 2
-    assert "is not empty" in capsys.readouterr().err
+    assert "already\nhint: choose another --name" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

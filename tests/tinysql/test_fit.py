@@ -22,7 +22,7 @@ from tinysql.models.config import ModelConfig
 from tinysql.models.huggingface import to_hf
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe, find_recipe
-from tinysql.runs import holding, load
+from tinysql.runs import holding, load, open_run
 from tinysql.tokens import Tokenizer
 from tinysql.training.checkpoints import load_tensors
 from tinysql.training.distributed import World
@@ -95,6 +95,68 @@ def test_a_dataset_that_cannot_be_trained_on_costs_no_older_run(recipe: Recipe, 
     with pytest.raises(InputError, match="pairs` have no `prompt`, so they are no training rows"):
         fit(recipe, path, overwrite=True, dataset=tmp_path / "pairs")
     assert (path / "model.safetensors").read_bytes() == weights
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("tokenizer.json", lambda data: b"{", "is not a whole tokenizer file"),
+        ("config.json", lambda data: data.replace(b'"n_heads": 2', b'"n_heads": 4'), "recipe|expects"),
+        ("model.safetensors", lambda data: data[:-8] + b"\xff" * 8, "is not finite"),
+    ],
+)
+def test_what_is_damaged_beside_whole_weights_costs_no_weights(
+    recipe: Recipe, tmp_path: Path, name: str, change: Callable[[bytes], bytes], said: str
+) -> None:
+    path = fit(recipe, tmp_path / "run").path
+    before = (path / name).read_bytes()
+    (path / name).write_bytes(change(before))
+    assert (path / name).read_bytes() != before
+    weights = (path / "model.safetensors").read_bytes()
+    with pytest.raises(InputError, match=said):
+        fit(recipe, path, resume=True)
+    assert (path / "model.safetensors").read_bytes() == weights
+
+
+def test_weights_that_are_cut_short_are_trained_again(recipe: Recipe, tmp_path: Path) -> None:
+    path = fit(recipe, tmp_path / "run").path
+    weights = (path / "model.safetensors").read_bytes()
+    (path / "model.safetensors").write_bytes(weights[:-100])
+    assert (fit(recipe, path, resume=True).path / "model.safetensors").read_bytes() == weights
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"d_model": 10**9}, "is smaller than the"),
+        ({"n_ctx": 10**11}, "n_ctx is 100000000000, expected at most"),
+    ],
+)
+def test_absurd_sizes_in_a_config_ask_for_no_memory(
+    recipe: Recipe, tmp_path: Path, changes: dict[str, int], said: str
+) -> None:
+    path = fit(recipe, tmp_path / "run").path
+    config = json.loads((path / "config.json").read_text())
+    config["model"] |= changes
+    (path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=said):
+        open_run(path).load()
+
+
+def test_a_tokenizer_with_fewer_tokens_is_another_s(recipe: Recipe, tmp_path: Path) -> None:
+    path = fit(recipe, tmp_path / "run").path
+    few = open_run(path).shape.d_vocab - 20
+    texts = [f"a{i} b{i * i} c{i**3}" for i in range(2000)]
+    Tokenizer.train(texts, vocab_size=few).save(path / "tokenizer.json")
+    with pytest.raises(InputError, match=f"has {few} tokens and the model knows {few + 20}"):
+        open_run(path).load()
+
+
+def test_what_was_cut_off_says_how_it_goes_on(recipe: Recipe, tmp_path: Path) -> None:
+    path = fit(recipe, tmp_path / "run").path
+    with pytest.raises(InputError, match="is not empty") as refused:
+        fit(recipe, path)
+    assert refused.value.hint.endswith("--overwrite to replace what is there or --resume to go on with it")
 
 
 def test_one_process_at_a_time_trains_in_a_directory(recipe: Recipe, tmp_path: Path) -> None:

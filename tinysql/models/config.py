@@ -15,6 +15,8 @@ Biased = Literal["norm", "qkv", "attention_out", "mlp"]
 Normed = Literal["rms", "layer"]
 Positions = Literal["rope", "learned", "none"]
 Activation = Literal["relu", "gelu", "gelu_tanh", "silu", "relu2"]
+MAX_CONTEXT = 1 << 24
+"""Longest context that a config may ask for; the tables of its positions are made with the model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +155,11 @@ class ModelConfig:
         _at_least_one(
             self, "d_model", "n_heads", "n_kv_heads", "d_vocab", "n_ctx", "d_head", "d_mlp", "window"
         )
+        if self.n_ctx > MAX_CONTEXT:
+            raise InputError(
+                f"n_ctx is {self.n_ctx}, expected at most {MAX_CONTEXT}",
+                hint="a context costs memory by its length",
+            )
         self._check_choices()
         _positive(self, "rotary_base", *(["attention_scale"] if self.attention_scale is not None else []))
         if not 0 <= self.eps < math.inf:

@@ -21,7 +21,7 @@ from tinysql.recipes import Recipe
 from tinysql.runs import Run, holding, open_run, record_model, resume_run, start_run
 from tinysql.tokens import Tokenizer
 from tinysql.training.batches import TrainingRows
-from tinysql.training.checkpoints import save_tensors
+from tinysql.training.checkpoints import load_tensors, save_tensors
 from tinysql.training.distributed import World, join_world
 from tinysql.training.feed import Bucketed, Feed, Generated, Packed, mixed_texts
 from tinysql.training.loop import train
@@ -234,15 +234,21 @@ def make_feed(recipe: Recipe, path: Path, tokenizer: Tokenizer) -> Feed:
 
 
 def finished(run: Run) -> bool:
-    """Whether the run has a whole model; one that is cut short is removed, so that it is trained again."""
+    """Whether the run has a whole model; a file that is cut short is removed, so that it is trained again.
+
+    Raises `InputError` where the weights are whole and what is beside them is not: nothing is lost by mending that.
+    """
     weights = run.path / "model.safetensors"
     if not weights.exists():
         return False
     try:
-        run.load()
-    except InputError:
+        load_tensors(weights)
+    except InputError as error:
+        if isinstance(error.__cause__, OSError):  # not read, so not known to be damaged
+            raise
         weights.unlink()
         return False
+    run.load()
     return True
 
 
