@@ -259,6 +259,8 @@ def _start(settings: LeaderboardSettings, out: Path, resume: bool) -> list[Row]:
             f"output directory `{out}` is not empty: a leaderboard is there",
             hint="pass --resume to go on with it, or choose another --out",
         )
+    if out.is_dir() and any(out.iterdir()):
+        raise InputError(f"output directory `{out}` is not empty", hint="choose another --out")
     claim_directory(out)
     write_atomic(out / CONFIG, json.dumps({"settings": asdict(settings), "made_by": provenance()}, indent=1))
     return []

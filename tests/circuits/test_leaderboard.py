@@ -22,6 +22,7 @@ from circuits.bench.leaderboard import (
     _planted_subjects,
     _rows,
     _run_subjects,
+    _start,
     _unseen,
     leaderboard,
 )
@@ -351,3 +352,11 @@ def test_a_row_of_a_run_counts_the_pairs_that_were_scored_and_those_held_out(
     rows = _rows(subject, replace(SMALL, pairs=5), "cpu")
     assert {(row.n_pairs, row.n_held_out) for row in rows} == {(len(pairs), len(held_out))}
     assert len(pairs) != len(held_out)
+
+
+def test_what_stands_in_the_directory_is_kept_and_no_option_promised_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("four years")
+    with pytest.raises(InputError, match="is not empty") as refused:
+        _start(SMALL, tmp_path, resume=False)
+    assert refused.value.hint == "choose another --out"
+    assert (tmp_path / "thesis.txt").read_text() == "four years"
