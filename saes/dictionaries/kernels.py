@@ -48,9 +48,9 @@ def sum_rows(
     grid = (len(start), triton.cdiv(rows.shape[1], WIDE.value))
     _sum_rows[grid](
         rows.contiguous(),
-        index,
+        index.contiguous(),
         weight.contiguous(),
-        start,
+        start.contiguous(),
         out,
         len(start),
         len(index),
@@ -90,8 +90,8 @@ def inner(
     _inner[(len(start),)](
         of_bags.contiguous(),
         rows.contiguous(),
-        index,
-        start,
+        index.contiguous(),
+        start.contiguous(),
         out,
         len(start),
         len(index),
@@ -109,6 +109,8 @@ def _largest(x, out, F, k: tl.constexpr, W: tl.constexpr):  # fmt: skip
     at = tl.arange(0, W)
     bits = tl.load(x + row * F + at, mask=at < F, other=float("-inf")).to(tl.int32, bitcast=True)
     key = tl.where(bits >= 0, bits, bits ^ 0x7FFFFFFF)  # integers in the order of the floats
+    # Of NaNs those with a sign would be below what fills the row up, and places outside of it be chosen.
+    key = tl.where((bits & 0x7FFFFFFF) > 0x7F800000, 0x7FFFFFFF, key)
     low, high, found = tl.min(key, 0), tl.max(key, 0), 0
     # At least k keys reach `low`, fewer than k exceed `high`.
     while low < high and found == 0:
@@ -126,10 +128,12 @@ def _largest(x, out, F, k: tl.constexpr, W: tl.constexpr):  # fmt: skip
 
 
 def largest(x: Float[Tensor, "row latent"], k: int) -> Int[Tensor, "row k"]:
-    """Places of the k largest numbers of every row, in no order."""
+    """Places of the k largest numbers of every row, in no order; NaN is the largest of all, as for torch's `topk`."""
     width = x.shape[1]
     if width > MAX_LATENTS:
         return x.topk(k, dim=1, sorted=False).indices
     out = torch.empty(len(x), k, dtype=torch.int32, device=x.device)
-    _largest[(len(x),)](x, out, width, k, triton.next_power_of_2(width), num_warps=4 if width > 2048 else 1)
+    _largest[(len(x),)](
+        x.contiguous(), out, width, k, triton.next_power_of_2(width), num_warps=4 if width > 2048 else 1
+    )
     return out.long()

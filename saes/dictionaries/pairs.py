@@ -16,9 +16,12 @@ from torch import Tensor
 
 from tinysql.kernels.ops import HAS_TRITON
 
-DENSE_BELOW = {"cpu": 4, "cuda": 14}
-"""Latents per active latent below which matrices are faster: measured on the CPU; on a GPU where 2 F d operations at 51
-TFLOP/s take as long as reading 4 k d bytes at 7.5 TB/s, most of it from the cache (an H100's float32)."""
+DENSE_BELOW = {"cpu": 4, "kernels": 14}
+"""Latents per active latent below which matrices are faster: measured on the CPU; for Triton's kernels where 2 F d
+operations at 51 TFLOP/s take as long as reading 4 k d bytes at 7.5 TB/s, most of it from the cache (an H100's float32).
+"""
+DENSE_ELSEWHERE = 144
+"""As much on a GPU without kernels: where reading 2 k d bytes costs as much as 2 F d operations."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +39,9 @@ class Pairs:
 
     @property
     def is_dense(self) -> bool:
-        """Whether matrices are faster here; decided by shapes alone."""
-        few = DENSE_BELOW.get(self.value.device.type, 144)
+        """Whether matrices are faster here; decided by shapes, device and dtype alone."""
+        on = "kernels" if on_kernels(self.value) else self.value.device.type
+        few = DENSE_BELOW.get(on, DENSE_ELSEWHERE)
         return self.d_sae * len(self.start) < few * len(self.latent)
 
 

@@ -77,12 +77,88 @@ def test_rows_wider_than_the_kernel_takes_go_to_torch(monkeypatch: pytest.Monkey
     assert torch.equal(x.gather(1, kernels.largest(x, 5)).sort(1).values, x.topk(5).values.sort(1).values)
 
 
-def test_non_finite_rows_end_too() -> None:
-    x = drawn(2, D)
-    x[0, 5], x[1] = float("nan"), float("nan")
-    places = kernels.largest(x, 4)
-    assert 5 in places[0].tolist()
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("k", [1, 4, 299, 300])
+def test_a_nan_is_the_largest_whatever_its_sign(sign: int, k: int) -> None:
+    nan = torch.tensor(float("nan")).copysign(torch.tensor(float(sign)))
+    x = drawn(4, D)
+    x[0, 5], x[1], x[2, 2:], x[3, 7:] = nan, nan, nan, -torch.inf
+    x[3, 0] = nan
+    places = kernels.largest(x, k)
+    assert all(len(set(row)) == k for row in places.tolist())
     assert ((places >= 0) & (places < D)).all()
+    found, expected = (x.gather(1, each).sort(1).values for each in (places, x.topk(k).indices))
+    assert torch.equal(found.nan_to_num(7e7), expected.nan_to_num(7e7))
+
+
+@pytest.mark.parametrize("width", [1, 15, 16, 2049])
+def test_rows_of_any_width_have_their_largest(width: int) -> None:
+    x = drawn(3, width)
+    k = (width + 1) // 2
+    assert torch.equal(x.gather(1, kernels.largest(x, k)).sort(1).values, x.topk(k).values.sort(1).values)
+
+
+def test_arrays_with_gaps_are_read_right() -> None:
+    rows, of_bags = drawn(D, 40).T, drawn(D, 3, seed=3).T
+    index, weight, bag, start = bags(4, 0, 9)
+    gaps = [torch.stack([each, each + 1], 1)[:, 0] for each in (index, weight, start)]
+    expected = torch.zeros(3, D, device=DEVICE).index_add(0, bag, weight[:, None] * rows[index])
+    torch.testing.assert_close(kernels.sum_rows(rows, *gaps), expected)
+    found = kernels.inner(of_bags, rows, gaps[0], gaps[2])
+    torch.testing.assert_close(found, (of_bags[bag] * rows[index]).sum(1), rtol=1e-5, atol=1e-4)
+    assert torch.equal(kernels.largest(rows, 5).sort(1).values, rows.topk(5).indices.sort(1).values)
+
+
+def test_there_may_be_no_bag_and_no_pair() -> None:
+    index, weight, _, start = bags(0, 0)
+    assert kernels.sum_rows(drawn(40, D), index, weight, start[:0]).shape == (0, D)
+    assert kernels.inner(drawn(2, D), drawn(40, D), index, start).shape == (0,)
+    assert kernels.largest(drawn(40, D)[:0], 3).shape == (0, 3)
+
+
+def test_matrices_are_given_up_earlier_where_there_are_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    active = pairs.equal_bags(torch.zeros(2, 1, dtype=torch.long), torch.ones(2, 1), 50)
+    for few, dense in ((40, False), (60, True)):
+        monkeypatch.setattr(pairs, "DENSE_BELOW", {"cpu": 100 - few, "kernels": few})
+        monkeypatch.setattr(pairs, "on_kernels", lambda x: True)
+        assert active.is_dense is dense
+        monkeypatch.setattr(pairs, "on_kernels", lambda x: False)
+        assert active.is_dense is not dense
+        monkeypatch.setattr(pairs, "DENSE_BELOW", {})
+        assert active.is_dense  # a GPU without kernels
+
+
+@pytest.mark.parametrize("per_batch", [False, True])
+def test_what_is_chosen_coarsely_is_computed_exactly(
+    on_kernels: list[str], per_batch: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Coarse products may choose other latents, but their values are not what is kept."""
+    coarse = select._coarse
+    monkeypatch.setattr(select, "_coarse", lambda *given: coarse(*given).bfloat16().float())
+    x, encoder, bias = drawn(9, 20), drawn(48, 20, seed=1), drawn(48, seed=2)
+    norms = drawn(48, seed=3).abs() + 0.1
+    choose = select.top_of_batch if per_batch else select.top_of_rows
+    found = choose(x, encoder, bias, norms, 5)
+    assert len(found.latent) == 45
+    pre = x @ encoder.T + bias
+    torch.testing.assert_close(found.value, pre[found.bag, found.latent].relu())
+    assert float(found.value.max()) > 0
+
+
+def test_coarse_products_are_in_tf32_and_none_after_them_even_behind_an_error(
+    on_kernels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    products, during = torch.backends.cuda.matmul, []
+
+    def fails(*given: Tensor) -> Tensor:
+        during.append(products.fp32_precision)
+        raise RuntimeError
+
+    monkeypatch.setattr(torch, "addmm", fails)
+    before = products.fp32_precision
+    with pytest.raises(RuntimeError):
+        select._coarse(drawn(3, 20), drawn(48, 20), drawn(48), drawn(48))
+    assert (during, products.fp32_precision) == (["tf32"], before)
 
 
 @pytest.fixture

@@ -95,6 +95,22 @@ def test_momentum_and_weight_decay_are_those_of_the_definition(shape: tuple[int,
     torch.testing.assert_close(weight.detach(), expected)
 
 
+def test_matrices_without_a_gradient_stay_where_they_are() -> None:
+    matrix, other, vector = (torch.nn.Parameter(torch.ones(shape)) for shape in ((4, 6), (4, 6), (3,)))
+    groups = [
+        {"params": [vector], "weight_decay": 0.0},
+        {"params": [matrix, other], "weight_decay": 0.1, "matrices": True},
+    ]
+    optimizer = Muon(groups, lr=1e-2, betas=(0.9, 0.95), fused=True)
+    vector.grad = torch.ones(3)
+    optimizer.step()
+    assert (matrix == 1).all() and (vector < 1).all()
+    matrix.grad = torch.ones(4, 6)
+    optimizer.step()
+    assert (matrix < 1).all() and (other == 1).all()
+    assert matrix.grad is None and not optimizer.state[other]
+
+
 @pytest.mark.parametrize("muon", [False, True])
 def test_matrices_alone_decay(muon: bool) -> None:
     model = HybridLM(SHAPE)

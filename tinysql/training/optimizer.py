@@ -67,8 +67,11 @@ class Muon(torch.optim.AdamW):
 
     def _move(self, group: dict[str, Any]) -> None:
         moved = [p for p in group["params"] if p.grad is not None]
+        if not moved:
+            return
         for p in moved:
-            self.state[p].setdefault("momentum", torch.zeros_like(p))
+            if "momentum" not in self.state[p]:
+                self.state[p]["momentum"] = torch.zeros_like(p)
         gradients, momenta, weights = (
             [own_part(tensor) for tensor in tensors]
             for tensors in ([p.grad for p in moved], [self.state[p]["momentum"] for p in moved], moved)
