@@ -115,7 +115,7 @@ def from_dot(text: str) -> Circuit:
     """Inverse of `to_dot`: reads what `to_dot` wrote, not DOT at large. Raises `InputError` for anything else."""
     about = dict(re.findall(r"^  // (graph|metadata): (.*)$", text, re.MULTILINE))
     # A file that was cut between two statements would else be a smaller circuit.
-    if "graph" in about and text.splitlines()[-1] != "}":
+    if "graph" in about and text.rstrip().splitlines()[-1] != "}":
         raise InputError("the DOT file is cut short: its last line is no `}`", hint=_AGAIN)
     arcs = re.findall(r'^ *"([^"]+)" -> "([^"]+)"(?: \[kind=(\w+))?', text, re.MULTILINE)
     _check_kinds("DOT file", [kind for *_, kind in arcs])

@@ -196,6 +196,8 @@ def test_a_dot_file_cut_behind_any_line_is_no_smaller_circuit(circuit: Circuit, 
     assert len(lines) > 12
     with pytest.raises(InputError, match="cut short|does not say which graph"):
         from_dot("".join(lines[:keep]))
+    # An editor's empty lines at the end are no cut.
+    assert from_dot("".join(lines) + "\n \n").edges == circuit.edges
 
 
 def test_an_arc_of_no_kind_is_refused_and_not_left_out(circuit: Circuit) -> None:
