@@ -121,10 +121,10 @@ def _largest(x, out, F, k: tl.constexpr, W: tl.constexpr):  # fmt: skip
         high = tl.where(reach >= k, high, middle - 1)
     above = key > low - found
     tl.store(out + row * k + tl.cumsum(above.to(tl.int32), 0) - 1, at, mask=above)
-    if found == 0:  # several are the k-th: the first of them
+    if found == 0:  # several are the k-th: the first of them, none of what fills the row up
         equal = key == low
         place = tl.sum(above.to(tl.int32), 0) + tl.cumsum(equal.to(tl.int32), 0) - 1
-        tl.store(out + row * k + place, at, mask=equal & (place < k) & (at < F))
+        tl.store(out + row * k + place, at, mask=equal & (place < k))
 
 
 def largest(x: Float[Tensor, "row latent"], k: int) -> Int[Tensor, "row k"]:

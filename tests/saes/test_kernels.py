@@ -66,6 +66,7 @@ def hard_rows() -> Tensor:
 def test_the_largest_of_a_row_are_those_of_topk(k: int) -> None:
     x = hard_rows()
     places = kernels.largest(x, k)
+    assert places.dtype == torch.int64
     assert all(len(set(row)) == k for row in places.tolist())
     assert torch.equal(x.gather(1, places).sort(1).values, x.topk(k, dim=1).values.sort(1).values)
 
