@@ -148,8 +148,9 @@ def test_what_is_chosen_coarsely_is_computed_exactly(
     assert (lower == 0) == bool((found.value > 0).all())
 
 
-def test_coarse_products_are_in_tf32_and_none_after_them_even_behind_an_error(
-    on_kernels: list[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("with_kernels", "expected"), [(True, "tf32"), (False, "ieee")])
+def test_coarse_products_are_in_tf32_where_exact_ones_follow_and_none_after_them_even_behind_an_error(
+    with_kernels: bool, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     products, during = torch.backends.cuda.matmul, []
 
@@ -157,11 +158,12 @@ def test_coarse_products_are_in_tf32_and_none_after_them_even_behind_an_error(
         during.append(products.fp32_precision)
         raise RuntimeError
 
+    monkeypatch.setattr(products, "fp32_precision", "ieee")
+    monkeypatch.setattr(select, "on_kernels", lambda x: with_kernels)
     monkeypatch.setattr(torch, "addmm", fails)
-    before = products.fp32_precision
     with pytest.raises(RuntimeError):
         select._coarse(drawn(3, 20), drawn(48, 20), drawn(48), drawn(48))
-    assert (during, products.fp32_precision) == (["tf32"], before)
+    assert (during, products.fp32_precision) == ([expected], "ieee")
 
 
 @pytest.fixture
