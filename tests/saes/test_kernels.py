@@ -158,12 +158,15 @@ def test_coarse_products_are_in_tf32_where_exact_ones_follow_and_none_after_them
         during.append(products.fp32_precision)
         raise RuntimeError
 
-    monkeypatch.setattr(products, "fp32_precision", "ieee")
     monkeypatch.setattr(select, "on_kernels", lambda x: with_kernels)
     monkeypatch.setattr(torch, "addmm", fails)
-    with pytest.raises(RuntimeError):
-        select._coarse(drawn(3, 20), drawn(48, 20), drawn(48), drawn(48))
-    assert (during, products.fp32_precision) == ([expected], "ieee")
+    before, products.fp32_precision = products.fp32_precision, "ieee"
+    try:
+        with pytest.raises(RuntimeError):
+            select._coarse(drawn(3, 20), drawn(48, 20), drawn(48), drawn(48))
+        assert (during, products.fp32_precision) == ([expected], "ieee")
+    finally:
+        products.fp32_precision = before
 
 
 @pytest.fixture
