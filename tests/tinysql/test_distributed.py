@@ -144,6 +144,8 @@ with join_world(torch.device("cpu")) as world:
         assert torch.equal(part_of(given, one), own_part(one))
         again = shared_as(one, given)
         assert torch.equal(own_part(again), own_part(one)) and torch.equal(whole(again), given)
+        # Nothing is sent: each process keeps a part of what it has itself.
+        assert torch.equal(own_part(shared_as(one, given + world.rank)), own_part(one) + world.rank)
         assert part_of(given, given) is given and own_part(given) is given and shared_as(given, given) is given
         own_part(one).add_(1)
         assert torch.equal(whole(one), given + 1)
@@ -165,6 +167,7 @@ def test_three_processes_put_together_what_they_share_unevenly(tmp_path: Path) -
 
 SEVEN_BLOCKS = """
 import torch
+from torch.distributed.fsdp import FSDPModule
 from tinysql.models.config import MambaConfig, ModelConfig, MoEConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.training.distributed import join_world, whole
@@ -193,6 +196,7 @@ def trained(model, rows):
 expected = trained(HybridLM(shape, seed=0), ids)
 with join_world(torch.device("cpu")) as world:
     model = world.shard(HybridLM(shape, seed=0))
+    assert all(isinstance(block, FSDPModule) for block in model.blocks)
     assert all(len(block.ln1.w.to_local()) <= 11 for block in model.blocks)
     found = trained(model, ids[world.rank :: world.size])
     for name, tensor in found.items():
