@@ -270,8 +270,12 @@ def test_a_report_is_told_number_by_number() -> None:
 
 
 def test_a_run_without_circuits_has_no_page(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no circuit"):
+    with pytest.raises(InputError, match="holds no circuit\n.*--edit schema.table$"):
         write_page(tmp_path, tmp_path / "page.html")
+    with pytest.raises(
+        InputError, match="holds no circuit of edit `select.0.column`\n.*--edit select.0.column$"
+    ):
+        write_page(tmp_path, tmp_path / "page.html", edit="select.0.column")
 
 
 def test_circuits_of_unlike_models_are_not_set_side_by_side(run: Path, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -97,9 +99,9 @@ def test_drawn_signs_depend_on_the_seed_alone() -> None:
 
 def test_scores_that_are_not_finite_have_no_p() -> None:
     """A sum that is NaN is no more than any other, and would pass for the least likely of all."""
-    for n in (5, 40):
+    for n, wrong in itertools.product((5, 40), (np.nan, np.inf, -np.inf)):
         values = np.ones((n, 3))
-        values[1, 2] = np.nan
+        values[1, 2] = wrong
         with pytest.raises(InputError, match=f"1 of {3 * n} scores are not finite"):
             significance(values)
     with pytest.raises(InputError, match="seed is -1"):
