@@ -354,7 +354,9 @@ def test_a_row_of_a_run_counts_the_pairs_that_were_scored_and_those_held_out(
     assert len(pairs) != len(held_out)
 
 
-def test_what_stands_in_the_directory_is_kept_and_no_option_promised_that_is_not_there(tmp_path: Path) -> None:
+def test_what_stands_in_the_directory_is_kept_and_no_option_promised_that_is_not_there(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "thesis.txt").write_text("four years")
     with pytest.raises(InputError, match="is not empty") as refused:
         _start(SMALL, tmp_path, resume=False)
