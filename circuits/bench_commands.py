@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from data_gen.files import read_path
-from data_gen.seeding import read_seed
+from data_gen.seeding import read_count, read_seed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     circuits.add_argument("--planted", help="planted models, with commas between, or `none` (default: all)")
     circuits.add_argument("--seeds", type=int, default=5, help="seeds of each planted model (default: 5)")
     circuits.add_argument("--edits", help="edits to score on every run, with commas between")
-    circuits.add_argument("--pairs", type=int, default=32, help="test pairs per run and edit (default: 32)")
+    circuits.add_argument(
+        "--pairs", type=read_count, default=32, help="test pairs per run and edit (default: 32)"
+    )
     circuits.add_argument("--seed", type=read_seed, default=0, help="seed of the runs' pairs (default: 0)")
     circuits.add_argument("--device", default="cpu", help="where to run (default: cpu)")
     circuits.add_argument("--resume", action="store_true", help="keep the rows that --out holds already")

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from data_gen.files import read_path
-from data_gen.seeding import read_seed
+from data_gen.seeding import read_count, read_seed
 
 EDGES, Q = 50, 0.05
 FORMATS = ("json", "graphml", "dot", "mib", "scores")
@@ -55,7 +55,7 @@ def _add_find(find: argparse.ArgumentParser) -> None:
         default="eap-ig",
         help="eap-ig, eap-ig-activations, eap, clean-corrupt, relp, exact, ... (default: eap-ig)",
     )
-    find.add_argument("--pairs", type=int, default=64, help="test pairs to score on (default: 64)")
+    find.add_argument("--pairs", type=read_count, default=64, help="test pairs to score on (default: 64)")
     find.add_argument("--select", default="top", help="top, greedy or significant edges (default: top)")
     find.add_argument("--edges", type=int, help=f"edges of a top or greedy circuit (default: {EDGES})")
     find.add_argument("--q", type=float, help=f"false-discovery rate of significant edges (default: {Q})")
@@ -72,7 +72,7 @@ def _add_find(find: argparse.ArgumentParser) -> None:
 
 def _add_eval(score: argparse.ArgumentParser) -> None:
     _add_run(score)
-    score.add_argument("--pairs", type=int, default=64, help="held-out test pairs (default: 64)")
+    score.add_argument("--pairs", type=read_count, default=64, help="held-out test pairs (default: 64)")
     score.add_argument(
         "--oracle-pairs",
         type=int,
@@ -80,7 +80,7 @@ def _add_eval(score: argparse.ArgumentParser) -> None:
         help="pairs on which every edge is patched too, 0 for none (default: 16)",
     )
     score.add_argument(
-        "--random", type=int, default=20, help="random circuits of either kind beside it (default: 20)"
+        "--random", type=read_count, default=20, help="random circuits of either kind beside it (default: 20)"
     )
     score.add_argument("--minimality", action="store_true", help="leave out each edge in turn: is it needed?")
     score.add_argument(

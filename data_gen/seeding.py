@@ -120,3 +120,21 @@ def read_seed(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) < 2**63):
         raise ArgumentTypeError(f"{text!r} is no seed, expected a whole number from 0 to 2^63 - 1")
     return int(text)
+
+
+MOST_COUNT = 10_000_000
+
+
+def read_count(text: str) -> int:
+    """How many of something as the command line gives it; that there are any is for the command to ask.
+
+    Raises:
+        argparse.ArgumentTypeError: no whole number, or one beyond `MOST_COUNT`, which nobody would see the end of.
+    """
+    try:
+        count = int(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is no whole number") from None
+    if count > MOST_COUNT:
+        raise ArgumentTypeError(f"{count:,} is more than {MOST_COUNT:,}, expected fewer")
+    return count

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_gen.seeding import read_seed
+from data_gen.seeding import read_count, read_seed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_training(train)
     train.set_defaults(call=call_train)
     score = _of_an_sae(verbs, "eval", "score an SAE's latents against the known role of every token")
-    score.add_argument("--rows", type=int, default=600, help="test examples to score on (default: 600)")
+    score.add_argument(
+        "--rows", type=read_count, default=600, help="test examples to score on (default: 600)"
+    )
     score.add_argument(
         "--seed", type=read_seed, default=0, help="seed of halves, controls and resamples (default: 0)"
     )
@@ -35,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     score.set_defaults(call=call_eval)
     do = _of_an_sae(verbs, "effects", "switch a scored SAE's latents off and on and compare the answers")
-    do.add_argument("--rows", type=int, default=32, help="test examples to answer (default: 32)")
+    do.add_argument("--rows", type=read_count, default=32, help="test examples to answer (default: 32)")
     do.add_argument("--on", type=int, default=100, help="best latents to switch on as well (default: 100)")
     do.add_argument(
         "--edit", action="append", default=[], metavar="EDIT", help="also swap latents on pairs of this edit"
@@ -57,7 +59,9 @@ def _add_training(train: argparse.ArgumentParser) -> None:
         "(default for an SAE: the residual stream two thirds up the model)",
     )
     train.add_argument("--name", help="directory under RUN/saes (default: the recipe's name)")
-    train.add_argument("--rows", type=int, default=2000, help="training examples to record (default: 2000)")
+    train.add_argument(
+        "--rows", type=read_count, default=2000, help="training examples to record (default: 2000)"
+    )
     train.add_argument("--seed", type=read_seed, default=0, help="seed of weights and order (default: 0)")
     train.add_argument(
         "--set", action="append", default=[], metavar="A=VALUE", help="override a field of the recipe"

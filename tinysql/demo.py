@@ -55,9 +55,9 @@ def steps(out: Path, recipe: str, seed: int) -> Iterator[Step]:
         )
     yield Step(
         "train a sparse autoencoder",
-        ["sae", "train", run, "--seed", str(seed)],
+        # It takes seconds, so what a killed one left is begun again.
+        ["sae", "train", run, "--seed", str(seed), "--overwrite"],
         out / "saes" / "topk" / "cfg.json",
-        ("--overwrite",),
     )
     yield Step(
         "score it against known roles",

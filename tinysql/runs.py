@@ -64,7 +64,7 @@ class Run:
 
     def load(self, device: torch.device | str = "cpu") -> tuple[HybridLM, Tokenizer]:
         """The trained model, in evaluation mode, and its tokenizer."""
-        from tinysql.training.checkpoints import load_weights
+        from tinysql.training.checkpoints import load_tensors, load_weights
 
         weights = self.path / "model.safetensors"
         if not weights.exists():
@@ -72,6 +72,7 @@ class Run:
                 f"{self.path} holds no finished model", hint="finish it with: tinysql train --resume"
             )
         if self.shape.num_parameters() > weights.stat().st_size:  # a weight takes a byte at least
+            load_tensors(weights)  # which says so of a file that is cut short
             raise InputError(
                 f"{weights} is smaller than the {self.shape.num_parameters():,} weights of config.json",
                 hint="config.json and the weights must come from the same run",

@@ -8,6 +8,8 @@ import re
 import stat
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -391,3 +393,18 @@ def test_an_output_never_stands_in_the_dataset_of_a_shard_that_is_read(tmp_path)
             check_apart(data / name, [data / "train.parquet"])
     check_apart(alone / "new.json", [alone / "train.parquet"])
     check_apart(tmp_path / "new.json", [data / "train.parquet"])
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the system does not say who has ended")
+def test_what_a_process_left_that_ended_unasked_for_is_removed(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        part = tmp_path / f".a.json.{files._host()}.{process.pid}.tmp"
+        part.write_text("half")
+        remove_leftovers(tmp_path)
+        assert part.exists()  # it runs
+        process.stdin.write(b"\n")
+        process.stdin.close()
+        while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            time.sleep(0.01)
+        remove_leftovers(tmp_path)
+        assert not part.exists()

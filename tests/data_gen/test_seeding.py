@@ -7,7 +7,7 @@ from itertools import islice
 
 import pytest
 
-from data_gen.seeding import BLOCK, BLOCKS, MASK, Draws, draws, mix, read_seed, stable_hash
+from data_gen.seeding import BLOCK, BLOCKS, MASK, Draws, draws, mix, read_count, read_seed, stable_hash
 
 KEY = stable_hash("a key")
 WIDTH = BLOCK * BLOCKS
@@ -110,3 +110,17 @@ def test_a_seed_is_read_as_it_is_written(text, seed):
 def test_what_is_no_seed_is_one_sentence(text):
     with pytest.raises(ArgumentTypeError, match="is no seed, expected a whole number"):
         read_seed(text)
+
+
+@pytest.mark.parametrize(("text", "count"), [("0", 0), ("-3", -3), ("10000000", 10_000_000)])
+def test_a_count_is_a_whole_number(text: str, count: int) -> None:
+    assert read_count(text) == count
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("10000001", "10,000,001 is more than 10,000,000"), ("1e3", "'1e3' is no whole number")],
+)
+def test_what_is_no_count_or_without_end_is_refused(text: str, said: str) -> None:
+    with pytest.raises(ArgumentTypeError, match=said):
+        read_count(text)

@@ -19,6 +19,7 @@ from saes.recipes import default_hook
 from saes.training.loop import Loop
 from saes.truth.artefacts import read_truth
 from tinysql.cli import main
+from tinysql.demo import steps
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import tiny
@@ -123,6 +124,9 @@ def test_a_cut_off_training_goes_on(
     assert main(["sae", "train", str(run), "--name", "cut", *SMALL]) == 2
     assert "a training of `cut` in" in capsys.readouterr().err
     assert all(path.read_bytes() == data for path, data in state.items())
+    # As the demo has it, which goes on from any kill.
+    [again] = [step.command for step in steps(run, "tiny", 0) if step.command[:2] == ["sae", "train"]]
+    assert "--overwrite" in again
     assert main(["sae", "train", str(run), "--name", "cut", "--resume", *SMALL]) == 0
     assert not list((run / "saes").glob(".cut.training*"))
     for name in ("sae_weights.safetensors", "metrics.json", "metrics.jsonl"):

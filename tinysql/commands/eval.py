@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from data_gen.draw.splits import UNSEEN
+from data_gen.seeding import read_count
 
 HELD_OUT = tuple([split for split in UNSEEN if split != "train"])
 
@@ -20,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"{', '.join(HELD_OUT)}: what the questions have that training has not "
         "(default: test, unseen schemas)",
     )
-    parser.add_argument("--rows", type=int, default=1000, help="rows to grade (default: 1000)")
+    parser.add_argument("--rows", type=read_count, default=1000, help="rows to grade (default: 1000)")
     parser.add_argument(
         "--shortcuts",
         action="store_true",
