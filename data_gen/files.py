@@ -95,8 +95,7 @@ def _is_alive(process: int) -> bool:
     except (PermissionError, OverflowError):
         # Of another user; or no process id, so not a name that we gave.
         return True
-    try:
-        # One that has ended and that nobody has asked for yet writes no more.
+    try:  # one that has ended, and that nobody has asked for yet, writes no more
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (OSError, IndexError):  # a system without /proc, or it is gone now
         return True
