@@ -138,8 +138,10 @@ def test_the_log_says_what_share_of_the_time_there_was_no_batch(
             yield found
 
     monkeypatch.setattr(Bucketed, "batches", batches)
-    path = fit(override(recipe, ["train.hold_steps=2", "train.decay_steps=1"]), tmp_path / "run").path
+    settings = ["train.hold_steps=2", "train.decay_steps=1", "train.probe_every=1"]
+    path = fit(override(recipe, settings), tmp_path / "run").path
     waiting = [line["waiting"] for line in training.read_log(path / "metrics.jsonl")]
+    assert len(waiting) == 3
     assert all(share > 0.5 if slow else share < 0.5 for share in waiting)
 
 
