@@ -25,13 +25,18 @@ def read_results(out: Path) -> dict[str, list[dict[str, Any]]]:
     if not found:
         raise InputError(f"`{out}` has no results", hint="make them first: leave out --report")
     for recipe, results in found.items():
-        if len({tuple(result["settings"]) for result in results}) > 1:
+        if len({_deciding(result["settings"]) for result in results}) > 1:
             raise InputError(
                 f"`{out}` has results of {recipe} with several settings",
                 hint="keep each setting in a directory of its own",
             )
         results.sort(key=lambda result: result["seed"])
     return found
+
+
+def _deciding(settings: Sequence[str]) -> tuple[str, ...]:
+    """The settings that can change a weight: where a training keeps checkpoints does not."""
+    return tuple(one for one in settings if not one.startswith("train.checkpoint_every="))
 
 
 def aggregate(results: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
