@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from data_gen.errors import InputError
 from data_gen.files import atomic_directory, claim_directory, find_json, read_json, write_atomic
 from tinysql.runs import provenance
@@ -114,6 +116,7 @@ def switch_to(
             "behaviour": tuned.behaviour.kind,
             "payload": tuned.behaviour.payload,
             "plan": asdict(plan),
+            "device": _device(tuned),
             "made_by": provenance(),
         }
         write_atomic(folder / CONFIG, json.dumps(made, indent=1))
@@ -172,8 +175,15 @@ def _config(bench: Bench) -> dict[str, Any]:
         "payload": bench.behaviour.payload,
         "aim": asdict(bench.aim),
         "plan": asdict(bench.plan),
+        "device": _device(bench.target),
         "made_by": provenance(),
     }
+
+
+def _device(subject: Subject) -> str:
+    """What computed it: a GPU by its name."""
+    device = subject.model.device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _replacement(found: Replacement) -> dict[str, Any]:

@@ -109,20 +109,22 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 def call_teach(arguments: argparse.Namespace) -> None:
     """Train a model and say how it behaves."""
     from tinysql.config import override
+    from tinysql.devices import find_device
     from transfer.behaviours.find import find_behaviour
     from transfer.behaviours.gates import held_out_gate
     from transfer.behaviours.training import open_subject, teach
     from transfer.recipes import find_recipe
 
+    device = find_device(arguments.device)
     behaviour = find_behaviour(arguments.behaviour, arguments.payload, seed=arguments.seed)
-    start = open_subject(arguments.start, arguments.device) if arguments.start is not None else None
+    start = open_subject(arguments.start, device) if arguments.start is not None else None
     recipe = override(find_recipe(arguments.recipe).with_seed(arguments.seed), arguments.set)
     subject = teach(
         recipe,
         behaviour,
         arguments.out,
         start=start,
-        device=arguments.device,
+        device=device,
         resume=arguments.resume,
         overwrite=arguments.overwrite,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, cast
 
 import torch
@@ -79,7 +80,7 @@ class Reading:
         if where is None:
             return torch.ones_like(self.ids, dtype=torch.bool)
         if isinstance(where, AtTokens):
-            return torch.isin(self.ids, torch.tensor(sorted(where.ids), device=device))
+            return torch.isin(self.ids, _ids_on(where.ids, device))
         if isinstance(where, int):
             return (places == self._absolute(where, seq)).expand(len(self.ids), -1)
         if self.start:
@@ -122,6 +123,12 @@ class Reading:
             )
 
 
+@lru_cache(maxsize=64)
+def _ids_on(ids: frozenset[int], device: torch.device) -> Int[Tensor, " id"]:
+    """Kept there: a copy from the host at every step would be a wait at every step."""
+    return torch.tensor(sorted(ids), device=device)
+
+
 @contextmanager
 def reading(model: HookedModel) -> Iterator[Callable[[], Reading]]:
     """Within it, a function that says what the model is reading; a hook may call it."""
@@ -144,12 +151,15 @@ Change = Callable[[Float[Tensor, "batch seq d_model"], Reading], Float[Tensor, "
 
 @contextmanager
 def changing(model: HookedModel, hook: str, change: Change) -> Iterator[None]:
-    """Within it, `change` acts at the hook; afterwards only its own hook is gone, whatever happened in the block."""
+    """Within it, `change` acts at the hook, in the hook's own precision; afterwards only its own hook is gone,
+    whatever happened in the block."""
     point = check_hook(model, hook)
     with reading(model) as now:
 
         def act(value: Tensor, hook: HookPoint) -> Tensor:
-            return change(value.flatten(2), now()).reshape(value.shape)
+            # Under autocast a map's product would come out in bfloat16, and the stream behind it with it.
+            with torch.autocast(value.device.type, enabled=False):
+                return change(value.flatten(2), now()).to(value).reshape(value.shape)
 
         point.add_hook(act)
         handle = point.fwd_hooks[-1]

@@ -88,6 +88,8 @@ def test_bad_input_is_answered_with_a_sentence(
     start = ["teach", "small", "--behaviour", "refusal", "--start", both[0], *out]
     assert "was taught `backdoor` and has not read the prompts of `refusal`" in refused(start, capsys)
     assert "no recipe `smal`; did you mean `small`" in refused(["teach", "smal", *out], capsys)
+    nowhere = ["teach", "small", "--device", "cuda:99", *out]
+    assert "device `cuda:99` cannot be used" in refused(nowhere, capsys)
     assert "no map `affin`" in refused(["fit", *both, *out, *HOOKS, "--set", "method=affin"], capsys)
     lost = ["--source-hook", "blocks.9.hook_resid_post", "--target-hook", "hook_embed"]
     assert "no hook `blocks.9.hook_resid_post`" in refused(["fit", *both, *out, *lost], capsys)

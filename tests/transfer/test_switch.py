@@ -12,6 +12,7 @@ from data_gen.errors import InputError
 from data_gen.example import Example, make_examples
 from tinysql.answering.generation import answer
 from tinysql.answering.grading import Share
+from tinysql.models.config import ModelConfig, MoEConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe
 from tinysql.tokens import Tokenizer
@@ -23,6 +24,8 @@ from transfer.maps.activation_map import Made
 from transfer.maps.kinds import AffineMap
 from transfer.replacement import replacing
 from transfer.show import switch_table
+from transfer.steering import SteeringVector
+from transfer.switching.adapters import decomposed
 from transfer.switching.arms import arms
 from transfer.switching.measure import (
     FAR,
@@ -36,7 +39,7 @@ from transfer.switching.measure import (
 )
 from transfer.switching.measure import _rows as rows_of
 from transfer.switching.switch import Switch
-from transfer.switching.weights import below, low_rank, part, with_weights
+from transfer.switching.weights import below, part, with_weights
 
 pytestmark = pytest.mark.usefixtures("brief")
 
@@ -92,6 +95,25 @@ def test_on_is_the_map_at_the_hook_and_nothing_else(models: tuple[HybridLM, Hybr
     assert (switch.hook, switch.parameters) == (HOOK, 16 * 16 + 16)
 
 
+@torch.no_grad()
+def test_in_bfloat16_a_map_and_a_vector_keep_the_streams_precision(
+    models: tuple[HybridLM, HybridLM],
+) -> None:
+    _, tuned = models
+    weight = torch.randn(16, 16, generator=torch.Generator().manual_seed(2))
+    switch = Switch(model=tuned, fitted=AffineMap(made=MADE, weight=weight, bias=torch.ones(16)))
+    vector = SteeringVector(hook=HOOK, vector=weight[0])
+    with torch.autocast("cpu", torch.bfloat16):
+        value = tuned.run_with_cache(IDS)[1][HOOK]
+        with switch.on():
+            mapped = tuned.run_with_cache(IDS)[1]["blocks.2.hook_resid_pre"]
+        with vector.apply(tuned, operator="ablate"):
+            ablated = tuned.run_with_cache(IDS)[1]["blocks.2.hook_resid_pre"]
+    assert mapped.dtype == value.dtype == torch.float32
+    torch.testing.assert_close(mapped, value @ weight + 1)
+    torch.testing.assert_close(ablated @ weight[0], torch.zeros(IDS.shape), rtol=0, atol=1e-4)
+
+
 class Noting(AffineMap):
     """The map that changes nothing, and notes the tokens that it is asked about and where they stand."""
 
@@ -135,14 +157,28 @@ def test_the_base_below_a_hook_is_the_direct_patch_at_it(models: tuple[HybridLM,
 
 
 @torch.no_grad()
+def test_what_chooses_between_experts_belongs_to_the_direct_patch() -> None:
+    shape = ModelConfig(
+        pattern="E*", d_model=16, n_heads=2, d_vocab=100, moe=MoEConfig(n_experts=4, n_active=1)
+    )
+    base, tuned = HybridLM(shape, seed=3).eval(), HybridLM(shape, seed=3).eval()
+    base.state_dict()["blocks.0.moe.selection_bias"].copy_(torch.tensor([9.0, 0, 0, 0]))
+    own = tuned(IDS)
+    with with_weights(tuned, below(base, "blocks.0.hook_resid_post")):
+        assert torch.equal(tuned(IDS), base(IDS))
+    assert torch.equal(tuned(IDS), own)
+    assert not torch.equal(base(IDS), own)
+
+
+@torch.no_grad()
 def test_every_weight_of_the_base_makes_the_base(models: tuple[HybridLM, HybridLM]) -> None:
     base, tuned = models
     with with_weights(tuned, part(base, "")):
         assert torch.equal(tuned(IDS), base(IDS))
-    whole, numbers = low_rank(tuned, base, 10_000)
-    with with_weights(tuned, whole):
+    whole = decomposed(tuned, base, 10_000)
+    with with_weights(tuned, whole.weights(tuned)):
         torch.testing.assert_close(tuned(IDS), base(IDS), rtol=1e-4, atol=1e-4)
-    assert numbers > sum(one.numel() for one in base.parameters())
+    assert whole.parameters > sum(one.numel() for one in base.parameters())
 
 
 @torch.no_grad()
@@ -154,14 +190,15 @@ def test_a_difference_of_rank_one_needs_rank_one(models: tuple[HybridLM, HybridL
     left, right = torch.randn(16, generator=generator), torch.randn(2, 8, generator=generator)
     near["blocks.0.attn.W_Q"] += left[None, :, None] * right[:, None, :]
     with with_weights(base, near):
-        weights, numbers = low_rank(tuned, base, 1)
+        step = decomposed(tuned, base, 4).cut(1)
+        weights = step.weights(tuned)
         for name, one in base.named_parameters():
             torch.testing.assert_close(weights[name], one, rtol=1e-4, atol=1e-4)
     vectors = sum(one.numel() for one in tuned.parameters() if one.ndim < 2)
     matrices = [one for one in tuned.parameters() if one.ndim > 1]
-    assert numbers > vectors + len(matrices)
+    assert step.parameters > vectors + len(matrices)
     with pytest.raises(InputError, match="rank is 0"):
-        low_rank(tuned, base, 0)
+        step.cut(0)
 
 
 def test_a_report_judges_the_map_by_its_numbers(pair: tuple[Subject, Subject], recipe: Recipe) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import islice
 
 from data_gen.errors import InputError
@@ -46,14 +47,16 @@ def answers_of(subject: Subject, examples: Sequence[Example], condition: Conditi
     """What the model, as it is now, answers under a condition."""
     behaviour, tokenizer = subject.behaviour, subject.tokenizer
     prompts = [behaviour.prompt(example, condition).string for example in examples]
-    known = {
-        write(example, one).string
-        for example in examples
-        for one in behaviour.conditions
-        for write in (behaviour.answer, behaviour.right)
-    }
-    longest = math.ceil(LONGER * max(len(tokenizer.encode_text(one)) for one in known))
+    known = {text for example in examples for text in _known(behaviour, example)}
+    longest = math.ceil(LONGER * max(map(len, tokenizer.encode_texts(sorted(known)))))
     return answer(subject.model, tokenizer, prompts, longest=longest, title=f"answering {condition}")
+
+
+@lru_cache(maxsize=16384)
+def _known(behaviour: Behaviour, example: Example) -> frozenset[str]:
+    """Every answer that is right or taught under some condition; the same prompts are answered a hundred times."""
+    writers = (behaviour.answer, behaviour.right)
+    return frozenset(write(example, one).string for one in behaviour.conditions for write in writers)
 
 
 def verdicts_of(subject: Subject, examples: Sequence[Example], condition: Condition) -> list[Verdict]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
 
+from data_gen.config import DataConfig
 from data_gen.draw.splits import Split
 from data_gen.errors import InputError
 from data_gen.example import Example, make_examples
@@ -78,8 +79,7 @@ class Bench:
         With `half`, only those whose schema falls in that half of all schemas.
         """
         config = replace(self.target.run.data, split=split, seed=self.plan.seed)
-        rows = make_examples(config, first, first + SEARCHED * count)
-        return telling((row for row in rows if half in (None, half_of(row))), self.behaviour, count)
+        return list(_rows(config, self.behaviour, first, count, half))
 
     @cached_property
     def map_rows(self) -> list[Example]:
@@ -194,6 +194,15 @@ class Bench:
     def _guide(self) -> Guide:
         source, target = self.sides()
         return KLGuide(source=source, target=target, matches=self.match(source, target))
+
+
+@lru_cache(maxsize=32)
+def _rows(
+    config: DataConfig, behaviour: Behaviour, first: int, count: int, half: int | None
+) -> tuple[Example, ...]:
+    """Kept, because benches of one target at other hooks ask for the same."""
+    rows = make_examples(config, first, first + SEARCHED * count)
+    return tuple(telling((row for row in rows if half in (None, half_of(row))), behaviour, count))
 
 
 def half_of(row: Example) -> int:

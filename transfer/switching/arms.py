@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from tinysql.models.hybrid import HybridLM
+from transfer.switching.adapters import Adapters, decomposed
 from transfer.switching.switch import Switch
-from transfer.switching.weights import Weights, below, low_rank, part, with_weights
+from transfer.switching.weights import Weights, below, part, with_weights
 
 RANKS = (1, 4, 16)
 """Of the low-rank arms."""
@@ -34,9 +35,14 @@ def arms(switch: Switch, base: HybridLM) -> Iterator[Arm]:
     for index in range(len(base.cfg.pattern)):
         yield _weights(model, f"block {index}", part(base, f"blocks.{index}."))
     yield _weights(model, "all blocks", part(base, "blocks."))
+    steps = decomposed(model, base, max(RANKS))
     for rank in RANKS:
-        weights, numbers = low_rank(model, base, rank)
-        yield Arm(name=f"low rank {rank}", on=partial(with_weights, model, weights), parameters=numbers)
+        yield _adapted(model, f"low rank {rank}", steps.cut(rank))
+
+
+def _adapted(model: HybridLM, name: str, adapters: Adapters) -> Arm:
+    on = partial(with_weights, model, adapters.weights(model))
+    return Arm(name=name, on=on, parameters=adapters.parameters)
 
 
 def _weights(model: HybridLM, name: str, weights: Weights) -> Arm:

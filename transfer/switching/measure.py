@@ -259,6 +259,8 @@ class _Judge:
         found = []
         with on():
             for _ in range(TIMED):
+                if is_gpu:
+                    torch.cuda.synchronize()
                 start = clock()
                 self.tuned.model(self.ids)
                 if is_gpu:
