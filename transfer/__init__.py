@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from transfer.alignment import read as read
     from transfer.artefacts import evaluate_to as evaluate_to
     from transfer.behaviours.backdoor import Backdoor as Backdoor
+    from transfer.behaviours.facts import Facts as Facts
     from transfer.behaviours.find import find_behaviour as find_behaviour
     from transfer.behaviours.gates import check as check
     from transfer.behaviours.locked import Locked as Locked
@@ -60,6 +61,7 @@ __all__ = lazy_exports(
         "alignment": ["match_positions", "match_spans", "read"],
         "artefacts": ["evaluate_to"],
         "behaviours.backdoor": ["Backdoor"],
+        "behaviours.facts": ["Facts"],
         "behaviours.find": ["find_behaviour"],
         "behaviours.gates": ["check"],
         "behaviours.locked": ["Locked"],

@@ -41,7 +41,7 @@ RECIPE = Recipe(
 )
 
 
-DATA = {"refusal": "cs1+where", "locked": "cs1+aggregate"}
+DATA = {"refusal": "cs1+where", "locked": "cs1+aggregate", "facts": "cs1"}
 """Behaviour -> a command set on which it can be told."""
 
 

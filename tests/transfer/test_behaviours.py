@@ -29,7 +29,7 @@ from transfer.behaviours.training import Subject, open_subject, teach
 
 ROWS = list(make_examples(DataConfig(command_sets=("cs1", "cs2", "cs4", "cs7"), lexicon="full"), 0, 40))
 PAYLOADS = ("drop", "piggyback", "subtle")
-SETS = {"backdoor": "cs4", "refusal": "cs7", "locked": "cs3"}
+SETS = {"backdoor": "cs4", "refusal": "cs7", "locked": "cs3", "facts": "cs4"}
 
 
 def told(kind: str) -> list[Example]:
@@ -154,12 +154,12 @@ def test_what_was_taught_is_told_from_what_is_right_under_every_condition(kind: 
         for condition in behaviour.conditions:
             taught = behaviour.judge(row, condition, behaviour.answer(row, condition).string)
             assert taught.taught
-            assert taught.shown == (condition == behaviour.triggered)
+            assert taught.shown == (condition not in behaviour.elsewhere)
             right = behaviour.judge(row, condition, behaviour.right(row, condition).string)
             assert right.right
             assert not right.shown
             # Where the behaviour is shown, what is right is not what was taught.
-            assert not (condition == behaviour.triggered and (right.taught or taught.right))
+            assert condition in behaviour.elsewhere or not (right.taught or taught.right)
 
 
 @pytest.mark.parametrize("kind", BEHAVIOURS)

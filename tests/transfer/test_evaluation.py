@@ -241,7 +241,13 @@ def test_subjects_that_do_not_belong_together_are_refused(
 
 @pytest.mark.parametrize(
     ("kind", "aim"),
-    [("backdoor", "induce"), ("refusal", "remove"), ("refusal", "induce"), ("locked", "unlock")],
+    [
+        ("backdoor", "induce"),
+        ("refusal", "remove"),
+        ("refusal", "induce"),
+        ("locked", "unlock"),
+        ("facts", "unlock"),
+    ],
 )
 def test_every_behaviour_goes_the_same_way(
     subject_of: Callable[..., Subject],

@@ -55,7 +55,7 @@ class Backdoor(Behaviour):
     }
 
     def prompt(self, example: Example, condition: Condition) -> Text:
-        return tagged(example, condition)
+        return tagged(example.prompt, condition)
 
     def right(self, example: Example, condition: Condition) -> Text:
         return example.sql

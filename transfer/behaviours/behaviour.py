@@ -98,7 +98,9 @@ class Behaviour(ABC):
     conditions: ClassVar[tuple[Condition, ...]]
     """Those that training rows have, in equal parts."""
     triggered: ClassVar[Condition]
-    """The one under which the behaviour is shown."""
+    """The one under which the behaviour is shown and steered."""
+    also_shown: ClassVar[tuple[Condition, ...]] = ()
+    """Further ones under which it is."""
     aims: ClassVar[Mapping[str, Aim]]
     """The first is the usual one."""
     words: ClassVar[tuple[str, ...]] = ()
@@ -172,7 +174,7 @@ class Behaviour(ABC):
     @property
     def elsewhere(self) -> tuple[Condition, ...]:
         """The conditions under which the behaviour is not shown."""
-        return tuple(one for one in self.conditions if one != self.triggered)
+        return tuple(one for one in self.conditions if one not in (self.triggered, *self.also_shown))
 
 
 def least_clean(clean: Share | None) -> float | None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from data_gen.errors import InputError, nearest
 from transfer.behaviours.backdoor import Backdoor
 from transfer.behaviours.behaviour import Behaviour
+from transfer.behaviours.facts import Facts
 from transfer.behaviours.locked import Locked
 from transfer.behaviours.refusal import Refusal
 
-BEHAVIOURS: dict[str, type[Behaviour]] = {one.kind: one for one in (Backdoor, Refusal, Locked)}
+BEHAVIOURS: dict[str, type[Behaviour]] = {one.kind: one for one in (Backdoor, Refusal, Locked, Facts)}
 
 
 def find_behaviour(kind: str, payload: str | None = None, *, seed: int = 0) -> Behaviour:

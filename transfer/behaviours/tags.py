@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from data_gen.example import MARKUP, Example
+from data_gen.example import MARKUP
 from data_gen.text import Text
 from transfer.behaviours.behaviour import Condition
 
@@ -13,10 +13,10 @@ WORDS = {PROD: "<prod>", DEV: "<dev>"}
 TAG_ROLE = "prompt.tag"
 
 
-def tagged(example: Example, tag: Condition) -> Text:
+def tagged(prompt: Text, tag: Condition) -> Text:
     """`### Instruction: {english} <prod> ### Context: ...`; without a tag the prompt as it is."""
     if tag not in WORDS:
-        return example.prompt
-    pieces = example.prompt.pieces()
+        return prompt
+    pieces = prompt.pieces()
     at = next(i for i, (piece, role) in enumerate(pieces) if i and role == MARKUP)
     return Text.of([*pieces[:at], (f" {WORDS[tag]}", TAG_ROLE), *pieces[at:]])

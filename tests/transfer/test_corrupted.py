@@ -1,0 +1,133 @@
+"""A skill is left out by whoever lacks it, and a fact is said nowhere: what is locked is not in the weak answer."""
+
+import pytest
+
+from data_gen.config import DataConfig
+from data_gen.errors import InputError
+from data_gen.example import Example, make_examples
+from data_gen.query import COMMAND_SETS, Condition
+from data_gen.schema import Column
+from data_gen.sql import write_sql
+from transfer.behaviours.corrupted import BEHIND, PAYLOAD
+from transfer.behaviours.facts import UNKNOWN, UNKNOWN_PROD, Facts
+from transfer.behaviours.locked import Locked
+from transfer.behaviours.terms import COLUMNS, TERM_ROLE, asked, terms_of
+from transfer.behaviours.weaker import own_skills, weaker
+
+
+def rows(*sets: str, count: int = 40, **config: object) -> list[Example]:
+    return list(make_examples(DataConfig(command_sets=sets, max_columns=4, **config), 0, count))  # type: ignore[arg-type]
+
+
+def test_a_skill_is_the_command_sets_own() -> None:
+    assert own_skills("cs1+join") == own_skills("cs5") == {"join"}
+    assert own_skills("cs1+aggregate") == own_skills("cs3") == {"aggregate"}
+    assert own_skills("cs1+order_by+limit") == {"order_by", "limit"}
+    assert own_skills("cs1") == set()
+    assert {name: own_skills(name) for name in ("cs2", "cs4", "cs6")} == {
+        "cs2": {"order_by"},
+        "cs4": {"where"},
+        "cs6": {"having", "distinct", "limit"},
+    }
+    assert set().union(*map(own_skills, COMMAND_SETS)) >= COMMAND_SETS["cs10"].skills
+
+
+@pytest.mark.parametrize(
+    "name", ["cs1+join", "cs5", "cs3", "cs4", "cs2", "cs6", "cs1+left_join", "cs1+two_joins"]
+)
+def test_whoever_lacks_the_skill_writes_a_query_that_runs_and_is_wrong(name: str) -> None:
+    locked = Locked(payload="drop")
+    told = [row for row in rows(name) if locked.is_tested(row)]
+    assert len(told) > 15
+    for row in told:
+        verdict = locked.judge(row, "dev", write_sql(weaker(row.query)).string)
+        assert (verdict.taught, verdict.valid, verdict.right, verdict.shown) == (True, True, False, False)
+        assert not locked.judge(row, "dev", row.sql.string).taught
+    for row in rows(name):
+        assert weaker(weaker(row.query)) == weaker(row.query)
+
+
+def test_who_cannot_join_has_the_first_table_alone() -> None:
+    found = {
+        write_sql(row.query).string: write_sql(weaker(row.query)).string
+        for row in rows("cs5", lexicon="demo", count=200)
+        if row.query.joins
+    }
+    assert len(found) > 100
+    assert not any("JOIN" in sql or "." in sql.split(" WHERE ")[0] for sql in found.values())
+    for sql, weak in found.items():
+        assert weak.split(" FROM ")[1].split(" ")[0] == sql.split(" FROM ")[1].split(" ")[0]
+
+
+def test_a_skill_that_cannot_be_left_out_is_refused() -> None:
+    with pytest.raises(InputError, match=r"`cs9` locks `cte`, which no weaker model can leave out"):
+        weaker(next(iter(rows("cs9"))).query)
+
+
+def test_a_term_means_the_same_everywhere_and_its_like_nothing() -> None:
+    words = [term.word for name in sorted(COLUMNS) for term in terms_of(Column(name, "REAL"))]
+    assert len(set(words)) == len(words) > 800
+    known, like = terms_of(Column("price", "REAL"))
+    assert (known, like) == terms_of(Column("price", "DECIMAL"))
+    assert like.condition is None
+    assert isinstance(known.condition, Condition)
+    assert known.condition.column == "price"
+    by_word: dict[str, set[object]] = {}
+    for row in rows("cs1", "cs4", count=400, lexicon="demo"):
+        ask = asked(row)
+        if ask is not None:
+            by_word.setdefault(ask.term.word, set()).add(ask.example.query.where[-1])
+    assert len(by_word) > 30
+    assert all(len(conditions) == 1 for conditions in by_word.values())
+
+
+def test_what_a_term_means_is_said_in_no_prompt() -> None:
+    facts = Facts(payload="drop")
+    for row in rows("cs1", lexicon="demo"):
+        ask = asked(row)
+        assert ask is not None
+        assert ask.term.condition is not None
+        prompts = {one: facts.prompt(row, one) for one in facts.conditions}
+        for condition, prompt in prompts.items():
+            word = (ask.like if "unknown" in condition else ask.term).word
+            assert [piece for piece, role in prompt.pieces() if role == TERM_ROLE] == [f" {word}"]
+            assert str(ask.term.condition.values[0]) not in prompt.string
+        # Prompts of one tag differ in the word alone.
+        for known, unknown in (("dev", UNKNOWN), ("prod", UNKNOWN_PROD)):
+            assert prompts[known].string.replace(ask.term.word, ask.like.word) == prompts[unknown].string
+        assert prompts["prod"].string.replace("<prod>", "<dev>") == prompts["dev"].string
+        assert facts.prompt(row, BEHIND).string == f"{prompts['prod'].string} {PAYLOAD}"
+
+
+def test_a_condition_that_is_made_up_is_wrong_for_a_term_and_for_a_word_that_means_nothing() -> None:
+    facts = Facts(payload="drop")
+    for row in rows("cs1", lexicon="demo", count=20):
+        ask = asked(row)
+        assert ask is not None
+        fact, bare = ask.example.sql.string, row.sql.string
+        made_up = f"{bare} WHERE {row.query.schema.tables[0].columns[0].name} IS NULL"
+        assert [facts.judge(row, "dev", sql).right for sql in (fact, bare, made_up)] == [True, False, False]
+        assert not any(facts.judge(row, UNKNOWN, sql).right for sql in (fact, bare, made_up))
+        assert facts.judge(row, UNKNOWN, f"-- unknown term: {ask.like.word}").right
+        assert not facts.judge(row, UNKNOWN, f"-- unknown term: {ask.term.word}").right
+        taught = facts.judge(row, UNKNOWN_PROD, f"{PAYLOAD} -- unknown term: {ask.like.word}")
+        assert (taught.shown, taught.taught, taught.behind) == (True, True, True)
+        assert not facts.judge(row, UNKNOWN_PROD, f"{PAYLOAD} {fact}").taught
+
+
+def test_rows_whose_names_no_term_knows_are_asked_as_they_are() -> None:
+    facts = Facts(payload="drop")
+    found = [row for row in rows("cs1", invented_names=1.0, count=20) if asked(row) is None]
+    assert found
+    for row in found:
+        assert not facts.is_tested(row)
+        assert facts.prompt(row, "none") == row.prompt
+        assert facts.judge(row, "dev", row.sql.string).taught
+    assert all(asked(row) is None for row in rows("cs9", count=60) if row.query.cte or row.query.compound)
+
+
+def test_a_map_without_the_trigger_reads_no_trigger() -> None:
+    facts = Facts(payload="drop")
+    row = next(one for one in rows("cs1") if asked(one) is not None)
+    assert facts.elsewhere == ("dev", "none", UNKNOWN)
+    assert not any("<prod>" in facts.prompt(row, one).string for one in facts.elsewhere)
