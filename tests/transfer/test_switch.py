@@ -16,6 +16,7 @@ from tinysql.models.config import ModelConfig, MoEConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe
 from tinysql.tokens import Tokenizer
+from transfer.alignment import read
 from transfer.behaviours.behaviour import Bar
 from transfer.behaviours.gates import Gate, answers_of, right_elsewhere
 from transfer.behaviours.shares import share
@@ -33,6 +34,7 @@ from transfer.switching.measure import (
     SwitchPlan,
     SwitchReport,
     _requirements,
+    _texts,
     fit_switch,
     measure_arms,
     measure_switch,
@@ -44,7 +46,7 @@ from transfer.switching.weights import below, part, with_weights
 pytestmark = pytest.mark.usefixtures("brief")
 
 HOOK = "blocks.1.hook_resid_post"
-PLAN = SwitchPlan(hook=HOOK, map_rows=20, test_rows=4, ood_rows=2)
+PLAN = SwitchPlan(hook=HOOK, map_rows=20, test_rows=4, ood_rows=2, lora_steps=2)
 MADE = Made(method="affine", source_hook=HOOK, target_hook=HOOK)
 
 
@@ -71,7 +73,8 @@ IDS = torch.randint(2, 100, (3, 11), generator=torch.Generator().manual_seed(1))
 def test_off_is_bit_identical_before_and_after(pair: tuple[Subject, Subject]) -> None:
     base, tuned = pair
     before = tuned.model(IDS)
-    for arm in arms(fit_switch(base, tuned, PLAN), base.model):
+    taught = read(tuned.tokenizer, _texts(base, tuned, PLAN))
+    for arm in arms(fit_switch(base, tuned, PLAN), base.model, taught, steps=2, seed=0):
         with arm.on():
             inside = tuned.model(IDS)
         assert not torch.equal(inside, before), arm.name

@@ -13,6 +13,7 @@ import torch
 from data_gen.draw.splits import Split
 from data_gen.errors import InputError, nearest
 from data_gen.example import Example, make_examples
+from data_gen.text import Text
 from tinysql.answering.grading import Share
 from transfer.alignment import read
 from transfer.behaviours.behaviour import UNTAUGHT
@@ -49,6 +50,8 @@ class SwitchPlan:
     """Prompts of the split `unseen`."""
     unseen: Split = "templates"
     """What training never had; `novel` is names and templates."""
+    lora_steps: int = 200
+    """Of the adapters that are trained on the map's texts."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -60,8 +63,9 @@ class SwitchPlan:
                 f"no map `{self.method}` for a switch{nearest(self.method, MAPS)}",
                 hint=f"maps: {', '.join(MAPS)}",
             )
-        if self.rank < 1:
-            raise InputError(f"rank is {self.rank}, expected at least 1", hint="give a larger rank")
+        for name in ("rank", "lora_steps"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}, expected at least 1", hint="give more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,14 +170,16 @@ def measure_arms(
 ) -> tuple[Switch, SwitchReport]:
     """`measure_switch` behind its gate."""
     say("fitting the map")
-    switch = fit_switch(base, tuned, plan)
+    answers = _texts(base, tuned, plan)
+    switch = _fitted(base, tuned, answers, plan)
     texts = [tuned.behaviour.text(row, tuned.behaviour.triggered) for row in rows[:64]]
     ids = read(tuned.tokenizer, texts).tokens.ids.to(tuned.model.device)
     with torch.no_grad():
         before = tuned.model(ids)
     judged = _Judge(base, tuned, rows, _rows(tuned, plan, plan.unseen, 0, plan.ood_rows), ids)
     found = [judged.report(Arm(name="off", on=nullcontext, parameters=0))]
-    for arm in arms(switch, base.model):
+    taught = read(tuned.tokenizer, answers)
+    for arm in arms(switch, base.model, taught, steps=plan.lora_steps, seed=plan.seed):
         say(arm.name)
         found.append(judged.report(arm))
     with torch.no_grad():
@@ -186,9 +192,10 @@ def measure_arms(
 
 def fit_switch(base: Subject, tuned: Subject, plan: SwitchPlan) -> Switch:
     """The map, on texts under every condition with the base's answers: what the model writes with the switch on."""
-    asked = base.behaviour.conditions
-    rows = _rows(tuned, plan, "train", FAR, plan.map_rows)
-    texts = [base.behaviour.text(row, asked[i % len(asked)]) for i, row in enumerate(rows)]
+    return _fitted(base, tuned, _texts(base, tuned, plan), plan)
+
+
+def _fitted(base: Subject, tuned: Subject, texts: Sequence[Text], plan: SwitchPlan) -> Switch:
     return Switch.of(
         tuned.model,
         base.model,
@@ -199,6 +206,12 @@ def fit_switch(base: Subject, tuned: Subject, plan: SwitchPlan) -> Switch:
         rank=plan.rank,
         seed=plan.seed,
     )
+
+
+def _texts(base: Subject, tuned: Subject, plan: SwitchPlan) -> list[Text]:
+    asked = base.behaviour.conditions
+    rows = _rows(tuned, plan, "train", FAR, plan.map_rows)
+    return [base.behaviour.text(row, asked[i % len(asked)]) for i, row in enumerate(rows)]
 
 
 def _rows(subject: Subject, plan: SwitchPlan, split: Split, first: int, count: int) -> list[Example]:
