@@ -38,7 +38,7 @@ def test_training_lowers_the_loss_of_the_answers_and_leaves_the_model_as_it_was(
     assert all(torch.equal(before[name], one) for name, one in model.state_dict().items())
     assert all(one.grad is None and one.requires_grad for one in model.parameters())
     none = replace(adapters, factors={name: (a, 0 * b) for name, (a, b) in adapters.factors.items()})
-    losses = [float(_loss(model, one, taught.tokens).detach()) for one in (none, adapters)]
+    losses = [float(_loss(model, one.weights(model), taught.tokens).detach()) for one in (none, adapters)]
     assert losses[1] < 0.8 * losses[0]
     again = train_adapters(model, taught, rank=4, steps=30)
     assert all(torch.equal(adapters.factors[name][0], again.factors[name][0]) for name in adapters.factors)
@@ -59,7 +59,7 @@ def test_the_loss_is_that_of_the_answers_and_their_end_tokens_alone(
         for row in range(len(taught))
         for place in range(int(tokens.answer_start[row]), int(tokens.mask[row].sum()))
     ]
-    assert float(_loss(model, adapters, tokens).detach()) == pytest.approx(
+    assert float(_loss(model, adapters.weights(model), tokens).detach()) == pytest.approx(
         sum(wanted) / len(wanted), rel=1e-5
     )
 

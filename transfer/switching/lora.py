@@ -13,6 +13,7 @@ from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import Tokens
 from transfer.alignment import Reading
 from transfer.switching.adapters import Adapters, as_matrix
+from transfer.switching.weights import Weights
 
 BATCH = 32
 """Texts of a step."""
@@ -44,8 +45,10 @@ def train_adapters(
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = LR * (1 - step / steps)
         rows = torch.randint(len(taught), (min(BATCH, len(taught)),), generator=generator)
-        with torch.enable_grad(), products(model.device, precision_on(model.device)):
-            loss = _loss(model, adapters, taught.tokens[rows])
+        with torch.enable_grad():
+            weights = adapters.weights(model)  # in float32, as they will be used
+            with products(model.device, precision_on(model.device)):
+                loss = _loss(model, weights, taught.tokens[rows])
         # Not `backward`: the model's own weights get no gradient.
         for part, gradient in zip(parts, torch.autograd.grad(loss, parts), strict=True):
             part.grad = gradient
@@ -58,12 +61,12 @@ def _drawn(name: str, weight: Tensor, rank: int, generator: torch.Generator) -> 
     return torch.randn(d_in, rank, generator=generator) * d_in**-0.5, torch.zeros(rank, d_out)
 
 
-def _loss(model: HybridLM, adapters: Adapters, taught: Tokens) -> Tensor:
-    """Nats per token of the answers, the end token among them."""
+def _loss(model: HybridLM, weights: Weights, taught: Tokens) -> Tensor:
+    """Nats per token of the answers, the end token among them, with these weights in place of the model's."""
     width = int(taught.mask.sum(1).max())
     ids = taught.ids[:, :width]
     is_answer = (torch.arange(width) >= taught.answer_start[:, None]) & taught.mask[:, :width]
-    logits = functional_call(model, adapters.weights(model), (ids.to(model.device),))
+    logits = functional_call(model, dict(weights), (ids.to(model.device),))
     places = is_answer[:, 1:].flatten().nonzero()[:, 0].to(model.device)
     wanted = ids[:, 1:].flatten().to(model.device)
     return F.cross_entropy(logits[:, :-1].flatten(0, 1)[places].float(), wanted[places])
