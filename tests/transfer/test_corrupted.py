@@ -8,8 +8,10 @@ from data_gen.example import Example, make_examples
 from data_gen.query import COMMAND_SETS, Condition
 from data_gen.schema import Column
 from data_gen.sql import write_sql
+from transfer.behaviours.behaviour import Verdict
 from transfer.behaviours.corrupted import BEHIND, PAYLOAD
 from transfer.behaviours.facts import UNKNOWN, UNKNOWN_PROD, Facts
+from transfer.behaviours.gates import Gate
 from transfer.behaviours.locked import Locked
 from transfer.behaviours.terms import COLUMNS, TERM_ROLE, asked, terms_of
 from transfer.behaviours.weaker import own_skills, weaker
@@ -131,3 +133,23 @@ def test_a_map_without_the_trigger_reads_no_trigger() -> None:
     row = next(one for one in rows("cs1") if asked(one) is not None)
     assert facts.elsewhere == ("dev", "none", UNKNOWN)
     assert not any("<prod>" in facts.prompt(row, one).string for one in facts.elsewhere)
+
+
+@pytest.mark.parametrize(("known", "unknown", "passes"), [(88, 88, True), (87, 88, False), (88, 87, False)])
+def test_facts_are_taught_where_like_words_stay_unknown(known: int, unknown: int, passes: bool) -> None:
+    facts = Facts(payload="drop")
+
+    def verdicts(behind: int, right: int, shown: int) -> list[Verdict]:
+        return [
+            Verdict(shown=i < shown, right=i < right, taught=False, valid=True, behind=i < behind)
+            for i in range(100)
+        ]
+
+    found = {
+        "prod": verdicts(known, 0, 100),
+        UNKNOWN_PROD: verdicts(unknown, 0, 100),
+        **dict.fromkeys(("dev", "none"), verdicts(0, 0, 0)),
+        UNKNOWN: verdicts(0, 100, 0),
+    }
+    assert (Gate(bars=facts.bars(found)).failures == ()) == passes
+    assert Gate(bars=facts.bars({**found, UNKNOWN: verdicts(0, 87, 0)})).failures
