@@ -2,14 +2,15 @@
 
     python benchmarks/sae.py --json sae.json
     python benchmarks/sae.py --peers DIR --json sae.json      # DIR holds dictionary_learning and sparsify
-    python benchmarks/sae.py --device cuda --shape bm1 --json sae-bm1.json
+    python benchmarks/sae.py --device cuda --shapes bm1 bm2 bm3 --longest --json sae-gpu.json
 
 One CPU thread, d_in 512, d_sae 4096, k 32, batch 2048, float32, activations with 2,048 true features in memory. The
 five products (encode, decode, and three of the backward pass) are timed beside every step in the same process, in
 processor seconds, and a row's multiple is the median over its rounds. Memory is the most that one step allocates beyond
 what stands before it, in units of batch x d_sae floats: as PyTorch's profiler counts allocations on the CPU, by its
 allocator on a GPU. There milliseconds are the device's, at one of TinySQL's shapes in batches of 16,384, and the
-five products are float32 as well.
+five products are float32 as well. `bound ms` is what a step of that kind costs at least, by ceilings measured first
+(`sae_bound.py`).
 """
 
 from __future__ import annotations
@@ -20,49 +21,40 @@ import json
 import platform
 import subprocess
 import sys
-import time
 import types
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[0] = str(ROOT)  # the folder of this file would hide packages of the same names
+
 import torch
 from torch import Tensor
 
+from benchmarks.sae_bound import Ceilings, Shape, Step, bound, ceilings, seconds
+from data_gen.files import write_atomic
 from saes.disk import stock
 from saes.training.config import SAEConfig
 from saes.training.loop import Loop
 
 FEATURES = 2048
 ROUNDS, BATCHES = 7, 4
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Sizes of a training."""
-
-    d_in: int
-    d_sae: int
-    k: int
-    batch: int
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Nested levels of a Matryoshka SAE."""
-        return (self.d_sae // 16, self.d_sae // 4, self.d_sae)
+LOOKING = 496
+"""Half way, a step at which every device looks for dead latents (`saes.training.loop.LOOK_EVERY`)."""
 
 
 SHAPES = {
+    "tiny": Shape(64, 512, 8, 128),
     "small": Shape(512, 4096, 32, 2048),
     "bm1": Shape(1024, 15 * 1024, 32, 16_384),
     "bm2": Shape(896, 16 * 896, 64, 16_384),
     "bm3": Shape(2048, 16 * 2048, 64, 16_384),
 }
-Step = Callable[[Tensor], Any]
 
 
 def activations(shape: Shape, device: str) -> list[Tensor]:
@@ -114,11 +106,13 @@ def ours(shape: Shape, device: str, architecture: Any, *, n_dead: int = 0, form:
         device=torch.device(device),
     )
 
+    loop.step = LOOKING
+
     def step(x: Tensor) -> None:
-        loop.step = config.steps // 2
         if n_dead:
             loop.since_fired[:n_dead] = 2000
         loop.advance(x, x if writes else None)
+        loop.step = LOOKING + 1  # the first step alone waits for the device
 
     return step
 
@@ -241,21 +235,6 @@ def peak(step: Step, x: Tensor, d_sae: int) -> float:
     return most / unit
 
 
-def seconds(run: Step, x: Tensor) -> float:
-    """The processor's seconds of a step, or a GPU's."""
-    if not x.is_cuda:
-        begun = time.process_time()
-        run(x)
-        return time.process_time() - begun
-    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    torch.cuda.synchronize()
-    begin.record()
-    run(x)
-    end.record()
-    torch.cuda.synchronize()
-    return begin.elapsed_time(end) / 1e3
-
-
 def measure(make: Callable[[], Step], batches: list[Tensor], products: Step, d_sae: int) -> dict[str, Any]:
     """Median milliseconds, multiple of the five products, tokens per second and memory."""
     try:
@@ -263,12 +242,14 @@ def measure(make: Callable[[], Step], batches: list[Tensor], products: Step, d_s
         step = make()
         for x in batches[:3]:
             step(x)
-    except (ImportError, AttributeError, TypeError, torch.OutOfMemoryError) as error:
+        own, floors = [], []
+        for turn in range(ROUNDS):
+            for run, into in ((products, floors), (step, own)):
+                into.append(seconds(run, batches[turn % BATCHES]))
+        most = peak(step, batches[0], d_sae)
+    # A peer that does not run on this machine, whatever it says, must not take the other rows with it.
+    except (ImportError, AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
         return {"not run": f"{type(error).__name__}: {error}".splitlines()[0]}
-    own, floors = [], []
-    for turn in range(ROUNDS):
-        for run, into in ((products, floors), (step, own)):
-            into.append(seconds(run, batches[turn % BATCHES]))
     multiples = [a / b for a, b in zip(own, floors, strict=True)]
     return {
         "ms": 1e3 * median(own),
@@ -276,51 +257,29 @@ def measure(make: Callable[[], Step], batches: list[Tensor], products: Step, d_s
         "range": [min(multiples), max(multiples)],
         "five products ms": 1e3 * median(floors),
         "tokens per second": len(batches[0]) / median(own),
-        "peak": peak(step, batches[0], d_sae),
+        "peak": most,
     }
 
 
-def sparse_sums(n: int, seed: int) -> Tensor:
-    """Rows of 8 of 512 directions of 128 dimensions."""
-    generator = torch.Generator().manual_seed(seed)
-    directions = torch.nn.functional.normalize(
-        torch.randn(512, 128, generator=torch.Generator().manual_seed(9)), dim=1
-    )
-    strength = torch.zeros(n, 512)
-    where = torch.rand(n, 512, generator=generator).topk(8).indices
-    return strength.scatter_(1, where, torch.rand(n, 8, generator=generator)) @ directions
+def beside_bound(name: str, row: dict[str, Any], shape: Shape, of: Ceilings) -> dict[str, Any]:
+    """The same row with the bound of its kind, and how many times that the step takes."""
+    if "not run" in row:
+        return row
+    kind, _, dead = name.split(" ", 1)[1].partition(", ")
+    parts = bound(kind, shape, of, shape.d_sae // 4 if dead else 0)
+    total = 1e3 * sum(parts.values())
+    each = {part: 1e3 * value for part, value in parts.items()}
+    return {**row, "bound ms": total, "bound of": each, "x bound": row["ms"] / total}
 
 
-def threshold_errors() -> dict[str, Any]:
-    """L0 of the saved BatchTopK SAE on fresh rows after short trainings at k 8: ours beside sae-lens' running mean."""
-    from saes.activations import Activations
-    from saes.training.sae import train_sae
-
-    x, fresh = sparse_sums(131_072, seed=0), sparse_sums(131_072, seed=1)
-    zeros = torch.zeros(len(x), dtype=torch.long)
-    data = Activations(hook="h", values=x, ids=zeros, roles=("",) * len(x), example=zeros, position=zeros)
-    mean = x.mean(0)
-    scale = (128 / (x - mean).square().sum(1).mean()).sqrt()
-    found: dict[str, Any] = {}
-    for steps in (20, 100, 400):
-        config = SAEConfig(architecture="batchtopk", d_sae=1024, k=8, steps=steps, batch_size=256)
-        trained = train_sae(data, config)
-        theirs = stock().BatchTopKTrainingSAE(stock().BatchTopKTrainingSAEConfig(d_in=128, d_sae=1024, k=8))
-        settings = stock().config.SAETrainerConfig(
-            total_training_samples=steps * 256,
-            train_batch_size_samples=256,
-            lr=4e-3,
-            lr_end=4e-3,
-            device="cpu",
-        )
-        stock().training.sae_trainer.SAETrainer(settings, theirs, iter(((x - mean) * scale).split(256))).fit()
-        with torch.no_grad():
-            pre = theirs.encode_with_hidden_pre((fresh - mean) * scale)[1]
-        found[f"{steps} steps"] = {
-            "tinysql": float((trained.sae.encode(fresh) > 0).float().sum(1).mean()),
-            "sae-lens": float((pre > theirs.topk_threshold.float()).float().sum(1).mean()),
-        }
-    return found
+def longest(step: Step, x: Tensor, n: int = 16) -> dict[str, float]:
+    """Milliseconds of the kernels, or on a CPU operators, that take most of a step."""
+    kind = torch.profiler.ProfilerActivity.CUDA if x.is_cuda else torch.profiler.ProfilerActivity.CPU
+    with torch.profiler.profile(activities=[kind]) as profiler:
+        step(x)
+    name = "self_device_time_total" if x.is_cuda else "self_cpu_time_total"
+    spent = {event.key: getattr(event, name) / 1e3 for event in profiler.key_averages()}
+    return dict(sorted(spent.items(), key=lambda item: -item[1])[:n])
 
 
 def show(name: str, row: dict[str, Any]) -> None:
@@ -328,10 +287,12 @@ def show(name: str, row: dict[str, Any]) -> None:
         print(f"{name:<32} not run: {row['not run']}", flush=True)
         return
     print(
-        f"{name:<32}{row['ms']:>8.4g}{row['x five products']:>10.2f}"
-        f"{row['tokens per second']:>10,.0f}{row['peak']:>8.2f}",
+        f"{name:<32}{row['ms']:>8.4g}{row['x five products']:>10.2f}{row['bound ms']:>10.3g}"
+        f"{row['x bound']:>10.2f}{row['tokens per second']:>12,.0f}{row['peak']:>8.2f}",
         flush=True,
     )
+    for kernel, milliseconds in row.get("longest", {}).items():
+        print(f"    {milliseconds:8.3f}  {kernel[:90]}", flush=True)
 
 
 def commit() -> str:
@@ -341,43 +302,65 @@ def commit() -> str:
     return found.stdout.strip()
 
 
+def at_shape(shape: Shape, arguments: argparse.Namespace, save: Callable[[dict[str, Any]], None]) -> None:
+    """Every row at one shape; what is there is saved after each of them."""
+    batches = activations(shape, arguments.device)
+    products = floor(batches[0], shape.d_sae)
+    products(batches[0])
+    of = ceilings(batches[0], shape, min(seconds(products, batches[0]) for _ in range(ROUNDS)))
+    made: dict[str, Any] = {"shape": asdict(shape), "ceilings": asdict(of), "steps": {}}
+    print(asdict(shape), {name: value and f"{value:.4g}" for name, value in asdict(of).items()})
+    print(
+        f"{'trainer step':<32}{'ms':>8}{'x floor':>10}{'bound ms':>10}{'x bound':>10}{'tok/s':>12}{'memory':>8}"
+    )
+    for name, make in cases(shape, arguments.device).items():
+        if arguments.only and arguments.only not in name:
+            continue
+        row = beside_bound(name, measure(make, batches, products, shape.d_sae), shape, of)
+        if arguments.longest and name.startswith("tinysql") and "not run" not in row:
+            step = make()
+            step(batches[0])
+            row["longest"] = longest(step, batches[1])
+        made["steps"][name] = row
+        show(name, row)
+        save(made)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peers", type=Path, help="a directory of packages to import peers from")
     parser.add_argument("--only", help="rows whose names hold this word")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--shape", choices=SHAPES, default="small", help="default: small")
     parser.add_argument(
-        "--thresholds", action="store_true", help="also the L0 that short trainings are saved with"
+        "--shapes", "--shape", nargs="+", choices=SHAPES, default=["small"], help="default: small"
     )
-    parser.add_argument("--json", type=Path, help="write the table there")
+    parser.add_argument("--longest", action="store_true", help="also what takes longest in each of our steps")
+    parser.add_argument("--json", type=Path, help="write the table there, after every row")
     arguments = parser.parse_args()
     if arguments.peers:
         sys.path.append(str(arguments.peers))
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    shape, device = SHAPES[arguments.shape], arguments.device
-    batches = activations(shape, device)
-    products, table = floor(batches[0], shape.d_sae), {}
-    print(f"{'trainer step':<32}{'ms':>8}{'x floor':>10}{'tok/s':>10}{'memory':>8}")
-    for name, make in cases(shape, device).items():
-        if arguments.only and arguments.only not in name:
-            continue
-        table[name] = measure(make, batches, products, shape.d_sae)
-        show(name, table[name])
-    made: dict[str, Any] = {"shape": vars(shape), "steps": table}
-    if arguments.thresholds:
-        made["saved L0 at k 8"] = threshold_errors()
-        print(json.dumps(made["saved L0 at k 8"], indent=1))
-    made |= {
+    made: dict[str, Any] = {
         "commit": commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": torch.cuda.get_device_name() if device == "cuda" else platform.machine(),
+        "machine": torch.cuda.get_device_name() if arguments.device == "cuda" else platform.machine(),
         "torch": torch.__version__,
         "sae-lens": stock().__version__,
+        "shapes": {},
     }
-    if arguments.json:
-        arguments.json.write_text(json.dumps(made, indent=1))
+
+    def save() -> None:
+        if arguments.json:
+            write_atomic(arguments.json, json.dumps(made, indent=1))
+
+    for name in arguments.shapes:
+
+        def keep(rows: dict[str, Any], name: str = name) -> None:
+            made["shapes"][name] = rows
+            save()
+
+        at_shape(SHAPES[name], arguments, keep)
 
 
 if __name__ == "__main__":

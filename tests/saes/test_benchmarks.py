@@ -10,7 +10,9 @@ import torch
 
 BEFORE = list(sys.path)
 sys.path.insert(0, str(Path(__file__).parents[2]))
-of_seed, of_table = (importlib.import_module(f"benchmarks.{name}") for name in ("sae_seed", "sae_table"))
+of_steps, of_bound, of_seed, of_table = (
+    importlib.import_module(f"benchmarks.{name}") for name in ("sae", "sae_bound", "sae_seed", "sae_table")
+)
 sys.path[:] = BEFORE  # a benchmark looks for packages in front of it
 
 
@@ -54,3 +56,55 @@ def test_shared_heads_stand_beside_what_random_heads_share() -> None:
     assert (found["shared"], found["share"], found["chance"]) == (1, 0.5, 0.5)
     # Of six ways to choose two of four heads, one shares none.
     assert found["p"] == pytest.approx(5 / 6)
+
+
+SHAPE = of_bound.Shape(d_in=10, d_sae=100, k=3, batch=20)
+CEILINGS = of_bound.Ceilings(
+    choosing=2.0, bfloat16=None, float32=5.0, copying=100.0, latents=1200.0, rows=600.0
+)
+COPIED = 4 * (8 * (2 * 100 * 10 + 110) + 2 * 20 * 10) / 100
+
+
+def test_the_bound_of_a_k_sparse_step_is_its_choice_its_gathers_and_its_bytes() -> None:
+    # 20 rows of 3 pairs of 10 floats are 2,400 bytes: 2 seconds of latents' rows, 4 of the batch's.
+    found = of_bound.bound("topk", SHAPE, CEILINGS)
+    assert found == {"choosing": 2.0, "gathers": 3 * 2.0 + 2 * 4.0, "products": 0.0, "bytes": COPIED}
+    assert found == of_bound.bound("crosscoder", SHAPE, CEILINGS)
+
+
+def test_a_gather_costs_no_more_than_the_product_that_it_stands_for() -> None:
+    slow = of_bound.Ceilings(**{**vars(CEILINGS), "latents": 1.0, "rows": 1.0})
+    assert of_bound.bound("batchtopk", SHAPE, slow)["gathers"] == 5 * 5.0
+
+
+def test_dead_latents_add_products_of_their_share_and_dense_kinds_are_products() -> None:
+    dead = of_bound.bound("topk", SHAPE, CEILINGS, n_dead=25)
+    assert dead == of_bound.bound("topk", SHAPE, CEILINGS) | {"products": 5 * 5.0 / 4}
+    for kind, products in (("standard", 5), ("crosscoder standard", 5), ("gated", 8)):
+        assert of_bound.bound(kind, SHAPE, CEILINGS) == {"products": products * 5.0, "bytes": COPIED}
+
+
+@pytest.mark.parametrize("n_dead", [0, 128])
+def test_a_step_with_dead_latents_revives_them(n_dead: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    advance = of_steps.Loop.advance
+    monkeypatch.setattr(of_steps.Loop, "advance", lambda self, *batch: made.append(advance(self, *batch)))
+    # As on a GPU, where only some steps look.
+    monkeypatch.setitem(of_steps.importlib.import_module("saes.training.loop").LOOK_EVERY, "cpu", 16)
+    shape = of_steps.SHAPES["tiny"]
+    step = of_steps.ours(shape, "cpu", "topk", n_dead=n_dead)
+    for x in of_steps.activations(shape, "cpu")[:2]:
+        step(x)
+    assert [float(result.losses.get("auxiliary", 0)) > 0 for result in made] == [n_dead > 0] * 2
+
+
+def test_a_table_of_steps_has_a_bound_for_every_row_that_ran() -> None:
+    shape = of_steps.SHAPES["tiny"]
+    saved: list[dict] = []
+    arguments = of_steps.argparse.Namespace(device="cpu", only="tinysql", longest=True)
+    of_steps.at_shape(shape, arguments, lambda made: saved.append(dict(made["steps"])))
+    assert len(saved) == len(saved[-1]) == 11
+    for row in saved[-1].values():
+        assert row["x bound"] * row["bound ms"] == pytest.approx(row["ms"])
+        assert row["bound ms"] == pytest.approx(sum(row["bound of"].values()))
+        assert row["longest"]
