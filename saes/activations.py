@@ -85,11 +85,25 @@ def check_hook(model: HookedModel, hook: str) -> HookPoint:
     return points[hook]
 
 
-def capture(model: HookedModel, ids: Int[Tensor, "batch seq"], hook: str) -> Float[Tensor, "batch seq d_in"]:
-    """What `hook` carries for these ids, heads side by side; nothing behind the hook is computed.
+def locate(model: HookedModel, hook: str) -> tuple[str, int | None]:
+    """The hook point that `hook` names, and the head behind its last dot if there is one; `InputError` as `check_hook`.
 
-    Raises `InputError` for an unknown hook, one that the model has switched off, and one that has no single value
-    per token.
+    Example:
+        >>> locate(model, "blocks.0.mamba.hook_state.2")
+        ('blocks.0.mamba.hook_state', 2)
+    """
+    point, _, head = hook.rpartition(".")
+    if hook not in model.hook_dict and head.isdecimal() and point in model.hook_dict:
+        return point, int(head)
+    check_hook(model, hook)
+    return hook, None
+
+
+def capture(model: HookedModel, ids: Int[Tensor, "batch seq"], hook: str) -> Float[Tensor, "batch seq d_in"]:
+    """What `hook` carries for these ids, heads side by side, or what its head h does for `hook` with `.h` behind it.
+
+    Nothing behind the hook is computed. Raises `InputError` for an unknown hook or head, a hook that the model has
+    switched off, and one that has no single value per token.
     """
     return capture_many(model, ids, [hook])[hook]
 
@@ -99,30 +113,43 @@ def capture_many(
     model: HookedModel, ids: Int[Tensor, "batch seq"], hooks: Sequence[str]
 ) -> dict[str, Float[Tensor, "batch seq _width"]]:
     """What several hooks carry, from one pass that ends at the last of them; errors as `capture`."""
-    for hook in hooks:
-        check_hook(model, hook)
+    places = {hook: locate(model, hook) for hook in hooks}
     caught: dict[str, Tensor] = {}
 
     # A bridge knows one point by several names, so the point's own name does not say which was asked for.
     def keep(value: Tensor, hook: HookPoint, *, name: str) -> None:
         caught.setdefault(name, value)
-        if len(caught) == len(set(hooks)):
+        if len(caught) == len(places):
             raise _Reached
 
     with ExitStack() as hooked:
-        for hook in dict.fromkeys(hooks):
+        for hook, (point, _) in places.items():
             try:
-                hooked.enter_context(model.hooks(fwd_hooks=[(hook, partial(keep, name=hook))]))
+                hooked.enter_context(model.hooks(fwd_hooks=[(point, partial(keep, name=hook))]))
             except ValueError as error:  # so the bridge refuses hooks that are to be asked for first
                 raise InputError(
                     f"hook `{hook}` is switched off: {error}", hint="switch it on, or choose another hook"
                 ) from error
         with suppress(_Reached):
             model(ids)
-    return {hook: _rows(hook, caught.get(hook), ids) for hook in hooks}
+    return {hook: _rows(hook, head, caught.get(hook), ids) for hook, (_, head) in places.items()}
 
 
-def _rows(hook: str, value: Tensor | None, ids: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq d_in"]:
+def of_head(hook: str, head: int, value: Float[Tensor, "batch seq ..."]) -> Float[Tensor, "batch seq ..."]:
+    """What one head has of the value of a hook, as a view; `InputError` for a head that is not there."""
+    n = value.shape[2] if value.ndim > 3 else 0
+    if head >= n:
+        has = f"has heads 0 to {n - 1}" if n else "has no heads side by side"
+        raise InputError(
+            f"hook `{hook}` names head {head}, but `{hook.rpartition('.')[0]}` {has}",
+            hint="name a head that is there, or the hook without a number",
+        )
+    return value[:, :, head]
+
+
+def _rows(
+    hook: str, head: int | None, value: Tensor | None, ids: Int[Tensor, "batch seq"]
+) -> Float[Tensor, "batch seq d_in"]:
     if value is None:
         raise InputError(f"hook `{hook}` is never reached in a forward pass", hint="choose a hook that is")
     if hook.endswith(ACROSS_TOKENS) or value.ndim < 3 or value.shape[:2] != ids.shape:
@@ -130,7 +157,8 @@ def _rows(hook: str, value: Tensor | None, ids: Int[Tensor, "batch seq"]) -> Flo
             f"hook `{hook}` carries a tensor of shape {list(value.shape)}, not one row per token",
             hint="choose a residual, MLP or `hook_z` hook",
         )
-    return rearrange(value, "batch seq ... -> batch seq (...)")
+    own = value if head is None else of_head(hook, head, value)
+    return rearrange(own, "batch seq ... -> batch seq (...)")
 
 
 def record(
@@ -173,7 +201,7 @@ def passes(
     if not hooks:
         raise InputError("there is no hook to record", hint="`model.hook_dict` lists the hooks")
     for hook in hooks:
-        check_hook(model, hook)
+        locate(model, hook)
     kept = has_role(tokens)
     if not bool(kept.any()):
         raise InputError("there is no token to record", hint="encode at least one example")

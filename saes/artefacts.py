@@ -19,7 +19,7 @@ from typing import Any, Literal
 from data_gen.errors import InputError, nearest
 from data_gen.example import Example, make_example
 from data_gen.files import atomic_directory, claim_directory, find_json, write_atomic
-from saes.activations import Activations, HookedModel, check_hook, record_many
+from saes.activations import Activations, HookedModel, locate, record_many
 from saes.disk import SAE, save
 from saes.recipes import default_hooks
 from saes.stored import RECORDING, open_recording, record_to
@@ -246,7 +246,7 @@ def train_form(
 def check_hooks(model: HookedModel, hooks: Sequence[str], form: Form, *, hint: str) -> None:
     """`InputError` for a hook that the model does not have, one named twice, and a number that the form cannot have."""
     for number, hook in enumerate(hooks):
-        check_hook(model, hook)
+        locate(model, hook)
         if hook in hooks[:number]:
             raise InputError(f"hook `{hook}` is named twice", hint="name each hook once")
     n = len(hooks)

@@ -18,7 +18,7 @@ from torch import Tensor
 from transformer_lens.hook_points import HookPoint
 
 from data_gen.errors import InputError
-from saes.activations import capture, check_hook
+from saes.activations import capture, locate, of_head
 from saes.disk import SAE
 from saes.truth.forms import Coder
 from tinysql.models.hybrid import HybridLM
@@ -63,7 +63,7 @@ def changed_answers(
     behind the longest guess, or where the context is full; `finished` tells.
     Raises `InputError` for an unknown hook, and for a prompt that fills the context.
     """
-    check_hook(model, hook)
+    locate(model, hook)
     for ids in prompts:
         if len(ids) >= model.cfg.n_ctx:
             raise InputError(
@@ -142,15 +142,21 @@ def _best(
 def changed_logits(
     model: HybridLM, ids: Int[Tensor, "batch seq"], hook: str, change: Change | None, at: At
 ) -> Float[Tensor, "batch seq d_vocab"]:
-    """Logits of one forward pass in which `hook` carries what `change` gives."""
+    """Logits of one forward pass in which `hook`, or one head of it, carries what `change` gives."""
     if change is None:
         return model(ids)
+    point, head = locate(model, hook)
+    name = hook
 
     def act(value: Tensor, hook: HookPoint) -> Tensor:
-        flat = rearrange(value, "batch seq ... -> batch seq (...)")
-        return change(flat, at).reshape(value.shape).to(value)
+        own = value if head is None else of_head(name, head, value)
+        flat = rearrange(own, "batch seq ... -> batch seq (...)")
+        changed = change(flat, at).reshape(own.shape).to(value)
+        if head is None:
+            return changed
+        return torch.cat([value[:, :, :head], changed.unsqueeze(2), value[:, :, head + 1 :]], dim=2)
 
-    with model.hooks(fwd_hooks=[(hook, act)]):
+    with model.hooks(fwd_hooks=[(point, act)]):
         return model(ids)
 
 

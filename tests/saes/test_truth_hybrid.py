@@ -5,10 +5,10 @@ import torch
 
 from data_gen.errors import InputError
 from data_gen.example import DataConfig, make_example
-from saes.activations import record
+from saes.activations import record, record_many
 from saes.disk import SAE, stock
 from saes.truth.alignment import align, truth
-from saes.truth.answers import At, changed_answers
+from saes.truth.answers import At, changed_answers, changed_logits
 from tinysql.models.config import MambaConfig, ModelConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import Tokenizer
@@ -16,6 +16,7 @@ from tinysql.tokens import Tokenizer
 DATA = DataConfig(command_sets=("cs1",), lexicon="demo", split="test", max_columns=3)
 EXAMPLES = [make_example(DATA, index) for index in range(16)]
 STATE, ROUTER = "blocks.0.mamba.hook_state", "blocks.2.moe.hook_router"
+HEAD = f"{STATE}.1"
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def sae(width: int) -> SAE:
     return made
 
 
-@pytest.mark.parametrize(("hook", "width"), [(ROUTER, 8), (STATE, 32)])
+@pytest.mark.parametrize(("hook", "width"), [(ROUTER, 8), (STATE, 32), (HEAD, 16)])
 def test_latents_of_routers_and_states_are_scored(
     model: HybridLM, tokenizer: Tokenizer, hook: str, width: int
 ) -> None:
@@ -52,7 +53,7 @@ def test_latents_of_routers_and_states_are_scored(
     assert found.sae.l0 == pytest.approx(3, abs=0.5)
 
 
-@pytest.mark.parametrize(("hook", "width"), [(ROUTER, 8), (STATE, 32)])
+@pytest.mark.parametrize(("hook", "width"), [(ROUTER, 8), (STATE, 32), (HEAD, 16)])
 def test_they_can_be_changed_while_the_model_answers(
     model: HybridLM, tokenizer: Tokenizer, hook: str, width: int
 ) -> None:
@@ -67,6 +68,43 @@ def test_they_can_be_changed_while_the_model_answers(
     plain = changed_answers(model, tokenizer, ids, guesses, hook, None)
     assert changed_answers(model, tokenizer, ids, guesses, hook, turned) != plain
     assert set(seen) == {width}
+
+
+def test_a_head_of_a_hook_is_its_part_of_what_stands_side_by_side(
+    model: HybridLM, tokenizer: Tokenizer
+) -> None:
+    tokens = tokenizer.encode(EXAMPLES)
+    whole, first, second = record_many(model, tokens, [STATE, f"{STATE}.0", HEAD])
+    assert torch.equal(torch.cat([first.values, second.values], dim=1), whole.values)
+    assert second.hook == HEAD
+
+
+def test_a_change_of_one_head_leaves_the_others_alone(model: HybridLM, tokenizer: Tokenizer) -> None:
+    ids = torch.tensor([tokenizer.encode_text(EXAMPLES[0].prompt.string)])
+    nowhere = torch.zeros_like(ids, dtype=torch.bool)
+    at = At(row=torch.zeros(1, dtype=torch.long), prompt=nowhere, answering=nowhere)
+    head_by_head = torch.arange(32) >= 16
+    of_head = changed_logits(model, ids, HEAD, lambda values, _: -values, at)
+    of_part = changed_logits(
+        model, ids, STATE, lambda values, _: torch.where(head_by_head, -values, values), at
+    )
+    assert torch.equal(of_head, of_part)
+    assert not torch.equal(of_head, model(ids))
+
+
+@pytest.mark.parametrize(
+    ("hook", "message"),
+    [
+        (f"{STATE}.2", "names head 2, but `blocks.0.mamba.hook_state` has heads 0 to 1"),
+        (f"{ROUTER}.0", "has no heads side by side"),
+        ("blocks.0.mamba.hook_stat.1", "the model has no hook `blocks.0.mamba.hook_stat.1`"),
+    ],
+)
+def test_heads_that_are_not_there_are_refused(
+    model: HybridLM, tokenizer: Tokenizer, hook: str, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        record(model, tokenizer.encode(EXAMPLES[:1]), hook)
 
 
 def test_activations_that_are_not_finite_are_refused(model: HybridLM, tokenizer: Tokenizer) -> None:
