@@ -1,6 +1,7 @@
 """TinySQL's SAE results for a run: FVU at every hook, the circuit its SAEs name, what it answers, EAP's heads beside.
 
     python benchmarks/sae_seed.py runs/bm1 --device cuda --pairs 100 --json seed_saes.json
+    python benchmarks/sae_seed.py runs/bm1 --device cuda --set cs2 --json seed_saes_cs2.json
     python benchmarks/sae_seed.py runs/nano-0 --pairs 16 --prompts 32 --random 5 --json seed_saes.json
 
 TopK SAEs of k 16 and four latents per dimension are trained at every attention, MLP and residual hook (arXiv
@@ -295,6 +296,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", nargs="+", type=Path, help="run directories")
+    parser.add_argument("--set", action="append", default=[], choices=SHARES, help="only these; repeat")
     parser.add_argument("--steps", type=int, default=1200, help="steps of 512 tokens (default: 1200)")
     parser.add_argument("--rows", type=int, default=2000, help="training rows (default: 2000)")
     parser.add_argument("--prompts", type=int, default=100, help="rows answered (default: 100)")
@@ -312,7 +314,7 @@ def main() -> None:
         for hook in hooks_of(model):
             saes[hook], row = trained(run, hook, arguments)
             found["saes"].append({"run": path.name, **row})
-        for command_set in (one for one in SHARES if one in run.data.command_sets):
+        for command_set in arguments.set or [one for one in SHARES if one in run.data.command_sets]:
             data = replace(run.split("test"), command_sets=(command_set,))
             subject = Subject(path.name, model, tokenizer, data, arguments.seed)
             found["circuits"] += set_rows(run, subject, saes, arguments)
