@@ -25,7 +25,8 @@ from circuits.methods.table import METHODS
 from circuits.scores import EdgeScores
 from circuits.select import greedy_edges, significant_edges, top_edges
 from data_gen.errors import InputError, nearest
-from data_gen.files import atomic_directory, claim_directory, read_json, write_atomic
+from data_gen.files import atomic_directory, read_json, write_atomic
+from data_gen.outputs import check_directory, claim_directory, claim_file
 from data_gen.pairs.counterfactual import CounterfactualPair, counterfactuals
 from data_gen.pairs.edits import edit_named
 from tinysql.config import from_json
@@ -117,10 +118,9 @@ def find_on_run(run: Run, settings: FindSettings, *, device: str = "cpu", overwr
             f"{run.path} holds a circuit of edit `{settings.edit}` already",
             hint="pass --overwrite to replace it",
         )
+    check_directory(directory, overwrite)
     model, tokenizer = run.load(find_device(device))
     drawn = draw(run, settings.edit, settings.pairs, settings.seed, tokenizer)
-    if not overwrite:
-        claim_directory(directory)
     pairs = tokenizer.encode_pairs(drawn, drop_misaligned=True, whole_answers=settings.whole_answers)
     scores = _score(model, pairs, settings)
     made = {"settings": asdict(settings), "refused": list(pairs.refused), "made_by": provenance()}
@@ -163,6 +163,7 @@ def eval_on_run(
     circuit, scores = load_found(run.path, edit)
     settings = _settings(directory / "config.json")
     seed = _other_seed(settings, seed)
+    out = claim_file(directory / "report.json")
     model, tokenizer = run.load(find_device(device))
     drawn = _unseen(run, edit, pairs, seed, settings, tokenizer)
     held_out = tokenizer.encode_pairs(drawn, drop_misaligned=True, whole_answers=settings.whole_answers)
@@ -191,7 +192,7 @@ def eval_on_run(
         "made_by": provenance(),
     }
     parts = {name: None if part is None else part.to_json() for name, part in found._asdict().items()}
-    write_atomic(directory / "report.json", json.dumps({**parts, **about}, indent=1))
+    write_atomic(out, json.dumps({**parts, **about}, indent=1))
     return found
 
 

@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=read_path,
         help="HTML file (default: circuits.html in RUN/circuits, or graph.html in the edit's)",
     )
+    _add_overwrite(show)
     show.set_defaults(call=call_show)
     both = verbs.add_parser("compare", help="what two circuits share: of two runs, or two edits of one run")
     both.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="one or two run directories")
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     both.add_argument(
         "--out", type=read_path, help="HTML file (default: FIRST--SECOND.html in the first run's circuits)"
     )
+    _add_overwrite(both)
     both.set_defaults(call=call_compare)
     export = verbs.add_parser("export", help="write a circuit or its scores for other programs")
     _add_run(export)
@@ -45,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the circuit as json, graphml or dot; all scores as mib or scores (json) (default: json)",
     )
     export.add_argument("--out", type=read_path, help="file (default: standard output)")
+    _add_overwrite(export)
     export.set_defaults(call=call_export)
 
 
@@ -157,6 +160,7 @@ def call_show(arguments: argparse.Namespace) -> None:
     """Draw found circuits and print where."""
     from circuits.artefacts import directory_of, load_found
     from circuits.pages import write_page
+    from data_gen.outputs import claim_file
     from tinysql.runs import open_run
 
     run = open_run(arguments.run)
@@ -165,7 +169,7 @@ def call_show(arguments: argparse.Namespace) -> None:
     else:
         load_found(run.path, arguments.edit)
         path = directory_of(run.path, arguments.edit) / "graph.html"
-    path = _html(arguments.out, path)
+    path = claim_file(path) if arguments.out is None else _output(arguments, [run.path])
     write_page(run.path, path, edit=arguments.edit)
     print(path)
 
@@ -177,6 +181,7 @@ def call_compare(arguments: argparse.Namespace) -> None:
     from circuits.pages import write_difference
     from circuits.tables import difference_table
     from data_gen.errors import InputError
+    from data_gen.outputs import claim_file
     from tinysql.runs import open_run
 
     runs, edits = [open_run(run) for run in arguments.runs], arguments.edit
@@ -194,9 +199,10 @@ def call_compare(arguments: argparse.Namespace) -> None:
             names = (str(runs[0].path), str(runs[1].path))
     if names[0] == names[1]:
         raise InputError(f"both circuits are `{names[0]}`", hint="name two edits, or two runs")
-    shared = compare(*circuits)
     file = "--".join([*(edits if len(edits) == 1 else ()), *(name.replace("/", "_") for name in names)])
-    path = _html(arguments.out, runs[0].path / "circuits" / f"{file}.html")
+    usual = runs[0].path / "circuits" / f"{file}.html"
+    path = claim_file(usual) if arguments.out is None else _output(arguments, [run.path for run in runs])
+    shared = compare(*circuits)
     write_difference(circuits[0], circuits[1], names, path)
     print(shared)
     print(difference_table(shared, circuits[0], circuits[1], names))
@@ -211,28 +217,26 @@ def call_export(arguments: argparse.Namespace) -> None:
     from tinysql.runs import open_run
 
     run = open_run(arguments.run)
+    path = None if arguments.out is None else _output(arguments, [run.path])
     circuit, scores = load_found(run.path, arguments.edit)
     text = exported(circuit, scores, arguments.format, d_model=run.shape.d_model)
-    if arguments.out is None:
+    if path is None:
         sys.stdout.write(text)
     else:
-        write_atomic(_file(Path(arguments.out)), text)
-        print(arguments.out)
+        write_atomic(path, text)
+        print(path)
 
 
-def _html(given: str | None, usual: Path) -> Path:
-    """Where a page goes. Raises `InputError` for a directory."""
-    return usual if given is None else _file(Path(given))
+def _output(arguments: argparse.Namespace, read: list[Path]) -> Path:
+    """What `--out` names. Raises `InputError` before the work if it is not free, or in a run that is `read`."""
+    from data_gen.outputs import check_output
+
+    check_output(arguments.out, overwrite=arguments.overwrite, sources=read)
+    return Path(arguments.out)
 
 
-def _file(path: Path) -> Path:
-    from data_gen.errors import InputError
-
-    if path.is_dir():
-        raise InputError(
-            f"--out {path} is a directory, expected a file", hint="name a file such as circuit.html"
-        )
-    return path
+def _add_overwrite(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--overwrite", action="store_true", help="replace what --out names")
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

@@ -9,23 +9,12 @@ import platform
 import re
 import shutil
 from argparse import ArgumentTypeError
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from data_gen.errors import InputError
-
-MARKERS = ("config.json", "unfinished.json")
-"""Files whose keys show a directory to be an output of ours, which `overwrite` may therefore empty."""
-KINDS = {
-    "dataset": {"kind", "shard_rows"},
-    "training run": {"recipe"},
-    "steering vector": {"hook", "metadata"},
-    "analysis": {"made_by"},
-}
-"""What a directory of ours is, and the keys that a marker of that kind holds; the first that fits."""
-
 
 DEVICES, PROCESSES = Path("/dev"), Path("/proc")
 _REMEDIES = {
@@ -50,7 +39,8 @@ def read_path(text: str) -> str:
     return text
 
 
-def _refusal(action: str, path: Path, error: OSError) -> InputError:
+def refusal(action: str, path: Path, error: OSError) -> InputError:
+    """What the system refused, such as to `write` the path, with what helps against it."""
     reason = error.strerror or str(error)
     remedy = _REMEDIES.get(error.errno or 0, "give a path that can be written")
     return InputError(
@@ -63,7 +53,12 @@ def _host() -> str:
     return re.sub(r"[^0-9A-Za-z]", "-", platform.node())
 
 
-def _beside(path: Path) -> Path:
+def beside(path: Path) -> Path:
+    """Where this process writes what is to become `path`. Raises `InputError` for one without a name, such as `.`."""
+    if path.name in ("", ".."):
+        raise InputError(
+            f"output `{path}` has no name of its own", hint="name something that is to stand in it"
+        )
     return path.with_name(f".{path.name}.{_host()}.{os.getpid()}.tmp")
 
 
@@ -119,23 +114,23 @@ def atomic_file(path: Path | str) -> Iterator[IO[bytes]]:
         InputError: as `write_atomic`.
     """
     path = Path(path)
-    part = _beside(path)
+    part = beside(path)
     try:
-        _check_replaceable(path)
+        check_replaceable(path)
         with open(part, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:
-        raise _refusal("write", path, error) from error
+        raise refusal("write", path, error) from error
     finally:
         # Where the directory is missing, or the path no directory, there is no part either.
         with suppress(OSError):
             part.unlink()
 
 
-def _check_replaceable(path: Path) -> None:
+def check_replaceable(path: Path) -> None:
     """Refuse a device, a pipe or a directory: a file renamed to that name would be put in its place.
 
     What stands in /dev or /proc is refused too: /dev/stdout is a link to the file that stdout goes to.
@@ -149,55 +144,6 @@ def _check_replaceable(path: Path) -> None:
         )
 
 
-def check_output(path: Path | str, *, overwrite: bool, sources: Iterable[Path | str]) -> None:
-    """Refuse the file `path` before the work whose result it is to hold, if it cannot be written or must stay.
-
-    Raises:
-        InputError: it is one of the `sources` that the work reads, or stands in one; it exists and `overwrite` is
-            false; it is no file; or its directory is missing or cannot be written.
-    """
-    path = Path(path)
-    check_apart(path, sources)
-    try:
-        if path.is_dir():
-            raise InputError(f"output `{path}` exists, as a directory", hint="choose another --out")
-        _check_replaceable(path)
-        if path.exists() and not overwrite:
-            raise InputError(
-                f"output `{path}` exists", hint="choose another --out, or pass --overwrite to replace it"
-            )
-        part = _beside(path)
-        part.touch()
-        part.unlink()
-    except OSError as error:
-        raise _refusal("write", path, error) from error
-
-
-def check_apart(path: Path, sources: Iterable[Path | str]) -> None:
-    """Refuse an output that is one of the `sources`, stands in one, or holds one, by whatever links.
-
-    Raises:
-        InputError: as said.
-    """
-    place = _real(path)
-    for source in map(Path, sources):
-        root = _real(source)
-        if root.is_file() and any((root.parent / marker).is_file() for marker in MARKERS):
-            root = root.parent  # one shard stands for its dataset
-        # Files of the source may be links, whose names or targets would be replaced.
-        linked = {_real(entry) for entry in root.rglob("*") if entry.is_symlink()} if root.is_dir() else set()
-        if place in linked or root in (place, *place.parents) or place in root.parents:
-            raise InputError(
-                f"output `{path}` would replace what is read from `{source}`",
-                hint="choose an --out outside of it",
-            )
-
-
-def _real(path: Path) -> Path:
-    """The path without links; unlike `Path.resolve` it takes those that lead round in a circle."""
-    return Path(os.path.realpath(path))
-
-
 def write_new(path: Path | str, data: str) -> bool:
     """Write as `write_atomic`, but only where there is no `path` yet; False where there is one, which stays.
 
@@ -207,7 +153,7 @@ def write_new(path: Path | str, data: str) -> bool:
         InputError: as `write_atomic`.
     """
     path = Path(path)
-    part = _beside(path)
+    part = beside(path)
     try:
         with open(part, "wb") as file:
             file.write(data.encode())
@@ -217,7 +163,7 @@ def write_new(path: Path | str, data: str) -> bool:
     except FileExistsError:
         return False
     except OSError as error:
-        raise _refusal("write", path, error) from error
+        raise refusal("write", path, error) from error
     finally:
         with suppress(OSError):
             part.unlink()
@@ -246,7 +192,7 @@ def append_line(path: Path | str, line: str) -> None:
         with open(path, "a", encoding="utf-8") as file:
             file.write(f"{line}\n")
     except OSError as error:
-        raise _refusal("write", Path(path), error) from error
+        raise refusal("write", Path(path), error) from error
 
 
 @contextmanager
@@ -260,7 +206,7 @@ def atomic_directory(path: Path | str, *, overwrite: bool = False) -> Iterator[P
         InputError: the disk is full, or the path cannot be written.
     """
     path = Path(path)
-    part, old = _beside(path), _beside(path.with_name(f"{path.name}.replaced"))
+    part, old = beside(path), beside(path.with_name(f"{path.name}.replaced"))
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
@@ -271,93 +217,11 @@ def atomic_directory(path: Path | str, *, overwrite: bool = False) -> Iterator[P
             os.replace(path, old)
         os.replace(part, path)
     except OSError as error:
-        raise _refusal("write", path, error) from error
+        raise refusal("write", path, error) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
         if path.exists():
             shutil.rmtree(old, ignore_errors=True)
-
-
-def claim_directory(path: Path | str, overwrite: bool = False, kind: str | None = None) -> Path:
-    """Make `path` an empty directory to write in.
-
-    Raises:
-        InputError: it holds something and `overwrite` is false; or it holds something that is no output
-            of ours (no `config.json` with our keys) or not of this one of the `KINDS`, which is never
-            deleted; or it cannot be written.
-    """
-    path = Path(path)
-    try:
-        if path.exists() and not path.is_dir():
-            raise InputError(f"output `{path}` is a file, expected a directory", hint="choose another --out")
-        if path.is_dir() and any(path.iterdir()):
-            _empty(path, overwrite, kind)
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _refusal("create", path, error) from error
-    return path
-
-
-def _one(kind: str) -> str:
-    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
-
-
-def _empty(path: Path, overwrite: bool, kind: str | None) -> None:
-    if not overwrite:
-        raise InputError(
-            f"output directory `{path}` is not empty",
-            hint="choose another --out, or pass --overwrite to replace what is there"
-            + (" or --resume to go on with it" if kind == _kind_of(path) == "training run" else ""),
-        )
-    found = _kind_of(path)
-    if found is None:
-        raise InputError(
-            f"output directory `{path}` holds no {' or '.join(f'`{marker}`' for marker in MARKERS)} that "
-            "tinysql wrote, so it is not an output of tinysql and is not overwritten",
-            hint="choose another --out, or empty the directory by hand",
-        )
-    if kind not in (None, found):
-        raise InputError(
-            f"output directory `{path}` holds {_one(found)}, which {_one(kind)} does not overwrite",
-            hint="choose another --out, or delete the directory by hand",
-        )
-    # The markers go last: a process killed meanwhile leaves a directory that is still known as ours.
-    for entry in sorted(path.iterdir(), key=lambda entry: entry.name in MARKERS):
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
-
-
-def _kind_of(path: Path) -> str | None:
-    """Which of the `KINDS` the directory is, by the keys of its markers; None for a foreign one."""
-    for marker in (path / name for name in MARKERS):
-        try:
-            keys = (find_json(marker) or {}).keys()
-        except InputError:
-            if _holds_shards_alone(path):
-                return "dataset"
-            continue
-        found = next((kind for kind, needed in KINDS.items() if needed <= keys), None)
-        if found is not None:
-            return found
-    return None
-
-
-def _holds_shards_alone(path: Path) -> bool:
-    """Whether a directory whose marker is broken is a dataset of ours, by its card and by the names of all in it."""
-    card = path / "README.md"
-    if not card.is_file() or not card.read_bytes().startswith(_CARD):
-        return False
-    return all(re.fullmatch(_DATASET, entry.name) for entry in path.iterdir())
-
-
-_CARD = b"---\npretty_name: 'TinySQL "
-_DATASET = (
-    r"config\.json|unfinished\.json|README\.md|dataset_info\.json|state\.json|unfinished-\d+-of-\d+\.sha256|"
-    r"[\w-]+-\d{5}-of-\d{5}\.(parquet|jsonl|arrow)"
-)
-"""How the card of a dataset begins, and the names that the files of one have."""
 
 
 def read_json(path: Path | str) -> dict[str, Any]:

@@ -79,7 +79,8 @@ def check_dataset(arguments: argparse.Namespace) -> int:
     """Audit a dataset and print the table; 1 if a property is broken."""
     from itertools import islice
 
-    from data_gen.files import check_output, write_atomic
+    from data_gen.files import write_atomic
+    from data_gen.outputs import check_output
     from data_gen.review.check import check_rows
     from data_gen.review.leakage import Reference, leakage
     from data_gen.review.rows import read_rows

@@ -18,7 +18,8 @@ from typing import Any, Literal
 
 from data_gen.errors import InputError, nearest
 from data_gen.example import Example, make_example
-from data_gen.files import atomic_directory, claim_directory, find_json, write_atomic
+from data_gen.files import atomic_directory, find_json, write_atomic
+from data_gen.outputs import check_directory, claim_directory
 from saes.activations import Activations, HookedModel, locate, record_many
 from saes.disk import SAE, save
 from saes.recipes import default_hooks
@@ -162,11 +163,12 @@ def _record(
     check_hooks(model, hooks, form, hint="repeat --hook, or leave it out")
     for path, config in made.items():
         is_own = resume and _is_of(path, _settings(config, hooks, rows))
-        if path.exists() and not overwrite and not is_own and any(path.iterdir()):
+        if path.is_dir() and not overwrite and not is_own and any(path.iterdir()):
             raise InputError(
                 f"{run.path} has an SAE `{place.path.name}` already",
                 hint="choose another --name, or pass --overwrite",
             )
+        check_directory(path, overwrite or is_own)
     if place.state.is_dir() and not resume and not overwrite:
         raise InputError(
             f"a training of `{place.path.name}` in {run.path} was cut off",

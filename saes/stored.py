@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from data_gen.errors import InputError
-from data_gen.files import atomic_directory, claim_directory, read_json, write_atomic
+from data_gen.files import atomic_directory, read_json, write_atomic
+from data_gen.outputs import claim_directory
 from saes.activations import Activations, HookedModel, has_role, labelled, passes
 from tinysql.config import from_json, to_json
 from tinysql.tokens import Tokens

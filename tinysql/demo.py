@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def call(arguments: argparse.Namespace) -> None:
-    from data_gen.files import claim_directory
+    from data_gen.outputs import claim_directory
     from tinysql.cli import run
 
     begun = time.perf_counter()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from data_gen.errors import InputError
 from data_gen.files import write_atomic
+from data_gen.outputs import claim_file
 from tinysql.floors import load_ours
 
 if TYPE_CHECKING:
@@ -43,10 +44,10 @@ def write_report(run: Run) -> Path:
     """Collect every package's sections about `run` and write `report.html`, whole or not at all."""
     from plotly.offline import get_plotlyjs
 
+    path = claim_file(run.path / "report.html")
     sections = sorted((s for page in PAGES for s in _sections(page, run.path)), key=lambda s: s.order)
     made = run.config.get("made_by", {})
     facts = [f"{key}: {made[key]}" for key in ("command", "commit", "date", "device") if made.get(key)]
-    path = run.path / "report.html"
     write_atomic(path, page(f"tinysql run {run.path.name}", facts, sections, get_plotlyjs()))
     return path
 

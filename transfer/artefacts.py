@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from data_gen.errors import InputError
-from data_gen.files import atomic_directory, claim_directory, find_json, read_json, write_atomic
+from data_gen.files import atomic_directory, read_json, write_atomic
+from data_gen.outputs import check_directory, claim_directory
 from tinysql.runs import provenance
 from transfer.behaviours.training import Subject
 from transfer.evaluation.bench import Bench
@@ -29,7 +30,7 @@ KIND = "analysis"
 
 def fit_to(bench: Bench, directory: Path, *, overwrite: bool = False) -> tuple[MapQuality, Replacement]:
     """Fit the plan's map and write it; its quality on texts it has not seen, and the full-replacement test there."""
-    _check_free(directory, overwrite)
+    check_directory(directory, overwrite, kind=KIND)
     pairs = bench.pairs()
     train, held_out = pairs.split(1 - HELD_OUT, seed=bench.plan.seed)
     quality, replaced = measure(bench.fit(train), held_out), replacement(bench)
@@ -59,7 +60,7 @@ def evaluate_to(
     say: Callable[[str], None] = lambda _: None,
 ) -> TransferReport:
     """Run a transfer with its controls and write it whole. Raises `InputError` as `evaluate` does, writing nothing."""
-    _check_free(directory, overwrite)
+    check_directory(directory, overwrite, kind=KIND)
     report = evaluate(bench, clean=clean, only=only, say=say)
     replaced = replacement(bench)
     fitted = bench.fit(bench.pairs())
@@ -83,7 +84,7 @@ def curves_to(
     say: Callable[[str], None] = lambda _: None,
 ) -> list[Point]:
     """Measure the curves over layers and ranks behind both gates, and write them as `report.json`."""
-    _check_free(directory, overwrite)
+    check_directory(directory, overwrite, kind=KIND)
     check_ranks(bench, ranks)
     pass_gates(bench, say=say)
     points = [*layer_curve(bench, say=say), *rank_curve(bench, ranks, say=say)]
@@ -105,7 +106,7 @@ def switch_to(
     say: Callable[[str], None] = lambda _: None,
 ) -> SwitchReport:
     """Fit a switch, measure it beside its arms, and write both. Raises `InputError` as `measure_switch` does."""
-    _check_free(directory, overwrite)
+    check_directory(directory, overwrite, kind=KIND)
     switch, report = measure_switch(base, tuned, plan, say=say)
     path = claim_directory(directory, overwrite, kind=KIND)
     with atomic_directory(path) as folder:
@@ -151,19 +152,6 @@ def read_report(directory: Path) -> dict[str, Any]:
             hint="restore the file, or run it again",
         )
     return values
-
-
-def _check_free(directory: Path, overwrite: bool) -> None:
-    """Refuse before minutes of work what would be refused after it; what is there is replaced only at the end."""
-    if directory.is_dir() and overwrite and any(directory.iterdir()):
-        known = (find_json(directory / CONFIG) or {}).keys()
-        if "made_by" not in known or "recipe" in known:
-            raise InputError(
-                f"output directory `{directory}` holds no result of `tinysql transfer`, and is not overwritten",
-                hint="choose another --out, or delete the directory by hand",
-            )
-    elif directory.exists():
-        claim_directory(directory)
 
 
 def _config(bench: Bench) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from data_gen.errors import InputError, nearest
-from data_gen.files import atomic_directory, claim_directory, read_json, write_atomic
+from data_gen.files import atomic_directory, read_json, write_atomic
+from data_gen.outputs import claim_directory
 from saes.activations import HookedModel, check_hook
 from tinysql.training.checkpoints import load_tensors, save_tensors
 from transfer.placing import Reading, Where, changing

@@ -29,7 +29,8 @@ from circuits.planted.cases import PLANTED, planted
 from circuits.planted.draft import Planted
 from circuits.scores import EdgeScores
 from data_gen.errors import InputError, nearest
-from data_gen.files import claim_directory, read_json, write_atomic
+from data_gen.files import read_json, write_atomic
+from data_gen.outputs import claim_directory
 from data_gen.pairs.counterfactual import CounterfactualPair
 from data_gen.pairs.edits import edit_named
 from tinysql.config import from_json

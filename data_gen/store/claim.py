@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from data_gen.errors import InputError
-from data_gen.files import MARKERS, append_line, claim_directory, find_json, remove_leftovers, write_new
+from data_gen.files import append_line, find_json, remove_leftovers, write_new
+from data_gen.outputs import MARKERS, claim_directory
 from data_gen.seeding import stable_hash
 from data_gen.store.formats import count_rows
 from data_gen.store.job import Job, Part, Record

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from data_gen.config import DataConfig
 from data_gen.errors import InputError, nearest
 from data_gen.example import make_example, make_examples
-from data_gen.files import check_apart
+from data_gen.outputs import check_apart
 from data_gen.store.columns import COLUMNS as COLUMNS
 from data_gen.store.job import Job, Part, Record
 from data_gen.store.pair_columns import PAIR_COLUMNS as PAIR_COLUMNS

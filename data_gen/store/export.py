@@ -8,7 +8,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from data_gen.errors import InputError, nearest
-from data_gen.files import atomic_directory, atomic_file, check_apart, check_output, write_atomic
+from data_gen.files import atomic_directory, atomic_file, write_atomic
+from data_gen.outputs import check_apart, check_output
 from data_gen.store.card import write_card
 from data_gen.store.columns import published_table
 from data_gen.store.formats import check_format, encode_table, features, open_writer, plain_schema, side_files

@@ -337,7 +337,8 @@ def import_rows(
     """
     import pyarrow as pa
 
-    from data_gen.files import atomic_file, check_output
+    from data_gen.files import atomic_file
+    from data_gen.outputs import check_output
     from data_gen.review.rows import read_rows
     from data_gen.store.columns import arrow_schema
     from data_gen.store.formats import check_format, open_writer

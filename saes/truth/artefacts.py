@@ -9,6 +9,7 @@ from typing import cast, get_args
 
 from data_gen.errors import InputError
 from data_gen.files import read_json, write_atomic
+from data_gen.outputs import claim_file
 from data_gen.pairs.counterfactual import counterfactuals
 from saes.activations import Activations, record, record_many
 from saes.artefacts import check_hooks, directory_of, examples_of, tokens_of, train_form
@@ -46,6 +47,7 @@ def eval_on_run(
         raise InputError(
             f"--rows is {rows}, expected at least 4", hint="600 rows of the demo are some 27,000 tokens"
         )
+    out = claim_file(path / "truth.json")
     form = _form(path)
     dictionary = load_cross_layer(path, device) if form == "cross_layer_transcoder" else load(path, device)
     model, tokenizer = run.load(device)
@@ -57,7 +59,7 @@ def eval_on_run(
     excerpts = Excerpts(tokens=tokens, tokenizer=tokenizer)
     alignment = align(dictionary, inputs, outputs=outputs, untrained=blank, excerpts=excerpts, seed=seed)
     made = {**alignment.to_json(), "made_by": provenance()}
-    write_atomic(path / "truth.json", json.dumps(made, allow_nan=False))
+    write_atomic(out, json.dumps(made, allow_nan=False))
     return alignment
 
 
@@ -129,6 +131,7 @@ def show_on_run(run: Run, *, name: str, device: str = "cpu") -> Path:
     """
     path = directory_of(run, name)
     sae, alignment = _scored(path, run, device)
+    out = claim_file(path / DASHBOARD)
     model, tokenizer = run.load(device)
     tokens = tokens_of(run, tokenizer, "test", alignment.examples)
     activations = record(model, tokens, alignment.hook, show_progress=True)
@@ -142,8 +145,8 @@ def show_on_run(run: Run, *, name: str, device: str = "cpu") -> Path:
         title=f"SAE {name} of {run.path.name}",
         effects=_effects(path),
     )
-    write_atomic(path / DASHBOARD, page)
-    return path / DASHBOARD
+    write_atomic(out, page)
+    return out
 
 
 def effects_on_run(
@@ -170,6 +173,7 @@ def effects_on_run(
             )
     path = directory_of(run, name)
     sae, alignment = _scored(path, run, device)
+    out = claim_file(path / EFFECTS)
     model, tokenizer = run.load(device)
     data = run.split("test")
     pairs = {edit: counterfactuals(data, edit=edit, n=PAIRS, encode=tokenizer.encode_text) for edit in edits}
@@ -193,7 +197,7 @@ def effects_on_run(
         "interchange": {edit: [to_json(swap) for swap in each] for edit, each in swaps.items()},
         "made_by": provenance(),
     }
-    write_atomic(path / EFFECTS, json.dumps(made, allow_nan=False))
+    write_atomic(out, json.dumps(made, allow_nan=False))
     return found, kept, swaps
 
 

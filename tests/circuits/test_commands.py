@@ -170,7 +170,7 @@ def test_showing_writes_a_page_that_needs_no_network(run: Path, tmp_path: Path, 
         ),
         (["find", "RUN", "--edit", "schema.table", "--steps", "0"], "steps is 0"),
         (["show", "RUN", "--edit", "schema.table"], "holds no circuit"),
-        (["show", "RUN", "--out", "RUN"], "is a directory, expected a file"),
+        (["show", "RUN", "--out", "RUN"], "would replace what is read from"),
         (["show", "RUN", "--out", ""], "the path is empty"),
         (["compare", "RUN", "--edit", EDIT], "1 runs and 1 edits are no two circuits"),
         (["compare", "RUN", "RUN", "--edit", EDIT, "--edit", EDIT], "2 runs and 2 edits are no two circuits"),
@@ -180,7 +180,7 @@ def test_showing_writes_a_page_that_needs_no_network(run: Path, tmp_path: Path, 
             "holds no circuit of edit `schema.table`",
         ),
         (["export", "RUN", "--edit", EDIT, "--format", "gml"], "invalid choice: 'gml'"),
-        (["export", "RUN", "--edit", EDIT, "--out", "RUN"], "is a directory, expected a file"),
+        (["export", "RUN", "--edit", EDIT, "--out", "RUN"], "would replace what is read from"),
     ],
 )
 def test_bad_input_ends_with_two_and_one_sentence(
@@ -346,12 +346,52 @@ def test_two_edits_of_a_run_are_compared_and_their_difference_drawn(copy: Path, 
     assert [section.title for section in sections(copy)][-1] == "Circuits side by side"
 
 
-def test_one_edit_of_two_runs_is_compared(run: Path, copy: Path, capsys) -> None:
-    assert (
-        main(["circuit", "compare", str(run), str(copy), "--edit", EDIT, "--out", str(copy / "a.html")]) == 0
-    )
+def test_one_edit_of_two_runs_is_compared(run: Path, copy: Path, tmp_path: Path, capsys) -> None:
+    page = tmp_path / "a.html"
+    assert main(["circuit", "compare", str(run), str(copy), "--edit", EDIT, "--out", str(page)]) == 0
     assert "Jaccard index  1.000" in capsys.readouterr().out
-    assert (copy / "a.html").is_file()
+    assert page.is_file()
+
+
+@pytest.mark.parametrize("verb", ["show", "compare", "export"])
+def test_a_file_that_is_there_is_replaced_only_where_that_is_asked_for(
+    run: Path, copy: Path, tmp_path: Path, capsys, verb: str
+) -> None:
+    both = [str(run), str(copy)] if verb == "compare" else [str(run)]
+    command, file = ["circuit", verb, *both, "--edit", EDIT, "--out"], tmp_path / "README"
+    file.write_text("mine")
+    assert main([*command, str(file)]) == 2
+    assert "exists\nhint: choose another --out, or pass --overwrite to replace it" in capsys.readouterr().err
+    assert file.read_text() == "mine"
+    assert main([*command, str(file), "--overwrite"]) == 0
+    assert file.read_text() != "mine"
+    weights = run / "model.safetensors"
+    before = weights.read_bytes()
+    assert main([*command, str(weights), "--overwrite"]) == 2
+    assert "would replace what is read from" in capsys.readouterr().err
+    assert weights.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("verb", "blocked"),
+    [("find", f"circuits/{EDIT}"), ("find", "circuits"), ("eval", f"circuits/{EDIT}/report.json")],
+)
+def test_what_could_not_be_written_is_refused_before_the_work(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, capsys, verb: str, blocked: str
+) -> None:
+    def work(*_: object, **__: object) -> None:
+        raise AssertionError("the model was loaded")
+
+    place = copy / blocked
+    if verb == "find":
+        shutil.rmtree(place)
+        place.write_text("a file")
+    else:
+        place.unlink()
+        place.mkdir()
+    monkeypatch.setattr(Run, "load", work)
+    assert main(["circuit", verb, str(copy), "--edit", EDIT, *(["--overwrite"] * (verb == "find"))]) == 2
+    assert str(place) in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["json", "graphml", "dot"])
@@ -368,7 +408,7 @@ def test_exported_scores_are_those_found(run: Path, tmp_path: Path, capsys) -> N
     assert main([*command, "--format", "scores"]) == 0
     assert capsys.readouterr().out.strip() == str(out)
     torch.testing.assert_close(EdgeScores.from_json(json.loads(out.read_text())).values, found.values)
-    assert main([*command, "--format", "mib"]) == 0
+    assert main([*command, "--format", "mib", "--overwrite"]) == 0
     written = json.loads(out.read_text())
     assert written["cfg"] == {"n_layers": 1, "n_heads": 2, "parallel_attn_mlp": False, "d_model": 64}
     direct = found.values[found.graph.index(Edge("embed", "logits"))]
@@ -384,7 +424,7 @@ def test_a_finding_killed_while_it_writes_can_be_repeated(
     with monkeypatch.context() as patch:
         patch.setattr(Circuit, "save", killed)
         assert main(["circuit", "find", str(copy), "--edit", "schema.table", "--pairs", "4"]) == 130
-    assert list((copy / "circuits" / "schema.table").iterdir()) == []
+    assert [path.name for path in (copy / "circuits").iterdir()] == [EDIT]
     assert len(sections(copy)) == 1
     assert main(["circuit", "find", str(copy), "--edit", "schema.table", "--pairs", "4"]) == 0
 

@@ -18,15 +18,13 @@ from data_gen.errors import InputError, nearest
 from data_gen.files import (
     append_line,
     atomic_directory,
-    check_apart,
-    check_output,
-    claim_directory,
     find_json,
     read_json,
     remove_leftovers,
     write_atomic,
     write_new,
 )
+from data_gen.outputs import check_apart, check_directory, check_output, claim_directory, claim_file
 
 
 def fail_with_full_disk(*_):
@@ -338,6 +336,47 @@ def test_an_output_that_could_not_be_written_is_refused_before_the_work(tmp_path
     with pytest.raises(InputError, match=reason):
         check_output(tmp_path / name, overwrite=False, sources=[])
     assert sorted(os.listdir(tmp_path)) == ["file", "folder", "pipe"]
+
+
+def test_a_directory_that_could_not_be_made_is_refused_before_the_work(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "a").write_text("mine")
+    for name, reason in {
+        "file": "is a file, expected a directory",
+        "file/new": "Not a directory",
+        "foreign": "is not an output of tinysql",
+        "x" * 300: "File name too long",
+        "none/" + "x" * 250: "File name too long",
+    }.items():
+        with pytest.raises(InputError, match=reason):
+            check_directory(tmp_path / name, overwrite=True)
+    assert sorted(os.listdir(tmp_path)) == ["file", "foreign"]
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(InputError, match="has no name of its own"):
+        check_directory(".")
+
+
+def test_a_look_at_a_directory_makes_nothing_and_deletes_nothing(tmp_path):
+    (tmp_path / "run").mkdir()
+    write_atomic(tmp_path / "run" / "config.json", '{"recipe": {}}')
+    check_directory(tmp_path / "run", overwrite=True, kind="training run")
+    check_directory(tmp_path / "a" / "b" / "c")
+    assert [path.name for path in tmp_path.rglob("*")] == ["run", "config.json"]
+
+
+@pytest.mark.parametrize("blocked", ["eval", "eval/test.json"])
+def test_a_file_of_ours_is_claimed_before_the_work(tmp_path, blocked):
+    assert claim_file(tmp_path / "eval" / "names.json") == tmp_path / "eval" / "names.json"
+    assert os.listdir(tmp_path / "eval") == []
+    (tmp_path / "eval").rmdir()
+    if blocked == "eval":
+        (tmp_path / "eval").write_text("a file")
+    else:
+        (tmp_path / "eval" / "test.json").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"cannot write|is a directory"):
+        claim_file(tmp_path / "eval" / "test.json")
 
 
 def test_a_look_at_an_output_leaves_nothing_and_changes_nothing(tmp_path, source):

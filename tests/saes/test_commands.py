@@ -1,9 +1,11 @@
 """`tinysql sae train` and `eval` write whole artefacts, refuse bad input, and feed the report."""
 
 import json
+import shutil
 from contextlib import suppress
 from dataclasses import replace
 from html.parser import HTMLParser
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -377,3 +379,41 @@ def test_effects_of_a_model_that_writes_no_sql_are_refused(
     assert main(["sae", "effects", str(run), "--rows", "0"]) == 2
     assert "--rows is 0" in capsys.readouterr().err
     assert not (run / "saes" / "topk" / "effects.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("verb", "blocked"),
+    [
+        (["train", "--overwrite"], "saes/topk"),
+        (["eval"], "saes/topk/truth.json"),
+        (["show"], "saes/topk/dashboard.html"),
+        (["effects"], "saes/topk/effects.json"),
+    ],
+)
+def test_what_could_not_be_written_is_refused_before_the_work(
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    verb: list[str],
+    blocked: str,
+) -> None:
+    def work(*_: object, **__: object) -> None:
+        raise AssertionError("activations were recorded")
+
+    copy = Path(shutil.copytree(run, tmp_path / "copy"))
+    place = copy / blocked
+    if verb[0] == "train":
+        shutil.rmtree(place)
+        place.write_text("a file")
+    else:
+        place.unlink(missing_ok=True)
+        place.mkdir()
+    for module, name in (
+        ("saes.artefacts", "record_many"),
+        ("saes.truth.artefacts", "record_many"),
+        ("saes.truth.artefacts", "record"),
+    ):
+        monkeypatch.setattr(import_module(module), name, work)
+    assert main(["sae", verb[0], str(copy), *verb[1:]]) == 2
+    assert f"output `{place}` is a" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Shares right: intervals by hand, clauses counted where they apply, leakage counted where it is."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from data_gen.store.dataset import write_dataset
 from tinysql.answering.grading import Share, _seen, summarise, with_rows
 from tinysql.cli import main
 from tinysql.recipes import find_recipe
+from tinysql.runs import Run
 from tinysql.training.fit import fit
 
 DATA = DataConfig(command_sets=("cs1", "cs2"), lexicon="demo", max_columns=4)
@@ -156,3 +158,31 @@ def test_the_report_shows_every_split_that_was_graded(run: Path) -> None:
     titles = [section.title for section in sections(run)]
     assert "Accuracy on unseen table names" in titles
     assert "Accuracy on unseen pairs of clauses" in titles
+
+
+@pytest.mark.parametrize(
+    ("command", "file"),
+    [
+        (["eval", "--rows", "1"], "eval/test.json"),
+        (["eval", "--rows", "1", "--shortcuts"], "eval/shortcuts.json"),
+        (["report"], "report.html"),
+    ],
+)
+def test_what_could_not_be_written_is_refused_before_the_work(
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: list[str],
+    file: str,
+) -> None:
+    def work(*_: object, **__: object) -> None:
+        raise AssertionError("the work was begun")
+
+    copy = Path(shutil.copytree(run, tmp_path / "copy"))
+    shutil.rmtree(copy / "eval", ignore_errors=True)
+    (copy / file).mkdir(parents=True)
+    monkeypatch.setattr(Run, "load", work)
+    monkeypatch.setattr("tinysql.pages.sections", work)
+    assert main([command[0], str(copy), *command[1:]]) == 2
+    assert f"output `{copy / file}` is a directory, expected a file" in capsys.readouterr().err

@@ -120,7 +120,7 @@ def test_no_trained_model_is_overwritten(
         shutil.copytree(pair[0].parent / name, tmp_path / name)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     both = [str(tmp_path / name) for name in ("source", "target")]
-    said = "holds no result of `tinysql transfer`, and is not overwritten"
+    said = "holds a training run, which an analysis does not overwrite"
     for out in both:
         assert said in refused([verb, *both, "--out", out, *HOOKS, "--overwrite"], capsys)
     start = ["teach", "small", "--start", both[0], "--out", both[0], "--overwrite"]

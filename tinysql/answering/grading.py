@@ -17,6 +17,7 @@ from data_gen.draw.splits import Split
 from data_gen.errors import InputError
 from data_gen.example import Example, make_example
 from data_gen.files import write_atomic
+from data_gen.outputs import claim_file
 from data_gen.query import Query
 from data_gen.run.grade import Grade, grade
 from data_gen.schema import Schema
@@ -97,6 +98,7 @@ def grade_run(
     a GPU unless it is given). Raises `InputError` if no set has rows.
     """
     config = with_rows(run.split(split))
+    out = claim_file(run.path / "eval" / f"{split}.json")
     model, tokenizer = run.load(device)
     examples, answers, grades = grade_model(model, tokenizer, config, rows=rows, precision=precision)
     report = {
@@ -108,15 +110,14 @@ def grade_run(
         "answered": how_answered(model, precision),
         "made_by": provenance(),
     }
-    (run.path / "eval").mkdir(exist_ok=True)
     lines = [
         json.dumps(
             {"index": e.index, "prompt": e.prompt.string, "gold": e.sql.string, "answer": sql, **asdict(g)}
         )
         for e, sql, g in zip(examples, answers, grades, strict=True)
     ]
-    write_atomic(run.path / "eval" / f"{split}.jsonl", "\n".join(lines) + "\n")
-    write_atomic(run.path / "eval" / f"{split}.json", json.dumps(report, indent=1))
+    write_atomic(out.with_suffix(".jsonl"), "\n".join(lines) + "\n")
+    write_atomic(out, json.dumps(report, indent=1))
     return report
 
 

@@ -14,6 +14,7 @@ from data_gen.config import DataConfig
 from data_gen.draw.splits import Split
 from data_gen.errors import InputError
 from data_gen.files import write_atomic
+from data_gen.outputs import claim_file
 from data_gen.pairs.shortcuts import SHORTCUTS, Follows, ShortcutRow, Variant, make_shortcuts
 from tinysql.answering.generation import answer
 from tinysql.answering.grading import Share, how_answered, with_rows
@@ -93,6 +94,7 @@ def shortcuts_on_run(
     none has.
     """
     config = with_rows(run.split(split), make_shortcuts)
+    out = claim_file(run.path / "eval" / "shortcuts.json")
     model, tokenizer = run.load(device)
     scores = shortcut_scores(model, tokenizer, config, rows, precision=precision)
     report = {
@@ -103,6 +105,5 @@ def shortcuts_on_run(
         "variants": {variant: found.to_json() for variant, found in scores.items()},
         "made_by": provenance(),
     }
-    (run.path / "eval").mkdir(exist_ok=True)
-    write_atomic(run.path / "eval" / "shortcuts.json", json.dumps(report, indent=1))
+    write_atomic(out, json.dumps(report, indent=1))
     return report

@@ -12,7 +12,8 @@ import torch
 
 from data_gen.config import DataConfig
 from data_gen.errors import InputError
-from data_gen.files import claim_directory, read_json
+from data_gen.files import read_json
+from data_gen.outputs import claim_directory
 from data_gen.store.dataset import read_dataset, write_dataset
 from tinysql.devices import find_device, memory_of
 from tinysql.models.huggingface import from_hf, tokenizer_from_hf

@@ -14,7 +14,8 @@ import torch
 
 from data_gen.errors import InputError
 from data_gen.example import make_examples
-from data_gen.files import claim_directory, read_json, write_atomic
+from data_gen.files import read_json, write_atomic
+from data_gen.outputs import claim_directory
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe
 from tinysql.runs import Run, holding, open_run, record_model, resume_run, start_run

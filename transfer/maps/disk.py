@@ -11,7 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from data_gen.errors import InputError
-from data_gen.files import atomic_directory, claim_directory, read_json, write_atomic
+from data_gen.files import atomic_directory, read_json, write_atomic
+from data_gen.outputs import claim_directory
 from tinysql.runs import provenance
 from tinysql.training.checkpoints import load_tensors, save_tensors
 from transfer.maps.activation_map import ActivationMap, Made

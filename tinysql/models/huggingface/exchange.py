@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from data_gen.errors import InputError
-from data_gen.files import atomic_directory, claim_directory, write_atomic
+from data_gen.files import atomic_directory, write_atomic
+from data_gen.outputs import claim_directory
 from tinysql.models.config import ModelConfig
 from tinysql.models.huggingface.folder import find, read_settings, read_tensors
 from tinysql.models.huggingface.reading import read_config
