@@ -240,7 +240,9 @@ def load_found(run: Path, edit: str) -> tuple[Circuit, EdgeScores]:
 def _settings(file: Path) -> FindSettings:
     found = read_json(file)
     if "settings" not in found:
-        raise InputError(f"{file} has no `settings`", hint="find the circuit again: tinysql circuit find")
+        raise InputError(
+            f"{file} has no `settings`", hint="find the circuit again with `tinysql circuit find`"
+        )
     return from_json(FindSettings, found["settings"], where=f"{file}: settings")
 
 

@@ -104,7 +104,7 @@ def _evaluated(file: Path) -> tuple[str, go.Figure]:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
-            f"{file} is no report on a circuit: {error!r}", hint="make it again: tinysql circuit eval"
+            f"{file} is no report on a circuit: {error!r}", hint="make it again with `tinysql circuit eval`"
         ) from error
 
 

@@ -33,11 +33,11 @@ def check_output(path: Path | str, *, overwrite: bool, sources: Iterable[Path | 
     check_apart(path, sources)
     try:
         if path.is_dir():
-            raise InputError(f"output `{path}` exists, as a directory", hint="choose another --out")
+            raise InputError(f"output `{path}` exists, as a directory", hint="choose another output")
         check_replaceable(path)
         if path.exists() and not overwrite:
             raise InputError(
-                f"output `{path}` exists", hint="choose another --out, or pass --overwrite to replace it"
+                f"output `{path}` exists", hint="choose another output, or pass --overwrite to replace it"
             )
         _try_writing(beside(path))
     except OSError as error:
@@ -77,7 +77,7 @@ def check_apart(path: Path, sources: Iterable[Path | str]) -> None:
         if place in linked or root in (place, *place.parents) or place in root.parents:
             raise InputError(
                 f"output `{path}` would replace what is read from `{source}`",
-                hint="choose an --out outside of it",
+                hint="choose an output outside of it",
             )
 
 
@@ -133,13 +133,13 @@ def _one(kind: str) -> str:
 def _is_replaced(path: Path, overwrite: bool, kind: str | None) -> bool:
     """Whether the directory holds something, which may be deleted; `InputError` where it may not."""
     if path.exists() and not path.is_dir():
-        raise InputError(f"output `{path}` is a file, expected a directory", hint="choose another --out")
+        raise InputError(f"output `{path}` is a file, expected a directory", hint="choose another output")
     if not path.is_dir() or not any(path.iterdir()):
         return False
     if not overwrite:
         raise InputError(
             f"output directory `{path}` is not empty",
-            hint="choose another --out, or pass --overwrite to replace what is there"
+            hint="choose another output, or pass --overwrite to replace what is there"
             + (" or --resume to go on with it" if kind == _kind_of(path) == "training run" else ""),
         )
     found = _kind_of(path)
@@ -147,12 +147,12 @@ def _is_replaced(path: Path, overwrite: bool, kind: str | None) -> bool:
         raise InputError(
             f"output directory `{path}` holds no {' or '.join(f'`{marker}`' for marker in MARKERS)} that "
             "tinysql wrote, so it is not an output of tinysql and is not overwritten",
-            hint="choose another --out, or empty the directory by hand",
+            hint="choose another output, or empty the directory by hand",
         )
     if kind not in (None, found):
         raise InputError(
             f"output directory `{path}` holds {_one(found)}, which {_one(kind)} does not overwrite",
-            hint="choose another --out, or delete the directory by hand",
+            hint="choose another output, or delete the directory by hand",
         )
     return True
 

@@ -97,7 +97,7 @@ def load(path: str | Path, device: str = "cpu") -> SAE:
     except SafetensorError as error:
         raise InputError(
             f"{path / WEIGHTS} is not a whole file of weights ({error})",
-            hint="train the SAE again with --overwrite",
+            hint="train the SAE again with `tinysql sae train --overwrite`",
         ) from error
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(

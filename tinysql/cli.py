@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple, NoReturn
@@ -35,6 +36,10 @@ NOUNS = {
     "bench": Noun("circuits.bench_commands", "score methods against known truth"),
     "report": Noun("tinysql.commands.report", "write a run's report.html"),
 }
+
+
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+"""An option in a text."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -107,6 +112,21 @@ def run(arguments: list[str]) -> int:
         parser.print_help()
         return 0
     return parsed.call(parsed) or 0
+
+
+def run_step(arguments: list[str], whole: argparse.Namespace) -> None:
+    """Run one of the commands that a longer one is made of, whose own options are those of `whole`.
+
+    Raises `InputError` as the command does, saying of options in the hint that the whole lacks whose they are.
+    """
+    try:
+        run(arguments)
+    except InputError as error:
+        known = {f"--{name.replace('_', '-')}" for name in vars(whole)}
+        lacking = [option for option in OPTION.findall(error.hint) if option not in known]
+        if not lacking:
+            raise
+        raise InputError(error.message, hint=f"of `tinysql {' '.join(arguments)}`: {error.hint}") from error
 
 
 def overview() -> str:

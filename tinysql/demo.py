@@ -79,25 +79,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def call(arguments: argparse.Namespace) -> None:
-    from data_gen.outputs import claim_directory
-    from tinysql.cli import run
+    from data_gen.outputs import check_directory
+    from tinysql.cli import run_step
 
     begun = time.perf_counter()
     out: Path = arguments.out
+    todo, done = list(steps(out, arguments.recipe, arguments.seed)), 0
     if arguments.overwrite or not arguments.resume:
-        claim_directory(out, arguments.overwrite, kind="training run")
+        # What is there is deleted by the training, once it is known that there will be one.
+        check_directory(out, arguments.overwrite, kind="training run")
+        todo[0] = todo[0]._replace(again=("--overwrite",))
     else:
         check_recipe(out, arguments.recipe, arguments.seed)
-    todo = list(steps(out, arguments.recipe, arguments.seed))
-    done = next((i for i, step in enumerate(todo) if not step.makes.exists()), len(todo))
+        done = next((i for i, step in enumerate(todo) if not step.makes.exists()), len(todo))
     for number, step in enumerate(todo, start=1):
         head = f"[{number}/{len(todo)}] {step.title}"
         if number <= done:
             print(f"{head}: done before", file=sys.stderr)
             continue
-        print(f"{head}\n      $ tinysql {' '.join(step.command)}", file=sys.stderr)
+        command = [*step.command, *(step.again if step.makes.parent.exists() else ())]
+        print(f"{head}\n      $ tinysql {' '.join(command)}", file=sys.stderr)
         started = time.perf_counter()
-        run([*step.command, *(step.again if step.makes.parent.exists() else ())])
+        run_step(command, arguments)
         print(f"      {time.perf_counter() - started:.0f} s", file=sys.stderr)
     took = f"The demo took {time.perf_counter() - begun:.0f} s" if done < len(todo) else "All was done before"
     print(f"\n{took}. Open {out / 'report.html'} in a browser; --overwrite makes it anew.", file=sys.stderr)

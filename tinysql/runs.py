@@ -69,7 +69,8 @@ class Run:
         weights = self.path / "model.safetensors"
         if not weights.exists():
             raise InputError(
-                f"{self.path} holds no finished model", hint="finish it with: tinysql train --resume"
+                f"{self.path} holds no finished model",
+                hint="repeat what began it, such as `tinysql train`, with `--resume`",
             )
         if self.shape.num_parameters() > weights.stat().st_size:  # a weight takes a byte at least
             load_tensors(weights)  # which says so of a file that is cut short

@@ -143,7 +143,7 @@ def read_report(directory: Path) -> dict[str, Any]:
     if not (directory / REPORT).is_file():
         raise InputError(
             f"{directory} is no transfer: it has no {REPORT}",
-            hint="make one with: tinysql transfer eval, curve or switch",
+            hint="make one with `tinysql transfer eval`, `curve` or `switch`",
         )
     values = read_json(directory / REPORT)
     if kind_of(values) is None:

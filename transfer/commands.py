@@ -205,31 +205,20 @@ def call_show(arguments: argparse.Namespace) -> None:
 
 def call_demo(arguments: argparse.Namespace) -> None:
     """Teach two small models, carry the vector over, and print the table."""
-    from tinysql.cli import run
+    from tinysql.cli import run_step
 
     out: Path = arguments.out
     again = ["--overwrite"] if arguments.overwrite else []
     for name, recipe, seed in (("source", "small", "0"), ("target", "wider", "1")):
         _say(f"teaching the {name}")
-        run(["transfer", "teach", recipe, "--out", str(out / name), "--seed", seed, *again])
+        teach = ["transfer", "teach", recipe, "--out", str(out / name), "--seed", seed, *again]
+        run_step(teach, arguments)
     hook, rows = "blocks.2.hook_resid_post", ("test_rows=200", "map_rows=300", "choose_rows=60", "draws=8")
     settings = [part for row in rows for part in ("--set", row)]
     only = [part for name in FIVE for part in ("--only", name)]
     hooks = ["--source-hook", hook, "--target-hook", hook]
-    run(
-        [
-            "transfer",
-            "eval",
-            str(out / "source"),
-            str(out / "target"),
-            "--out",
-            str(out / "eval"),
-            *hooks,
-            *settings,
-            *only,
-            *again,
-        ]
-    )
+    both = [str(out / "source"), str(out / "target"), "--out", str(out / "eval")]
+    run_step(["transfer", "eval", *both, *hooks, *settings, *only, *again], arguments)
 
 
 def _bench(arguments: argparse.Namespace) -> Bench:

@@ -88,7 +88,7 @@ def read_rows(directory: Path) -> list[Row]:
         return [_row(row) for row in found["rows"]]
     except (KeyError, TypeError) as error:
         raise InputError(
-            f"{path} is no leaderboard: {error!r}", hint="make it again: tinysql bench circuits"
+            f"{path} is no leaderboard: {error!r}", hint="make it again with `tinysql bench circuits`"
         ) from error
 
 

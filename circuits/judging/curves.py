@@ -92,7 +92,7 @@ class Curve:
             return cls(**{**found, "points": points, "areas": None if areas is None else _areas(areas)})
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(
-                f"not a faithfulness curve: {error!r}", hint="make it again: tinysql circuit eval"
+                f"not a faithfulness curve: {error!r}", hint="make it again with `tinysql circuit eval`"
             ) from error
 
 

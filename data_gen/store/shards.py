@@ -159,7 +159,7 @@ def read_header(directory: Path | str) -> Record:
             raise InputError(
                 f"shard `{directory / shard['file']}` is cut short or changed: "
                 f"its SHA-256 is {found[:12]}..., expected {shard['sha256'][:12]}...",
-                hint="write the dataset again with --overwrite",
+                hint="write the dataset again: `tinysql data make --overwrite`",
             )
     return header
 
@@ -175,13 +175,13 @@ def _check_header(header: Record, path: Path) -> None:
             raise InputError(
                 f"`{path}` holds the shard {json.dumps(shard)}, "
                 "expected the name of a file beside it and its SHA-256",
-                hint="write the dataset again with --overwrite",
+                hint="write the dataset again: `tinysql data make --overwrite`",
             )
     for name, kind in _HEADER.items():
         if type(header.get(name)) is not kind:
             raise InputError(
                 f"`{path}` has {json.dumps(header.get(name))[:60]} for `{name}`, expected {_KINDS[kind]}",
-                hint="write the dataset again with --overwrite",
+                hint="write the dataset again: `tinysql data make --overwrite`",
             )
 
 

@@ -70,7 +70,7 @@ def _form(path: Path) -> Form:
     if form not in get_args(Form):
         raise InputError(
             f"{path / 'config.json'}: the form of `sae` is {form!r}, expected one of {', '.join(get_args(Form))}",
-            hint="restore the file, or train again with --overwrite",
+            hint="restore the file, or train again with `tinysql sae train --overwrite`",
         )
     return cast(Form, form)
 

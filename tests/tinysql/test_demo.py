@@ -65,3 +65,26 @@ def test_a_demo_of_another_seed_cannot_be_resumed(
     assert main(["demo", "--recipe", "tiny", "--out", str(tmp_path / "run"), "--resume", "--seed", "1"]) == 2
     assert "was started with another recipe" in capsys.readouterr().err
     assert commands == []
+
+
+def test_a_demo_that_is_refused_says_of_whom_its_hint_is_and_deletes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_run(tmp_path / "run", find_recipe("tiny"))
+    (tmp_path / "run" / "model.safetensors").write_bytes(b"mine")
+    demo = ["demo", "--recipe", "bm1", "--out", str(tmp_path / "run"), "--overwrite"]
+    assert main(demo) == 2
+    said = capsys.readouterr().err
+    assert (
+        f"hint: of `tinysql train bm1 --out {tmp_path / 'run'} --seed 0 --overwrite`: pass --device" in said
+    )
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == b"mine"
+
+
+def test_a_demo_made_anew_does_every_step_again(commands: list[str], tmp_path: Path) -> None:
+    arguments = ["demo", "--recipe", "tiny", "--out", str(tmp_path / "run")]
+    every = [step.command[0] for step in steps(tmp_path / "run", "tiny", 0)]
+    for again in ([], ["--overwrite"]):
+        assert main([*arguments, *again]) == 0
+        assert commands == every
+        commands.clear()

@@ -103,7 +103,7 @@ def test_what_the_first_process_is_refused_all_say(recipe: Recipe, tmp_path: Pat
     ran = run(recipe, tmp_path / "out", 2)
     assert ran.returncode != 0
     # `torchrun` adds a traceback of its own; the other process must not add that of a lost connection.
-    assert ran.stderr.count("out` is not empty\nhint: choose another --out") == 2
+    assert ran.stderr.count("out` is not empty\nhint: choose another output") == 2
     assert "world.wait" not in ran.stderr
     assert (tmp_path / "out" / "thesis.txt").read_text() == "four years"
 

@@ -157,7 +157,7 @@ def test_every_result_can_be_overwritten(
     [
         (
             lambda run: (run / "model.safetensors").unlink(),
-            "it was stopped while it was taught\nhint: repeat the command that taught it with --resume",
+            "it was stopped while it was taught\nhint: repeat what taught it: `tinysql transfer teach ... --resume`",
         ),
         (
             lambda run: (run / "behaviour.json").write_text('{"payload": "drop", "seed": "x"}'),

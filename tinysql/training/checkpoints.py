@@ -42,7 +42,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(
             f"{path} is not a whole checkpoint ({error})",
-            hint="train again with --resume, or restore the file",
+            hint="go on with `tinysql train --resume`, or restore the file",
         ) from error
 
 

@@ -113,12 +113,12 @@ def open_subject(path: str | Path, device: torch.device | str = "cpu") -> Subjec
     run = open_run(path)
     if not (run.path / FILE).is_file():
         raise InputError(
-            f"{path} was taught no behaviour: it has no {FILE}", hint="make one with: tinysql transfer teach"
+            f"{path} was taught no behaviour: it has no {FILE}", hint="make one with `tinysql transfer teach`"
         )
     if not (run.path / MODEL).is_file():
         raise InputError(
             f"{path} holds no finished model: it was stopped while it was taught",
-            hint="repeat the command that taught it with --resume",
+            hint="repeat what taught it: `tinysql transfer teach ... --resume`",
         )
     values = read_json(run.path / FILE)
     for name, kind in (("payload", str), ("seed", int)):

@@ -159,7 +159,7 @@ def clean_bench(bench: Bench, clean: Subject) -> Bench:
         raise InputError(
             f"the clean source ({clean.run.path}) was taught `{kind}` ({payload}), expected "
             f"`{bench.behaviour.kind}` ({UNTAUGHT})",
-            hint=f"make one with: tinysql transfer teach --behaviour {bench.behaviour.kind} --payload {UNTAUGHT}",
+            hint=f"make one with `tinysql transfer teach --behaviour {bench.behaviour.kind} --payload {UNTAUGHT}`",
         )
     return replace(bench, source=replace(clean, behaviour=bench.source.behaviour))
 

@@ -130,7 +130,7 @@ def pass_gates(
         raise InputError(
             f"{bench.source.run.path} and {bench.target.run.path} were taught the payload `{UNTAUGHT}`: there is no "
             "behaviour to steer",
-            hint=f"teach both with --payload {bench.behaviour.payloads[0]}",
+            hint=f"teach both with `tinysql transfer teach --payload {bench.behaviour.payloads[0]}`",
         )
     known: dict[str, Share] = {}
     if clean is not None:

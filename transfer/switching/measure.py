@@ -146,12 +146,12 @@ def measure_switch(
         raise InputError(
             f"the base was taught `{base.behaviour.kind}` ({base.behaviour.payload}), "
             f"the other `{tuned.behaviour.kind}` ({tuned.behaviour.payload})",
-            hint="name a run made with --payload none, and one that was started from it",
+            hint="name a run made with `tinysql transfer teach --payload none`, and one that was started from it",
         )
     if base.tokenizer.backend.to_str() != tuned.tokenizer.backend.to_str():
         raise InputError(
             f"{base.run.path} and {tuned.run.path} have different tokenizers",
-            hint="teach the second with --start of the first",
+            hint="teach the second with `tinysql transfer teach --start` of the first",
         )
     rows = _rows(tuned, plan, "test", 0, plan.test_rows)
     some = rows[: max(2, len(rows) // 5)]
