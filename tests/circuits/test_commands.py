@@ -361,7 +361,7 @@ def test_a_file_that_is_there_is_replaced_only_where_that_is_asked_for(
     command, file = ["circuit", verb, *both, "--edit", EDIT, "--out"], tmp_path / "README"
     file.write_text("mine")
     assert main([*command, str(file)]) == 2
-    assert "exists\nhint: choose another --out, or pass --overwrite to replace it" in capsys.readouterr().err
+    assert "exists\nhint: choose another output, or pass --overwrite to replace it" in capsys.readouterr().err
     assert file.read_text() == "mine"
     assert main([*command, str(file), "--overwrite"]) == 0
     assert file.read_text() != "mine"
