@@ -8,6 +8,7 @@ is its own family and gets one column.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Int
@@ -52,8 +53,9 @@ class Roles:
     @staticmethod
     def of(roles: tuple[str, ...], device: torch.device | str = "cpu") -> Roles:
         """Number the roles of tokens, in alphabetical order."""
+        without = {role: family(role) for role in set(roles)}
         return Roles(
-            families=_grain([family(role) for role in roles], device), slots=_grain(list(roles), device)
+            families=_grain([without[role] for role in roles], device), slots=_grain(list(roles), device)
         )
 
     def at(self, tokens: Int[Tensor, " kept"]) -> Roles:
@@ -65,14 +67,14 @@ class Roles:
         """Families, then slots: their columns stand side by side in this order."""
         return self.families, self.slots
 
-    @property
+    @cached_property
     def columns(self) -> list[int]:
         """Which of those columns to keep: slots that have a number are no family's repetition."""
         offset = len(self.families.names)
         own = [offset + i for i, name in enumerate(self.slots.names) if family(name) != name]
         return [*range(offset), *own]
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         """The name of each kept column."""
         every = [*self.families.names, *self.slots.names]

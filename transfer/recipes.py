@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from data_gen.config import DataConfig
 from data_gen.errors import InputError, nearest
@@ -49,8 +50,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {"small": small, "wider": wider}
 
 
 def find_recipe(name: str) -> Recipe:
-    """A recipe of this package or of tinysql; `InputError` with the nearest name otherwise."""
+    """A recipe of this package or of tinysql, in one variant, as what is taught is kept; `InputError` for another name."""
     known = {**TINYSQL, **RECIPES}
     if name not in known:
         raise InputError(f"no recipe `{name}`{nearest(name, known)}", hint=f"recipes: {', '.join(known)}")
-    return known[name]()
+    return replace(known[name](), variants=())

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import NamedTuple, TypeVar
@@ -113,6 +113,11 @@ class Firings:
             latent=self.latent[begin:end] - first,
             value=self.value[begin:end],
         )
+
+    def cpu(self) -> Firings:
+        """The same in the memory of the host."""
+        sides = {name: getattr(self, name).cpu() for name in ("token", "latent", "value")}
+        return replace(self, **sides)
 
     @cached_property
     def fired(self) -> Int[Tensor, " latent"]:

@@ -85,14 +85,16 @@ def per_example(
     threshold: Float[Tensor, " detector"],
 ) -> PerExample:
     """Add up each detector's firings; `example` numbers the examples of the tokens from 0."""
+    # Thousands of small counts: a GPU would be waited for at each of them.
+    firings, example, wanted = firings.cpu(), example.cpu(), wanted.cpu()
     n_examples, n = int(example.max()) + 1, len(example)
     starts, fired = firings.starts.tolist(), firings.fired.tolist()
     rows: list[list[np.ndarray]] = []
 
     def add(tokens: Tensor, weight: Tensor | None = None) -> np.ndarray:
-        return torch.bincount(example[tokens], weights=weight, minlength=n_examples).double().cpu().numpy()
+        return torch.bincount(example[tokens], weights=weight, minlength=n_examples).double().numpy()
 
-    everywhere = torch.bincount(example, minlength=n_examples).double().cpu().numpy()
+    everywhere = torch.bincount(example, minlength=n_examples).double().numpy()
     for i, (j, h) in enumerate(zip(latent.tolist(), threshold.tolist(), strict=True)):
         own = slice(starts[j], starts[j] + fired[j])
         token, value = firings.token[own], firings.value[own]

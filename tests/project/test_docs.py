@@ -6,16 +6,21 @@ from pathlib import Path
 
 import pytest
 
+from tinysql import recipes as trained
 from tinysql.cli import NOUNS, Parser
+from tinysql.config import override
 from tinysql.floors import load_ours
+from transfer import recipes as taught
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+RECIPES = {("train", ""): trained.find_recipe, ("transfer", "teach"): taught.find_recipe}
+"""Where the settings of a command belong."""
 
 
 def fenced(path: Path) -> list[str]:
     """The lines of a document's code blocks."""
-    blocks = path.read_text().split("```")[1::2]
+    blocks = path.read_text().replace("\\\n", "").split("```")[1::2]
     return [line for block in blocks for line in block.splitlines()[1:]]
 
 
@@ -31,7 +36,10 @@ def test_a_command_in_a_document_parses(document: str, command: str) -> None:
     noun, *arguments = shlex.split(command.partition("  #")[0])[1:]
     parser = Parser(prog=noun)
     load_ours(NOUNS[noun].module).add_arguments(parser)
-    assert hasattr(parser.parse_args(arguments), "call")
+    parsed = parser.parse_args(arguments)
+    assert hasattr(parsed, "call")
+    if (find_recipe := RECIPES.get((noun, arguments[0] if noun == "transfer" else ""))) is not None:
+        override(find_recipe(parsed.recipe), parsed.set)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=[path.name for path in DOCUMENTS])
