@@ -50,7 +50,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {"small": small, "wider": wider}
 
 
 def find_recipe(name: str) -> Recipe:
-    """A recipe of this package or of tinysql, in one variant, as what is taught is kept; `InputError` for another name."""
+    """A recipe of this package or of tinysql, of one variant; `InputError` with the nearest name otherwise."""
     known = {**TINYSQL, **RECIPES}
     if name not in known:
         raise InputError(f"no recipe `{name}`{nearest(name, known)}", hint=f"recipes: {', '.join(known)}")
