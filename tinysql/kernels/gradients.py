@@ -83,7 +83,6 @@ def _inputs(
         m_x = load_tile(x + i_b * seq * x_row + i_h * P + i_p * BP, start, seq, x_row, p_left, Q, BP)
         m_dy = load_tile(dy + i_b * seq * dy_row + i_h * P + i_p * BP, start, seq, dy_row, p_left, Q, BP)
         m_dt = load_row(p_decays, 4, Q)
-        m_v = (m_x.to(tl.float32) * m_dt[:, None]).to(m_x.dtype)
         p_raw = raw + (((i_p * tl.num_programs(2) + i_b) * H + i_h) * chunks + i_c) * (5 * Q) + o_q
         tl.store(p_raw + 4 * Q, tl.sum(m_dy.to(tl.float32) * m_x.to(tl.float32), 1))
         # [Q, P]
@@ -96,7 +95,7 @@ def _inputs(
         # [j, i]
         m_decay = decay_between(p_decays, place, PRECISION == "ieee", PACKED, Q, True)
         m_mix = tl.dot(m_b, tl.trans(m_c), input_precision=PRECISION) * m_decay
-        m_dm = tl.dot(m_v, tl.trans(m_dy), input_precision=PRECISION)
+        m_dm = tl.dot(m_x, tl.trans(m_dy), input_precision=PRECISION) * m_dt[:, None]
         m_dcb += m_dm * m_decay
         # What every pair i > j carries, then that of the pairs around each step k: i >= k > j. Sums of rows less
         # sums of columns would be the same but for rounding, and leave some of it where nothing crosses.
@@ -109,7 +108,7 @@ def _inputs(
         crossing = tl.sum(tl.where(later, m_w, 0.0), 0)
         tl.store(p_raw + 3 * Q, crossing)
         m_dv = tl.dot(m_b, m_g, input_precision=PRECISION) * load_row(p_decays, 3, Q)[:, None]
-        tl.store(p_raw + 2 * Q, tl.sum(m_dv * m_v.to(tl.float32), 1))
+        tl.store(p_raw + 2 * Q, tl.sum(m_dv * m_x.to(tl.float32), 1) * m_dt)
         m_dv = tl.dot(m_mix.to(m_x.dtype), m_dy, acc=m_dv, input_precision=PRECISION)
         m_dx = m_dv * m_dt[:, None]
         if HAS_D:
@@ -152,10 +151,10 @@ def _mixed(
             p_states + (i_h * P + i_p * BP) * N + o_p[:, None] * N + o_n[None, :], mask=inside, other=0.0
         )
         if OF_B:
-            m_x = (m_x.to(tl.float32) * load_row(p_head, 4, Q)[:, None]).to(m_x.dtype)
-            m_x = (m_x.to(tl.float32) * load_row(p_head, 3, Q)[:, None]).to(m_x.dtype)
+            weight = load_row(p_head, 4, Q) * load_row(p_head, 3, Q)
         else:
-            m_x = (m_x.to(tl.float32) * load_row(p_head, 2, Q)[:, None]).to(m_x.dtype)
+            weight = load_row(p_head, 2, Q)
+        m_x = (m_x.to(tl.float32) * weight[:, None]).to(m_x.dtype)
         m_out = tl.dot(m_x, m_state, acc=m_out, input_precision=PRECISION)
     mask = (start + o_q < seq)[:, None] & (o_n < n_left)[None, :]
     tl.store(p_out + o_q[:, None] * out_row + o_n[None, :], m_out.to(p_out.dtype.element_ty), mask=mask)

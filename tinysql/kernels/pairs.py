@@ -142,10 +142,9 @@ def _carried(
                 PRECISION == "ieee",
                 PACKED,
             )
-            m_cb = tl.where(m_e != 0, m_cb, 0.0)
+            m_cb = tl.where(m_e != 0, m_cb * load_column(p_dt, first, seq, H, Q)[None, :], 0.0)
             m_x = load_tile(p_x, first, seq, x_row, P, Q, BP)
-            m_v = (m_x.to(tl.float32) * load_column(p_dt, first, seq, H, Q)[:, None]).to(m_x.dtype)
-            m_y = tl.dot(m_cb.to(m_x.dtype), m_v, acc=m_y, input_precision=PRECISION)
+            m_y = tl.dot(m_cb.to(m_x.dtype), m_x, acc=m_y, input_precision=PRECISION)
     p_out = out + (i_b * seq + start) * H * P + i_h * P
     inside = (start + o_q < seq)[:, None] & (o_p < P)[None, :]
     tl.store(p_out + o_q[:, None] * (H * P) + o_p[None, :], m_y, mask=inside)
@@ -195,12 +194,12 @@ def _query_gradients(
         if i_k == i_c:
             crossing = tl.cumsum(arrived, 0, reverse=True)
         if tl.max(tl.max(m_e, 1), 0) > 0:
-            m_vt = load_turned(p_x, first, seq, x_row, P, Q, BP)
-            m_vt = (m_vt.to(tl.float32) * load_column(p_dt, first, seq, H, Q)[None, :]).to(m_dout.dtype)
+            m_xt = load_turned(p_x, first, seq, x_row, P, Q, BP)
             m_b = load_tile(p_b, first, seq, b_row, N, Q, BN)
             other = _places(p_seg, first, seq, Q, PACKED)
             # [i, j]
-            m_dm = tl.dot(m_dout, m_vt, input_precision=PRECISION)
+            m_dm = tl.dot(m_dout, m_xt, input_precision=PRECISION)
+            m_dm *= load_column(p_dt, first, seq, H, Q)[None, :]
             m_dm *= decay_over(
                 sums,
                 origin - offset,
@@ -252,7 +251,6 @@ def _key_gradients(
     o_q, o_p, o_n = tl.arange(0, Q), tl.arange(0, BP), tl.arange(0, BN)
     m_b = load_tile(p_b, start, seq, b_row, N, Q, BN)
     m_x, m_dt = load_tile(p_x, start, seq, x_row, P, Q, BP), load_column(p_dt, start, seq, H, Q)
-    m_v = (m_x.to(tl.float32) * m_dt[:, None]).to(m_x.dtype)
     origin, offset = running_logs(p_log, start, seq, H, Q)
     place = _places(p_seg, start, seq, Q, PACKED)
     m_dv, m_db = tl.zeros([Q, BP], tl.float32), tl.zeros([Q, BN], tl.float32)
@@ -272,7 +270,7 @@ def _key_gradients(
             # [j, i]
             m_bc = tl.dot(m_b, tl.trans(m_c), input_precision=PRECISION) * m_decay
             m_dv = tl.dot(m_bc.to(m_x.dtype), m_dout, acc=m_dv, input_precision=PRECISION)
-            m_dm = tl.dot(m_v, tl.trans(m_dout), input_precision=PRECISION) * m_decay
+            m_dm = tl.dot(m_x, tl.trans(m_dout), input_precision=PRECISION) * m_dt[:, None] * m_decay
             m_db = tl.dot(m_dm.to(m_c.dtype), m_c, acc=m_db, input_precision=PRECISION)
         offset = tl.where(i_c == i_k, offset, offset + total)
     valid = start + o_q < seq

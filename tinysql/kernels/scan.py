@@ -97,11 +97,11 @@ def _outputs(
         p_decays = decays + ((i_b * H + i_h) * chunks + i_c) * (ROWS * Q)
         m_in = tl.load(states + ((i_b * chunks + i_c) * H + i_h) * P * N + turned, mask=inside, other=0.0)
         m_x = load_tile(x + i_b * seq * x_row + i_h * P + i_p * BP, start, seq, x_row, p_left, Q, BP)
-        m_v = (m_x.to(tl.float32) * load_row(p_decays, 4, Q)[:, None]).to(m_x.dtype)
         m_decay = decay_between(p_decays, place, PRECISION == "ieee", PACKED, Q, False)
         # [Q, P]
         m_y = tl.dot(m_c, m_in, input_precision=PRECISION) * load_row(p_decays, 2, Q)[:, None]
-        m_y = tl.dot((m_cb * m_decay).to(m_x.dtype), m_v, acc=m_y, input_precision=PRECISION)
+        m_mix = (m_cb * m_decay * load_row(p_decays, 4, Q)[None, :]).to(m_x.dtype)
+        m_y = tl.dot(m_mix, m_x, acc=m_y, input_precision=PRECISION)
         if HAS_D:
             m_y += tl.load(d + i_h).to(tl.float32) * m_x.to(tl.float32)
         p_y = y + (i_b * seq + start) * H * P + i_h * P + i_p * BP
@@ -156,10 +156,10 @@ def _states(
         m_x = load_turned(p_x, i_c * Q, seq, x_row, p_left, Q, BP)
         m_b = load_tile(p_b, i_c * Q, seq, b_row, n_left, Q, BN)
         if REVERSE:
-            m_v = (m_x.to(tl.float32) * load_row(p_decays, 2, Q)[None, :]).to(m_x.dtype)
+            weight = load_row(p_decays, 2, Q)
         else:
-            m_v = (m_x.to(tl.float32) * load_row(p_decays, 4, Q)[None, :]).to(m_x.dtype)
-            m_v = (m_v.to(tl.float32) * load_row(p_decays, 3, Q)[None, :]).to(m_x.dtype)
+            weight = load_row(p_decays, 4, Q) * load_row(p_decays, 3, Q)
+        m_v = (m_x.to(tl.float32) * weight[None, :]).to(m_x.dtype)
         # What decays from the start to the last position, and in no other document, decays over the whole chunk.
         carry = tl.load(p_decays + 3 * Q - 1)
         m_h = tl.dot(m_v, m_b, acc=m_h * carry, input_precision=PRECISION)
