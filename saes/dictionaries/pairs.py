@@ -78,8 +78,9 @@ def inner(
 
 def by_latent(pairs: Pairs) -> ByLatent:
     """Sort the pairs by latent, once for both weight gradients."""
-    latent, order = pairs.latent.sort(stable=True)
-    start = torch.searchsorted(latent, torch.arange(pairs.d_sae, device=latent.device))
+    # Sorting takes time by the bits of what is sorted.
+    latent, order = pairs.latent.to(torch.int32).sort(stable=True)
+    start = torch.searchsorted(latent, torch.arange(pairs.d_sae, device=latent.device, dtype=torch.int32))
     return ByLatent(order=order, bag=pairs.bag[order], start=start)
 
 

@@ -92,6 +92,19 @@ def test_a_nan_is_the_largest_whatever_its_sign(sign: int, k: int) -> None:
     assert torch.equal(found.nan_to_num(7e7), expected.nan_to_num(7e7))
 
 
+@pytest.mark.parametrize("shape", [(1024, 128), (2048, 256), (4096, 512)])
+def test_the_largest_may_all_be_in_few_columns(shape: tuple[int, int]) -> None:
+    width, columns = shape
+    x = drawn(3, width)
+    x[0, 5::columns] += 100  # more than are wanted: the largest of the columns tell little
+    x[1, 5::columns] += 100
+    x[1, 6::columns] += 50
+    x[2, ::columns] = 7.0
+    for k in (1, 6, width // columns, width // columns + 2):
+        found = x.gather(1, kernels.largest(x, k)).sort(1).values
+        assert torch.equal(found, x.topk(k, dim=1).values.sort(1).values)
+
+
 @pytest.mark.parametrize("width", [1, 15, 16, 2049])
 def test_rows_of_any_width_have_their_largest(width: int) -> None:
     x = drawn(3, width)
