@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from saes.dictionaries.parameters import Parameters
+from saes.dictionaries.select import largest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,7 @@ def auxiliary(
     kept = is_dead.expand_as(pre)
     if dead.room > k_aux:
         ranked = torch.where(is_dead, pre * norms[latent], -torch.inf)
-        chosen = ranked.topk(k_aux, dim=1, sorted=False).indices
+        chosen = largest(ranked, k_aux)
         kept = torch.zeros_like(kept).scatter_(1, chosen, True) & is_dead
     latents = pre.mul_(kept)
     missing = (latents @ decoder).sub_(residual)

@@ -47,9 +47,7 @@ def top_of_rows(
     On a GPU they are chosen by products in tf32, ten bits of mantissa, and then computed in float32.
     """
     if on_kernels(x):
-        from saes.dictionaries import kernels
-
-        latent = kernels.largest(_coarse(x, encoder, bias, norms), k)
+        latent = largest(_coarse(x, encoder, bias, norms), k)
         return _exact(equal_bags(latent, latent.to(x.dtype), len(encoder)), x, encoder, bias)
     parts = [part.topk(k, dim=1, sorted=False) for _, part in _encode(x, encoder, bias, norms)]
     latent = torch.cat([part.indices for part in parts])
@@ -82,6 +80,15 @@ def top_of_batch(
         d_sae=d_sae,
     )
     return _exact(pairs, x, encoder, bias) if on_kernels(x) else pairs
+
+
+def largest(x: Float[Tensor, "row latent"], k: int) -> Int[Tensor, "row k"]:
+    """Places of the k largest numbers of every row, in no order."""
+    if on_kernels(x):
+        from saes.dictionaries import kernels
+
+        return kernels.largest(x, k)
+    return x.topk(k, dim=1, sorted=False).indices
 
 
 def nested(pairs: Pairs, widths: tuple[int, ...]) -> Pairs:

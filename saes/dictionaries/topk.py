@@ -44,7 +44,6 @@ def step(
     """
     encoder, decoder, bias = (parameters[name] for name in ("encoder", "decoder", "decoder_bias"))
     inputs = x - bias if y is None else x
-    target = x if y is None else y
     norms = decoder_norms(decoder, hooks)
     choose = top_of_batch if per_batch else top_of_rows
     active = choose(inputs, encoder, parameters["encoder_bias"], norms, k)
@@ -52,8 +51,11 @@ def step(
     levels = widths or (len(encoder),)
     if len(levels) > 1:
         active = nested(active, levels)
-    base = bias + x @ parameters["skip"].T if "skip" in parameters else bias
-    error = _errors(active, decoder, target - base, len(levels))
+    if y is None:
+        left = inputs
+    else:
+        left = y - (bias + x @ parameters["skip"].T if "skip" in parameters else bias)
+    error = _errors(active, decoder, left, len(levels))
     losses = _named(error.square().sum((0, 2)) / len(x), levels)
     into = error.mul(2 / len(x))
     if len(levels) > 1:

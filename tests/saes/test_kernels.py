@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from saes.dictionaries import pairs, select
+from saes.dictionaries.auxiliary import Dead
 from saes.dictionaries.pairs import Pairs
 from saes.dictionaries.topk import plain_loss, step
 
@@ -210,6 +211,7 @@ def on_kernels(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ({}, "largest"),
         ({"per_batch": True}, "inner"),
         ({"per_batch": True, "widths": (10, 30, 48)}, "inner"),
+        ({"per_batch": True, "dead": Dead(mask=torch.arange(48, device=DEVICE) >= 30, room=20)}, "largest"),
     ],
 )
 def test_gradients_of_a_step_on_kernels_are_autograds(
