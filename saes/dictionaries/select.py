@@ -17,6 +17,8 @@ from saes.dictionaries.pairs import Pairs, equal_bags, inner, on_kernels
 
 CHUNK = {"cpu": 256}
 """Rows encoded at once, so that what is searched is still in the cache; a GPU takes the whole batch."""
+GROUP = 16
+"""Numbers of which only the largest is looked at in a first search: near the root of d_sae / k."""
 SAMPLED_ROWS = 64
 """Rows that the lower bound of a batch's threshold is guessed from."""
 SPARE = 1.5
@@ -155,8 +157,27 @@ def _search_all(
 ) -> tuple[Float[Tensor, " pair"], Int[Tensor, " pair"]]:
     """The k B largest entries of the encoded batch and their places, ascending, without waiting for the device."""
     whole = _coarse(x, encoder, bias, norms).flatten()
-    place = whole.topk(k * len(x), sorted=False).indices.sort().values
+    place = largest_of_all(whole, k * len(x))
+    if len(whole) < 2**31:  # sorting takes time by the bits of what is sorted
+        place = place.int()
+    place = place.sort().values.long()
     return whole[place], place
+
+
+def largest_of_all(x: Float[Tensor, " number"], n: int) -> Int[Tensor, " n"]:
+    """Places of the n largest numbers, in no order, by searching a fraction of them.
+
+    The n groups of the largest maxima hold n of the largest: a number above the least of those maxima is in one of
+    them, and each of them has one that is no less. Which of equal numbers are taken is left open, as by `topk`.
+    """
+    size = len(x) // GROUP
+    if 2 * n > size:  # the groups would hold nearly everything
+        return x.topk(n, sorted=False).indices
+    best = x[: size * GROUP].unflatten(0, (GROUP, size)).amax(0).topk(n, sorted=False).indices
+    steps = torch.arange(GROUP, device=x.device) * size
+    rest = torch.arange(size * GROUP, len(x), device=x.device)
+    place = torch.cat([(best + steps[:, None]).flatten(), rest])
+    return place[x[place].topk(n, sorted=False).indices]
 
 
 def _search_some(

@@ -51,10 +51,8 @@ def step(
     levels = widths or (len(encoder),)
     if len(levels) > 1:
         active = nested(active, levels)
-    if y is None:
-        left = inputs
-    else:
-        left = y - (bias + x @ parameters["skip"].T if "skip" in parameters else bias)
+    base = bias + x @ parameters["skip"].T if "skip" in parameters else bias
+    left = inputs if y is None else y - base
     error = _errors(active, decoder, left, len(levels))
     losses = _named(error.square().sum((0, 2)) / len(x), levels)
     into = error.mul(2 / len(x))

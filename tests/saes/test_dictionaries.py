@@ -253,6 +253,26 @@ def test_the_k_b_largest_of_the_batch_are_chosen(
     assert bool((chosen.bag.diff() >= 0).all())
 
 
+def hard_numbers() -> list[Tensor]:
+    """Numbers whose largest are together in few groups, in the rest that no group has, equal, infinite or NaN."""
+    x = torch.randn(16 * 500 + 7, generator=torch.Generator().manual_seed(0))
+    together, tied, behind = x.clone(), x.round(), x.clone()
+    together[3::500] += 10
+    behind[-7:] += 10
+    odd = x.clone()
+    odd[[5, 17]], odd[40] = torch.inf, torch.nan
+    return [x, together, tied, behind, odd, torch.zeros_like(x), -x.abs()]
+
+
+@pytest.mark.parametrize("n", [1, 7, 16, 60, 249, 251, 8007])
+def test_the_largest_of_all_are_found_in_the_groups_of_the_largest_maxima(n: int) -> None:
+    for x in hard_numbers():
+        places = select.largest_of_all(x, n)
+        assert len(set(places.tolist())) == n
+        found, wanted = (each.nan_to_num(nan=1e9).sort().values for each in (x[places], x.topk(n).values))
+        assert torch.equal(found, wanted)
+
+
 def test_a_batch_with_too_few_positive_latents_keeps_them_all() -> None:
     x = -torch.ones(5, 4)
     x[2, 1] = 1
