@@ -1,15 +1,16 @@
 """SynthSAEBench (Chanin & Garriga-Alonso 2026, arXiv 2602.14687): our six kinds of SAE on features that are known.
 
     python benchmarks/sae_synthetic.py --small --json synthetic.json
-    python benchmarks/sae_synthetic.py --device cuda --samples 10000000 --steps 195000 --json synthetic.json
+    python benchmarks/sae_synthetic.py --device cuda --stream DIR --minutes 9 --json synthetic.json
 
 The model is SynthSAEBench-16k's by its published settings (16,384 features in 768 dimensions, Zipfian firing, a
 hierarchy of 128 trees, correlations), made here and not loaded, so that its features are other draws; `--small` has a
 sixteenth of the features and trees in an eighth of the dimensions. SAEs have a quarter as many latents as there are
-features, k 25 (7 in small) and batches of 1,024; published are 200 million samples at a rate of 3e-4. ReLU-L1, gated
-and JumpReLU have a penalty at which as many latents are active, to a tenth. Scores are sae-lens' own
-(`eval_sae_on_synthetic_data`): MCC is the mean cosine of decoder rows and features matched one to one, F1 that of a
-latent as a detector of the feature it lies closest to.
+features, k 25 (7 in small) and batches of 1,024; published are 200 million samples at a rate of 3e-4, which `--stream`
+draws anew for every step and for all kinds at once; it is called again until it has come to its end. ReLU-L1, gated
+and JumpReLU have a penalty at which as many latents are active, to a tenth; a stream's is found on a twentieth of it.
+Scores are sae-lens' own (`eval_sae_on_synthetic_data`): MCC is the mean cosine of decoder rows and features matched one
+to one, F1 that of a latent as a detector of the feature it lies closest to.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import argparse
 import importlib
 import json
 import sys
+import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,14 +31,22 @@ sys.path[0] = str(ROOT)  # the folder of this file would hide packages of the sa
 import torch
 
 from benchmarks.sae_table import KINDS, NEAR, next_penalty
-from data_gen.files import write_atomic
+from data_gen.files import read_json, write_atomic
+from data_gen.seeding import stable_hash
 from saes.activations import Activations
 from saes.training.config import SAEConfig
-from saes.training.sae import TrainedSAE, train_sae
+from saes.training.fitting import Fit
+from saes.training.loop import Loop
+from saes.training.resume import save_state
+from saes.training.sae import CHECK_ROWS, TrainedSAE, finished, scaling, train_sae
 from tinysql.runs import provenance
 
 TRIALS, EVALUATED, AT_ONCE = 6, 50_000, 8192
 """Trainings at most in search of a penalty, samples scored, and samples made at once."""
+BLOCK = 65_536
+"""Samples of a stream that one seed draws, so that it can be gone on with anywhere."""
+PUBLISHED, SEARCHED = 195_313, 20
+"""Steps of a stream that make 200 million samples, and how much shorter trainings are that a penalty is found by."""
 SEED = 42
 """Draws the features, as in the published settings."""
 
@@ -88,6 +99,50 @@ def matched(activations: Activations, config: SAEConfig) -> tuple[SAEConfig, Tra
             return replace(config, sparsity=best), made[best]
 
 
+def penalties(activations: Activations, configs: Mapping[str, SAEConfig], file: Path) -> dict[str, SAEConfig]:
+    """Those without a k get a penalty from shorter trainings, which is kept in `file`."""
+    found = read_json(file) if file.exists() else {}
+    for kind, config in configs.items():
+        if not config.is_k_sparse and kind not in found:
+            short = replace(config, steps=max(config.steps // SEARCHED, 1))
+            found[kind] = matched(activations, short)[0].sparsity
+            write_atomic(file, json.dumps(found))
+    return {kind: replace(one, sparsity=found.get(kind, one.sparsity)) for kind, one in configs.items()}
+
+
+def streamed(
+    model: Any, configs: Mapping[str, SAEConfig], *, seed: int, directory: Path, seconds: float
+) -> dict[str, TrainedSAE]:
+    """All kinds over one stream in which no sample comes twice; nothing where the time is over before its end."""
+    held = samples(model, 2 * CHECK_ROWS, stable_hash("held", seed) >> 1).values
+    (mean, scale), end = scaling(held), time.monotonic() + seconds
+    device, d_in = held.device, held.shape[1]
+    runs = {
+        kind: Fit(Loop.begin(config, d_in=d_in, device=device), directory / kind, lambda: f"stream {seed}")
+        for kind, config in configs.items()
+    }
+    one = next(iter(configs.values()))
+    block, drawn = -1, held
+    for step in range(min(run.loop.step for run in runs.values()), one.steps):
+        place, inside = divmod(step * one.batch_size, BLOCK)
+        if place != block:
+            block = place
+            drawn = samples(model, BLOCK, stable_hash("stream", seed, block) >> 1).values
+        batch = (drawn[inside : inside + one.batch_size] - mean) * scale
+        for run in runs.values():
+            if run.loop.step == step:
+                run.advance((batch,))
+        if time.monotonic() > end:
+            for kind, run in runs.items():
+                state = run.loop.state()
+                save_state(directory / kind, run.loop.config, run.data, step=run.loop.step, tensors=state)
+            print(f"{step + 1} of {one.steps} steps are done; call it again", flush=True)
+            return {}
+    rows = torch.arange(CHECK_ROWS, device=device)
+    named = ("synthetic", "synthetic", rows, rows + CHECK_ROWS, mean, scale)
+    return {kind: finished(run, lambda rows: held[rows], *named) for kind, run in runs.items()}
+
+
 def scored(model: Any, trained: TrainedSAE, seed: int) -> dict[str, Any]:
     """sae-lens' scores on samples of their own."""
     evaluate = importlib.import_module("sae_lens.synthetic").eval_sae_on_synthetic_data
@@ -123,35 +178,57 @@ def main() -> None:
     parser.add_argument("--kind", action="append", default=[], choices=KINDS, help="only these; repeat")
     parser.add_argument("--k", type=int, help="active latents (default: 25, small 7)")
     parser.add_argument("--samples", type=int, default=200_000, help="different samples (default: 200,000)")
-    parser.add_argument("--steps", type=int, default=2000, help="steps of 1,024 samples (default: 2000)")
+    parser.add_argument(
+        "--stream", type=Path, help="train on samples that are all different, and keep state here"
+    )
+    parser.add_argument("--minutes", type=float, default=1e6, help="leave a stream after so many")
+    parser.add_argument(
+        "--steps", type=int, help="of 1,024 samples (default: 2000; of a stream as published)"
+    )
     parser.add_argument("--lr", type=float, help="learning rate (default: 3e-4 as published, small 3e-3)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path, help="write the rows here, after every one of them")
     arguments = parser.parse_args()
-    small = arguments.small
-    model = synthetic_model(small, arguments.device)
+    begun = time.monotonic()
+    model = synthetic_model(arguments.small, arguments.device)
     activations = samples(model, arguments.samples, arguments.seed)
+    configs = configurations(arguments)
+    if arguments.stream is None:
+        trained = (matched(activations, config) for config in configs.values())
+    else:
+        arguments.stream.mkdir(parents=True, exist_ok=True)
+        configs = penalties(activations, configs, arguments.stream / "penalties.json")
+        left = 60 * arguments.minutes - (time.monotonic() - begun)
+        made = streamed(model, configs, seed=arguments.seed, directory=arguments.stream, seconds=left)
+        trained = ((configs[kind], sae) for kind, sae in made.items())
     rows: list[dict[str, Any]] = []
-    for kind in arguments.kind or KINDS:
-        config = SAEConfig(
+    for config, one in trained:
+        scores = scored(model, one, arguments.seed)
+        about = {"kind": config.architecture, "sparsity": config.sparsity, "steps": config.steps}
+        rows.append({**about, "scores": scores})
+        print(config.architecture, json.dumps(scores), flush=True)
+        if arguments.json is not None:
+            made_by = {**provenance(), "command": " ".join(["python", *sys.argv])}
+            write_atomic(arguments.json, json.dumps({"rows": rows, "made_by": made_by}, indent=1))
+    print(table(rows))
+
+
+def configurations(arguments: argparse.Namespace) -> dict[str, SAEConfig]:
+    """What each kind is trained with, but for penalties."""
+    small = arguments.small
+    return {
+        kind: SAEConfig(
             architecture=kind,
             d_sae=256 if small else 4096,
             k=arguments.k or (7 if small else 25),
             lr=arguments.lr or (3e-3 if small else 3e-4),
             batch_size=1024,
-            steps=arguments.steps,
+            steps=arguments.steps or (PUBLISHED if arguments.stream else 2000),
             seed=arguments.seed,
         )
-        config, trained = matched(activations, config)
-        rows.append(
-            {"kind": kind, "sparsity": config.sparsity, "scores": scored(model, trained, arguments.seed)}
-        )
-        print(kind, json.dumps(rows[-1]["scores"]), flush=True)
-        if arguments.json is not None:
-            made_by = {**provenance(), "command": " ".join(["python", *sys.argv])}
-            write_atomic(arguments.json, json.dumps({"rows": rows, "made_by": made_by}, indent=1))
-    print(table(rows))
+        for kind in arguments.kind or KINDS
+    }
 
 
 if __name__ == "__main__":

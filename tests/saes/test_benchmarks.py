@@ -3,6 +3,7 @@
 import importlib
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ import torch
 
 BEFORE = list(sys.path)
 sys.path.insert(0, str(Path(__file__).parents[2]))
-of_steps, of_bound, of_seed, of_table = (
-    importlib.import_module(f"benchmarks.{name}") for name in ("sae", "sae_bound", "sae_seed", "sae_table")
+of_steps, of_bound, of_seed, of_table, of_synthetic = (
+    importlib.import_module(f"benchmarks.{name}")
+    for name in ("sae", "sae_bound", "sae_seed", "sae_table", "sae_synthetic")
 )
 sys.path[:] = BEFORE  # a benchmark looks for packages in front of it
 
@@ -108,3 +110,42 @@ def test_a_table_of_steps_has_a_bound_for_every_row_that_ran() -> None:
         assert row["x bound"] * row["bound ms"] == pytest.approx(row["ms"])
         assert row["bound ms"] == pytest.approx(sum(row["bound of"].values()))
         assert row["longest"]
+
+
+class Sums:
+    """Sums of random directions in place of sae-lens' model, drawn from the global state as there."""
+
+    def sample(self, n: int) -> torch.Tensor:
+        directions = torch.randn(24, 8, generator=torch.Generator().manual_seed(1))
+        return (torch.rand(n, 24) < 0.1).float() @ directions
+
+
+def test_a_stream_that_is_left_goes_on_to_the_same_saes(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    config = of_synthetic.SAEConfig(d_sae=16, k=2, batch_size=1024, steps=66, dead_after=20)
+    configs = {"topk": config, "jumprelu": replace(config, architecture="jumprelu", sparsity=0.1)}
+
+    def train(name: str, seconds: float) -> dict:
+        return of_synthetic.streamed(Sums(), configs, seed=0, directory=tmp_path / name, seconds=seconds)
+
+    whole, calls = train("whole", 1e6), 1
+    while not (parts := train("parts", 0.0)):
+        calls += 1
+    assert calls == 10  # the last finds all steps done
+    for kind in configs:
+        for name, value in whole[kind].sae.state_dict().items():
+            assert torch.equal(parts[kind].sae.state_dict()[name], value), (kind, name)
+
+
+def test_a_stream_never_repeats_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(of_synthetic, "BLOCK", 1024)
+    seen: list[torch.Tensor] = []
+    advance = of_synthetic.Fit.advance
+    monkeypatch.setattr(
+        of_synthetic.Fit, "advance", lambda self, batch: (seen.append(batch[0]), advance(self, batch))
+    )
+    config = of_synthetic.SAEConfig(d_sae=16, k=2, batch_size=512, steps=6)
+    of_synthetic.streamed(Sums(), {"topk": config}, seed=0, directory=tmp_path, seconds=1e6)
+    assert len(seen) == 6
+    assert not any(torch.equal(a, b) for i, a in enumerate(seen) for b in seen[:i])
