@@ -211,7 +211,8 @@ def main() -> None:
         if arguments.json is not None:
             made_by = {**provenance(), "command": " ".join(["python", *sys.argv])}
             write_atomic(arguments.json, json.dumps({"rows": rows, "made_by": made_by}, indent=1))
-    print(table(rows))
+    if rows:
+        print(table(rows))
 
 
 def configurations(arguments: argparse.Namespace) -> dict[str, SAEConfig]:

@@ -121,9 +121,10 @@ class Sums:
 
 
 def test_a_stream_that_is_left_goes_on_to_the_same_saes(
-    tmp_path: Path, capsys: pytest.CaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = of_synthetic.SAEConfig(d_sae=16, k=2, batch_size=1024, steps=66, dead_after=20)
+    monkeypatch.setattr(of_synthetic, "BLOCK", 2048)
+    config = of_synthetic.SAEConfig(d_sae=16, k=2, batch_size=1024, steps=9, dead_after=3)
     configs = {"topk": config, "jumprelu": replace(config, architecture="jumprelu", sparsity=0.1)}
 
     def train(name: str, seconds: float) -> dict:
