@@ -14,7 +14,7 @@ from circuits.drawing.facts import edge_rows, main_role
 from circuits.files.role_files import load_roles
 from circuits.judging.compare import Overlap, compare, compare_all
 from circuits.judging.faithfulness import Curve
-from circuits.judging.ratios import Band, Estimate, three_digits
+from circuits.judging.ratios import Band, Estimate, span, three_digits
 from circuits.methods.role_scores import RoleScores
 from circuits.scores import EdgeScores
 from circuits.show import show, show_difference
@@ -118,7 +118,7 @@ def _table(circuit: Circuit, scores: EdgeScores, roles: RoleScores | None) -> st
         cells = [
             str(row.edge).replace("->", "→"),
             f"{row.score:.3f}",
-            f"{row.low:.3f} to {row.high:.3f}",
+            span(row.low, row.high),
             f"{row.same_sign:.0%}",
             "" if row.q is None else f"{row.q:.2g}",
         ]
@@ -196,13 +196,14 @@ def _found(circuit: Circuit) -> str:
 def sentence(written: dict[str, Any]) -> str:
     """A report in words."""
     report, curve = written["report"], written["curve"]
-    band, matched, better = report["random"], report["matched"], report["sufficiency"]
+    band, matched = (Band.from_json(report[kind]) for kind in ("random", "matched"))
+    better = report["sufficiency"]
     n = report["random_circuits"]
     parts = [
         f"On {report['n_pairs']} held-out pairs the circuit alone reaches a faithfulness of"
         f" {_with_interval(report['faithfulness'])}; 1 is the full model, 0 the corrupt run.",
-        f"{n} random circuits of {report['n_edges']} edges reach on average {Band(**band)}, {n} with as many edges"
-        f" between every two blocks {Band(**matched)}; the circuit is more faithful than {better['share']:.0%} of these"
+        f"{n} random circuits of {report['n_edges']} edges reach on average {band}, {n} with as many edges"
+        f" between every two blocks {matched}; the circuit is more faithful than {better['share']:.0%} of these"
         f" (p = {better['p']:.2g}).",
         f"Everything outside the circuit reaches {_with_interval(report['completeness'])}.",
         *_more(report.get("minimality"), curve.get("areas"), written.get("stability")),
@@ -240,5 +241,5 @@ def _more(
     return found
 
 
-def _with_interval(estimate: dict[str, float]) -> str:
-    return str(Estimate(**estimate))
+def _with_interval(estimate: dict[str, float | None]) -> str:
+    return str(Estimate.from_json(estimate))

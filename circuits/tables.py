@@ -8,7 +8,7 @@ from circuits.circuit import Circuit
 from circuits.drawing.facts import edge_rows
 from circuits.judging.compare import Overlap
 from circuits.judging.curves import Curve
-from circuits.judging.ratios import three_digits
+from circuits.judging.ratios import span, three_digits
 from circuits.methods.role_scores import RoleScores
 from circuits.scores import EdgeScores
 
@@ -27,7 +27,7 @@ def edge_table(scores: EdgeScores, circuit: Circuit) -> str:
     for row in edge_rows(scores, edges):
         q = "" if row.q is None else f"{row.q:.2g}"
         lines.append(
-            f"{row.edge!s:<{width}}{row.score:>10.3f}{_span(row.low, row.high):>20}{row.same_sign:>11.2f}{q:>9}"
+            f"{row.edge!s:<{width}}{row.score:>10.3f}{span(row.low, row.high):>20}{row.same_sign:>11.2f}{q:>9}"
         )
     return "\n".join([*lines, *_more(len(circuit) - LINES)])
 
@@ -52,10 +52,10 @@ def curve_table(curve: Curve) -> str:
     ]
     for point in curve.points:
         value, bands = point.faithfulness, (point.random, point.matched)
-        line = f"{point.n_edges:>8}{three_digits(value.value):>14}{_span(value.low, value.high):>18}"
+        line = f"{point.n_edges:>8}{three_digits(value.value):>14}{span(value.low, value.high):>18}"
         for band, width in zip(bands, (9, 15), strict=True):
             line += (
-                "" if band is None else f"{three_digits(band.mean):>{width}}{_span(band.low, band.high):>18}"
+                "" if band is None else f"{three_digits(band.mean):>{width}}{span(band.low, band.high):>18}"
             )
         lines.append(line)
     return "\n".join(lines)
@@ -75,7 +75,7 @@ def area_table(curve: Curve) -> str:
     ):
         value = area.value
         lines.append(
-            f"{name:<12}{three_digits(value.value):>8}{_span(value.low, value.high):>18}"
+            f"{name:<12}{three_digits(value.value):>8}{span(value.low, value.high):>18}"
             f"{three_digits(area.random.mean):>9}{three_digits(area.matched.mean):>15}"
         )
     return "\n".join(lines)
@@ -102,7 +102,3 @@ def _listed(head: str, edges: Sequence[str], weights: dict[str, float]) -> str:
 
 def _more(n: int) -> list[str]:
     return [f"and {n} weaker ones"] if n > 0 else []
-
-
-def _span(low: float, high: float) -> str:
-    return f"{three_digits(low)} to {three_digits(high)}"

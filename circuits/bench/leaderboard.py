@@ -23,6 +23,7 @@ from circuits.bench.standings import CONTROL, ROWS, Row, markdown, read_rows
 from circuits.graph import Graph
 from circuits.judging.agreement import agreement
 from circuits.judging.curves import Areas, faithfulness_curve
+from circuits.judging.ratios import plain
 from circuits.judging.recovery import recovery
 from circuits.methods.table import METHODS
 from circuits.planted.cases import PLANTED, planted
@@ -268,6 +269,6 @@ def _start(settings: LeaderboardSettings, out: Path, resume: bool) -> list[Row]:
 
 
 def _write(settings: LeaderboardSettings, rows: list[Row], made_by: dict[str, Any], out: Path) -> None:
-    found = {"settings": asdict(settings), "made_by": made_by, "rows": [asdict(row) for row in rows]}
+    found = {"settings": asdict(settings), "made_by": made_by, "rows": [plain(asdict(row)) for row in rows]}
     write_atomic(out / ROWS, json.dumps(found, indent=1))
     write_atomic(out / TABLES, markdown(rows, made_by))

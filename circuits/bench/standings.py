@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from circuits.judging.agreement import Agreement
 from circuits.judging.bootstrap import interval
 from circuits.judging.curves import Area
-from circuits.judging.ratios import Band, Estimate, three_digits
+from circuits.judging.ratios import Band, Estimate, span, three_digits
 from circuits.judging.recovery import Recovery
 from circuits.methods.table import UNSIGNED
 from data_gen.errors import InputError
@@ -97,7 +98,7 @@ def _row(found: dict[str, Any]) -> Row:
     if recovered is not None:
         recovered = Recovery(**recovered)
     if agreed is not None:
-        agreed = Agreement(**{**agreed, "pearson": Estimate(**agreed["pearson"])})
+        agreed = Agreement(**{**agreed, "pearson": Estimate.from_json(agreed["pearson"])})
     areas = {name: _area(found.get(name)) for name in ("cmd", "cpr")}
     return Row(**{**found, "recovery": recovered, "agreement": agreed, **areas})
 
@@ -105,8 +106,8 @@ def _row(found: dict[str, Any]) -> Row:
 def _area(found: dict[str, Any] | None) -> Area | None:
     if found is None:
         return None
-    random, matched = (Band(**found[kind]) for kind in ("random", "matched"))
-    return Area(value=Estimate(**found["value"]), random=random, matched=matched)
+    random, matched = (Band.from_json(found[kind]) for kind in ("random", "matched"))
+    return Area(value=Estimate.from_json(found["value"]), random=random, matched=matched)
 
 
 def markdown(rows: Sequence[Row], made_by: dict[str, Any]) -> str:
@@ -204,7 +205,7 @@ def _over_seeds(rows: Sequence[Row], value: Measure) -> str:
 
 
 def _with_interval(value: float, low: float, high: float) -> str:
-    return f"{three_digits(value)} ({three_digits(low)} to {three_digits(high)})"
+    return three_digits(value) if isnan(low) else f"{three_digits(value)} ({span(low, high)})"
 
 
 def _provenance(made_by: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from circuits.drawing.style import INK, LOWERS, NEUTRAL, THIRD, bare_layout
 from circuits.judging.curves import Curve
-from circuits.judging.ratios import Band
+from circuits.judging.ratios import Band, span
 
 GRID = "#eeeeee"
 
@@ -57,8 +57,8 @@ def _areas(curve: Curve) -> str:
         return ""
     cmd, cpr = curve.areas.cmd, curve.areas.cpr
     text = (
-        f"CMD {cmd.value.value:.3f} ({cmd.value.low:.3f} to {cmd.value.high:.3f}), of layer-matched random circuits"
-        f" {cmd.matched.mean:.3f}; CPR {cpr.value.value:.3f} ({cpr.value.low:.3f} to {cpr.value.high:.3f})"
+        f"CMD {cmd.value.value:.3f} ({span(cmd.value.low, cmd.value.high)}), of layer-matched random circuits"
+        f" {cmd.matched.mean:.3f}; CPR {cpr.value.value:.3f} ({span(cpr.value.low, cpr.value.high)})"
     )
     return f'<span style="font-size:12px">{text}; 95 % intervals</span>'
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from circuits.graph import Edge, Graph
 from circuits.judging.bootstrap import interval
+from circuits.judging.ratios import span
 from circuits.methods.role_scores import RoleScores
 from circuits.scores import EdgeScores
 from data_gen.errors import InputError
@@ -59,7 +60,7 @@ class EdgeRow(NamedTuple):
     score: float
     low: float
     high: float
-    """95 % bootstrap interval of the mean."""
+    """95 % bootstrap interval of the mean, NaN with one pair."""
     same_sign: float
     """Share of pairs with the mean's sign."""
     q: float | None
@@ -86,7 +87,7 @@ def edge_rows(scores: EdgeScores, edges: Sequence[Edge]) -> list[EdgeRow]:
 def _estimates(scores: EdgeScores, edges: Sequence[Edge]) -> list[str]:
     n = len(scores.per_example)
     return [
-        f"score {row.score:.4g} (95 % {row.low:.3g} to {row.high:.3g})"
+        f"score {row.score:.4g} (95 % {span(row.low, row.high, '{:.3g}'.format)})"
         f"<br>same sign in {row.same_sign:.0%} of {n} pairs" + ("" if row.q is None else f", q = {row.q:.2g}")
         for row in edge_rows(scores, edges)
     ]

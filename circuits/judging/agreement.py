@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from circuits.judging.bootstrap import draw_counts
-from circuits.judging.ratios import Estimate, estimate
+from circuits.judging.ratios import Estimate, estimate, plain
 from circuits.scores import EdgeScores
 from data_gen.errors import InputError
 
@@ -42,7 +42,7 @@ class Agreement:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return asdict(self)
+        return plain(asdict(self))
 
 
 def agreement(scores: EdgeScores, oracle: EdgeScores, *, top: int = 20, seed: int = 0) -> Agreement:

@@ -32,11 +32,13 @@ def resampled_means(values: np.ndarray, *, seed: int) -> np.ndarray:
 def draw_counts(n: int, seed: int) -> np.ndarray:
     """How often each of `n` examples is in each of `RESAMPLES` draws of `n` with replacement: `[resample example]`.
 
+    NaN for a single example: all draws of it are alike, which would make it look certain.
     Raises `InputError` for no examples or a negative seed.
     """
     if n < 1:
         raise InputError("there are no examples to resample", hint="give at least one; 64 are usual")
-    return generator(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
+    rng = generator(seed)
+    return rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES) if n > 1 else np.full((RESAMPLES, 1), np.nan)
 
 
 def generator(seed: int) -> np.random.Generator:
@@ -47,7 +49,7 @@ def generator(seed: int) -> np.random.Generator:
 
 
 def interval(values: np.ndarray, *, level: float = 0.95, seed: int = 0) -> Interval:
-    """Percentile interval of the mean over examples (axis 0), in the values' units (Efron 1979).
+    """Percentile interval of the mean over examples (axis 0), in the values' units (Efron 1979); NaN for one example.
 
     Raises `InputError` for no examples, a negative seed, or a level that is not between 0 and 1.
     """
@@ -55,7 +57,11 @@ def interval(values: np.ndarray, *, level: float = 0.95, seed: int = 0) -> Inter
 
 
 def percentiles(draws: np.ndarray, level: float) -> Interval:
-    """The central `level` of draws along axis 0. Raises `InputError` for a level that is not between 0 and 1."""
+    """The central `level` of draws along axis 0, NaN where there is one alone.
+
+    Raises `InputError` for a level that is not between 0 and 1.
+    """
     if not 0 < level < 1:
         raise InputError(f"level is {level}, expected a share between 0 and 1", hint="0.95 is usual")
-    return Interval(*np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0))
+    ends = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return Interval(*(ends if len(draws) > 1 else ends * np.nan))

@@ -18,7 +18,7 @@ import numpy as np
 from circuits.circuit import Circuit
 from circuits.engine.forward import metric_of
 from circuits.judging.controls import RandomCircuits
-from circuits.judging.ratios import Band, Estimate, Ratios, band, estimate, ratios_of
+from circuits.judging.ratios import Band, Estimate, Ratios, band, estimate, plain, ratios_of
 from circuits.metrics import Metric, logit_diff, metric_name
 from circuits.scores import EdgeScores
 from circuits.select import top_edges
@@ -81,7 +81,7 @@ class Curve:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return asdict(self)
+        return plain(asdict(self))
 
     @classmethod
     def from_json(cls, found: dict[str, Any]) -> Curve:
@@ -209,16 +209,18 @@ def _point(found: dict[str, Any]) -> CurvePoint:
     matched = found.get("matched")
     return CurvePoint(
         n_edges=found["n_edges"],
-        faithfulness=Estimate(**found["faithfulness"]),
-        random=Band(**found["random"]),
-        matched=None if matched is None else Band(**matched),
+        faithfulness=Estimate.from_json(found["faithfulness"]),
+        random=Band.from_json(found["random"]),
+        matched=None if matched is None else Band.from_json(matched),
     )
 
 
 def _areas(found: dict[str, Any]) -> Areas:
     def area(one: dict[str, Any]) -> Area:
         return Area(
-            value=Estimate(**one["value"]), random=Band(**one["random"]), matched=Band(**one["matched"])
+            value=Estimate.from_json(one["value"]),
+            random=Band.from_json(one["random"]),
+            matched=Band.from_json(one["matched"]),
         )
 
     return Areas(**{name: area(one) for name, one in found.items()})

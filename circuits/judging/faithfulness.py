@@ -23,7 +23,7 @@ from circuits.judging.curves import faithfulness_curve as faithfulness_curve
 from circuits.judging.minimality import Minimality, leave_one_out
 from circuits.judging.ratios import Band as Band
 from circuits.judging.ratios import Estimate as Estimate
-from circuits.judging.ratios import ratios_of
+from circuits.judging.ratios import plain, ratios_of
 from circuits.metrics import Metric, logit_diff, metric_name
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import TokenPairs
@@ -92,7 +92,7 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return asdict(self)
+        return plain(asdict(self))
 
 
 def evaluate(

@@ -13,7 +13,7 @@ from typing import Any
 from circuits.circuit import Circuit
 from circuits.engine.forward import metric_of
 from circuits.judging.compare import compare
-from circuits.judging.ratios import Estimate, estimate, ratios_of
+from circuits.judging.ratios import Estimate, estimate, plain, ratios_of
 from circuits.metrics import Metric, logit_diff
 from circuits.paths import widest_path
 from circuits.scores import EdgeScores
@@ -46,7 +46,7 @@ class Identifiability:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return asdict(self)
+        return plain(asdict(self))
 
 
 def rival(scores: EdgeScores, n: int) -> Circuit:

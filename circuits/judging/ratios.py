@@ -6,7 +6,10 @@ run; nothing bounds it, for a circuit may leave out what works against the answe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from math import isnan, nan
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,26 +26,40 @@ from tinysql.tokens import TokenPairs
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number made of means over pairs, with its 95 % bootstrap interval over pairs."""
+    """A number made of means over pairs, with its 95 % bootstrap interval over pairs: NaN with one pair."""
 
     value: float
     low: float
     high: float
 
     def __str__(self) -> str:
-        return f"{three_digits(self.value)} (95 % interval {three_digits(self.low)} to {three_digits(self.high)})"
+        told = (
+            "no interval with one pair" if isnan(self.low) else f"95 % interval {span(self.low, self.high)}"
+        )
+        return f"{three_digits(self.value)} ({told})"
+
+    @classmethod
+    def from_json(cls, found: dict[str, float | None]) -> Estimate:
+        """Inverse of `plain`."""
+        return cls(**_numbers(found))
 
 
 @dataclass(frozen=True)
 class Band:
-    """The same number for size-matched random circuits: mean and 5th to 95th percentile over circuits."""
+    """The same number for size-matched random circuits: mean and 5th to 95th percentile over circuits, NaN for one."""
 
     mean: float
     low: float
     high: float
 
     def __str__(self) -> str:
-        return f"{three_digits(self.mean)} (5-95 %: {three_digits(self.low)} to {three_digits(self.high)})"
+        told = "one circuit alone" if isnan(self.low) else f"5-95 %: {span(self.low, self.high)}"
+        return f"{three_digits(self.mean)} ({told})"
+
+    @classmethod
+    def from_json(cls, found: dict[str, float | None]) -> Band:
+        """Inverse of `plain`."""
+        return cls(**_numbers(found))
 
 
 def ratios_of(
@@ -113,3 +130,21 @@ def band(values: np.ndarray) -> Band:
 def three_digits(value: float) -> str:
     """Three digits behind the point, and no minus in front of a zero."""
     return f"{round(value, 3) + 0.0:.3f}"
+
+
+def span(low: float, high: float, number: Callable[[float], str] = three_digits) -> str:
+    """`low to high`, each as `number` writes it; `none` for what has no interval."""
+    return "none" if isnan(low) else f"{number(low)} to {number(high)}"
+
+
+def plain(value: Any) -> Any:
+    """The same of lists and dicts with None for NaN, which JSON does not know."""
+    if isinstance(value, dict):
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    return None if isinstance(value, float) and isnan(value) else value
+
+
+def _numbers(found: dict[str, float | None]) -> dict[str, float]:
+    return {name: nan if value is None else value for name, value in found.items()}

@@ -161,11 +161,15 @@ def role_means(values: Float[Tensor, target * what], targets: Targets, *, seed: 
 
 
 def ratio_means(over: np.ndarray, under: np.ndarray, *, seed: int = 0) -> Means:
-    """`Σ over / Σ under` over examples (axis 0), both resampled together; NaN where `under` sums to 0."""
+    """`Σ over / Σ under` over examples (axis 0), both resampled together.
+
+    NaN where `under` sums to 0, and the ends where it is other than 0 in one example alone.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         value = over.sum(0) / under.sum(0)
         draws = resampled_means(over, seed=seed) / resampled_means(under, seed=seed)
     # A role that stands in few rows is missing from some of the draws.
     draws = np.where(np.isfinite(draws), draws, value)
+    draws[:, np.broadcast_to((under != 0).sum(0) < 2, value.shape)] = np.nan
     low, high = np.quantile(draws, [0.025, 0.975], axis=0)
     return Means(value=value, low=low, high=high)

@@ -16,9 +16,14 @@ def test_a_mean_is_that_of_all_tokens_and_not_of_rows() -> None:
 
 
 def test_draws_without_a_role_say_nothing_and_do_not_pull_its_interval() -> None:
-    """The role stands in one of three rows: two draws in three have it, and all of those say 1/2."""
+    found = ratio_means(np.array([[1.0], [1.0], [0.0], [0.0]]), np.array([[2.0], [2.0], [0.0], [0.0]]))
+    assert (found.value.item(), found.low.item(), found.high.item()) == (0.5, 0.5, 0.5)
+
+
+def test_a_role_that_stands_in_one_row_has_a_mean_and_no_interval() -> None:
     found = ratio_means(np.array([[1.0], [0.0], [0.0]]), np.array([[2.0], [0.0], [0.0]]))
-    assert (found.value, found.low, found.high) == (0.5, 0.5, 0.5)
+    assert found.value.item() == 0.5
+    assert np.isnan([found.low, found.high]).all()
 
 
 def test_a_role_that_stands_nowhere_has_no_mean() -> None:
@@ -40,11 +45,12 @@ def test_tokens_of_two_roles_and_two_rows_by_hand() -> None:
     found = role_means(torch.tensor([[1.0], [3.0], [5.0], [8.0], [12.0]]), targets)
     assert found.value.tolist() == [[6.0], [5.0]]
     assert found.count.tolist() == [4, 1]
-    # Draws of rows: row 0 alone says 2, row 1 alone 10; of b only row 0 says anything.
-    assert (found.low.tolist(), found.high.tolist()) == ([[2.0], [5.0]], [[10.0], [5.0]])
+    # Draws of rows: row 0 alone says 2, row 1 alone 10; of b only row 0 says anything, which is no interval.
+    assert (found.low[0].item(), found.high[0].item()) == (2.0, 10.0)
     first, second = found.table(("x",))
     assert (first["role"], first["tokens"], first["value"]) == ("a", 4, 6.0)
-    assert (second["role"], second["tokens"], second["low"], second["high"]) == ("b", 1, 5.0, 5.0)
+    assert (second["role"], second["tokens"], second["value"]) == ("b", 1, 5.0)
+    assert np.isnan([second["low"], second["high"]]).all()
 
 
 def test_the_first_token_of_a_row_is_never_a_target() -> None:

@@ -439,3 +439,19 @@ def test_an_evaluation_killed_on_its_way_leaves_the_former_report(
     monkeypatch.setattr(artefacts, "resampled", killed)
     assert main(["circuit", "eval", str(copy), "--edit", EDIT, "--pairs", "24", "--random", "2"]) == 130
     assert (copy / "circuits" / EDIT / "report.json").read_bytes() == before
+
+
+def test_a_circuit_of_one_pair_is_shown_without_intervals(copy: Path, capsys) -> None:
+    settings = ["--pairs", "1", "--edges", "6", "--overwrite"]
+    assert main(["circuit", "find", str(copy), "--edit", EDIT, *settings]) == 0
+    assert main(["circuit", "eval", str(copy), "--edit", EDIT, "--pairs", "1", "--random", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "(no interval with one pair)" in said
+    assert "(one circuit alone)" in said
+    assert "nan" not in said
+    written = (copy / "circuits" / EDIT / "report.json").read_text()
+    assert json.loads(written, parse_constant=str)["report"]["faithfulness"]["low"] is None
+    assert main(["circuit", "show", str(copy), "--edit", EDIT]) == 0
+    page = (copy / "circuits" / EDIT / "graph.html").read_text()
+    assert "(no interval with one pair)" in page
+    assert '<td class="number">none</td>' in page

@@ -135,7 +135,8 @@ def test_an_area_over_one_pair_has_no_interval(random_case) -> None:
     case = random_case(n=12)
     scores = eap(case.model, case.pairs)
     area = faithfulness_curve(case.model, scores, case.pairs[:1], random_circuits=1).areas.cmd.value
-    assert (area.low, area.high) == pytest.approx((area.value, area.value))
+    assert np.isfinite(area.value)
+    assert np.isnan([area.low, area.high]).all()
 
 
 def test_a_curve_is_of_the_metric_it_is_asked_for_and_of_its_seed(random_case) -> None:

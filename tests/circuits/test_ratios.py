@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import astuple
 
 import numpy as np
 import pytest
 
 from circuits.judging.bootstrap import draw_counts, interval
-from circuits.judging.ratios import Band, Estimate, Ratios, band, estimate
+from circuits.judging.ratios import Band, Estimate, Ratios, band, estimate, plain, span
 from data_gen.errors import InputError
 
 
-def ratios(span: list[float]) -> Ratios:
-    return Ratios(np.array(span), np.zeros(len(span)), 0, "schema.table")
+def ratios(clean: list[float]) -> Ratios:
+    return Ratios(np.array(clean), np.zeros(len(clean)), 0, "schema.table")
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -97,3 +98,25 @@ def test_a_draw_of_pairs_that_do_not_differ_has_no_ratio_and_does_not_pull_the_i
     found = ratios([1.0, 1.0, 1.0, 0.0])
     assert (draw_counts(4, seed=0)[:, 3] == 4).any()
     assert found.draws(np.array([0.5, 0.5, 0.5, 0.0])) == pytest.approx(np.full(1000, 0.5))
+
+
+def test_one_pair_has_no_interval() -> None:
+    """All draws of one pair are alike: an interval without width would look certain."""
+    found = ratios([2.0]).estimate(np.array([1.0]))
+    assert found.value == 0.5
+    assert np.isnan([found.low, found.high]).all()
+    assert str(found) == "0.500 (no interval with one pair)"
+    assert np.isnan(interval(np.ones((1, 3)))).all()
+    assert span(found.low, found.high) == "none"
+    assert str(band(np.array([0.25]))) == "0.250 (one circuit alone)"
+
+
+def test_what_has_no_interval_is_null_in_json_and_is_read_again() -> None:
+    found = plain({"a": [Estimate(0.5, float("nan"), float("nan")).__dict__, "text", 1, None]})
+    assert (
+        json.dumps(found, allow_nan=False)
+        == '{"a": [{"value": 0.5, "low": null, "high": null}, "text", 1, null]}'
+    )
+    again = Estimate.from_json(found["a"][0])
+    assert again.value == 0.5
+    assert np.isnan([again.low, again.high]).all()
