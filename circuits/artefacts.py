@@ -2,13 +2,13 @@
 
 A directory holds `config.json` (settings, command, versions), `scores.safetensors`, `scores.json`, `circuit.json`,
 where asked for `roles.safetensors` and `roles.json`, and, once evaluated, `report.json`. Scoring and evaluation draw
-test pairs with different seeds, and a pair that both would draw is left out of the evaluation.
+test pairs with different seeds, and a pair with a prompt that was scored is left out of the evaluation.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from inspect import signature
 from pathlib import Path
@@ -165,7 +165,7 @@ def eval_on_run(
     seed = _other_seed(settings, seed)
     out = claim_file(directory / "report.json")
     model, tokenizer = run.load(find_device(device))
-    drawn = _unseen(run, edit, pairs, seed, settings, tokenizer)
+    drawn = _held_out(run, edit, pairs, seed, settings, tokenizer)
     held_out = tokenizer.encode_pairs(drawn, drop_misaligned=True, whole_answers=settings.whole_answers)
     report = evaluate(
         model,
@@ -206,18 +206,28 @@ def _other_seed(settings: FindSettings, seed: int | None) -> int:
     return settings.seed + 1 if seed is None else seed
 
 
-def _unseen(
+def _held_out(
     run: Run, edit: str, pairs: int, seed: int, settings: FindSettings, tokenizer: Tokenizer
 ) -> list[CounterfactualPair]:
     """Of newly drawn pairs those on which the circuit was not found."""
-    seen = {_text(pair) for pair in draw(run, edit, settings.pairs, settings.seed, tokenizer)}
-    drawn = [pair for pair in draw(run, edit, pairs, seed, tokenizer) if _text(pair) not in seen]
+    seen = draw(run, edit, settings.pairs, settings.seed, tokenizer)
+    drawn = unseen(draw(run, edit, pairs, seed, tokenizer), seen)
     if not drawn:
         raise InputError(
             f"all {pairs} pairs were seen in finding the circuit of `{edit}`",
             hint="take more --pairs or another --seed",
         )
     return drawn
+
+
+def unseen(
+    pairs: Sequence[CounterfactualPair], seen: Sequence[CounterfactualPair]
+) -> list[CounterfactualPair]:
+    """Those of `pairs` of which neither prompt is one of the `seen` pairs', on either side."""
+    prompts = {side.prompt.string for pair in seen for side in (pair.clean, pair.corrupt)}
+    return [
+        pair for pair in pairs if prompts.isdisjoint((pair.clean.prompt.string, pair.corrupt.prompt.string))
+    ]
 
 
 def directory_of(run: Path, edit: str) -> Path:
@@ -292,7 +302,3 @@ def _agreement(model: HybridLM, pairs: TokenPairs, settings: FindSettings) -> Ag
 
 def _bar(title: str) -> Callable[[list[Any]], Iterable[Any]]:
     return lambda batches: progress(batches, total=len(batches), title=title)
-
-
-def _text(pair: CounterfactualPair) -> tuple[str, str]:
-    return pair.clean.prompt.string, pair.corrupt.prompt.string

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from circuits.artefacts import draw
+from circuits.artefacts import draw, unseen
 from circuits.bench.standings import CONTROL, ROWS, Row, markdown, read_rows
 from circuits.graph import Graph
 from circuits.judging.agreement import agreement
@@ -32,7 +32,6 @@ from circuits.scores import EdgeScores
 from data_gen.errors import InputError, nearest
 from data_gen.files import read_json, write_atomic
 from data_gen.outputs import claim_directory
-from data_gen.pairs.counterfactual import CounterfactualPair
 from data_gen.pairs.edits import edit_named
 from tinysql.config import from_json
 from tinysql.models.hybrid import HybridLM
@@ -215,17 +214,9 @@ def _of_run(subject: Subject, n: int, device: torch.device | str) -> tuple[Hybri
     model, tokenizer = run.load(device)
     drawn, others = (draw(run, subject.edit, n, seed, tokenizer) for seed in (subject.seed, subject.seed + 1))
     pairs, held_out = (
-        tokenizer.encode_pairs(some, drop_misaligned=True) for some in (drawn, _unseen(others, drawn))
+        tokenizer.encode_pairs(some, drop_misaligned=True) for some in (drawn, unseen(others, drawn))
     )
     return model, pairs, held_out
-
-
-def _unseen(
-    pairs: Sequence[CounterfactualPair], drawn: Sequence[CounterfactualPair]
-) -> list[CounterfactualPair]:
-    """Those of `pairs` of which neither prompt is one of `drawn`'s, on either side."""
-    seen = {side.prompt.string for pair in drawn for side in (pair.clean, pair.corrupt)}
-    return [pair for pair in pairs if seen.isdisjoint((pair.clean.prompt.string, pair.corrupt.prompt.string))]
 
 
 def _timed(method: str, model: HybridLM, pairs: TokenPairs) -> tuple[EdgeScores, float]:

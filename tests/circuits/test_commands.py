@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -89,15 +90,18 @@ def test_evaluation_draws_other_pairs_than_finding(run: Path) -> None:
     assert report["report"]["n_pairs"] == 24 - report["seen_in_finding"] - len(report["refused"])
 
 
+@pytest.mark.parametrize("turned", [False, True])
 def test_a_pair_that_finding_saw_is_left_out_of_the_evaluation(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    copy: Path, monkeypatch: pytest.MonkeyPatch, turned: bool
 ) -> None:
     def overlapping(run: Run, edit: str, n: int, seed: int, tokenizer: Tokenizer) -> list[CounterfactualPair]:
-        # Whatever the seed, the first pairs are those that finding drew with seed 3.
-        return draw(run, edit, n, 3, tokenizer)
+        # Whatever the seed, the first pairs are those that finding drew with seed 3, or those turned round.
+        pairs = draw(run, edit, n, 3, tokenizer)
+        if seed != 3 and turned:
+            return [replace(pair, clean=pair.corrupt, corrupt=pair.clean) for pair in pairs]
+        return pairs
 
     monkeypatch.setattr(artefacts, "draw", overlapping)
-    copy = Path(shutil.copytree(run, tmp_path / "run"))
     evaluated = eval_on_run(open_run(copy), EDIT, pairs=20, random_circuits=2, oracle_pairs=2, seed=9)
     refused = json.loads((copy / "circuits" / EDIT / "report.json").read_text())["refused"]
     assert evaluated.report.n_pairs == 20 - 12 - len(refused)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from circuits.artefacts import draw
+from circuits.artefacts import draw, unseen
 from circuits.bench.leaderboard import (
     RANDOM_CIRCUITS,
     LeaderboardSettings,
@@ -23,7 +23,6 @@ from circuits.bench.leaderboard import (
     _rows,
     _run_subjects,
     _start,
-    _unseen,
     leaderboard,
 )
 from circuits.bench.standings import CONTROL, MEASURES, read_rows
@@ -291,7 +290,7 @@ def test_neither_prompt_of_a_held_out_pair_is_one_that_was_scored() -> None:
         replace(e, corrupt=b.corrupt),
         d,
     ]
-    assert _unseen(others, drawn) == [c, d]
+    assert unseen(others, drawn) == [c, d]
 
 
 def test_the_control_is_drawn_by_its_seed_for_the_same_edges_and_pairs() -> None:
