@@ -19,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     circuits.add_argument("--out", type=read_path, required=True, help="directory of the leaderboard")
     circuits.add_argument("--methods", help="methods, with commas between (default: all)")
     circuits.add_argument("--planted", help="planted models, with commas between, or `none` (default: all)")
-    circuits.add_argument("--seeds", type=int, default=5, help="seeds of each planted model (default: 5)")
+    circuits.add_argument(
+        "--seeds", type=read_count, default=5, help="seeds of each planted model (default: 5)"
+    )
     circuits.add_argument("--edits", help="edits to score on every run, with commas between")
     circuits.add_argument(
         "--pairs", type=read_count, default=32, help="test pairs per run and edit (default: 32)"

@@ -60,9 +60,11 @@ def _add_find(find: argparse.ArgumentParser) -> None:
     )
     find.add_argument("--pairs", type=read_count, default=64, help="test pairs to score on (default: 64)")
     find.add_argument("--select", default="top", help="top, greedy or significant edges (default: top)")
-    find.add_argument("--edges", type=int, help=f"edges of a top or greedy circuit (default: {EDGES})")
+    find.add_argument("--edges", type=read_count, help=f"edges of a top or greedy circuit (default: {EDGES})")
     find.add_argument("--q", type=float, help=f"false-discovery rate of significant edges (default: {Q})")
-    find.add_argument("--steps", type=int, help="integration steps of eap-ig (default: the method's own, 5)")
+    find.add_argument(
+        "--steps", type=read_count, help="integration steps of eap-ig (default: the method's own, 5)"
+    )
     find.add_argument(
         "--whole-answers", action="store_true", help="ask for all tokens in which the answers differ"
     )
@@ -78,7 +80,7 @@ def _add_eval(score: argparse.ArgumentParser) -> None:
     score.add_argument("--pairs", type=read_count, default=64, help="held-out test pairs (default: 64)")
     score.add_argument(
         "--oracle-pairs",
-        type=int,
+        type=read_count,
         default=16,
         help="pairs on which every edge is patched too, 0 for none (default: 16)",
     )

@@ -17,7 +17,7 @@ from data_gen.pairs.edits import EDITS
 from data_gen.query import COMMAND_SETS
 from data_gen.review_commands import add_review
 from data_gen.say.style import VARIANTS
-from data_gen.seeding import read_seed
+from data_gen.seeding import read_count, read_rows, read_seed
 from data_gen.store.formats import FORMATS
 from data_gen.vocabulary.lexicon import LEXICONS
 
@@ -91,7 +91,7 @@ def _add_export(verbs: Any) -> None:
 def _add_config(verb: argparse.ArgumentParser, *, split: str, shown: int | None = None) -> None:
     verb.add_argument("sets", nargs="+", metavar="SET", help=f"command sets: {', '.join(COMMAND_SETS)}")
     many = "how many" if shown is None else f"how many of each set (default {shown})"
-    verb.add_argument("--rows", type=int, required=shown is None, default=shown, metavar="N", help=many)
+    verb.add_argument("--rows", type=read_rows, required=shown is None, default=shown, metavar="N", help=many)
     verb.add_argument("--variant", default="base", help=f"{', '.join(VARIANTS)} (default base)")
     verb.add_argument("--split", default=split, help=f"{', '.join(SPLITS)} (default {split})")
     verb.add_argument("--seed", type=read_seed, default=0, help="another seed gives other rows (default 0)")
@@ -113,14 +113,16 @@ def _add_output(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--format", default="parquet", help=f"{', '.join(FORMATS)} (default parquet)")
     verb.add_argument("--overwrite", action="store_true", help="replace what is in DIR")
     verb.add_argument("--resume", action="store_true", help="go on with what was interrupted")
-    verb.add_argument("--shard-rows", type=int, metavar="N", help="rows of a file (by default up to 10,000)")
+    verb.add_argument(
+        "--shard-rows", type=read_rows, metavar="N", help="rows of a file (by default up to 10,000)"
+    )
     verb.add_argument(
         "--shards",
         metavar="I/N",
         help="write part I of N alone (0/N to N-1/N); together the parts are the whole",
     )
     verb.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="processes to write with (default 1)"
+        "--workers", type=read_count, default=1, metavar="N", help="processes to write with (default 1)"
     )
     verb.add_argument(
         "--engine", default="local", help="local, or ray: the cores of a Ray cluster (default local)"

@@ -11,6 +11,7 @@ from typing import Any
 
 from data_gen.errors import InputError
 from data_gen.files import read_path
+from data_gen.seeding import read_count, read_rows
 
 ENGINES = ("sqlite", "duckdb")
 DEFECTIVE = 1
@@ -32,7 +33,7 @@ def add_review(verbs: Any) -> None:
     )
     check.add_argument(
         "--workers",
-        type=int,
+        type=read_count,
         default=os.cpu_count() or 1,
         metavar="N",
         help="processes (default: one per core)",
@@ -72,7 +73,7 @@ def _add_dataset(verb: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="directory that `tinysql data make` wrote, or Parquet or JSON-lines files",
     )
-    verb.add_argument("--rows", type=int, metavar="N", help="only the first N (default: all)")
+    verb.add_argument("--rows", type=read_rows, metavar="N", help="only the first N (default: all)")
 
 
 def check_dataset(arguments: argparse.Namespace) -> int:

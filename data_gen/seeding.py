@@ -122,7 +122,8 @@ def read_seed(text: str) -> int:
     return int(text)
 
 
-MOST_COUNT = 10_000_000
+MOST_COUNT, MOST_ROWS = 10_000_000, 100_000_000_000
+"""Of what a command holds in memory, and of the rows of a dataset."""
 
 
 def read_count(text: str) -> int:
@@ -131,10 +132,19 @@ def read_count(text: str) -> int:
     Raises:
         argparse.ArgumentTypeError: no whole number, or one beyond `MOST_COUNT`, which nobody would see the end of.
     """
+    return _at_most(MOST_COUNT, text)
+
+
+def read_rows(text: str) -> int:
+    """How many rows of a dataset, as `read_count`, up to the `MOST_ROWS` that one can have."""
+    return _at_most(MOST_ROWS, text)
+
+
+def _at_most(most: int, text: str) -> int:
     try:
         count = int(text)
     except ValueError:
         raise ArgumentTypeError(f"{text!r} is no whole number") from None
-    if count > MOST_COUNT:
-        raise ArgumentTypeError(f"{count:,} is more than {MOST_COUNT:,}, expected fewer")
+    if count > most:
+        raise ArgumentTypeError(f"{count:,} is more than {most:,}, expected fewer")
     return count

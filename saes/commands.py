@@ -38,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     score.set_defaults(call=call_eval)
     do = _of_an_sae(verbs, "effects", "switch a scored SAE's latents off and on and compare the answers")
     do.add_argument("--rows", type=read_count, default=32, help="test examples to answer (default: 32)")
-    do.add_argument("--on", type=int, default=100, help="best latents to switch on as well (default: 100)")
+    do.add_argument(
+        "--on", type=read_count, default=100, help="best latents to switch on as well (default: 100)"
+    )
     do.add_argument(
         "--edit", action="append", default=[], metavar="EDIT", help="also swap latents on pairs of this edit"
     )

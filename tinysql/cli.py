@@ -42,6 +42,12 @@ OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 """An option in a text."""
 
 
+TOO_LARGE = (
+    "there is not enough memory for what was asked; what is complete is kept"
+    "\nhint: ask for fewer rows, or for smaller models and batches"
+)
+
+
 class Parser(argparse.ArgumentParser):
     """argparse whose errors are one sentence and a hint."""
 
@@ -64,6 +70,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stderr.close()
             return 0
         print(f"tinysql: {refusal(error)}", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError):
+            from tinysql.devices import is_out_of_memory
+
+            if not is_out_of_memory(error):
+                raise
+        print(f"tinysql: {TOO_LARGE}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from data_gen.config import DataConfig
 from data_gen.errors import InputError, nearest
 from data_gen.say.style import VARIANTS, Variant
+from data_gen.seeding import MOST_COUNT
 from tinysql.models.config import MambaConfig, ModelConfig, MoEConfig
 from tinysql.training.config import TrainConfig
 
@@ -37,6 +38,12 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} is {value}, expected at least 1", hint="give a larger number")
+            # Rows on disk are read as they are needed, and writing them has an end of its own.
+            if value is not None and name != "rows" and value > MOST_COUNT:
+                raise InputError(
+                    f"{name} is {value:,}, expected at most {MOST_COUNT:,}: they are held in memory",
+                    hint="give a smaller number; hundreds are usual",
+                )
         if self.rows is not None and self.variants:
             raise InputError(
                 f"rows is {self.rows} and variants {','.join(self.variants)}, but rows on disk are of one variant",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_gen.errors import InputError
-from data_gen.seeding import read_seed
+from data_gen.seeding import read_count, read_seed
 
 if TYPE_CHECKING:
     from transfer.evaluation.bench import Bench
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_bench(curve)
     curve.add_argument(
         "--rank",
-        type=int,
+        type=read_count,
         action="append",
         help="a rank to try at the hooks; may be repeated (default: 1 4 16)",
     )

@@ -7,7 +7,20 @@ from itertools import islice
 
 import pytest
 
-from data_gen.seeding import BLOCK, BLOCKS, MASK, Draws, draws, mix, read_count, read_seed, stable_hash
+from data_gen.seeding import (
+    BLOCK,
+    BLOCKS,
+    MASK,
+    MOST_ROWS,
+    Draws,
+    draws,
+    mix,
+    read_count,
+    read_rows,
+    read_seed,
+    stable_hash,
+)
+from data_gen.store.job import MOST_FILES, MOST_SHARD_ROWS
 
 KEY = stable_hash("a key")
 WIDTH = BLOCK * BLOCKS
@@ -124,3 +137,12 @@ def test_a_count_is_a_whole_number(text: str, count: int) -> None:
 def test_what_is_no_count_or_without_end_is_refused(text: str, said: str) -> None:
     with pytest.raises(ArgumentTypeError, match=said):
         read_count(text)
+
+
+def test_rows_are_as_many_as_a_dataset_can_have() -> None:
+    assert MOST_ROWS == MOST_FILES * MOST_SHARD_ROWS
+    assert read_rows(str(MOST_ROWS)) == MOST_ROWS
+    with pytest.raises(
+        ArgumentTypeError, match=f"{MOST_ROWS + 1:,} is more than {MOST_ROWS:,}, expected fewer"
+    ):
+        read_rows(str(MOST_ROWS + 1))

@@ -232,3 +232,59 @@ def test_a_report_of_artefacts_that_were_changed_is_refused(
     (copy / "eval" / "test.json").write_text("{}")
     assert main(["report", str(copy)]) == 2
     assert "an artefact in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (MemoryError(), 2),
+        (
+            RuntimeError(
+                "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"
+            ),
+            2,
+        ),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), None),
+    ],
+)
+def test_too_little_memory_is_one_sentence_and_other_faults_are_not_hidden(
+    error: Exception, code: int | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "run", fail)
+    if code is None:
+        with pytest.raises(RuntimeError, match="mat1"):
+            main(["eval", "run"])
+    else:
+        assert main(["eval", "run"]) == code
+        assert capsys.readouterr().err.startswith("tinysql: there is not enough memory")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["data", "show", "cs1", "--rows"],
+        ["data", "stats", "nowhere", "--rows"],
+        ["data", "check", "nowhere", "--rows"],
+        ["data", "make", "cs1", "--out", "nowhere", "--rows"],
+        ["eval", "nowhere", "--rows"],
+        ["circuit", "find", "nowhere", "--edit", "schema.table", "--pairs"],
+        ["circuit", "find", "nowhere", "--edit", "schema.table", "--steps"],
+        ["circuit", "eval", "nowhere", "--edit", "schema.table", "--oracle-pairs"],
+        ["circuit", "eval", "nowhere", "--edit", "schema.table", "--random"],
+        ["sae", "train", "nowhere", "--rows"],
+        ["sae", "effects", "nowhere", "--on"],
+        ["bench", "circuits", "--out", "nowhere", "--seeds"],
+        ["train", "nano", "--out", "nowhere", "--set", "probe_rows="],
+    ],
+)
+def test_a_number_that_nobody_would_see_the_end_of_is_refused(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    *start, last = command
+    most = [last + "9" * 20] if last.endswith("=") else [last, "9" * 20]
+    assert main([*start, *most]) == 2
+    said = capsys.readouterr().err
+    assert "expected fewer" in said or "expected at most" in said
