@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from pathlib import Path
 from typing import Any
 
@@ -126,14 +127,14 @@ def _table(circuit: Circuit, scores: EdgeScores, roles: RoleScores | None) -> st
             role, part, _ = main_role(roles, row.edge)
             cells.append(f"{role} ({part:.2f})")
         lines.append(_row(cells, "td"))
-    return f'<div class="scroll"><table style="white-space: nowrap">{_row(heads, "th")}{"".join(lines)}</table></div>'
+    return f'<div class="scroll"><table>{_row(heads, "th")}{"".join(lines)}</table></div>'
 
 
 def _row(cells: list[str], tag: str) -> str:
     kinds = ["" if number in (0, 5) else ' class="number"' for number in range(len(cells))]
-    inside = "".join(
-        f"<{tag}{kind}>{html.escape(cell)}</{tag}>" for kind, cell in zip(kinds, cells, strict=True)
-    )
+    # Long names may be broken behind their dots, where the window is narrow.
+    texts = [re.sub(r"\.(?=[a-z])", ".<wbr>", html.escape(cell)) for cell in cells]
+    inside = "".join(f"<{tag}{kind}>{text}</{tag}>" for kind, text in zip(kinds, texts, strict=True))
     return f"<tr>{inside}</tr>"
 
 

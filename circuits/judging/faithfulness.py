@@ -78,8 +78,8 @@ class Report:
             f"{self.n_live_outside} live outside) on {self.n_pairs} pairs\n"
             f"  the circuit alone      {self.faithfulness}\n"
             f"  everything outside it  {self.completeness}\n"
-            f"  {self.random_circuits} random circuits     {self.random}\n"
-            f"  {self.random_circuits} layer-matched ones  {self.matched}; less faithful than the circuit:"
+            f"  {f'{self.random_circuits} random circuits':<23}{self.random}\n"
+            f"  {f'{self.random_circuits} layer-matched ones':<23}{self.matched}; less faithful than the circuit:"
             f" {self.sufficiency.share:.0%}, p = {self.sufficiency.p:.3f}"
         )
         if self.minimality is None:

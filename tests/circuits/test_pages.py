@@ -72,7 +72,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def without_scripts(page: Path) -> str:
-    return re.sub(r"<script>.*?</script>", "", page.read_text(), flags=re.DOTALL)
+    return re.sub(r"<script>.*?</script>|<wbr>", "", page.read_text(), flags=re.DOTALL)
 
 
 def test_a_page_has_every_edit_and_loads_nothing_from_elsewhere(run: Path, tmp_path: Path) -> None:
@@ -355,3 +355,37 @@ def test_in_a_browser_a_difference_is_drawn(tmp_path: Path, in_browser: Callable
     assert (errors, said) == ("0", "")
     assert int(before) >= len({*first.edges, *second.edges})
     assert int(after) in (1, 2)
+
+
+MEASURE = """<script>window.addEventListener("load", () => {
+  for (const table of document.querySelectorAll("table"))
+    table.dataset.beyond = table.getBoundingClientRect().right - table.parentElement.getBoundingClientRect().right;
+});</script>"""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [800, 1200])
+def test_in_a_browser_no_table_is_cut_off(
+    run: Path, tmp_path: Path, in_browser: Callable[..., str], width: int
+) -> None:
+    page, roles = tmp_path / "page.html", ("english.order_by.0.direction", "sql.select.keyword")
+    parts = torch.randn(2, *GRAPH.mask.shape, generator=torch.Generator().manual_seed(0)) * torch.from_numpy(
+        GRAPH.mask
+    )
+    found_roles = RoleScores(
+        graph=GRAPH,
+        roles=roles,
+        values=parts,
+        errors=parts.abs(),
+        metric="logit_diff",
+        edit=EDITS[0],
+        n_pairs=4,
+    )
+    save_roles(found_roles, run / "circuits" / EDITS[0])
+    write_page(run, page)
+    page.write_text(page.read_text().replace("<head>", f"<head>{MEASURE}", 1))
+    found = in_browser(page.as_uri(), f"--window-size={width},1600")
+    beyond = [float(end) for end in re.findall(r'<table[^>]* data-beyond="([^"]+)"', found)]
+    assert "read most at" in found
+    assert len(beyond) >= 3
+    assert max(beyond) < 1
