@@ -39,13 +39,14 @@ def step(
     """One batch of a k-sparse dictionary.
 
     `y` is what to reconstruct when it is not x itself; then no bias is taken from x (a transcoder). `per_batch` keeps
-    the k B largest of the batch, not k per row. `widths`, ascending to d_sae, adds a loss for each nested prefix.
+    the k B largest of the batch, not k per row. `widths`, ascending to d_sae, does so too, and adds a loss for each
+    nested prefix.
     `hooks` are the widths of what lies side by side in x (a crosscoder): a latent's length is then the sum of several.
     """
     encoder, decoder, bias = (parameters[name] for name in ("encoder", "decoder", "decoder_bias"))
     inputs = x - bias if y is None else x
     norms = decoder_norms(decoder, hooks)
-    choose = top_of_batch if per_batch else top_of_rows
+    choose = top_of_batch if per_batch or widths else top_of_rows
     active = choose(inputs, encoder, parameters["encoder_bias"], norms, k)
     fired = sparse.fired(active)
     levels = widths or (len(encoder),)
@@ -136,7 +137,7 @@ def plain_loss(
     inputs, target = (x - bias, x) if y is None else (x, y)
     norms = sum(part.norm(dim=1) for part in decoder.split(hooks or decoder.shape[1], dim=1))
     pre = (inputs @ encoder.T + parameters["encoder_bias"]) * norms
-    if per_batch:
+    if per_batch or widths:
         flat = pre.relu().flatten()
         top = flat.topk(k * len(x))
         latents = torch.zeros_like(flat).scatter(0, top.indices, top.values).reshape(pre.shape)

@@ -123,7 +123,7 @@ def test_loss_and_gradients_are_sae_lens_own(architecture: str, dtype: torch.dty
         assert relative(gradient, theirs.T if name == "encoder" else theirs) < allowed, name
 
 
-@pytest.mark.parametrize("settings", [{}, {"per_batch": True}, {"per_batch": True, "widths": WIDTHS}])
+@pytest.mark.parametrize("settings", [{}, {"per_batch": True}, {"widths": WIDTHS}])
 @pytest.mark.parametrize("kind", ["sae", "transcoder", "skip transcoder"])
 def test_gradients_are_autograds_of_the_plain_loss(kind: str, settings: dict[str, Any]) -> None:
     shape = {} if kind == "sae" else {"d_out": 24, "skip": kind == "skip transcoder"}
