@@ -49,8 +49,7 @@ def steps(out: Path, recipe: str, seed: int) -> Iterator[Step]:
         )
         yield Step(
             "evaluate it on other pairs, beside random circuits",
-            # Twice as many random circuits would make this the longest part of the demo.
-            ["circuit", "eval", run, "--edit", edit, "--random", "10"],
+            ["circuit", "eval", run, "--edit", edit],
             out / "circuits" / edit / "report.json",
         )
     yield Step(

@@ -9,6 +9,8 @@ from nbclient import NotebookClient
 from tinysql.cli import main
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+PATIENCE = 1800
+"""Seconds for a cell and for a kernel's start, which only end what hangs: a minute's cell takes five on a full machine."""
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +25,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_notebook_runs(path: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TINYSQL_RUN", str(run))
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    NotebookClient(notebook, timeout=PATIENCE, startup_timeout=PATIENCE, kernel_name="python3").execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert any("application/vnd.plotly.v1+json" in output.get("data", {}) for output in outputs)
 
