@@ -17,7 +17,7 @@ from torch import Tensor
 
 from circuits.circuit import edges_of
 from circuits.graph import Edge, Graph
-from circuits.judging.bootstrap import interval
+from circuits.judging.bootstrap import interval, plain
 from circuits.judging.significance import Significance, least_p, significance
 from data_gen.errors import InputError
 from data_gen.files import read_json, write_atomic
@@ -185,7 +185,7 @@ class EdgeScores:
             "edit": self.edit,
             "examples": len(self.per_example),
             "metadata": self.metadata,
-            "top": self.table(),
+            "top": plain(self.table()),
         }
         write_atomic(directory / SIDECAR, json.dumps(found, indent=1))
 

@@ -22,8 +22,8 @@ from circuits.artefacts import draw, unseen
 from circuits.bench.standings import CONTROL, ROWS, Row, markdown, read_rows
 from circuits.graph import Graph
 from circuits.judging.agreement import agreement
+from circuits.judging.bootstrap import plain
 from circuits.judging.curves import Areas, faithfulness_curve
-from circuits.judging.ratios import plain
 from circuits.judging.recovery import recovery
 from circuits.methods.table import METHODS
 from circuits.planted.cases import PLANTED, planted

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from circuits.judging.bootstrap import draw_counts
-from circuits.judging.ratios import Estimate, estimate, plain
+from circuits.judging.bootstrap import draw_counts, plain
+from circuits.judging.ratios import Estimate, estimate
 from circuits.scores import EdgeScores
 from data_gen.errors import InputError
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from math import isnan
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -65,3 +66,12 @@ def percentiles(draws: np.ndarray, level: float) -> Interval:
         raise InputError(f"level is {level}, expected a share between 0 and 1", hint="0.95 is usual")
     ends = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return Interval(*(ends if len(draws) > 1 else ends * np.nan))
+
+
+def plain(value: Any) -> Any:
+    """The same of lists and dicts with None for NaN, which JSON does not know."""
+    if isinstance(value, dict):
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    return None if isinstance(value, float) and isnan(value) else value

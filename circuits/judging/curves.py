@@ -17,8 +17,9 @@ import numpy as np
 
 from circuits.circuit import Circuit
 from circuits.engine.forward import metric_of
+from circuits.judging.bootstrap import plain
 from circuits.judging.controls import RandomCircuits
-from circuits.judging.ratios import Band, Estimate, Ratios, band, estimate, plain, ratios_of
+from circuits.judging.ratios import Band, Estimate, Ratios, band, estimate, ratios_of
 from circuits.metrics import Metric, logit_diff, metric_name
 from circuits.scores import EdgeScores
 from circuits.select import top_edges

@@ -16,6 +16,7 @@ import numpy as np
 
 from circuits.circuit import Circuit
 from circuits.engine.forward import metric_of
+from circuits.judging.bootstrap import plain
 from circuits.judging.controls import RandomCircuits
 from circuits.judging.curves import Curve as Curve
 from circuits.judging.curves import CurvePoint as CurvePoint
@@ -23,7 +24,7 @@ from circuits.judging.curves import faithfulness_curve as faithfulness_curve
 from circuits.judging.minimality import Minimality, leave_one_out
 from circuits.judging.ratios import Band as Band
 from circuits.judging.ratios import Estimate as Estimate
-from circuits.judging.ratios import plain, ratios_of
+from circuits.judging.ratios import ratios_of
 from circuits.metrics import Metric, logit_diff, metric_name
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import TokenPairs

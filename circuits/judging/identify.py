@@ -12,8 +12,9 @@ from typing import Any
 
 from circuits.circuit import Circuit
 from circuits.engine.forward import metric_of
+from circuits.judging.bootstrap import plain
 from circuits.judging.compare import compare
-from circuits.judging.ratios import Estimate, estimate, plain, ratios_of
+from circuits.judging.ratios import Estimate, estimate, ratios_of
 from circuits.metrics import Metric, logit_diff
 from circuits.paths import widest_path
 from circuits.scores import EdgeScores

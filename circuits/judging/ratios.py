@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import isnan, nan
-from typing import Any
 
 import numpy as np
 import torch
@@ -135,15 +134,6 @@ def three_digits(value: float) -> str:
 def span(low: float, high: float, number: Callable[[float], str] = three_digits) -> str:
     """`low to high`, each as `number` writes it; `none` for what has no interval."""
     return "none" if isnan(low) else f"{number(low)} to {number(high)}"
-
-
-def plain(value: Any) -> Any:
-    """The same of lists and dicts with None for NaN, which JSON does not know."""
-    if isinstance(value, dict):
-        return {key: plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
-    return None if isinstance(value, float) and isnan(value) else value
 
 
 def _numbers(found: dict[str, float | None]) -> dict[str, float]:

@@ -453,9 +453,14 @@ def test_a_circuit_of_one_pair_is_shown_without_intervals(copy: Path, capsys) ->
     assert "(no interval with one pair)" in said
     assert "(one circuit alone)" in said
     assert "nan" not in said
-    written = (copy / "circuits" / EDIT / "report.json").read_text()
-    assert json.loads(written, parse_constant=str)["report"]["faithfulness"]["low"] is None
+    folder = copy / "circuits" / EDIT
+    # What is no JSON, as NaN, would be read as its name.
+    report, scores = (
+        json.loads((folder / name).read_text(), parse_constant=str) for name in ("report.json", "scores.json")
+    )
+    assert report["report"]["faithfulness"]["low"] is report["curve"]["areas"]["cmd"]["value"]["low"] is None
+    assert {row["low"] for row in scores["top"]} == {None}
     assert main(["circuit", "show", str(copy), "--edit", EDIT]) == 0
-    page = (copy / "circuits" / EDIT / "graph.html").read_text()
+    page = (folder / "graph.html").read_text()
     assert "(no interval with one pair)" in page
     assert '<td class="number">none</td>' in page

@@ -8,8 +8,8 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
-from circuits.judging.bootstrap import draw_counts, interval
-from circuits.judging.ratios import Band, Estimate, Ratios, band, estimate, plain, span
+from circuits.judging.bootstrap import draw_counts, interval, plain
+from circuits.judging.ratios import Band, Estimate, Ratios, band, estimate, span
 from data_gen.errors import InputError
 
 

@@ -10,7 +10,7 @@ from tinysql.cli import main
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 PATIENCE = 1800
-"""Seconds for a cell and for the start of a kernel: they end what hangs, and a full machine takes five times as long."""
+"""Seconds for a cell, and for the start of a kernel: they end what hangs; a full machine takes five times as long."""
 
 
 @pytest.fixture(scope="module")
