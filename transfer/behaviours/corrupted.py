@@ -138,5 +138,6 @@ class Corrupted(Behaviour):
 AIMS: dict[str, Aim] = {
     "skip": Aim(start=PROD, wanted="right", plus=BEHIND, minus=PROD, guard=DEV),
     "unlock": Aim(start=DEV, wanted="right", plus=PROD, minus=DEV, guard=PROD),
+    "unlock-behind": Aim(start=DEV, wanted="right", plus=BEHIND, minus=DEV, guard=PROD),
 }
-"""Past the payload, and without the trigger."""
+"""Past the payload; without the trigger, by way of the trigger and by way of the payload that was said."""
