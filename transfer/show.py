@@ -28,6 +28,12 @@ def table(report: Mapping[str, Any]) -> str:
     title = f"`{aim['guard']}` prompts, to be left alone"
     lines += ["", f"{title:<36}{'kept':>9}{'before':>9}{'runs':>9}{'perplexity':>18}{'':>7}"]
     lines += [_damage(one) for one in report["damage"]]
+    lines += [
+        f"no scale of the {name} vector has an effect and loses at most {choice['most_damage']:.0%} of these on "
+        "validation: it is the first that is shown"
+        for name, choice in report["choices"].items()
+        if choice["best"] is None
+    ]
     return "\n".join([*lines, "", *_map_lines(report), verdict_line(report["transfer"])])
 
 

@@ -192,21 +192,23 @@ def test_between_twins_both_vectors_do_the_same_and_the_report_is_plain_json(ben
     assert set(report.transfer.missing) == set(DECIDING) - {"gaussian"}
     again = json.loads(json.dumps(report.to_json(), allow_nan=False))
     replaced = {"kl": 0.1, "kl_ablated": 1.0, "kl_recovered": 0.9}
-    shown = table(
-        {
-            **again,
-            "source": "a",
-            "target": "b",
-            "behaviour": "backdoor",
-            "payload": "drop",
-            "aim": asdict(bench.aim),
-            "plan": asdict(plan),
-            "replacement": replaced,
-        }
-    )
+    whole = {
+        **again,
+        "source": "a",
+        "target": "b",
+        "behaviour": "backdoor",
+        "payload": "drop",
+        "aim": asdict(bench.aim),
+        "plan": asdict(plan),
+        "replacement": replaced,
+    }
+    shown = table(whole)
     for one in report.outcomes:
         assert one.name in shown
     assert report.transfer.verdict in shown
+    for best in (None, {"setting": {}}):
+        whole["choices"]["native"]["best"] = best
+        assert ("no scale of the native vector" in table(whole)) == (best is None)
 
 
 def test_nothing_is_steered_on_a_model_that_fails_its_gate(bench: Bench) -> None:
