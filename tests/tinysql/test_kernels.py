@@ -111,6 +111,21 @@ def test_tiles_of_the_table_are_exact_in_float32(config: Tiles, together: int) -
     assert max(found.values()) < 2e-6, found
 
 
+def test_a_product_rounds_one_factor_and_once() -> None:
+    x, dt, log_decay, B, C, *_ = inputs(50, heads=3)
+    x, B, C = x.half(), B.half(), C.half()
+    got = scan_forward(x, dt, log_decay, B, C, None, None, None, NARROW)
+    sums = log_decay.double().cumsum(1)[0].T
+    weighted = x[0].double() * (dt[0].double() * (sums[:, -1:] - sums).exp().T)[:, :, None]
+    state = torch.einsum("thp,tn->hpn", weighted.half().double(), B[0, :, 0].double())
+    decay = (sums[:, :, None] - sums[:, None, :]).exp().tril()
+    mix = (C[0, :, 0].double() @ B[0, :, 0].double().T) * decay * dt[0].double().T[:, None]
+    y = torch.einsum("hij,jhp->ihp", mix.half().double(), x[0].double()).half()
+    for found, expected in ((got.final[0], state), (got.y[0], y)):
+        error = (found.double() - expected).abs().mean() / expected.double().abs().mean()
+        assert error < 2e-5  # a second rounding adds 2e-4
+
+
 @pytest.mark.parametrize("span", [1, 2, 3])
 @pytest.mark.parametrize("packed", [False, True])
 def test_spans_walked_side_by_side_are_exact(span: int, packed: bool) -> None:

@@ -150,10 +150,9 @@ def _mixed(
         m_state = tl.load(
             p_states + (i_h * P + i_p * BP) * N + o_p[:, None] * N + o_n[None, :], mask=inside, other=0.0
         )
+        weight = load_row(p_head, 3 if OF_B else 2, Q)
         if OF_B:
-            weight = load_row(p_head, 4, Q) * load_row(p_head, 3, Q)
-        else:
-            weight = load_row(p_head, 2, Q)
+            weight *= load_row(p_head, 4, Q)
         m_x = (m_x.to(tl.float32) * weight[:, None]).to(m_x.dtype)
         m_out = tl.dot(m_x, m_state, acc=m_out, input_precision=PRECISION)
     mask = (start + o_q < seq)[:, None] & (o_n < n_left)[None, :]

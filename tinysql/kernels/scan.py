@@ -155,10 +155,9 @@ def _states(
         # [P, Q], [Q, N]
         m_x = load_turned(p_x, i_c * Q, seq, x_row, p_left, Q, BP)
         m_b = load_tile(p_b, i_c * Q, seq, b_row, n_left, Q, BN)
-        if REVERSE:
-            weight = load_row(p_decays, 2, Q)
-        else:
-            weight = load_row(p_decays, 4, Q) * load_row(p_decays, 3, Q)
+        weight = load_row(p_decays, 2 if REVERSE else 3, Q)
+        if not REVERSE:
+            weight *= load_row(p_decays, 4, Q)
         m_v = (m_x.to(tl.float32) * weight[None, :]).to(m_x.dtype)
         # What decays from the start to the last position, and in no other document, decays over the whole chunk.
         carry = tl.load(p_decays + 3 * Q - 1)
