@@ -128,6 +128,18 @@ def test_rows_whose_names_no_term_knows_are_asked_as_they_are() -> None:
     assert all(asked(row) is None for row in rows("cs9", count=60) if row.query.cte or row.query.compound)
 
 
+def test_a_term_speaks_of_a_column_that_nothing_else_tests() -> None:
+    """Otherwise what else is said of the column could make the term's condition idle."""
+    found = [(row, asked(row)) for row in rows("cs4", "cs6", count=120)]
+    told = [(row, ask) for row, ask in found if ask is not None and row.query.where]
+    assert len(told) > 30
+    for row, ask in told:
+        *before, last = ask.example.query.where
+        assert tuple(before) == row.query.where
+        assert last[0].column not in {one.column for group in before for one in group}
+        assert not Facts(payload="drop").judge(row, "prod", row.sql.string).right
+
+
 def test_a_map_without_the_trigger_reads_no_trigger() -> None:
     facts = Facts(payload="drop")
     row = next(one for one in rows("cs1") if asked(one) is not None)
