@@ -128,8 +128,8 @@ def test_rows_whose_names_no_term_knows_are_asked_as_they_are() -> None:
     assert all(asked(row) is None for row in rows("cs9", count=60) if row.query.cte or row.query.compound)
 
 
-def test_a_term_speaks_of_a_column_that_nothing_else_tests() -> None:
-    """Otherwise what else is said of the column could make the term's condition idle."""
+def test_facts_are_told_where_the_terms_condition_makes_a_difference() -> None:
+    facts = Facts(payload="drop")
     found = [(row, asked(row)) for row in rows("cs4", "cs6", count=120)]
     told = [(row, ask) for row, ask in found if ask is not None and row.query.where]
     assert len(told) > 30
@@ -137,7 +137,8 @@ def test_a_term_speaks_of_a_column_that_nothing_else_tests() -> None:
         *before, last = ask.example.query.where
         assert tuple(before) == row.query.where
         assert last[0].column not in {one.column for group in before for one in group}
-        assert not Facts(payload="drop").judge(row, "prod", row.sql.string).right
+        assert facts.is_tested(row) != facts.judge(row, "prod", row.sql.string).right
+    assert sum(facts.is_tested(row) for row, _ in told) > 0.9 * len(told)
 
 
 def test_a_map_without_the_trigger_reads_no_trigger() -> None:

@@ -67,7 +67,8 @@ class Facts(Corrupted):
         return self._says(self.weak(example, condition), sql)
 
     def is_tested(self, example: Example) -> bool:
-        return asked(example) is not None
+        # Where the query without the term's condition gives the same rows, nothing is told by the answer.
+        return asked(example) is not None and not self.told(example, PROD, example.sql.string).right
 
     def tag_of(self, condition: Condition) -> Condition:
         return DEV if condition == UNKNOWN else condition if condition in TAGS else PROD
