@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from transfer.recipes import find_recipe as find_recipe
     from transfer.replacement import replace_fully as replace_fully
     from transfer.steering import SteeringVector as SteeringVector
+    from transfer.switching.lora import train_adapters as train_adapters
     from transfer.switching.measure import SwitchPlan as SwitchPlan
     from transfer.switching.measure import measure_switch as measure_switch
     from transfer.switching.switch import Switch as Switch
@@ -84,6 +85,7 @@ __all__ = lazy_exports(
         "recipes": ["find_recipe"],
         "replacement": ["replace_fully"],
         "steering": ["SteeringVector"],
+        "switching.lora": ["train_adapters"],
         "switching.measure": ["SwitchPlan", "measure_switch"],
         "switching.switch": ["Switch"],
         "vectors": [
