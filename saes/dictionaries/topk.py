@@ -53,8 +53,7 @@ def step(
     if len(levels) > 1:
         active = nested(active, levels)
     base = bias + x @ parameters["skip"].T if "skip" in parameters else bias
-    left = inputs if y is None else y - base
-    error = _errors(active, decoder, left, len(levels))
+    error = _errors(active, decoder, inputs if y is None else y - base, len(levels))
     losses = _named(error.square().sum((0, 2)) / len(x), levels)
     into = error.mul(2 / len(x))
     if len(levels) > 1:
