@@ -219,8 +219,8 @@ def test_a_report_reads_as_its_numbers_say(random_case) -> None:
         " outside) on 12 pairs",
         f"  the circuit alone      {report.faithfulness}",
         f"  everything outside it  {report.completeness}",
-        f"  2 random circuits     {report.random}",
-        f"  2 layer-matched ones  {report.matched}; less faithful than the circuit: {report.sufficiency.share:.0%},"
+        f"  2 random circuits      {report.random}",
+        f"  2 layer-matched ones   {report.matched}; less faithful than the circuit: {report.sufficiency.share:.0%},"
         f" p = {report.sufficiency.p:.3f}",
         f"  needed edges           {needed.share:.0%} of {report.n_live_edges} change more than the 90 % quantile of"
         f" random edges ({needed.quantile:.3f}); redundant: {len(needed.redundant)}",
