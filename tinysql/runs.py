@@ -183,14 +183,28 @@ def provenance() -> dict[str, Any]:
     from datetime import UTC, datetime
 
     return {
-        "command": " ".join(["tinysql", *sys.argv[1:]]),
+        "command": " ".join([_program(), *sys.argv[1:]]),
         "commit": _commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": platform.processor() or platform.machine(),
+        "device": _device(),
         "python": platform.python_version(),
         "tinysql": _version("tinysql"),
         "versions": {name: _version(name) for name in RECORDED},
     }
+
+
+def _program() -> str:
+    """What was typed in front of the arguments: `tinysql`, or a benchmark's file."""
+    script = Path(sys.argv[0])
+    return f"python benchmarks/{script.name}" if script.parent.name == "benchmarks" else "tinysql"
+
+
+def _device() -> str:
+    """The GPU, where this process has used one, or the processor."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        return str(torch.cuda.get_device_name())
+    return platform.processor() or platform.machine()
 
 
 def _version(package: str) -> str | None:
