@@ -35,7 +35,7 @@ def check_output(path: Path | str, *, overwrite: bool, sources: Iterable[Path | 
         if path.is_dir():
             raise InputError(f"output `{path}` exists, as a directory", hint="choose another output")
         check_replaceable(path)
-        if path.exists() and not overwrite:
+        if os.path.lexists(path) and not overwrite:
             raise InputError(
                 f"output `{path}` exists", hint="choose another output, or pass --overwrite to replace it"
             )
@@ -53,10 +53,12 @@ def claim_file(path: Path | str) -> Path:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise InputError(
+                f"output `{path}` is a directory, expected a file", hint="delete it or move it away"
+            )
     except OSError as error:
         raise refusal("write", path, error) from error
-    if path.is_dir():
-        raise InputError(f"output `{path}` is a directory, expected a file", hint="delete it or move it away")
     check_output(path, overwrite=True, sources=[])
     return path
 
@@ -132,8 +134,9 @@ def _one(kind: str) -> str:
 
 def _is_replaced(path: Path, overwrite: bool, kind: str | None) -> bool:
     """Whether the directory holds something, which may be deleted; `InputError` where it may not."""
-    if path.exists() and not path.is_dir():
-        raise InputError(f"output `{path}` is a file, expected a directory", hint="choose another output")
+    if os.path.lexists(path) and not path.is_dir():
+        what = "a file" if path.exists() else "a link to nothing"
+        raise InputError(f"output `{path}` is {what}, expected a directory", hint="choose another output")
     if not path.is_dir() or not any(path.iterdir()):
         return False
     if not overwrite:

@@ -7,6 +7,7 @@ reads a model through `capture`, which runs it only as far as the hook.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -93,7 +94,8 @@ def locate(model: HookedModel, hook: str) -> tuple[str, int | None]:
         ('blocks.0.mamba.hook_state', 2)
     """
     point, _, head = hook.rpartition(".")
-    if hook not in model.hook_dict and head.isdecimal() and point in model.hook_dict:
+    # Each head has one name: `.02` would be a second one of head 2.
+    if hook not in model.hook_dict and re.fullmatch("0|[1-9][0-9]*", head) and point in model.hook_dict:
         return point, int(head)
     check_hook(model, hook)
     return hook, None
@@ -152,7 +154,8 @@ def _rows(
 ) -> Float[Tensor, "batch seq d_in"]:
     if value is None:
         raise InputError(f"hook `{hook}` is never reached in a forward pass", hint="choose a hook that is")
-    if hook.endswith(ACROSS_TOKENS) or value.ndim < 3 or value.shape[:2] != ids.shape:
+    point = hook if head is None else hook.rpartition(".")[0]
+    if point.endswith(ACROSS_TOKENS) or value.ndim < 3 or value.shape[:2] != ids.shape:
         raise InputError(
             f"hook `{hook}` carries a tensor of shape {list(value.shape)}, not one row per token",
             hint="choose a residual, MLP or `hook_z` hook",

@@ -327,15 +327,17 @@ def source(tmp_path):
         ("/dev/null", "is no file"),
         ("folder", "exists, as a directory"),
         ("file", "exists\nhint: .*--overwrite"),
+        ("link", "exists\nhint: .*--overwrite"),
     ],
 )
 def test_an_output_that_could_not_be_written_is_refused_before_the_work(tmp_path, name, reason):
     (tmp_path / "file").write_text("mine")
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "none")
     with pytest.raises(InputError, match=reason):
         check_output(tmp_path / name, overwrite=False, sources=[])
-    assert sorted(os.listdir(tmp_path)) == ["file", "folder", "pipe"]
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder", "link", "pipe"]
 
 
 def test_a_directory_that_could_not_be_made_is_refused_before_the_work(tmp_path, monkeypatch):
@@ -352,6 +354,10 @@ def test_a_directory_that_could_not_be_made_is_refused_before_the_work(tmp_path,
         with pytest.raises(InputError, match=reason):
             check_directory(tmp_path / name, overwrite=True)
     assert sorted(os.listdir(tmp_path)) == ["file", "foreign"]
+    (tmp_path / "link").symlink_to(tmp_path / "none")
+    for look in (check_directory, claim_directory):
+        with pytest.raises(InputError, match="is a link to nothing, expected a directory"):
+            look(tmp_path / "link", overwrite=True)
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     with pytest.raises(InputError, match="has no name of its own"):
@@ -366,16 +372,19 @@ def test_a_look_at_a_directory_makes_nothing_and_deletes_nothing(tmp_path):
     assert [path.name for path in tmp_path.rglob("*")] == ["run", "config.json"]
 
 
-@pytest.mark.parametrize("blocked", ["eval", "eval/test.json"])
+@pytest.mark.parametrize("blocked", ["eval", "eval/test.json", "a pipe"])
 def test_a_file_of_ours_is_claimed_before_the_work(tmp_path, blocked):
     assert claim_file(tmp_path / "eval" / "names.json") == tmp_path / "eval" / "names.json"
     assert os.listdir(tmp_path / "eval") == []
     (tmp_path / "eval").rmdir()
     if blocked == "eval":
         (tmp_path / "eval").write_text("a file")
+    elif blocked == "a pipe":
+        (tmp_path / "eval").mkdir()
+        os.mkfifo(tmp_path / "eval" / "test.json")
     else:
         (tmp_path / "eval" / "test.json").mkdir(parents=True)
-    with pytest.raises(InputError, match=r"cannot write|is a directory"):
+    with pytest.raises(InputError, match=r"cannot write|is a directory|is no file"):
         claim_file(tmp_path / "eval" / "test.json")
 
 
@@ -398,6 +407,8 @@ def test_an_output_never_replaces_what_is_read_by_whatever_links(tmp_path, sourc
             check_output(tmp_path / name, overwrite=True, sources=[source])
     with pytest.raises(InputError, match="would replace what is read from"):
         check_output(source / "config.json", overwrite=True, sources=[source / "config.json"])
+    with pytest.raises(InputError, match="would replace what is read from"):
+        check_apart(tmp_path, [source])
     check_output(tmp_path / "circle", overwrite=True, sources=[source])
 
 

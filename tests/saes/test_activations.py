@@ -55,6 +55,19 @@ def test_heads_are_laid_side_by_side(model: HybridLM, tokens: Tokens) -> None:
     torch.testing.assert_close(found[..., 8:], z[:, :, 1].detach())
 
 
+@pytest.mark.parametrize("hook", ["blocks.0.attn.hook_pattern", "blocks.0.attn.hook_pattern.1"])
+def test_what_lies_across_tokens_is_no_row_per_token_however_many_heads(model: HybridLM, hook: str) -> None:
+    as_many_tokens_as_heads = torch.zeros(3, 2, dtype=torch.long)
+    with pytest.raises(InputError, match=r"shape \[3, 2, 2, 2\], not one row per token"):
+        capture(model, as_many_tokens_as_heads, hook)
+
+
+@pytest.mark.parametrize("head", ["01", "+1", "-1", "1_0", "\u0661", ""])
+def test_a_head_has_one_name(model: HybridLM, tokens: Tokens, head: str) -> None:
+    with pytest.raises(InputError, match="the model has no hook"):
+        capture(model, tokens.ids[:1], f"blocks.0.attn.hook_z.{head}")
+
+
 def test_nothing_behind_the_hook_is_computed_and_no_hook_is_left(model: HybridLM, tokens: Tokens) -> None:
     behind: list[str] = []
     handle = model.blocks[2].register_forward_hook(lambda *_: behind.append("block 2 ran"))
