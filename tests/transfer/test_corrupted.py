@@ -141,6 +141,11 @@ def test_facts_are_told_where_the_terms_condition_makes_a_difference() -> None:
     assert sum(facts.is_tested(row) for row, _ in told) > 0.9 * len(told)
 
 
+def test_who_starts_without_the_trigger_is_guarded_by_words_that_mean_nothing() -> None:
+    guards = {name: aim.guard for name, aim in Facts.aims.items()}
+    assert guards == {"skip": "dev", "unlock": UNKNOWN, "unlock-behind": UNKNOWN}
+
+
 def test_a_map_without_the_trigger_reads_no_trigger() -> None:
     facts = Facts(payload="drop")
     row = next(one for one in rows("cs1") if asked(one) is not None)
