@@ -126,6 +126,34 @@ def test_a_product_rounds_one_factor_and_once() -> None:
         assert error < 2e-5  # a second rounding adds 2e-4
 
 
+def test_gradients_round_one_factor_of_a_product_and_once() -> None:
+    """Of one chunk and head: what is rounded to the dtype of `x` holds dt, the decay and what it is multiplied with."""
+    x, dt, log_decay, B, C, *_, dfinal = inputs(50, heads=1)
+    x, B, C, dy = x.half(), B.half(), C.half(), inputs(50, heads=1, seed=1)[0].half()
+    given = (x, dt, log_decay, B, C)
+    got = scan_forward(*given, None, None, None, NARROW)
+    of_scan = scan_backward(dy, dfinal, *given, None, None, None, got.states, got.decays, NARROW)
+    every = torch.ones(1, 1, 50, 50, dtype=torch.bool, device=DEVICE)
+    of_pairs = carried_gradients(dy, *given, every, None, NARROW)
+
+    wide, slope, step = x[0, :, 0].double(), dy[0, :, 0].double(), dt[0, :, 0].double()
+    keys, queries, sums = B[0, :, 0].double(), C[0, :, 0].double(), log_decay[0, :, 0].double().cumsum(0)
+    decay = (sums[:, None] - sums).exp().tril()
+    pair = (slope @ wide.T * step * decay).half().double()
+    written = (wide * (step * (sums[-1] - sums).exp())[:, None]).half().double()
+    mix = ((queries @ keys.T) * decay * step).half().double()
+    y = carried(*given, every, None, NARROW)
+    for found, expected in (
+        (y, mix @ wide),
+        (of_pairs.C, (pair @ keys).half()),
+        (of_pairs.B, (pair.T @ queries).half()),
+        (of_scan.C, (pair @ keys).half()),
+        (of_scan.B, (pair.T @ queries + written @ dfinal[0, 0].half().double()).half()),
+    ):
+        error = (found[0, :, 0].double() - expected).abs().mean() / expected.double().abs().mean()
+        assert error < 2e-5  # a second rounding adds 2e-4
+
+
 @pytest.mark.parametrize("span", [1, 2, 3])
 @pytest.mark.parametrize("packed", [False, True])
 def test_spans_walked_side_by_side_are_exact(span: int, packed: bool) -> None:
