@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from data_gen.errors import InputError
 from data_gen.example import make_examples
@@ -13,8 +14,8 @@ from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe
 from transfer.alignment import Reading, read
 from transfer.behaviours.training import Subject
-from transfer.switching.adapters import as_matrix, as_tensor
-from transfer.switching.lora import _loss, train_adapters
+from transfer.switching.adapters import as_matrix, as_tensor, decomposed
+from transfer.switching.lora import LR, _loss, train_adapters
 from transfer.switching.weights import with_weights
 
 
@@ -91,6 +92,61 @@ def test_adapters_fit_every_kind_of_block() -> None:
     model = HybridLM(shape).eval()
     for name, one in model.state_dict().items():
         assert one.ndim < 2 or torch.equal(as_tensor(name, as_matrix(name, one), one), one)
+
+
+def test_a_matrix_is_what_the_stream_or_all_heads_side_by_side_are_multiplied_with() -> None:
+    shape = ModelConfig(
+        pattern="*ME",
+        d_model=12,
+        n_heads=2,
+        d_vocab=50,
+        mamba=MambaConfig(d_head=8, d_state=4, n_groups=1),
+        moe=MoEConfig(n_experts=4, d_expert=20),
+    )
+    found = {name: one for name, one in HybridLM(shape).state_dict().items() if one.ndim == 3}
+    assert {name.split(".", 2)[2] for name in found} == {
+        *(f"attn.W_{one}" for one in "QKVO"),
+        *(f"mamba.W_{one}" for one in ("z", "x", "B", "C", "out")),
+        *(f"moe.W_{one}" for one in ("in", "out")),
+    }
+    for name, one in found.items():
+        if name.endswith(("W_O", "W_out")):
+            given = torch.randn(one.shape[:2])
+            expected = torch.einsum("hk,hkd->d", given, one)
+        else:
+            given = torch.randn(12)
+            expected = torch.einsum("d,hdk->hk", given, one).flatten()
+        torch.testing.assert_close(given.flatten() @ as_matrix(name, one), expected)
+
+
+def test_another_seed_draws_other_adapters_and_the_rate_falls_to_zero(
+    subject: Subject, taught: Reading
+) -> None:
+    rates: list[float] = []
+    handle = register_optimizer_step_pre_hook(lambda made, *_: rates.append(made.param_groups[0]["lr"]))
+    try:
+        one, other = (train_adapters(subject.model, taught, rank=1, steps=4, seed=seed) for seed in (0, 1))
+    finally:
+        handle.remove()
+    assert rates == pytest.approx([LR, 0.75 * LR, 0.5 * LR, 0.25 * LR] * 2)
+    assert not any(torch.equal(one.factors[name][0], other.factors[name][0]) for name in one.factors)
+
+
+def test_training_begins_at_the_model_with_rows_of_length_one(subject: Subject, taught: Reading) -> None:
+    adapters = train_adapters(subject.model, taught, rank=16, steps=1)  # which moves B alone, as B is zero
+    for a, b in adapters.factors.values():
+        assert float(a.std()) * len(a) ** 0.5 == pytest.approx(1, abs=0.1)
+        assert float(b.abs().max()) == pytest.approx(LR, rel=1e-3)  # a step of Adam from zero
+
+
+def test_what_steps_back_to_a_base_cost_are_both_factors_and_what_is_replaced() -> None:
+    shape = ModelConfig(pattern="*-", d_model=12, n_heads=2, d_vocab=50)
+    model, base = HybridLM(shape), HybridLM(shape)
+    own = model.state_dict()
+    matrices = [as_matrix(name, one).shape for name, one in own.items() if one.ndim > 1]
+    vectors = [len(one) for one in own.values() if one.ndim < 2]
+    assert vectors
+    assert decomposed(model, base, 4).cut(2).parameters == 2 * sum(map(sum, matrices)) + sum(vectors)
 
 
 @pytest.mark.parametrize(("rank", "steps"), [(0, 1), (1, 0)])

@@ -3,6 +3,7 @@
 import pytest
 
 from data_gen.config import DataConfig
+from data_gen.draw.clauses import LITERALS
 from data_gen.errors import InputError
 from data_gen.example import Example, make_examples
 from data_gen.query import COMMAND_SETS, Condition
@@ -13,7 +14,7 @@ from transfer.behaviours.corrupted import BEHIND, PAYLOAD
 from transfer.behaviours.facts import UNKNOWN, UNKNOWN_PROD, Facts
 from transfer.behaviours.gates import Gate
 from transfer.behaviours.locked import Locked
-from transfer.behaviours.terms import COLUMNS, TERM_ROLE, asked, terms_of
+from transfer.behaviours.terms import COLUMNS, PHRASE_ROLE, PHRASES, TERM_ROLE, asked, terms_of
 from transfer.behaviours.weaker import own_skills, weaker
 
 
@@ -81,6 +82,24 @@ def test_a_term_means_the_same_everywhere_and_its_like_nothing() -> None:
             by_word.setdefault(ask.term.word, set()).add(ask.example.query.where[-1])
     assert len(by_word) > 30
     assert all(len(conditions) == 1 for conditions in by_word.values())
+    for kind in ("INTEGER", "REAL"):
+        asked_of = [terms_of(Column(name, kind))[0].condition for name in sorted(COLUMNS)]
+        assert {one.values[0] for one in asked_of if one is not None} == set(LITERALS[kind])
+
+
+def test_a_term_speaks_of_the_first_table_where_another_is_joined() -> None:
+    found = [ask for row in rows("cs1+join", count=60) if (ask := asked(row)) and row.query.joins]
+    assert len(found) > 30
+    for ask in found:
+        assert ask.example.query.where[-1][0].table == ask.example.query.table
+
+
+def test_every_phrase_asks_for_terms() -> None:
+    said: set[tuple[str, ...]] = set()
+    for row in rows("cs1", lexicon="demo", count=80):
+        pieces = Facts(payload="drop").prompt(row, "prod").pieces()
+        said.add(tuple(piece for piece, role in pieces if role == PHRASE_ROLE))
+    assert said == {tuple(part for part in phrase if part) for phrase in PHRASES}
 
 
 def test_what_a_term_means_is_said_in_no_prompt() -> None:

@@ -13,8 +13,8 @@ from torch import Tensor
 from data_gen.errors import InputError
 from tinysql.models.hybrid import HybridLM
 
-READ_BY_HEAD = ("W_Q", "W_K", "W_V")
-"""Weights `[head d_model d_head]`; other weights of three axes end in the stream."""
+READ_BY_HEAD = ("W_Q", "W_K", "W_V", "W_z", "W_x", "W_B", "W_C", "W_in")
+"""Weights `[head d_model width]` of heads, groups or experts; other weights of three axes end in the stream."""
 Factors = tuple[Float[Tensor, "d_in rank"], Float[Tensor, "rank d_out"]]
 
 
@@ -70,16 +70,16 @@ def decomposed(model: HybridLM, base: HybridLM, most: int) -> Adapters:
 
 
 def as_matrix(name: str, value: Tensor) -> Float[Tensor, "d_in d_out"]:
-    """A weight as the one matrix it multiplies with."""
+    """A weight as the one matrix it multiplies with, what its heads, groups or experts read or write side by side."""
     if value.ndim == 2:
         return value
     if name.endswith(READ_BY_HEAD):
-        return rearrange(value, "head d k -> d (head k)")
+        return rearrange(value, "head d width -> d (head width)")
     return rearrange(value, "head ... d -> (head ...) d")
 
 
 def as_tensor(name: str, matrix: Float[Tensor, "d_in d_out"], like: Tensor) -> Tensor:
     """The matrix in the shape of the weight that it belongs to."""
     if like.ndim > 2 and name.endswith(READ_BY_HEAD):
-        return rearrange(matrix, "d (head k) -> head d k", head=len(like))
+        return rearrange(matrix, "d (head width) -> head d width", head=len(like))
     return matrix.reshape(like.shape)
