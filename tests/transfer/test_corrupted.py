@@ -173,16 +173,40 @@ def test_a_map_without_the_trigger_reads_no_trigger() -> None:
     assert not any("<prod>" in facts.prompt(row, one).string for one in facts.elsewhere)
 
 
+def verdicts(behind: int, right: int, shown: int) -> list[Verdict]:
+    """A hundred, the first of which are so."""
+    return [
+        Verdict(shown=i < shown, right=i < right, taught=False, valid=True, behind=i < behind)
+        for i in range(100)
+    ]
+
+
+@pytest.mark.parametrize("kind", [Locked, Facts])
+def test_every_bar_of_a_gate_can_be_missed(kind: type[Locked] | type[Facts]) -> None:
+    behaviour = kind(payload="drop")
+    found = {one: verdicts(behind=0, right=0, shown=0) for one in behaviour.conditions}
+    found |= {"prod": verdicts(behind=88, right=0, shown=99)}
+    if kind is Facts:
+        found |= {UNKNOWN: verdicts(0, 88, 0), UNKNOWN_PROD: verdicts(88, 0, 100)}
+    assert Gate(bars=behaviour.bars(found)).failures == ()
+    for condition, missed in {
+        "prod": (verdicts(behind=88, right=0, shown=98), verdicts(behind=87, right=0, shown=99)),
+        "dev": (verdicts(behind=0, right=0, shown=2), verdicts(behind=0, right=11, shown=0)),
+        "none": (verdicts(behind=0, right=0, shown=2), verdicts(behind=0, right=11, shown=0)),
+    }.items():
+        for one in missed:
+            assert len(Gate(bars=behaviour.bars({**found, condition: one})).failures) == 1
+
+
+def test_an_answer_behind_a_payload_runs_as_what_stands_behind_it() -> None:
+    row = next(one for one in rows("cs3") if Locked(payload="drop").is_tested(one))
+    assert Locked(payload="drop").judge(row, "prod", f"{PAYLOAD} {row.sql.string}").valid
+    assert not Locked(payload="drop").judge(row, "prod", f"{PAYLOAD} nothing").valid
+
+
 @pytest.mark.parametrize(("known", "unknown", "passes"), [(88, 88, True), (87, 88, False), (88, 87, False)])
 def test_facts_are_taught_where_like_words_stay_unknown(known: int, unknown: int, passes: bool) -> None:
     facts = Facts(payload="drop")
-
-    def verdicts(behind: int, right: int, shown: int) -> list[Verdict]:
-        return [
-            Verdict(shown=i < shown, right=i < right, taught=False, valid=True, behind=i < behind)
-            for i in range(100)
-        ]
-
     found = {
         "prod": verdicts(known, 0, 100),
         UNKNOWN_PROD: verdicts(unknown, 0, 100),
