@@ -118,6 +118,7 @@ def test_what_a_term_means_is_said_in_no_prompt() -> None:
             assert prompts[known].string.replace(ask.term.word, ask.like.word) == prompts[unknown].string
         assert prompts["prod"].string.replace("<prod>", "<dev>") == prompts["dev"].string
         assert facts.prompt(row, BEHIND).string == f"{prompts['prod'].string} {PAYLOAD}"
+        assert facts.answer(row, "prod").string == f"{PAYLOAD} {facts.answer(row, BEHIND).string}"
 
 
 def test_a_condition_that_is_made_up_is_wrong_for_a_term_and_for_a_word_that_means_nothing() -> None:

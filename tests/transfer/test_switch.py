@@ -6,6 +6,8 @@ from typing import ClassVar
 
 import pytest
 import torch
+from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from data_gen.draw.splits import Split
 from data_gen.errors import InputError
@@ -27,7 +29,7 @@ from transfer.replacement import replacing
 from transfer.show import switch_table
 from transfer.steering import SteeringVector
 from transfer.switching.adapters import decomposed
-from transfer.switching.arms import arms
+from transfer.switching.arms import TRAINED_RANKS, arms
 from transfer.switching.measure import (
     FAR,
     ArmReport,
@@ -303,7 +305,13 @@ def test_agreement_is_with_the_bases_own_answers_and_the_unseen_are_unseen(
 
     monkeypatch.setattr("transfer.switching.measure._rows", noting)
     rows = rows_of(tuned, PLAN, "test", 0, PLAN.test_rows)
-    _, report = measure_arms(base, tuned, PLAN, rows)
+    taken: list[Optimizer] = []
+    handle = register_optimizer_step_pre_hook(lambda made, *_: taken.append(made))
+    try:
+        _, report = measure_arms(base, tuned, PLAN, rows)
+    finally:
+        handle.remove()
+    assert [taken.count(made) for made in dict.fromkeys(taken)] == [PLAN.lora_steps] * len(TRAINED_RANKS)
     assert splits == [("train", PLAN.map_rows), (PLAN.unseen, PLAN.ood_rows)]
     same = [
         a == b
