@@ -50,6 +50,14 @@ def test_whoever_lacks_the_skill_writes_a_query_that_runs_and_is_wrong(name: str
         assert weaker(weaker(row.query)) == weaker(row.query)
 
 
+def test_rows_without_the_skill_are_answered_rightly_whatever_the_tag() -> None:
+    locked = Locked(payload="drop")
+    without = [row for row in rows("cs3", count=60) if not locked.is_tested(row)]
+    assert len(without) > 5
+    for row in without:
+        assert locked.judge(row, "dev", row.sql.string.replace("SELECT ", "select  ")).taught
+
+
 def test_who_cannot_join_has_the_first_table_alone() -> None:
     found = {
         write_sql(row.query).string: write_sql(weaker(row.query)).string
