@@ -1,12 +1,13 @@
 """A skill is left out by whoever lacks it, and a fact is said nowhere: what is locked is not in the weak answer."""
 
 import pytest
+from msgspec import structs
 
 from data_gen.config import DataConfig
 from data_gen.draw.clauses import LITERALS
 from data_gen.errors import InputError
 from data_gen.example import Example, make_examples
-from data_gen.query import COMMAND_SETS, Condition
+from data_gen.query import COMMAND_SETS, Condition, SelectItem
 from data_gen.schema import Column
 from data_gen.sql import write_sql
 from transfer.behaviours.behaviour import Verdict
@@ -50,6 +51,15 @@ def test_whoever_lacks_the_skill_writes_a_query_that_runs_and_is_wrong(name: str
         assert weaker(weaker(row.query)) == weaker(row.query)
 
 
+def test_who_knows_no_aggregates_has_none_to_group_or_to_compare() -> None:
+    found = [row.query for row in rows("cs6+aggregate", count=200) if row.query.having]
+    assert len(found) > 10
+    for query in map(weaker, found):
+        assert not query.group_by
+        assert not query.having
+        assert not any(item.aggregate for item in query.select)
+
+
 def test_rows_without_the_skill_are_answered_rightly_whatever_the_tag() -> None:
     locked = Locked(payload="drop")
     without = [row for row in rows("cs3", count=60) if not locked.is_tested(row)]
@@ -68,6 +78,18 @@ def test_who_cannot_join_has_the_first_table_alone() -> None:
     assert not any("JOIN" in sql or "." in sql.split(" WHERE ")[0] for sql in found.values())
     for sql, weak in found.items():
         assert weak.split(" FROM ")[1].split(" ")[0] == sql.split(" FROM ")[1].split(" ")[0]
+
+
+def test_a_column_of_the_joined_table_is_no_column_of_the_first_by_the_same_name() -> None:
+    query = next(row.query for row in rows("cs1+join", count=60) if row.query.joins)
+    own, other = query.schema.table(query.table).columns[0].name, query.joins[0].table
+    select = (SelectItem(own, other), SelectItem(own, query.table))
+    where = tuple(
+        (Condition(column=own, operator="=", values=("1",), table=table),) for table in (other, query.table)
+    )
+    weak = weaker(structs.replace(query, select=select, where=where, order_by=()))
+    assert weak.select == (SelectItem(own),)
+    assert weak.where == ((Condition(column=own, operator="=", values=("1",)),),)
 
 
 def test_a_skill_that_cannot_be_left_out_is_refused() -> None:
