@@ -89,6 +89,8 @@ def test_a_change_of_one_head_leaves_the_others_alone(model: HybridLM, tokenizer
         model, ids, STATE, lambda values, _: torch.where(head_by_head, -values, values), at
     )
     assert torch.equal(of_head, of_part)
+    wider = changed_logits(model, ids, HEAD, lambda values, _: -values.double(), at)
+    assert torch.equal(wider, of_head)
     assert not torch.equal(of_head, model(ids))
 
 
