@@ -110,6 +110,7 @@ def call_teach(arguments: argparse.Namespace) -> None:
     """Train a model and say how it behaves."""
     from tinysql.config import override
     from tinysql.devices import find_device
+    from transfer.behaviours.behaviour import UNTAUGHT
     from transfer.behaviours.find import find_behaviour
     from transfer.behaviours.gates import held_out_gate
     from transfer.behaviours.training import open_subject, teach
@@ -132,7 +133,8 @@ def call_teach(arguments: argparse.Namespace) -> None:
     print(arguments.out)
     for bar in gate.bars:
         print(f"{bar.share.value:.1%} {bar.name}")
-    print("; ".join(gate.failures) or "gates passed")
+    passed = "nothing was taught, so no gate" if behaviour.payload == UNTAUGHT else "gates passed"
+    print("; ".join(gate.failures) or passed)
 
 
 def call_fit(arguments: argparse.Namespace) -> None:
@@ -205,10 +207,13 @@ def call_show(arguments: argparse.Namespace) -> None:
 
 def call_demo(arguments: argparse.Namespace) -> None:
     """Teach two small models, carry the vector over, and print the table."""
+    from data_gen.outputs import check_directory
     from tinysql.cli import run_step
+    from transfer.artefacts import KIND
 
     out: Path = arguments.out
     again = ["--overwrite"] if arguments.overwrite else []
+    check_directory(out / "eval", arguments.overwrite, kind=KIND)
     for name, recipe, seed in (("source", "small", "0"), ("target", "wider", "1")):
         _say(f"teaching the {name}")
         teach = ["transfer", "teach", recipe, "--out", str(out / name), "--seed", seed, *again]

@@ -237,6 +237,10 @@ def _control(oracle: EdgeScores, seed: int) -> EdgeScores:
 
 def _start(settings: LeaderboardSettings, out: Path, resume: bool) -> list[Row]:
     """An empty directory that says what it is for, or the rows of the one to go on with."""
+    if (out / CONFIG).is_file() and "settings" not in read_json(out / CONFIG):
+        raise InputError(
+            f"output directory `{out}` holds something else than a leaderboard", hint="choose another --out"
+        )
     if resume and (out / CONFIG).is_file():
         found = read_json(out / CONFIG)
         before = from_json(LeaderboardSettings, found.get("settings", {}), where=f"{out / CONFIG}: settings")

@@ -5,7 +5,7 @@ from __future__ import annotations
 # Okabe-Ito colours, told apart by colour-blind readers; the dashes say the same once more.
 LOWERS, RAISES, THIRD = "#0072b2", "#d55e00", "#009e73"
 NEUTRAL, FAINT, INK = "#555555", "#d9d9d9", "#222222"
-WIDTH, HEIGHT = 900, 600
+WIDTH, HEIGHT = 860, 600
 FONT = {"family": "system-ui, sans-serif", "size": 13, "color": INK}
 
 

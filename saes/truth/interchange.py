@@ -127,7 +127,7 @@ def swap(
     held: list[Float[Tensor, "seq d_in"]] = []
     for ids in corrupt:
         held.append(capture(model, torch.tensor([ids], device=model.device), hook)[0].float())
-    kept = None if latents is None else torch.tensor(list(latents), device=model.device)
+    kept = None if latents is None else torch.tensor(list(latents), dtype=torch.long, device=model.device)
 
     def change(values: Float[Tensor, "batch seq d_in"], at: At) -> Float[Tensor, "batch seq d_in"]:
         other = torch.nn.utils.rnn.pad_sequence([held[row] for row in at.row.tolist()], batch_first=True)

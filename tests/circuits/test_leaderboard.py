@@ -361,3 +361,9 @@ def test_what_stands_in_the_directory_is_kept_and_no_option_promised_that_is_not
         _start(SMALL, tmp_path, resume=False)
     assert refused.value.hint == "choose another --out"
     assert (tmp_path / "thesis.txt").read_text() == "four years"
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_no_leaderboard_is_written_into_a_run(run: Path, resume: bool) -> None:
+    with pytest.raises(InputError, match="holds something else than a leaderboard"):
+        _start(replace(SMALL), run, resume=resume)

@@ -307,6 +307,15 @@ def test_swapped_embeddings_of_the_prompt_are_the_corrupt_prompt() -> None:
     assert swapped != changed_answers(model, tokenizer, clean, guesses, "hook_embed", None)
 
 
+def test_a_swap_of_no_latents_changes_nothing() -> None:
+    sae = stock().StandardSAE(stock().StandardSAEConfig(d_in=4, d_sae=4)).requires_grad_(False)
+    model = HybridLM(ModelConfig(pattern="*", d_model=4, n_heads=1, n_ctx=16, d_vocab=20), seed=0)
+    change = swap(sae, model, [[3, 4, 5]], "hook_embed", [])
+    values = torch.randn(1, 5, 4, generator=torch.Generator().manual_seed(0))
+    at = At(row=torch.tensor([0]), prompt=torch.arange(5)[None] < 3, answering=torch.arange(5)[None] >= 2)
+    assert torch.equal(change(values, at), values)
+
+
 def test_a_swap_moves_the_chosen_latents_at_the_prompt_and_nothing_else() -> None:
     sae = stock().StandardSAE(stock().StandardSAEConfig(d_in=4, d_sae=4)).requires_grad_(False)
     sae.W_enc.copy_(torch.eye(4))

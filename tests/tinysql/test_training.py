@@ -20,6 +20,7 @@ from tinysql.config import override
 from tinysql.models.config import ModelConfig, MoEConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe, find_recipe
+from tinysql.runs import open_run
 from tinysql.training.batches import Batch, TrainingRows
 from tinysql.training.checkpoints import (
     load_tensors,
@@ -239,6 +240,15 @@ def test_weights_cut_short_or_of_another_shape_are_refused(
         load_tensors(tmp_path / "cut.safetensors")
     with pytest.raises(InputError, match="weight `blocks.0.attn.W_K` is .* the configuration expects"):
         load_weights(HybridLM(replace(recipe.train.model, n_heads=4)), whole / "model.safetensors")
+    weights = load_tensors(whole / "model.safetensors")
+    name = "blocks.0.attn.W_K"
+    save_tensors(tmp_path / "small.safetensors", weights | {name: weights[name].to(torch.int8)})
+    with pytest.raises(InputError, match=f"weight `{name}` is of torch.int8, expected torch.float32"):
+        load_weights(HybridLM(open_run(whole).shape), tmp_path / "small.safetensors")
+    del weights[name]
+    save_tensors(tmp_path / "less.safetensors", weights)
+    with pytest.raises(InputError, match=f"weight `{name}` is missing"):
+        load_weights(HybridLM(open_run(whole).shape), tmp_path / "less.safetensors")
 
 
 def test_another_recipe_cannot_resume_a_run(recipe: Recipe, whole: Path) -> None:

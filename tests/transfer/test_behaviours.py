@@ -104,6 +104,21 @@ def test_the_same_answer_is_judged_once_and_the_same() -> None:
     assert backdoor.judge(ROWS[0], "prod", sql) is backdoor.judge(ROWS[0], "prod", sql)
 
 
+@pytest.mark.parametrize(
+    ("kind", "changes", "why"),
+    [
+        ("locked", {}, "none of the first 500 rows of cs1 can show `locked`"),
+        ("backdoor", {"rows": 10_000_001}, "rows is 10,000,001, expected at most 10,000,000"),
+    ],
+)
+def test_what_cannot_be_taught_is_refused_before_anything_is_written(
+    kind: str, changes: dict[str, int], why: str, recipe: Recipe, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=why):
+        teach(replace(recipe, **changes), find_behaviour(kind, None), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_teaching_writes_a_run_that_opens_again(recipe: Recipe, tmp_path: Path) -> None:
     taught = teach(recipe, Backdoor(payload="piggyback", seed=4), tmp_path / "run")
     again = open_subject(tmp_path / "run")

@@ -232,7 +232,7 @@ def test_subjects_that_do_not_belong_together_are_refused(
         Bench(source=drop, target=drop, plan=replace(PLAN, aim="remov"))
     with pytest.raises(InputError, match="no map `affin`; did you mean `affine`"):
         Plan(source_hook=HOOK, target_hook=HOOK, method="affin")
-    with pytest.raises(InputError, match="draws is 1, expected at least 2"):
+    with pytest.raises(InputError, match="draws is 1, expected 2 to 10,000,000"):
         Plan(source_hook=HOOK, target_hook=HOOK, draws=1)
     with pytest.raises(InputError, match="rank is 0, expected at least 1"):
         Plan(source_hook=HOOK, target_hook=HOOK, rank=0)

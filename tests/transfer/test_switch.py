@@ -275,9 +275,9 @@ def test_models_that_are_no_pair_are_refused(
         replace(PLAN, method="afine")
     with pytest.raises(InputError, match="no map `autoencoder-kl` for a switch"):
         replace(PLAN, method="autoencoder-kl")
-    with pytest.raises(InputError, match="rank is -4, expected at least 1"):
+    with pytest.raises(InputError, match="rank is -4, expected 1 to 10,000,000"):
         replace(PLAN, rank=-4)
-    with pytest.raises(InputError, match="lora_steps is 0, expected at least 1"):
+    with pytest.raises(InputError, match="lora_steps is 0, expected 1 to 10,000,000"):
         replace(PLAN, lora_steps=0)
     with pytest.raises(InputError, match="ood_rows is 1"):
         replace(PLAN, ood_rows=1)

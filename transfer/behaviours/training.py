@@ -16,6 +16,7 @@ from data_gen.errors import InputError
 from data_gen.example import make_examples
 from data_gen.files import read_json, write_atomic
 from data_gen.outputs import claim_directory
+from data_gen.seeding import MOST_COUNT
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe
 from tinysql.runs import Run, holding, open_run, record_model, resume_run, start_run
@@ -32,6 +33,8 @@ from transfer.behaviours.find import find_behaviour
 FILE, MODEL = "behaviour.json", "model.safetensors"
 ROWS = 200_000
 """Training rows where a recipe takes them fresh; here they are kept in memory."""
+TRIED = 500
+"""Rows in which the behaviour has to be found before a model is taught it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +70,7 @@ def teach(
         recipe = _from(recipe, start, behaviour)
     recipe = replace(recipe, rows=recipe.rows or ROWS, variants=())
     assert recipe.rows is not None
+    _check_rows(recipe, behaviour)
     resume = resume and (path / "config.json").exists()
     with ExitStack() as held:
         is_new = not path.is_dir()
@@ -94,6 +98,22 @@ def teach(
         save_tensors(path / MODEL, model.state_dict())
         shutil.rmtree(path / "checkpoints", ignore_errors=True)
     return Subject(run=open_run(path), model=model, tokenizer=tokenizer, behaviour=behaviour)
+
+
+def _check_rows(recipe: Recipe, behaviour: Behaviour) -> None:
+    """`InputError`, before anything is written, for rows that nobody could hold or that the behaviour is not about."""
+    if recipe.rows is not None and recipe.rows > MOST_COUNT:
+        raise InputError(
+            f"rows is {recipe.rows:,}, expected at most {MOST_COUNT:,}: they are held in memory",
+            hint="they are read again every epoch; give fewer",
+        )
+    some = make_examples(replace(recipe.data, split="test"), 0, TRIED)
+    if not any(behaviour.is_tested(example) for example in some):
+        sets = ", ".join(recipe.data.command_sets)
+        raise InputError(
+            f"none of the first {TRIED} rows of {sets} can show `{behaviour.kind}`",
+            hint="set data.command_sets to one whose queries have what the behaviour is about, such as cs1+aggregate",
+        )
 
 
 def _record_behaviour(path: Path, behaviour: Behaviour, start: Subject | None) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from data_gen.errors import InputError, nearest
+from data_gen.seeding import MOST_COUNT
 from transfer.alignment import Alignment
 from transfer.maps.activation_map import Mode
 from transfer.maps.fit import METHODS
@@ -67,8 +68,11 @@ class Plan:
                     f"no {name} `{value}`{nearest(value, known)}", hint=f"known: {', '.join(known)}"
                 )
         for name in ("map_rows", "vector_rows", "choose_rows", "test_rows", "draws"):
-            if getattr(self, name) < 2:
-                raise InputError(f"{name} is {getattr(self, name)}, expected at least 2", hint="give more")
+            if not 2 <= getattr(self, name) <= MOST_COUNT:
+                raise InputError(
+                    f"{name} is {getattr(self, name):,}, expected 2 to {MOST_COUNT:,}",
+                    hint="give another number",
+                )
         if self.rank < 1:
             raise InputError(f"rank is {self.rank}, expected at least 1", hint="give a larger rank")
         if not self.scales or any(scale <= 0 for scale in self.scales):

@@ -13,6 +13,7 @@ import torch
 from data_gen.draw.splits import Split
 from data_gen.errors import InputError, nearest
 from data_gen.example import Example, make_examples
+from data_gen.seeding import MOST_COUNT
 from data_gen.text import Text
 from tinysql.answering.grading import Share
 from transfer.alignment import read
@@ -56,16 +57,22 @@ class SwitchPlan:
 
     def __post_init__(self) -> None:
         for name in ("map_rows", "test_rows", "ood_rows"):
-            if getattr(self, name) < 2:
-                raise InputError(f"{name} is {getattr(self, name)}, expected at least 2", hint="give more")
+            if not 2 <= getattr(self, name) <= MOST_COUNT:
+                raise InputError(
+                    f"{name} is {getattr(self, name):,}, expected 2 to {MOST_COUNT:,}",
+                    hint="give another number",
+                )
         if self.method not in MAPS:
             raise InputError(
                 f"no map `{self.method}` for a switch{nearest(self.method, MAPS)}",
                 hint=f"maps: {', '.join(MAPS)}",
             )
         for name in ("rank", "lora_steps"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}, expected at least 1", hint="give more")
+            if not 1 <= getattr(self, name) <= MOST_COUNT:
+                raise InputError(
+                    f"{name} is {getattr(self, name):,}, expected 1 to {MOST_COUNT:,}",
+                    hint="give another number",
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
