@@ -148,7 +148,7 @@ def test_help_answers_in_under_300_ms_of_cpu_time() -> None:
         import resource
 
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-m", "tinysql.cli", "--help"], capture_output=True, check=True)
+        subprocess.run([sys.executable, "-m", "tinysql", "--help"], capture_output=True, check=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
