@@ -94,7 +94,15 @@ class Job:
 
 def cells_of(data: DataConfig) -> dict[str, DataConfig]:
     """What is asked of a model that `data` trains, by cell."""
-    plain = replace(data, seed=TEST_SEED, variant="base", split="test", random_names=0.0, invented_names=0.0)
+    plain = replace(
+        data,
+        seed=TEST_SEED,
+        variant="base",
+        split="test",
+        random_names=0.0,
+        invented_names=0.0,
+        invented_openings=0.0,
+    )
     found = {
         f"{name} {variant}": replace(plain, command_sets=(name,), variant=variant)
         for variant in VARIANTS

@@ -128,7 +128,7 @@ def main() -> None:
             known |= set(kinds[kind])
         rows = rows_of(data, arguments.rows)
         result[path.name] = {}
-        for kind, words in kinds.items():
+        for kind, words in ((kind, words) for kind, words in kinds.items() if words):
             found = result[path.name][kind] = measured(model, tokenizer, rows, words)
             low, high = found["interval"]
             print(

@@ -42,6 +42,9 @@ class DataConfig:
     """Share of training rows in which every name is a random `word_word` of lexicon pieces."""
     invented_names: float = 0.0
     """Share of training rows in which every name is of invented words, so that a model has to copy them."""
+    invented_openings: float = 0.0
+    """Share of training rows whose instruction has an invented word where its own stand before the columns, so that
+    a model cannot know the first column by the word in front of it."""
     test_fraction: float = 0.1
     """Share of all schemas that belong to `test`; keep it the same for train and test."""
 
@@ -77,7 +80,7 @@ class DataConfig:
                     f"{field.name} is {value!r}, expected {_wanted(kinds[field.name])}",
                     hint=_usual(field.name),
                 )
-        for name in ("random_names", "invented_names"):
+        for name in ("random_names", "invented_names", "invented_openings"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(
                     f"{name} is {getattr(self, name)}, expected a share from 0 to 1", hint=_usual(name)

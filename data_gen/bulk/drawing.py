@@ -35,6 +35,7 @@ def suits(config: DataConfig, name: str) -> bool:
         and config.variant in ("base", "syn")
         and not config.random_names
         and not config.invented_names
+        and not config.invented_openings
     )
 
 

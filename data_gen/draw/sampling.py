@@ -86,6 +86,8 @@ def sample_style(rng: Draws, query: Query, config: DataConfig, *, hide_table: bo
     )
     template = indexes[int(rng.random() * len(indexes))]
     number = int(rng.random() * 2**53) << 11 | int(rng.random() * 2**11)
+    if config.split == "train" and config.invented_openings and rng.random() < config.invented_openings:
+        template += len(LEXICONS[config.lexicon].wording.templates_of[config.variant])
     return Style(lexicon=config.lexicon, variant=config.variant, template=template, number=number)
 
 

@@ -110,9 +110,9 @@ def make_pair(
         raise InputError(
             f"edit `{edit}` changes no name of the lexicon, so there is no novel one", hint="leave out novel"
         )
-    if config.random_names or config.invented_names:
-        # Random names would differ in the number of tokens, so pairs keep to the lexicon's own names.
-        config = replace(config, random_names=0.0, invented_names=0.0)
+    if config.random_names or config.invented_names or config.invented_openings:
+        # Random names would differ in the number of tokens, so pairs keep to the lexicon's own words.
+        config = replace(config, random_names=0.0, invented_names=0.0, invented_openings=0.0)
     parts = ("pair", config.seed, seed, config.split, config.lexicon, config.variant, edit, novel, index)
     key = stable_hash(*parts)
     reasons: Counter[Misfit] = Counter()

@@ -7,7 +7,8 @@ from typing import Literal, NamedTuple, get_args
 
 from msgspec import Struct
 
-from data_gen.seeding import MASK, mix
+from data_gen.draw.invented import invented_word
+from data_gen.seeding import MASK, Draws, mix
 from data_gen.vocabulary.lexicon import LEXICONS
 from data_gen.vocabulary.phrases import Pattern
 
@@ -22,14 +23,17 @@ class Style(Struct, frozen=True, kw_only=True):
     variant: Variant = "base"
     """`base`: explicit; `syn`: tables and columns by their synonyms too; `nat`: as a person would ask."""
     template: int = 0
-    """Which of the variant's instructions."""
+    """Which of the variant's instructions; with their count added, the same one, opened by an invented word."""
     number: int = 0
     """64 random bits; each choice of a phrase is a function of this number and of the place of the choice."""
 
     @property
     def pattern(self) -> Pattern:
         """The instruction."""
-        return LEXICONS[self.lexicon].wording.templates_of[self.variant][self.template]
+        templates = LEXICONS[self.lexicon].wording.templates_of[self.variant]
+        if self.template < len(templates):
+            return templates[self.template]
+        return reopened(templates[self.template - len(templates)], self.number)
 
     @property
     def mentions_table(self) -> bool:
@@ -39,6 +43,18 @@ class Style(Struct, frozen=True, kw_only=True):
     def choose(self, place: int, count: int) -> int:
         """A number below `count`, always the same at the same place."""
         return self.number % PRIME * FACTORS[place] % PRIME % count
+
+
+def reopened(pattern: Pattern, number: int) -> Pattern:
+    """An instruction with a word invented from `number` where its own stand before the columns, but for `the`.
+
+    Example: `from {table} give me the {columns}` may become `from {table} tovalin the {columns}`.
+    """
+    before, slot, behind = pattern.text.partition("{columns}")
+    head, brace, words = before.rpartition("}")
+    article = "the " if words.endswith(" the ") or words == "the " else ""
+    said = f"{head}{brace} {invented_word(Draws(number, 0))} {article}{slot}{behind}"
+    return Pattern.parse(said.strip())
 
 
 PRIME = 2**30 - 35

@@ -112,7 +112,7 @@ def write_pairs(
         InputError: as `write_dataset` and `make_pair`; or the tokenizer's file is none, or stands in an `out` that
             is to be overwritten.
     """
-    config = replace(config, random_names=0.0, invented_names=0.0)
+    config = replace(config, random_names=0.0, invented_names=0.0, invented_openings=0.0)
     file = None if tokenizer is None else str(tokenizer)
     if overwrite and file is not None:
         check_apart(Path(out), [file])
