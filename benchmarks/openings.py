@@ -23,10 +23,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)  # the folder of this file would hide packages of the same names
 
 from data_gen.config import DataConfig
-from data_gen.draw.invented import invented_word
 from data_gen.example import Example, make_example, prompt_string
 from data_gen.files import write_atomic
 from data_gen.seeding import Draws
+from data_gen.vocabulary.invented import invented_word
 from data_gen.vocabulary.lexicon import LEXICONS, Lexicon
 from tinysql.answering.generation import answer
 from tinysql.answering.grading import Share

@@ -12,11 +12,11 @@ from msgspec.structs import replace
 
 from data_gen.config import DataConfig
 from data_gen.draw.at_hand import At, at_hand
-from data_gen.draw.invented import invented_word
 from data_gen.draw.splits import UNSEEN, is_test_sum, schema_sum
 from data_gen.errors import InputError
 from data_gen.schema import Column, Schema, Table
 from data_gen.seeding import Draws, name_hash
+from data_gen.vocabulary.invented import invented_word
 from data_gen.vocabulary.lexicon import LEXICONS, Lexicon
 from data_gen.vocabulary.words import ColumnType
 

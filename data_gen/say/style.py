@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple, get_args
 
 from msgspec import Struct
 
-from data_gen.draw.invented import invented_word
 from data_gen.seeding import MASK, Draws, mix
+from data_gen.vocabulary.invented import invented_word
 from data_gen.vocabulary.lexicon import LEXICONS
 from data_gen.vocabulary.phrases import Pattern
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 
 from data_gen.config import DataConfig
-from data_gen.draw.invented import KNOWN, invented_word
 from data_gen.example import make_example
 from data_gen.pairs.counterfactual import make_pair
 from data_gen.review.check import check_rows
 from data_gen.say import style
 from data_gen.seeding import Draws
 from data_gen.store.dataset import read_dataset, write_dataset
+from data_gen.vocabulary.invented import KNOWN, invented_word
 from data_gen.vocabulary.phrases import Pattern
 
 

@@ -1,5 +1,7 @@
 """A skill is left out by whoever lacks it, and a fact is said nowhere: what is locked is not in the weak answer."""
 
+from typing import Any
+
 import pytest
 from msgspec import structs
 
@@ -19,8 +21,8 @@ from transfer.behaviours.terms import COLUMNS, PHRASE_ROLE, PHRASES, TERM_ROLE, 
 from transfer.behaviours.weaker import own_skills, weaker
 
 
-def rows(*sets: str, count: int = 40, **config: object) -> list[Example]:
-    return list(make_examples(DataConfig(command_sets=sets, max_columns=4, **config), 0, count))  # type: ignore[arg-type]
+def rows(*sets: str, count: int = 40, **config: Any) -> list[Example]:
+    return list(make_examples(DataConfig(command_sets=sets, max_columns=4, **config), 0, count))
 
 
 def test_a_skill_is_the_command_sets_own() -> None:

@@ -61,6 +61,7 @@ class There(Tensor):
 
     @staticmethod
     def __new__(cls, inner: Tensor) -> There:
+        # What torch's own subclasses are made and unwrapped by has no public name, and its stubs leave it out.
         made: There = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
             cls, inner.shape, inner.stride(), inner.storage_offset(), dtype=inner.dtype, device=NAME
         )

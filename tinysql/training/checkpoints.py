@@ -64,10 +64,10 @@ def fit_weights(model: HybridLM, tensors: Mapping[str, Tensor], path: Path, worl
             f"the configuration expects {expected.get(name, 'none of that name')}",
             hint="config.json and the weights must come from the same run",
         )
-    whole = [name for name in expected if tensors[name].is_floating_point() != now[name].is_floating_point()]
-    if whole:
+    other = [name for name in expected if tensors[name].is_floating_point() != now[name].is_floating_point()]
+    if other:
         raise InputError(
-            f"{path}: weight `{whole[0]}` is of {tensors[whole[0]].dtype}, expected {now[whole[0]].dtype}",
+            f"{path}: weight `{other[0]}` is of {tensors[other[0]].dtype}, expected {now[other[0]].dtype}",
             hint="quantised weights cannot be read: restore the run's own",
         )
     model.load_state_dict({name: world.shared(tensor, now[name]) for name, tensor in tensors.items()})

@@ -13,12 +13,12 @@ import msgspec
 from msgspec import Struct
 
 from data_gen.draw.clauses import LITERALS
-from data_gen.draw.invented import invented_word
 from data_gen.example import MARKUP, Example, write_example
 from data_gen.query import Comparison, Condition, conditions
 from data_gen.schema import Column
 from data_gen.seeding import Draws, stable_hash
 from data_gen.text import Text
+from data_gen.vocabulary.invented import invented_word
 from data_gen.vocabulary.lexicon import LEXICONS
 
 TERM_ROLE, PHRASE_ROLE = "english.term", "english.term.phrase"
