@@ -2,12 +2,15 @@
 
     python benchmarks/train.py --json train.json
     python benchmarks/train.py --shapes 33m hybrids --seconds 8
+    python benchmarks/train.py --shapes scans
 
 Needs a GPU. The bare step is written here: linear layers, F.scaled_dot_product_attention, a tied head,
 torch.compile, bfloat16 autocast, fused AdamW. `ours` is the product's own `Trainer.step` on batches of the same
 size, every token scored, with AdamW too; `response only` is what training does: documents packed, next tokens scored in
 the answer alone; `with Muon` is that with the optimizer of the recipes for a GPU. All rows of one shape are measured in
-turns in one run; a row is the median over its turns.
+turns in one run; a row is the median over its turns. `scans` trains hybrids at 256 tokens, every one scored, with our
+kernels, with the scan and the gated norm of mamba-ssm (which must be importable; its convolution is a package to
+build, so ours stands in) and with the reference in their place, all compiled.
 """
 
 from __future__ import annotations
@@ -29,8 +32,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tinysql.kernels import reference
+from tinysql.kernels.reference import Scanned
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
+from tinysql.models.mamba import Mamba
 from tinysql.recipes import find_recipe
 from tinysql.training.batches import Batch, TrainingRows, packed_batches
 from tinysql.training.config import TrainConfig
@@ -61,6 +67,8 @@ SHAPES = {
 }
 SEQUENCE = 256
 HYBRIDS = ("bm1", "t33", "t33-plain", "t33-dense")
+SCANNED = ("t33", "t200")
+MORE = ("hybrids", "scans")
 
 
 class BareGPT(nn.Module):
@@ -149,12 +157,63 @@ def response_batches(rows: int, width: int) -> list[Batch]:
     return list(packed_batches(documents, width=width, batch_size=rows, seed=[0], prompt_loss=0.0))[:8]
 
 
+class MambaSSM(Mamba):
+    """Between the projections as mamba-ssm computes it. Its functions cannot be compiled into a graph."""
+
+    def mix(self, z: Tensor, x: Tensor, B: Tensor, C: Tensor, raw_dt: Tensor, *_: Any) -> Tensor:
+        x, B, C = self.convolved(x, B, C)
+        return self.scan_and_norm(z, x, B, C, self.step_sizes(raw_dt))
+
+    @torch.compiler.disable
+    def scan_and_norm(self, z: Tensor, x: Tensor, B: Tensor, C: Tensor, dt: Tensor) -> Tensor:
+        from mamba_ssm.ops.triton.layernorm_gated import rmsnorm_fn
+        from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
+
+        y = mamba_chunk_scan_combined(x, dt, -self.A_log.exp(), B, C, chunk_size=128, D=self.D)
+        y, z, weight = y.flatten(2), z.flatten(2), self.norm_weight.flatten()
+        size = y.shape[-1] // self.shape.n_groups
+        gated = rmsnorm_fn(y, weight, None, z=z, eps=self.eps, group_size=size, norm_before_gate=False)
+        return gated.unflatten(-1, x.shape[2:])
+
+
+class Reference(Mamba):
+    """The scan in plain PyTorch, compiled with the rest."""
+
+    def scan(self, x: Tensor, dt: Tensor, B: Tensor, C: Tensor, *_: Any) -> Scanned:
+        log_decay = -dt * self.A_log.exp()
+        return reference.ssd_scan(x, dt, log_decay, B, C, D=self.D, chunk=self.shape.chunk)
+
+
+def check_scans(model: ModelConfig) -> None:
+    """Refuse to time what does not compute the same: each kind of block on the same inputs, in bfloat16."""
+    torch.manual_seed(0)
+    block = next(m for m in HybridLM(model).cuda().modules() if isinstance(m, Mamba))
+    u = torch.randn(2, SEQUENCE, model.d_model, device="cuda")
+    found = {}
+    with torch.no_grad(), torch.autocast("cuda", torch.bfloat16):
+        for mamba in (Mamba, MambaSSM, Reference):
+            block.__class__ = mamba
+            found[mamba] = block(u).float()
+    for mamba, y in found.items():
+        apart = float((y - found[Reference]).norm() / found[Reference].norm())
+        print(f"{mamba.__name__:10} is {apart:.1e} from the reference", flush=True)
+        if not apart < 2e-2:
+            sys.exit(f"{mamba.__name__} computes something else")
+
+
 def our_step(
-    model: ModelConfig, batches: list[Batch], optimizer: Literal["adamw", "muon"] = "adamw"
+    model: ModelConfig,
+    batches: list[Batch],
+    optimizer: Literal["adamw", "muon"] = "adamw",
+    mamba: type[Mamba] = Mamba,
 ) -> tuple[Callable[[], int], float]:
-    """A step of the product, and the operations of one."""
+    """A step of the product, and the operations of one; `mamba` is what its `M` blocks compute with."""
     config = TrainConfig(model=model, lr=1e-4, batch_size=len(batches[0].ids), optimizer=optimizer)
-    trainer = Trainer(HybridLM(model).cuda(), config, World())
+    built = HybridLM(model).cuda()
+    for block in built.modules():
+        if isinstance(block, Mamba):
+            block.__class__ = mamba
+    trainer = Trainer(built, config, World())
     turn = iter(range(10**9))
 
     def step() -> int:
@@ -196,6 +255,14 @@ def cases(name: str) -> Iterator[tuple[str, Callable[[], tuple[Callable[[], int]
         for recipe in HYBRIDS:
             model = replace(find_recipe(recipe).train.model, d_vocab=VOCABULARY)
             yield recipe, lambda model=model: our_step(model, response_batches(64, 512), "muon")
+        return
+    if name == "scans":
+        for recipe in SCANNED:
+            model = replace(find_recipe(recipe).train.model, d_vocab=VOCABULARY)
+            check_scans(model)
+            for kind, mamba in (("kernels", Mamba), ("mamba-ssm", MambaSSM), ("reference", Reference)):
+                batch = full_batch(SHAPES["33m"].rows)
+                yield f"{recipe}, {kind}", lambda m=model, k=mamba, b=batch: our_step(m, [b], mamba=k)
         return
     shape = SHAPES[name]
     config = gpt_config(shape)
@@ -243,7 +310,7 @@ def run(name: str, seconds: float) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shapes", nargs="*", default=[*SHAPES, "hybrids"], choices=[*SHAPES, "hybrids"])
+    parser.add_argument("--shapes", nargs="*", default=[*SHAPES, "hybrids"], choices=[*SHAPES, *MORE])
     parser.add_argument("--seconds", type=float, default=4.0, help="per turn")
     parser.add_argument("--json", help="write the table there")
     arguments = parser.parse_args()
