@@ -271,9 +271,10 @@ def steps(device: str, shapes: dict[str, Shape]) -> dict[str, Any]:
             heads, width = x.shape[1:]
             wide = (heads, width)
             A = given["A"][:, None, None].expand(*wide, state.shape[3])
-            return selective_state_update(
-                state, x, dt[:, :, None].expand(-1, -1, width), A, B, C, given["D"][:, None].expand(wide)
-            )
+            per_head = (given["D"], torch.zeros_like(given["D"]))
+            D, bias = (t[:, None].expand(wide) for t in per_head)  # without a bias its own check fails
+            steps = dt[:, :, None].expand(-1, -1, width)
+            return selective_state_update(state, x, steps, A, B, C, D, dt_bias=bias)
 
         rows = {
             "kernels": lambda args=args, D=given["D"]: step_forward(*args, D),
