@@ -31,6 +31,12 @@ def test_wilson_intervals_by_hand(right: int, total: int, low: float, high: floa
     assert Share(right=right, total=total).interval == pytest.approx((low, high), abs=2e-4)
 
 
+@pytest.mark.parametrize("total", [10, 200, 1000])
+def test_intervals_of_none_and_of_all_end_there_exactly(total: int) -> None:
+    assert Share(right=0, total=total).interval[0] == 0
+    assert Share(right=total, total=total).interval[1] == 1
+
+
 def test_right_and_wrong_answers_are_counted_by_set_and_clause() -> None:
     examples = [make_example(DATA, i) for i in range(40)]
     # Every fourth answer is wrong in its ORDER BY alone, or everywhere when there is none.

@@ -50,7 +50,10 @@ class Share:
         z, n, p = 1.959964, self.total, self.value
         centre = (p + z * z / (2 * n)) / (1 + z * z / n)
         half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        return max(0.0, centre - half), min(1.0, centre + half)
+        # At the ends the two are equal, but for what rounding leaves between them.
+        low = max(0.0, centre - half) if self.right else 0.0
+        high = min(1.0, centre + half) if self.right < n else 1.0
+        return low, high
 
     def to_json(self) -> dict[str, Any]:
         return {
