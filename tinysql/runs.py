@@ -125,7 +125,7 @@ def holding(path: Path) -> Iterator[None]:
             fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise InputError(
-                f"another process is training in `{path}`",
+                f"another process is at work in `{path}`",
                 hint="wait for it or end it, then repeat the command with --resume; or choose another --out",
             ) from error
         except OSError:  # a disk that knows no locks

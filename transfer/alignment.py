@@ -18,9 +18,9 @@ ANSWER = "sql."
 """What the roles of an answer's tokens begin with."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Reading:
-    """Texts as one tokenizer reads them, each with the end token behind it."""
+    """Texts as one tokenizer reads them, each with the end token behind it; equal to itself alone."""
 
     texts: tuple[Text, ...]
     tokens: Tokens

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,19 +12,23 @@ from typing import Any
 import torch
 
 from data_gen.errors import InputError
-from data_gen.files import atomic_directory, read_json, write_atomic
+from data_gen.files import atomic_directory, find_json, read_json, write_atomic
 from data_gen.outputs import check_directory, claim_directory
+from data_gen.run.grade import keeping_open
 from tinysql.runs import provenance
 from transfer.behaviours.training import Subject
 from transfer.evaluation.bench import Bench
-from transfer.evaluation.curves import Point, check_ranks, layer_curve, rank_curve
+from transfer.evaluation.curves import Point, check_ranks, layer_curve, layer_pairs, rank_curve
 from transfer.evaluation.evaluate import HELD_OUT, TransferReport, evaluate, pass_gates
 from transfer.maps.disk import save_map
 from transfer.maps.quality import MapQuality, measure
+from transfer.parts import Parts, Say, counted, fingerprint, keeping, made_with, place_of
 from transfer.replacement import Replacement, replace_fully
 from transfer.switching.measure import SwitchPlan, SwitchReport, measure_switch
 
 CONFIG, REPORT = "config.json", "report.json"
+MOST_OPEN = 4096
+"""Queries whose databases are kept open while answers to the same prompts are judged again and again."""
 KIND = "analysis"
 """What is written here; nothing of another kind, such as a trained model, is overwritten."""
 
@@ -56,22 +61,35 @@ def evaluate_to(
     *,
     clean: Subject | None = None,
     only: Sequence[str] | None = None,
+    resume: bool = False,
     overwrite: bool = False,
-    say: Callable[[str], None] = lambda _: None,
+    say: Say = lambda _: None,
 ) -> TransferReport:
-    """Run a transfer with its controls and write it whole. Raises `InputError` as `evaluate` does, writing nothing."""
-    check_directory(directory, overwrite, kind=KIND)
-    report = evaluate(bench, clean=clean, only=only, say=say)
-    replaced = replacement(bench)
-    fitted = bench.fit(bench.pairs())
-    path = claim_directory(directory, overwrite, kind=KIND)
-    with atomic_directory(path) as folder:
-        save_map(fitted, folder / "map")
-        bench.native().save(folder / "native")
-        bench.transferred(fitted).save(folder / "transferred")
-        write_atomic(folder / CONFIG, json.dumps(_config(bench), indent=1))
-        values = {**_config(bench), **report.to_json(), "replacement": _replacement(replaced)}
-        write_atomic(folder / REPORT, json.dumps(values, indent=1, allow_nan=False))
+    """Run a transfer with its controls and write it whole. Raises `InputError` as `evaluate` does, writing nothing.
+
+    What was found before a kill stays beside the directory; `resume` goes on from there, with the same report.
+    """
+    made = _config(bench)
+    asked = {
+        "only": None if only is None else list(only),
+        "clean": None if clean is None else fingerprint(clean),
+    }
+    with _keeping(directory, "transfer eval", made, asked, _sides(bench), resume, overwrite, say) as (
+        parts,
+        replaces,
+    ):
+        with keeping_open(_open(bench.plan.test_rows)):
+            report = evaluate(bench, clean=clean, only=only, say=say, parts=parts)
+        replaced = replacement(bench)
+        fitted = bench.fit(bench.pairs())
+        path = claim_directory(directory, replaces, kind=KIND)
+        with atomic_directory(path) as folder:
+            save_map(fitted, folder / "map")
+            bench.native().save(folder / "native")
+            bench.transferred(fitted).save(folder / "transferred")
+            write_atomic(folder / CONFIG, json.dumps(made, indent=1))
+            values = {**made, **report.to_json(), "replacement": _replacement(replaced)}
+            write_atomic(folder / REPORT, json.dumps(values, indent=1, allow_nan=False))
     return report
 
 
@@ -80,19 +98,33 @@ def curves_to(
     directory: Path,
     ranks: Sequence[int],
     *,
+    resume: bool = False,
     overwrite: bool = False,
-    say: Callable[[str], None] = lambda _: None,
+    say: Say = lambda _: None,
 ) -> list[Point]:
-    """Measure the curves over layers and ranks behind both gates, and write them as `report.json`."""
-    check_directory(directory, overwrite, kind=KIND)
-    check_ranks(bench, ranks)
-    pass_gates(bench, say=say)
-    points = [*layer_curve(bench, say=say), *rank_curve(bench, ranks, say=say)]
-    path = claim_directory(directory, overwrite, kind=KIND)
-    with atomic_directory(path) as folder:
-        write_atomic(folder / CONFIG, json.dumps(_config(bench), indent=1))
-        values = {**_config(bench), "points": [one.to_json() for one in points]}
-        write_atomic(folder / REPORT, json.dumps(values, indent=1, allow_nan=False))
+    """Measure the curves over layers and ranks behind both gates, and write them as `report.json`.
+
+    `resume` is as for `evaluate_to`.
+    """
+    made = _config(bench)
+    asked = {"ranks": list(ranks)}
+    with _keeping(directory, "transfer curve", made, asked, _sides(bench), resume, overwrite, say) as (
+        parts,
+        replaces,
+    ):
+        check_ranks(bench, ranks)
+        say = counted(say, 1 + len(layer_pairs(bench)) + len(ranks))
+        with keeping_open(_open(bench.plan.test_rows)):
+            pass_gates(bench, say=say, parts=parts)
+            points = [
+                *layer_curve(bench, say=say, parts=parts),
+                *rank_curve(bench, ranks, say=say, parts=parts),
+            ]
+        path = claim_directory(directory, replaces, kind=KIND)
+        with atomic_directory(path) as folder:
+            write_atomic(folder / CONFIG, json.dumps(made, indent=1))
+            values = {**made, "points": [one.to_json() for one in points]}
+            write_atomic(folder / REPORT, json.dumps(values, indent=1, allow_nan=False))
     return points
 
 
@@ -102,27 +134,73 @@ def switch_to(
     plan: SwitchPlan,
     directory: Path,
     *,
+    resume: bool = False,
     overwrite: bool = False,
-    say: Callable[[str], None] = lambda _: None,
+    say: Say = lambda _: None,
 ) -> SwitchReport:
-    """Fit a switch, measure it beside its arms, and write both. Raises `InputError` as `measure_switch` does."""
-    check_directory(directory, overwrite, kind=KIND)
-    switch, report = measure_switch(base, tuned, plan, say=say)
-    path = claim_directory(directory, overwrite, kind=KIND)
-    with atomic_directory(path) as folder:
-        save_map(switch.fitted, folder / "map")
-        made = {
-            "base": str(base.run.path),
-            "tuned": str(tuned.run.path),
-            "behaviour": tuned.behaviour.kind,
-            "payload": tuned.behaviour.payload,
-            "plan": asdict(plan),
-            "device": _device(tuned),
-            "made_by": provenance(),
-        }
-        write_atomic(folder / CONFIG, json.dumps(made, indent=1))
-        write_atomic(folder / REPORT, json.dumps({**made, **report.to_json()}, indent=1, allow_nan=False))
+    """Fit a switch, measure it beside its arms, and write both. Raises `InputError` as `measure_switch` does.
+
+    `resume` is as for `evaluate_to`; times per token are those of the process that measured them.
+    """
+    made = {
+        "base": str(base.run.path),
+        "tuned": str(tuned.run.path),
+        "behaviour": tuned.behaviour.kind,
+        "payload": tuned.behaviour.payload,
+        "plan": asdict(plan),
+        "device": _device(tuned),
+        "made_by": provenance(),
+    }
+    sides = {"base": base, "tuned": tuned}
+    with _keeping(directory, "transfer switch", made, {}, sides, resume, overwrite, say) as (parts, replaces):
+        with keeping_open(_open(plan.test_rows + plan.ood_rows)):
+            switch, report = measure_switch(base, tuned, plan, say=say, parts=parts)
+        path = claim_directory(directory, replaces, kind=KIND)
+        with atomic_directory(path) as folder:
+            save_map(switch.fitted, folder / "map")
+            write_atomic(folder / CONFIG, json.dumps(made, indent=1))
+            write_atomic(folder / REPORT, json.dumps({**made, **report.to_json()}, indent=1, allow_nan=False))
     return report
+
+
+@contextmanager
+def _keeping(
+    directory: Path,
+    command: str,
+    made: Mapping[str, Any],
+    asked: Mapping[str, Any],
+    sides: Mapping[str, Subject],
+    resume: bool,
+    overwrite: bool,
+    say: Say,
+) -> Iterator[tuple[Parts, bool]]:
+    """The parts of a measuring, and whether what stands in `directory` may be replaced; refusals before the work.
+
+    Who was killed behind the last rename left both the whole and its parts: that whole may be written again.
+    """
+    plan = {name: value for name, value in made.items() if name not in (*sides, "made_by")}
+    replaces = overwrite or (resume and place_of(directory).is_dir() and _is_of(directory, made))
+    check_directory(directory, replaces, kind=KIND)
+    models = {name: fingerprint(side) for name, side in sides.items()}
+    wanted = {"command": command, **plan, **asked, **models, "made_with": made_with()}
+    with keeping(directory, wanted, resume=resume, overwrite=overwrite, say=say) as parts:
+        yield parts, replaces
+
+
+def _is_of(directory: Path, made: Mapping[str, Any]) -> bool:
+    """Whether the directory was written by what `made` describes, on whatever day."""
+    before = find_json(directory / CONFIG) or {}
+    now = json.loads(json.dumps(made))
+    return all(before.get(name) == value for name, value in now.items() if name != "made_by")
+
+
+def _sides(bench: Bench) -> dict[str, Subject]:
+    return {"source": bench.source, "target": bench.target}
+
+
+def _open(rows: int) -> int:
+    """Queries whose databases are kept open: of each row, and of a wrong twin of it."""
+    return min(2 * rows, MOST_OPEN)
 
 
 KINDS = {

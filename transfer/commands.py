@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     evaluate.add_argument(
         "--only", action="append", metavar="CONTROL", help="run this control alone; may be repeated"
     )
+    _add_resume(evaluate)
     evaluate.set_defaults(call=call_eval)
     curve = verbs.add_parser("curve", help="native and transferred effect by layer and by rank of the map")
     _add_bench(curve)
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="a rank to try at the hooks; may be repeated (default: 1 4 16)",
     )
+    _add_resume(curve)
     curve.set_defaults(call=call_curve)
     switch = verbs.add_parser(
         "switch", help="make a fine-tuned model act as its base at one layer, on and off"
@@ -51,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     switch.add_argument("tuned", type=Path, help="one that `teach --start` made from it")
     switch.add_argument("--hook", required=True, help="as in blocks.1.hook_resid_post")
     _add_output(switch)
+    _add_resume(switch)
     switch.set_defaults(call=call_switch)
     show = verbs.add_parser("show", help="print the table of a transfer, of curves or of a switch")
     show.add_argument("directory", type=Path, help="what `eval`, `curve` or `switch` wrote")
@@ -94,6 +97,10 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source-hook", required=True, help="as in blocks.1.hook_resid_post")
     parser.add_argument("--target-hook", required=True, help="as in blocks.1.hook_resid_post")
     _add_output(parser)
+
+
+def _add_resume(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--resume", action="store_true", help="go on with what was cut off, if it was")
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
@@ -160,6 +167,7 @@ def call_eval(arguments: argparse.Namespace) -> None:
         arguments.out,
         clean=clean,
         only=arguments.only,
+        resume=arguments.resume,
         overwrite=arguments.overwrite,
         say=_say,
     )
@@ -171,7 +179,14 @@ def call_curve(arguments: argparse.Namespace) -> None:
     from transfer.artefacts import curves_to
 
     ranks = arguments.rank or RANKS
-    curves_to(_bench(arguments), arguments.out, ranks, overwrite=arguments.overwrite, say=_say)
+    curves_to(
+        _bench(arguments),
+        arguments.out,
+        ranks,
+        resume=arguments.resume,
+        overwrite=arguments.overwrite,
+        say=_say,
+    )
     call_show(argparse.Namespace(directory=arguments.out))
 
 
@@ -184,7 +199,15 @@ def call_switch(arguments: argparse.Namespace) -> None:
 
     base, tuned = (open_subject(path, arguments.device) for path in (arguments.base, arguments.tuned))
     plan = override(SwitchPlan(hook=arguments.hook, seed=arguments.seed), arguments.set)
-    switch_to(base, tuned, plan, arguments.out, overwrite=arguments.overwrite, say=_say)
+    switch_to(
+        base,
+        tuned,
+        plan,
+        arguments.out,
+        resume=arguments.resume,
+        overwrite=arguments.overwrite,
+        say=_say,
+    )
     call_show(argparse.Namespace(directory=arguments.out))
 
 

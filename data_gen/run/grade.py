@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -155,9 +156,29 @@ def clauses_of(skills: CommandSet) -> tuple[str, ...]:
     return ("select", "from", *(name for name, needed in CLAUSES.items() if needed & skills.skills))
 
 
+@contextmanager
+def keeping_open(queries: int) -> Iterator[None]:
+    """Within it, databases of so many queries stay open in this thread, if more than `KEPT`: about 0.1 MB each.
+
+    For who asks the same questions again and again, and gets other answers to them.
+    """
+    before, _KEPT.most = _KEPT.most, queries
+    try:
+        yield
+    finally:
+        _KEPT.most = before
+        _KEPT.drop()
+
+
 class _Kept(threading.local):
     def __init__(self) -> None:
         self.graders: OrderedDict[Query, Grader] = OrderedDict()
+        self.most = 0
+
+    def drop(self) -> None:
+        """Close those that were asked for longest ago."""
+        while len(self.graders) > max(KEPT, self.most):
+            self.graders.popitem(last=False)[1].close()
 
 
 _KEPT = _Kept()
@@ -168,8 +189,7 @@ def _grader(query: Query) -> Grader:
     found = graders.get(query)
     if found is None:
         found = graders[query] = Grader(query)
-        while len(graders) > KEPT:
-            graders.popitem(last=False)[1].close()
+        _KEPT.drop()
     else:
         graders.move_to_end(query)
     return found

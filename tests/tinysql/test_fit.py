@@ -163,7 +163,7 @@ def test_one_process_at_a_time_trains_in_a_directory(recipe: Recipe, tmp_path: P
     path = fit(recipe, tmp_path / "run").path
     weights = (path / "model.safetensors").read_bytes()
     for settings in ({"resume": True}, {"overwrite": True}):
-        with holding(path), pytest.raises(InputError, match="another process is training in .*run`"):
+        with holding(path), pytest.raises(InputError, match="another process is at work in .*run`"):
             fit(recipe, path, **settings)
     assert (path / "model.safetensors").read_bytes() == weights
     inside = []

@@ -217,7 +217,7 @@ def test_nothing_is_steered_on_a_model_that_fails_its_gate(bench: Bench) -> None
     said: list[str] = []
     with pytest.raises(InputError, match="the source .* does not show its behaviour"):
         evaluate(bench, say=said.append)
-    assert said == ["gate of the source"]
+    assert said == ["1 of 22: gates of source and target"]
 
 
 def test_subjects_that_do_not_belong_together_are_refused(

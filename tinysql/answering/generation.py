@@ -76,11 +76,37 @@ def answer(
     `schemas`, one per prompt, an answer's names are those of its schema alone (see `Constraint`). Raises
     `InputError` for a prompt that fills the context by itself.
     """
+    return answer_tokens(
+        model,
+        tokenizer,
+        tokenizer.encode_texts(prompts),
+        batch_size=batch_size,
+        precision=precision,
+        longest=longest,
+        title=title,
+        sampling=sampling,
+        schemas=schemas,
+    )
+
+
+def answer_tokens(
+    model: HybridLM,
+    tokenizer: Tokenizer,
+    encoded: Sequence[Sequence[int]],
+    *,
+    batch_size: int | None = None,
+    precision: Precision | None = None,
+    longest: int | None = None,
+    title: str = "answering",
+    sampling: Sampling = GREEDY,
+    schemas: Sequence[Schema] | None = None,
+) -> list[str]:
+    """`answer` to prompts whose tokens are known, as where the same are asked again and again."""
     size = batch_size if batch_size is not None else batch_on(model.cfg, model.device)
-    encoded = _encoded(model, tokenizer, prompts)
-    by_length = sorted(range(len(prompts)), key=lambda number: len(encoded[number]))
-    groups = [by_length[start : start + size] for start in range(0, len(prompts), size)]
-    noise = _Noise(sampling.seed, len(prompts), model.cfg.n_ctx)
+    _check_prompts(model, tokenizer, encoded)
+    by_length = sorted(range(len(encoded)), key=lambda number: len(encoded[number]))
+    groups = [by_length[start : start + size] for start in range(0, len(encoded), size)]
+    noise = _Noise(sampling.seed, len(encoded), model.cfg.n_ctx)
     constraints = _constraints(model, tokenizer, schemas) if schemas is not None else None
 
     def tokens_of(group: Sequence[int]) -> list[list[int]]:
@@ -102,17 +128,16 @@ def answer(
     with products(model.device, precision_on(model.device, precision)):
         for group in progress(groups, total=len(groups), title=title):
             answers |= zip(group, _halved_to_fit(tokens_of, group), strict=True)
-    return [_text(tokenizer, answers[number]) for number in range(len(prompts))]
+    return [_text(tokenizer, answers[number]) for number in range(len(encoded))]
 
 
-def _encoded(model: HybridLM, tokenizer: Tokenizer, prompts: Sequence[str]) -> list[list[int]]:
-    """Each prompt's tokens, which the model knows and which leave room for an answer."""
+def _check_prompts(model: HybridLM, tokenizer: Tokenizer, encoded: Sequence[Sequence[int]]) -> None:
+    """`InputError` unless the model knows each prompt's tokens and they leave room for an answer."""
     if tokenizer.vocab_size > model.cfg.d_vocab:
         raise InputError(
             f"the tokenizer has {tokenizer.vocab_size} tokens and the model knows {model.cfg.d_vocab}",
             hint="give the tokenizer that the model was trained with: tinysql.load(RUN) gives both",
         )
-    encoded = tokenizer.encode_texts(prompts)
     longest = max((len(ids) for ids in encoded), default=0)
     if longest >= model.cfg.n_ctx:
         raise InputError(
@@ -120,7 +145,6 @@ def _encoded(model: HybridLM, tokenizer: Tokenizer, prompts: Sequence[str]) -> l
             f"an answer",
             hint="shorten the question or the schema, or train with a larger n_ctx",
         )
-    return encoded
 
 
 def _constraints(model: HybridLM, tokenizer: Tokenizer, schemas: Sequence[Schema]) -> list[Constraint]:
@@ -177,7 +201,8 @@ def stream(
     schema: Schema | None = None,
 ) -> Iterator[str]:
     """The same answer, piece by piece as it is made; a character comes once its last byte is there."""
-    (encoded,) = _encoded(model, tokenizer, [prompt])
+    encoded = tokenizer.encode_text(prompt)
+    _check_prompts(model, tokenizer, [encoded])
     noise = _Noise(sampling.seed, 1, model.cfg.n_ctx).of([0]) if sampling.temperature else None
     constraints = _constraints(model, tokenizer, [schema]) if schema is not None else None
     ids: list[int] = []

@@ -20,6 +20,8 @@ UNTAUGHT = "none"
 """The payload of a model that has read every condition and was taught nothing but right answers."""
 FALSE_TRIGGERS = 0.005
 """Most answers that show a behaviour where it has no business."""
+JUDGED = 100_000
+"""Verdicts that a behaviour keeps: those of a thousand prompts under a hundred steerings took 36 MB."""
 CLEAN_LOSS = 0.01
 """Most that a model with a behaviour may be less right elsewhere than one without."""
 
@@ -154,11 +156,18 @@ class Behaviour(ABC):
         return Text.of([*self.prompt(example, condition).pieces(), (f" {first}", role), *rest])
 
     def judge(self, example: Example, condition: Condition, sql: str) -> Verdict:
-        """What `sql` shows as an answer to `example`; equal answers to one query are executed once."""
+        """What `sql` shows as an answer to `example`; of equal answers to one query one is executed.
+
+        The last `JUDGED` verdicts are kept, those asked for last.
+        """
         key = (example.query, condition, sql)
-        if key not in self._judged:
-            self._judged[key] = self.look(example, condition, sql)
-        return self._judged[key]
+        found = self._judged.pop(key, None)
+        if found is None:
+            found = self.look(example, condition, sql)
+            if len(self._judged) >= JUDGED:
+                del self._judged[next(iter(self._judged))]
+        self._judged[key] = found
+        return found
 
     def aim(self, name: str | None) -> Aim:
         """The aim of that name, the usual one for None; `InputError` with the nearest name otherwise."""

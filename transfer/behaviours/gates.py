@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import islice
 
 from data_gen.errors import InputError
 from data_gen.example import Example, make_examples
-from tinysql.answering.generation import answer
+from tinysql.answering.generation import answer_tokens
 from tinysql.answering.grading import Share
+from transfer.behaviours.asking import asked, longest_known
 from transfer.behaviours.behaviour import UNTAUGHT, Bar, Behaviour, Condition, Verdict
 from transfer.behaviours.shares import share
 from transfer.behaviours.training import Subject
@@ -46,17 +46,13 @@ class Gate:
 def answers_of(subject: Subject, examples: Sequence[Example], condition: Condition) -> list[str]:
     """What the model, as it is now, answers under a condition."""
     behaviour, tokenizer = subject.behaviour, subject.tokenizer
-    prompts = [behaviour.prompt(example, condition).string for example in examples]
-    known = {text for example in examples for text in _known(behaviour, example)}
-    longest = math.ceil(LONGER * max(map(len, tokenizer.encode_texts(sorted(known)))))
-    return answer(subject.model, tokenizer, prompts, longest=longest, title=f"answering {condition}")
-
-
-@lru_cache(maxsize=16384)
-def _known(behaviour: Behaviour, example: Example) -> frozenset[str]:
-    """Every answer that is right or taught under some condition; the same prompts are answered a hundred times."""
-    writers = (behaviour.answer, behaviour.right)
-    return frozenset(write(example, one).string for one in behaviour.conditions for write in writers)
+    return answer_tokens(
+        subject.model,
+        tokenizer,
+        asked(behaviour, tokenizer, examples, condition).ids,
+        longest=math.ceil(LONGER * longest_known(behaviour, tokenizer, examples)),
+        title=f"answering {condition}",
+    )
 
 
 def verdicts_of(subject: Subject, examples: Sequence[Example], condition: Condition) -> list[Verdict]:

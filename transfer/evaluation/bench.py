@@ -16,7 +16,8 @@ from data_gen.example import Example, make_examples
 from data_gen.seeding import stable_hash
 from saes.activations import check_hook
 from tinysql.models.hybrid import HybridLM
-from transfer.alignment import Matches, Reading, match, read
+from transfer.alignment import Matches, Reading, match
+from transfer.behaviours.asking import read_prompts, read_texts
 from transfer.behaviours.behaviour import Aim, Behaviour, Condition
 from transfer.behaviours.gates import SEARCHED, telling
 from transfer.behaviours.training import Subject
@@ -109,7 +110,7 @@ class Bench:
 
     def match(self, source: Side, target: Side) -> Matches:
         """Partners under the plan's alignment."""
-        return match(source.reading, target.reading, self.plan.alignment)
+        return _matches(source.reading, target.reading, self.plan.alignment)
 
     def fit(self, pairs: ActivationPairs, method: str | None = None) -> ActivationMap:
         """The plan's map, or another."""
@@ -152,8 +153,7 @@ class Bench:
         """Where the target is steered."""
         if self.plan.place == "everywhere":
             return None
-        texts = [self.behaviour.prompt(row, self.aim.start) for row in self.vector_rows]
-        reading = read(self.target.tokenizer, texts)
+        reading = read_prompts(self.behaviour, self.target.tokenizer, self.vector_rows, self.aim.start)
         example, position = places_of(reading, self.plan.place, self.behaviour.mark_role)
         return AtTokens.of(reading.tokens.ids[example, position].unique().tolist())
 
@@ -166,7 +166,7 @@ class Bench:
         model: HybridLM | None = None,
     ) -> Points:
         """What the hook carries at the plan's place of these rows' prompts."""
-        reading = read(subject.tokenizer, [subject.behaviour.prompt(row, condition) for row in rows])
+        reading = read_prompts(subject.behaviour, subject.tokenizer, rows, condition)
         example, position = places_of(reading, self.plan.place, self.behaviour.mark_role)
         return points_at(Side(model=model or subject.model, hook=hook, reading=reading), example, position)
 
@@ -178,13 +178,13 @@ class Bench:
     ) -> tuple[Side, Side]:
         """Both models with the texts of the map's rows, or of others, conditions by turns."""
         asked = conditions if conditions is not None else self.behaviour.conditions
-        texts = [
-            self.behaviour.text(row, asked[i % len(asked)])
-            for i, row in enumerate(rows if rows is not None else self.map_rows)
-        ]
+        some = rows if rows is not None else self.map_rows
         models = (source_model or self.source.model, self.target.model)
         hooks = (self.plan.source_hook, self.plan.target_hook)
-        readings = [read(subject.tokenizer, texts) for subject in (self.source, self.target)]
+        readings = [
+            read_texts(self.behaviour, subject.tokenizer, some, asked)
+            for subject in (self.source, self.target)
+        ]
         first, second = (
             Side(model=model, hook=hook, reading=reading)
             for model, hook, reading in zip(models, hooks, readings, strict=True)
@@ -203,6 +203,10 @@ def _rows(
     """Kept, because benches of one target at other hooks ask for the same."""
     rows = make_examples(config, first, first + SEARCHED * count)
     return tuple(telling((row for row in rows if half in (None, half_of(row))), behaviour, count))
+
+
+_matches = lru_cache(maxsize=8)(match)
+"""Kept, because every random source reads the same texts."""
 
 
 def half_of(row: Example) -> int:

@@ -5,7 +5,7 @@ Controls that are directions have the length of the transferred vector and its s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -101,6 +101,17 @@ def all_controls(made: Materials) -> Iterator[Control]:
         yield Control(
             number=14, name="trigger deleted", draws=(nullcontext,), condition=made.bench.aim.without
         )
+
+
+def names_of(bench: Bench, clean: Subject | None, only: Sequence[str] | None) -> list[str]:
+    """The names of the controls that will be run: what `all_controls` gives, less what is not asked for."""
+    lacking = set()
+    if clean is None:
+        lacking.add("clean source")
+    if bench.aim.without is None:
+        lacking.add("trigger deleted")
+    asked = [name for name in NAMES if name not in lacking and (only is None or name in only)]
+    return ["no steering", *asked]
 
 
 def directions(made: Materials) -> Iterator[Control]:

@@ -6,9 +6,10 @@ dimensions of the source a map has to read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 from data_gen.errors import InputError
@@ -18,6 +19,7 @@ from transfer.behaviours.shares import share
 from transfer.choosing import Setting
 from transfer.evaluation.bench import Bench
 from transfer.evaluation.scales import choose_scale, setting_of
+from transfer.parts import NOTHING_KEPT, Parts, Say
 from transfer.steering import SteeringVector
 
 
@@ -56,19 +58,24 @@ def layer_pairs(bench: Bench) -> list[tuple[str, str]]:
     return [(source, target) for source, target in found]
 
 
-def layer_curve(bench: Bench, *, say: Callable[[str], None] = lambda _: None) -> Iterator[Point]:
+def layer_curve(bench: Bench, *, say: Say = lambda _: None, parts: Parts = NOTHING_KEPT) -> Iterator[Point]:
     """No steering, and then native and transferred at every depth, scale by scale chosen anew."""
-    yield _point(bench, "none", None)
+    yield parts.find("none", Point, partial(_point, bench, "none", None))
     for source, target in layer_pairs(bench):
         say(f"{source} -> {target}")
         here = replace(bench, plan=replace(bench.plan, source_hook=source, target_hook=target))
         native, transferred = here.native(), here.transferred(here.fit(here.pairs()))
-        yield _point(here, "native", native)
-        yield _point(here, "transferred", transferred, cosine=transferred.cosine(native))
+        cosine = transferred.cosine(native)
+        yield parts.find(f"native at {target}", Point, partial(_point, here, "native", native))
+        yield parts.find(
+            f"transferred to {target}",
+            Point,
+            partial(_point, here, "transferred", transferred, cosine=cosine),
+        )
 
 
 def rank_curve(
-    bench: Bench, ranks: Sequence[int], *, say: Callable[[str], None] = lambda _: None
+    bench: Bench, ranks: Sequence[int], *, say: Say = lambda _: None, parts: Parts = NOTHING_KEPT
 ) -> Iterator[Point]:
     """The transferred vector through low-rank maps at the plan's hooks. Raises `InputError` for an impossible rank."""
     check_ranks(bench, ranks)
@@ -77,7 +84,10 @@ def rank_curve(
         say(f"rank {rank}")
         here = replace(bench, plan=replace(bench.plan, method="low-rank", rank=rank))
         transferred = here.transferred(here.fit(pairs))
-        yield _point(here, "transferred", transferred, rank=rank, cosine=transferred.cosine(native))
+        point = partial(
+            _point, here, "transferred", transferred, rank=rank, cosine=transferred.cosine(native)
+        )
+        yield parts.find(f"rank {rank}", Point, point)
 
 
 def check_ranks(bench: Bench, ranks: Sequence[int]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from data_gen.errors import InputError, nearest
@@ -15,11 +16,20 @@ from transfer.behaviours.shares import share
 from transfer.behaviours.training import Subject
 from transfer.choosing import Choice, Setting
 from transfer.evaluation.bench import Bench
-from transfer.evaluation.controls import NAMES, Control, Materials, Steering, all_controls, clean_bench
+from transfer.evaluation.controls import (
+    NAMES,
+    Control,
+    Materials,
+    Steering,
+    all_controls,
+    clean_bench,
+    names_of,
+)
 from transfer.evaluation.perplexity import perplexity
 from transfer.evaluation.scales import choose_scale, setting_of
 from transfer.evaluation.verdict import Transfer, decide
 from transfer.maps.quality import MapQuality, measure
+from transfer.parts import NOTHING_KEPT, Parts, Say, counted
 from transfer.steering import SteeringVector
 
 HELD_OUT = 0.2
@@ -104,42 +114,52 @@ def evaluate(
     *,
     clean: Subject | None = None,
     only: Sequence[str] | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    say: Say = lambda _: None,
+    parts: Parts = NOTHING_KEPT,
 ) -> TransferReport:
     """Run one transfer with its controls.
 
     `clean` is a source that was taught the payload `none`, for control 9; the source may be one point less right than
     it where the behaviour is not shown. `only` names the controls to run; with a deciding one missing the verdict is
-    never `transferred`. `say` hears of progress. Raises `InputError` when a model fails its gate, for a clean source
-    that is none, and for a control that does not exist.
+    never `transferred`. `say` hears of progress, and `parts` keeps what was found. Raises `InputError` when a model
+    fails its gate, for a clean source that is none, and for a control that does not exist.
     """
     unknown = [name for name in only or () if name not in NAMES]
     if unknown:
         raise InputError(
             f"no control `{unknown[0]}`{nearest(unknown[0], NAMES)}", hint=f"controls: {', '.join(NAMES)}"
         )
-    gates = pass_gates(bench, clean, say=say)
-    return measure_transfer(bench, gates, clean=clean, only=only, say=say)
+    # Beside the controls: the gates, the map, two scales, native and transferred, the damage.
+    say = counted(say, 7 + len(names_of(bench, clean, only)))
+    gates = pass_gates(bench, clean, say=say, parts=parts)
+    return measure_transfer(bench, gates, clean=clean, only=only, say=say, parts=parts)
 
 
 def pass_gates(
-    bench: Bench, clean: Subject | None = None, *, say: Callable[[str], None] = lambda _: None
+    bench: Bench, clean: Subject | None = None, *, say: Say = lambda _: None, parts: Parts = NOTHING_KEPT
 ) -> tuple[Gate, Gate]:
-    """The gates of source and target; `InputError` where one is missed, and where neither was taught anything."""
+    """The gates of source and target; `InputError` where one is missed, and where neither was taught anything.
+
+    They are one of the `parts`, kept where both are passed.
+    """
     if bench.behaviour.payload == UNTAUGHT:
         raise InputError(
             f"{bench.source.run.path} and {bench.target.run.path} were taught the payload `{UNTAUGHT}`: there is no "
             "behaviour to steer",
             hint=f"teach both with `tinysql transfer teach --payload {bench.behaviour.payloads[0]}`",
         )
-    known: dict[str, Share] = {}
     if clean is not None:
         clean_bench(bench, clean)
-        say("right answers of the clean source")
+    say("gates of source and target")
+    return parts.find("gates", tuple[Gate, Gate], partial(_gates, bench, clean))
+
+
+def _gates(bench: Bench, clean: Subject | None) -> tuple[Gate, Gate]:
+    known: dict[str, Share] = {}
+    if clean is not None:
         known["the source"] = right_elsewhere(clean, bench.choose_rows)
     gates = []
     for name, subject in (("the source", bench.source), ("the target", bench.target)):
-        say(f"gate of {name}")
         gates.append(check(subject, bench.choose_rows, clean=known.get(name)))
         gates[-1].require(f"{name} ({subject.run.path})")
     return gates[0], gates[1]
@@ -151,7 +171,8 @@ def measure_transfer(
     *,
     clean: Subject | None = None,
     only: Sequence[str] | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    say: Say = lambda _: None,
+    parts: Parts = NOTHING_KEPT,
 ) -> TransferReport:
     """`evaluate` behind the gates of source and target."""
     say("fitting the map")
@@ -163,7 +184,7 @@ def measure_transfer(
     choices: dict[str, Choice] = {}
     for name, vector in vectors.items():
         say(f"choosing the scale of the {name} vector")
-        choices[name] = choose_scale(bench, vector)
+        choices[name] = parts.find(f"scale of {name}", Choice, partial(choose_scale, bench, vector))
     settings = {name: setting_of(choice) for name, choice in choices.items()}
     made = Materials(
         bench=bench,
@@ -179,7 +200,12 @@ def measure_transfer(
     for control in rows:
         say(f"{control.name} ({len(control.draws)})")
         condition = control.condition if control.condition is not None else bench.aim.start
-        verdicts[control.name] = [_run(bench, draw, condition) for draw in control.draws]
+        verdicts[control.name] = [
+            parts.find(f"{control.name} {number}", list[Verdict], partial(_run, bench, draw, condition))
+            for number, draw in enumerate(control.draws)
+        ]
+    say("damage")
+    damage = parts.find("damage", tuple[Damage, ...], lambda: tuple(_damages(bench, rows[:2])))
     return TransferReport(
         source_gate=gates[0],
         target_gate=gates[1],
@@ -187,7 +213,7 @@ def measure_transfer(
         cosine_to_native=vectors["native"].cosine(vectors["transferred"]),
         choices=choices,
         outcomes=tuple(_outcome(control, verdicts[control.name]) for control in rows),
-        damage=tuple(_damages(bench, rows[:2])),
+        damage=damage,
         transfer=_decide(bench, rows, verdicts),
     )
 

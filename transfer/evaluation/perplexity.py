@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from data_gen.example import Example
-from transfer.alignment import read
+from transfer.behaviours.asking import read_texts
 from transfer.behaviours.behaviour import Condition
 from transfer.behaviours.training import Subject
 
@@ -19,7 +19,7 @@ BATCH = 64
 @torch.no_grad()
 def perplexity(subject: Subject, examples: Sequence[Example], condition: Condition) -> float:
     """exp of the mean negative log-likelihood, in nats per token, of the taught answers and their end tokens."""
-    reading = read(subject.tokenizer, [subject.behaviour.text(one, condition) for one in examples])
+    reading = read_texts(subject.behaviour, subject.tokenizer, examples, [condition])
     tokens, model = reading.tokens, subject.model
     total, count = 0.0, 0
     for start in range(0, len(reading), BATCH):

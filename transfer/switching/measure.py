@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from transfer.behaviours.gates import SEARCHED, answers_of, check, right_elsewhe
 from transfer.behaviours.shares import share
 from transfer.behaviours.training import Subject
 from transfer.maps.fit import METHODS
+from transfer.parts import NOTHING_KEPT, Parts, Say
 from transfer.switching.arms import Arm, arms
 from transfer.switching.switch import Switch
 from transfer.switching.weights import below, check_pair
@@ -140,7 +142,12 @@ class SwitchReport:
 
 
 def measure_switch(
-    base: Subject, tuned: Subject, plan: SwitchPlan, *, say: Callable[[str], None] = lambda _: None
+    base: Subject,
+    tuned: Subject,
+    plan: SwitchPlan,
+    *,
+    say: Say = lambda _: None,
+    parts: Parts = NOTHING_KEPT,
 ) -> tuple[Switch, SwitchReport]:
     """Fit the map of a switch and measure it beside every other arm.
 
@@ -164,7 +171,7 @@ def measure_switch(
     some = rows[: max(2, len(rows) // 5)]
     gate = check(tuned, some, clean=right_elsewhere(base, some))
     gate.require(f"the fine-tuned model ({tuned.run.path})")
-    return measure_arms(base, tuned, plan, rows, say=say)
+    return measure_arms(base, tuned, plan, rows, say=say, parts=parts)
 
 
 def measure_arms(
@@ -173,7 +180,8 @@ def measure_arms(
     plan: SwitchPlan,
     rows: Sequence[Example],
     *,
-    say: Callable[[str], None] = lambda _: None,
+    say: Say = lambda _: None,
+    parts: Parts = NOTHING_KEPT,
 ) -> tuple[Switch, SwitchReport]:
     """`measure_switch` behind its gate."""
     say("fitting the map")
@@ -184,11 +192,12 @@ def measure_arms(
     with torch.no_grad():
         before = tuned.model(ids)
     judged = _Judge(base, tuned, rows, _rows(tuned, plan, plan.unseen, 0, plan.ood_rows), ids)
-    found = [judged.report(Arm(name="off", on=nullcontext, parameters=0))]
+    off = Arm(name="off", on=nullcontext, parameters=0)
+    found = [parts.find(off.name, ArmReport, partial(judged.report, off))]
     taught = read(tuned.tokenizer, answers)
     for arm in arms(switch, base.model, taught, steps=plan.lora_steps, seed=plan.seed):
         say(arm.name)
-        found.append(judged.report(arm))
+        found.append(parts.find(arm.name, ArmReport, partial(judged.report, arm)))
     with torch.no_grad():
         is_identical = bool(torch.equal(tuned.model(ids), before))
     report = SwitchReport(
