@@ -245,6 +245,16 @@ def test_open_databases_are_bounded(monkeypatch):
     assert len(grade_module._KEPT.graders) == 3
 
 
+def test_more_databases_stay_open_for_as_long_as_they_are_wanted(monkeypatch):
+    monkeypatch.setattr(grade_module, "KEPT", 3)
+    asked = rows("cs1", 8, seed=9)
+    with grade_module.keeping_open(6):
+        first = [grade(example, "SELECT 1") for example in asked]
+        assert list(grade_module._KEPT.graders) == [one.query for one in asked[2:]]
+        assert [grade(example, "SELECT 1") for example in asked] == first
+    assert list(grade_module._KEPT.graders) == [one.query for one in asked[5:]]
+
+
 def test_a_question_that_is_asked_again_stays_open(monkeypatch):
     monkeypatch.setattr(grade_module, "KEPT", 2)
     first, second, third = rows("cs2", 3, seed=9)

@@ -1,0 +1,270 @@
+"""What a killed measuring had found is found again, exactly, and never taken for that of another one."""
+
+import json
+import math
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+
+from data_gen.errors import InputError
+from tinysql.cli import main
+from tinysql.models.hybrid import HybridLM
+from tinysql.recipes import Recipe
+from tinysql.runs import holding
+from transfer.artefacts import curves_to, evaluate_to, switch_to
+from transfer.behaviours.behaviour import Verdict
+from transfer.behaviours.find import find_behaviour
+from transfer.behaviours.gates import Gate
+from transfer.behaviours.training import Subject, open_subject, teach
+from transfer.choosing import Choice, Setting, Trial
+from transfer.evaluation.bench import Bench
+from transfer.evaluation.plan import Plan
+from transfer.parts import ENDING, Parts, fingerprint, keeping, place_of
+from transfer.switching.measure import SwitchPlan
+
+HOOK = "blocks.1.hook_resid_post"
+SMALL = {"map_rows": 20, "vector_rows": 6, "choose_rows": 3, "test_rows": 4, "draws": 2, "scales": "1.0,4.0"}
+OPEN_GATES = (Gate(bars=()), Gate(bars=()))
+KILLED = """
+import os, signal, sys
+import transfer.behaviours.gates, transfer.commands, transfer.evaluation.evaluate
+from tinysql.cli import main
+from transfer.behaviours.gates import Gate
+
+# Three steps teach nothing, so the gates are left open and answers that never end are short.
+transfer.evaluation.evaluate._gates = lambda *_: (Gate(bars=()), Gate(bars=()))
+transfer.behaviours.gates.LONGER = 0.05
+
+def say(what):
+    if sys.argv[1] in what:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+transfer.commands._say = say
+main(sys.argv[2:])
+"""
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch, brief: None) -> None:
+    """Gates that models pass which were taught nothing."""
+    monkeypatch.setattr("transfer.evaluation.evaluate._gates", lambda *_: OPEN_GATES)
+
+
+@pytest.fixture(scope="module")
+def runs(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    for name, payload, seed in (("source", "drop", 0), ("target", "drop", 1), ("clean", "none", 0)):
+        teach(recipe.with_seed(seed), find_behaviour("backdoor", payload, seed=0), folder / name)
+    return folder
+
+
+def command(verb: str, runs: Path, out: Path, *more: str) -> list[str]:
+    hooks = ["--source-hook", HOOK, "--target-hook", HOOK]
+    settings = [part for name, value in SMALL.items() for part in ("--set", f"{name}={value}")]
+    both = [str(runs / "source"), str(runs / "target")]
+    return ["transfer", verb, *both, *hooks, *settings, "--out", str(out), *more]
+
+
+def report(out: Path) -> str:
+    """Everything but who made it and when."""
+    values = json.loads((out / "report.json").read_text())
+    del values["made_by"]
+    return json.dumps(values, indent=1)
+
+
+def kept(out: Path) -> list[str]:
+    return sorted(path.name.removesuffix(ENDING) for path in place_of(out).glob(f"*{ENDING}"))
+
+
+def kill(at: str, arguments: list[str]) -> None:
+    """Run a command that is killed when it says what holds `at`."""
+    done = subprocess.run([sys.executable, "-c", KILLED, at, *arguments], check=False, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+@pytest.mark.usefixtures("opened")
+def test_an_evaluation_killed_between_two_controls_ends_with_the_report_of_one_that_was_not(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clean = ["--clean", str(runs / "clean")]
+    assert main(command("eval", runs, tmp_path / "whole", *clean)) == 0
+    out = tmp_path / "out"
+    again = command("eval", runs, out, *clean)
+    kill("sign flip", again)
+    assert not out.exists()
+    controls = ["native 0", "no steering 0", "scale of native", "scale of transferred", "transferred 0"]
+    drawn = [f"{name} {draw}" for name in ("gaussian", "top components") for draw in (0, 1)]
+    assert kept(out) == sorted([*controls, *drawn, "gates"])
+
+    # It is neither forgotten nor taken for another's.
+    capsys.readouterr()
+    assert main(again) == 2
+    assert "was cut off behind 10 parts" in capsys.readouterr().err
+    for other, said in (
+        (command("eval", runs, out, *clean, "--set", "test_rows=5"), "plan.test_rows 4, not 5"),
+        (command("eval", runs, out), "clean {"),
+        (command("eval", runs, out, *clean, "--only", "gaussian"), "only None, not ['gaussian']"),
+        (command("eval", runs, out, *clean, "--seed", "1"), "plan.seed 0, not 1"),
+        (command("curve", runs, out), "command 'transfer eval', not 'transfer curve'"),
+    ):
+        assert main([*other, "--resume"]) == 2
+        assert f"was begun with {said}" in capsys.readouterr().err
+    assert len(kept(out)) == 10
+
+    assert main([*again, "--resume"]) == 0
+    said = capsys.readouterr().err
+    assert "going on behind 10 parts" in said
+    assert "10 of 23: sign flip (1)" in said
+    assert report(out) == report(tmp_path / "whole")
+    assert not place_of(out).exists()
+    same = [path.relative_to(out) for path in out.rglob("*.safetensors")]
+    assert len(same) == 3
+    assert [(out / one).read_bytes() for one in same] == [
+        (tmp_path / "whole" / one).read_bytes() for one in same
+    ]
+
+
+@pytest.fixture
+def bench(runs: Path) -> Bench:
+    source, target = (open_subject(runs / name) for name in ("source", "target"))
+    plan = Plan(source_hook=HOOK, target_hook=HOOK, **{**SMALL, "scales": (1.0, 4.0)})
+    return Bench(source=source, target=target, plan=plan)
+
+
+def stopping(at: str) -> Callable[[str], None]:
+    def say(what: str) -> None:
+        if at in what:
+            raise KeyboardInterrupt
+
+    return say
+
+
+@pytest.mark.usefixtures("opened")
+def test_what_was_kept_is_what_is_reported(bench: Bench, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_to(bench, out, only=["gaussian"], say=stopping("damage"))
+    right = Verdict(shown=False, right=True, taught=False, valid=True)
+    part = place_of(out) / f"gaussian 1{ENDING}"
+    part.write_bytes(msgspec.msgpack.encode([right] * 4))
+    found = evaluate_to(bench, out, only=["gaussian"], resume=True)
+    gaussian = next(one for one in found.outcomes if one.name == "gaussian")
+    assert [one.right for one in gaussian.right] == [0, 4]
+
+
+@pytest.mark.usefixtures("opened")
+def test_other_weights_are_refused(bench: Bench, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_to(bench, out, only=["gaussian"], say=stopping("gaussian"))
+    with torch.no_grad():
+        bench.target.model.state_dict()["unembed.W_U"][0, 0] += 1
+    with pytest.raises(
+        InputError, match=r"was begun with target\.weights '[0-9a-f]{32}', not '[0-9a-f]{32}'"
+    ):
+        evaluate_to(bench, out, only=["gaussian"], resume=True)
+
+
+@pytest.mark.usefixtures("opened")
+def test_overwrite_begins_again(bench: Bench, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_to(bench, out, only=["gaussian"], say=stopping("damage"))
+    wrong = place_of(out) / f"gaussian 0{ENDING}"
+    wrong.write_bytes(b"\xc1")
+    with pytest.raises(InputError, match="gaussian 0.part` is no whole part"):
+        evaluate_to(bench, out, only=["gaussian"], resume=True)
+    found = evaluate_to(bench, out, only=["gaussian"], overwrite=True)
+    assert [one.name for one in found.outcomes] == ["native", "transferred", "no steering", "gaussian"]
+    assert not place_of(out).exists()
+
+
+@pytest.mark.usefixtures("opened")
+def test_a_whole_whose_parts_were_not_yet_deleted_is_written_again(bench: Bench, tmp_path: Path) -> None:
+    out, aside = tmp_path / "out", tmp_path / "aside"
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_to(bench, out, only=["gaussian"], say=stopping("damage"))
+    place_of(out).rename(aside)
+    evaluate_to(bench, out, only=["gaussian"])
+    before = report(out)
+    aside.rename(place_of(out))
+    with pytest.raises(InputError, match="is not empty"):
+        evaluate_to(bench, out, only=["gaussian"])
+    evaluate_to(bench, out, only=["gaussian"], resume=True)
+    assert (report(out), place_of(out).exists()) == (before, False)
+
+
+@pytest.mark.usefixtures("opened")
+def test_curves_go_on_too(bench: Bench, tmp_path: Path) -> None:
+    bench = replace(bench, plan=replace(bench.plan, scales=(4.0,), test_rows=2))
+    whole = curves_to(bench, tmp_path / "whole", [1])
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        curves_to(bench, out, [1], say=stopping("blocks.2"))
+    assert kept(out)[:3] == ["gates", "native at blocks.0.hook_resid_post", f"native at {HOOK}"]
+    said: list[str] = []
+    assert curves_to(bench, out, [1], resume=True, say=said.append) == whole
+    assert said[0].startswith("going on behind 6 parts")
+    assert said[-1] == "6 of 6: rank 1"
+    assert report(out) == report(tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_switch_goes_on_too(
+    runs: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transfer.switching.measure.check", lambda *_, **__: Gate(bars=()))
+    base = open_subject(runs / "clean")
+    tuned = teach(recipe, find_behaviour("backdoor", "drop", seed=0), tmp_path / "tuned", start=base)
+    plan = SwitchPlan(hook=HOOK, map_rows=20, test_rows=4, ood_rows=2, lora_steps=2)
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        switch_to(base, tuned, plan, out, say=stopping("all blocks"))
+    first = {name: (place_of(out) / f"{name}{ENDING}").read_bytes() for name in kept(out)}
+    assert {"off", "map", "direct patch"} <= set(first)
+    found = switch_to(base, tuned, plan, out, resume=True)
+    # Times too, which no second measuring would repeat.
+    assert {name: msgspec.msgpack.encode(found.arm(name)) for name in first} == first
+    assert {"all blocks", "trained rank 1"} <= {one.name for one in found.arms}
+
+
+def test_a_part_is_made_once_and_comes_back_to_the_last_bit(tmp_path: Path) -> None:
+    setting = Setting(hook=HOOK, scale=0.1 + 0.2, operator="add-and-ablate")
+    trial = Trial(setting=setting, effect=1 / 3, damage=math.inf)
+    choice = Choice(trials=(trial, replace(trial, damage=5e-324)), most_damage=0.02, best=None)
+    parts = Parts(tmp_path)
+    assert parts.find("a / b", Choice, lambda: choice) == choice
+    assert parts.find("a / b", Choice, lambda: pytest.fail("made twice")) == choice
+    assert parts.count == 1
+
+
+def test_one_process_at_a_time_and_nothing_is_left_where_nothing_was_found(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with (
+        pytest.raises(InputError, match="is refused"),
+        keeping(out, {}, resume=False, overwrite=False, say=print),
+    ):
+        raise InputError("it is refused")
+    assert list(tmp_path.iterdir()) == []
+    place_of(out).mkdir()
+    with (
+        holding(place_of(out)),
+        pytest.raises(InputError, match="another process is at work"),
+        keeping(out, {}, resume=True, overwrite=True, say=print),
+    ):
+        pass
+
+
+def test_a_fingerprint_knows_weights_and_not_directories(
+    subject_of: Callable[..., Subject], untaught: Callable[..., HybridLM]
+) -> None:
+    one, same, other = (fingerprint(subject_of(untaught(seed=seed))) for seed in (3, 3, 4))
+    assert one == same
+    assert [name for name in one if one[name] != other[name]] == ["weights"]
