@@ -72,7 +72,7 @@ def evaluate_to(
     made = _config(bench)
     asked = {
         "only": None if only is None else list(only),
-        "clean": None if clean is None else fingerprint(clean),
+        "clean": {} if clean is None else fingerprint(clean),
     }
     with _keeping(directory, "transfer eval", made, asked, _sides(bench), resume, overwrite, say) as (
         parts,

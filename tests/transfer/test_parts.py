@@ -109,7 +109,7 @@ def test_an_evaluation_killed_between_two_controls_ends_with_the_report_of_one_t
     assert "was cut off behind 10 parts" in capsys.readouterr().err
     for other, said in (
         (command("eval", runs, out, *clean, "--set", "test_rows=5"), "plan.test_rows 4, not 5"),
-        (command("eval", runs, out), "clean {"),
+        (command("eval", runs, out), "clean.weights '"),
         (command("eval", runs, out, *clean, "--only", "gaussian"), "only None, not ['gaussian']"),
         (command("eval", runs, out, *clean, "--seed", "1"), "plan.seed 0, not 1"),
         (command("curve", runs, out), "command 'transfer eval', not 'transfer curve'"),
@@ -229,10 +229,15 @@ def test_a_switch_goes_on_too(
         switch_to(base, tuned, plan, out, say=stopping("all blocks"))
     first = {name: (place_of(out) / f"{name}{ENDING}").read_bytes() for name in kept(out)}
     assert {"off", "map", "direct patch"} <= set(first)
-    found = switch_to(base, tuned, plan, out, resume=True)
+    said: list[str] = []
+    found = switch_to(base, tuned, plan, out, resume=True, say=said.append)
     # Times too, which no second measuring would repeat.
     assert {name: msgspec.msgpack.encode(found.arm(name)) for name in first} == first
-    assert {"all blocks", "trained rank 1"} <= {one.name for one in found.arms}
+    # The map is fitted where off is measured.
+    assert said[1:] == [
+        f"{i} of {len(found.arms)}: {name}"
+        for i, name in enumerate(["fitting the map", *(one.name for one in found.arms[1:])], 1)
+    ]
 
 
 def test_a_part_is_made_once_and_comes_back_to_the_last_bit(tmp_path: Path) -> None:

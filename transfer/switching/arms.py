@@ -51,6 +51,11 @@ def arms(switch: Switch, base: HybridLM, taught: Reading, *, steps: int, seed: i
         )
 
 
+def count_of(model: HybridLM) -> int:
+    """How many arms there are."""
+    return 4 + len(model.cfg.pattern) + len(RANKS) + len(TRAINED_RANKS)
+
+
 def _adapted(model: HybridLM, name: str, adapters: Adapters) -> Arm:
     on = partial(with_weights, model, adapters.weights(model))
     return Arm(name=name, on=on, parameters=adapters.parameters)

@@ -23,8 +23,8 @@ from transfer.behaviours.gates import SEARCHED, answers_of, check, right_elsewhe
 from transfer.behaviours.shares import share
 from transfer.behaviours.training import Subject
 from transfer.maps.fit import METHODS
-from transfer.parts import NOTHING_KEPT, Parts, Say
-from transfer.switching.arms import Arm, arms
+from transfer.parts import NOTHING_KEPT, Parts, Say, counted
+from transfer.switching.arms import Arm, arms, count_of
 from transfer.switching.switch import Switch
 from transfer.switching.weights import below, check_pair
 
@@ -184,6 +184,7 @@ def measure_arms(
     parts: Parts = NOTHING_KEPT,
 ) -> tuple[Switch, SwitchReport]:
     """`measure_switch` behind its gate."""
+    say = counted(say, 1 + count_of(tuned.model))
     say("fitting the map")
     answers = _texts(base, tuned, plan)
     switch = _fitted(base, tuned, answers, plan)
