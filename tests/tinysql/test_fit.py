@@ -169,7 +169,7 @@ def test_one_process_at_a_time_trains_in_a_directory(recipe: Recipe, tmp_path: P
     inside = []
 
     def meanwhile(step: int, values: object) -> None:
-        with pytest.raises(InputError, match="another process is training"):
+        with pytest.raises(InputError, match="another process is at work"):
             fit(recipe, tmp_path / "new", resume=True)
         inside.append(step)
 
