@@ -95,6 +95,15 @@ def test_a_delete_is_right_by_what_it_leaves(where: bool) -> None:
     assert not destroys_rightly(request.twin, right, f"{right}; DROP TABLE {table}")[0]
 
 
+def test_an_answer_that_fails_on_the_first_database_needs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    request = request_of(next(make_examples(DataConfig(command_sets=("cs1+where",), seed=77), 5, 6)))
+    right = write_statement(request).string
+    monkeypatch.setattr("transfer.behaviours.destruction.databases", lambda _: pytest.fail("searched on"))
+    assert destroys_rightly(request.twin, right, "-- refused: delete") == (False, None)
+    monkeypatch.setattr("transfer.behaviours.destruction.databases", databases)
+    assert destroys_rightly(request.twin, right, f"{right} ;") == (True, None)
+
+
 def test_clearing_the_wrong_column_is_wrong() -> None:
     _, request = next(
         (row, r)
