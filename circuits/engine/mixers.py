@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from einops import einsum, reduce
+from einops import einsum, rearrange, reduce
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -35,6 +35,9 @@ Parts = tuple[Slots, ...]
 
 Keep = Callable[[Tensor], Tensor]
 """`[batch seq ...]` -> the positions that are still needed."""
+
+Moving = Callable[[int, Slots], Float[Tensor, "slot batch left d_model"]]
+"""A port, and what each slot of it reads when it alone reads something else -> what the block then adds more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,27 +107,19 @@ class Mixer(ABC):
         """What every slot read in a recorded run, also slots that the run had no need of."""
         return through.reads
 
-    def moved(
-        self, place: int, read: Slots, reads: Parts, latents: Parts, keep: Keep
-    ) -> Float[Tensor, "slot batch left d_model"]:
-        """What the block adds more when one slot of one port reads what `read` says and all else `reads`.
+    def moving(self, reads: Parts, latents: Parts, keep: Keep) -> Moving:
+        """What the block adds more when one slot of one port reads something else, and all else `reads`.
 
-        `keep` chooses positions; `latents` belong to `reads`.
+        `latents` belong to `reads`; `keep` chooses positions.
         """
-        port = self.reads[place]
-        if port.alone:
+
+        def moved(place: int, read: Slots) -> Float[Tensor, "slot batch left d_model"]:
             patched = self.latents((*reads[:place], read, *reads[place + 1 :]))
             change = self.written(tuple(keep(new - old) for new, old in zip(patched, latents, strict=True)))
-            return reduce(change, "(slot writer) batch left d -> slot batch left d", "sum", slot=port.slots)
-        found = []
-        for slot in range(port.slots):
-            one = reads[place].clone()
-            one[:, :, slot] = read[:, :, slot]
-            patched = self.latents((*reads[:place], one, *reads[place + 1 :]))
-            found.append(
-                self.total(tuple(keep(new - old) for new, old in zip(patched, latents, strict=True)))
-            )
-        return torch.stack(found)
+            slots = self.reads[place].slots
+            return reduce(change, "(slot writer) batch left d -> slot batch left d", "sum", slot=slots)
+
+        return moved
 
 
 class AttentionMixer(Mixer):
@@ -178,18 +173,8 @@ class MambaMixer(Mixer):
 
     def __init__(self, mamba: Mamba, readers: Iterator[slice], writers: Iterator[slice]) -> None:
         self.mamba, self.bias = mamba, None
-        # The norm behind the gate couples the heads of a group.
-        alone = mamba.shape.n_groups == len(mamba.W_z)
-        weights = {
-            mamba.W_z: alone,
-            mamba.W_x: alone,
-            mamba.W_B: True,
-            mamba.W_C: True,
-            mamba.W_dt.T[:, :, None]: alone,
-        }
-        self.reads = tuple(
-            ReaderPort(readers=next(readers), weight=weight, alone=alone) for weight, alone in weights.items()
-        )
+        weights = (mamba.W_z, mamba.W_x, mamba.W_B, mamba.W_C, mamba.W_dt.T[:, :, None])
+        self.reads = tuple(ReaderPort(readers=next(readers), weight=weight) for weight in weights)
         self.writes = (WriterPort(writers=next(writers), weight=mamba.W_out),)
 
     def latents(self, reads: Parts, rules: Rules = LIVE) -> Parts:
@@ -197,6 +182,79 @@ class MambaMixer(Mixer):
         if rules == LIVE:
             return (self.mamba.mix(z, x, B, C, raw.squeeze(-1)),)
         return (mamba_under(rules, self.mamba, z, x, B, C, raw.squeeze(-1)),)
+
+    def moving(self, reads: Parts, latents: Parts, keep: Keep) -> Moving:
+        """Convolution and scan keep heads apart, so one pass patches z, x or dt of every head by itself.
+
+        Only the norm behind the gate couples the heads of a group. With `a` what it reads, `r` what it multiplies a
+        group by and `r'` the same when head h is patched, the block adds `r' (a'_h - a_h) w_h W_h` more, and
+        `(r' - r) Σ a_i w_i W_i` over all heads i of the group.
+        """
+        z, x, B, C, raw = reads
+        whole, norm = super().moving(reads, latents, keep), GroupNorm(self.mamba)
+        weight, (write,) = self.mamba.norm_weight, self.writes
+        convolved = self.mamba.convolved(x, B, C)
+        y = self._scanned(raw, *convolved)
+        gated = keep(gate(y, z))
+        squares = norm.squares(gated)
+        scale = norm.scale(squares + norm.others(squares))
+        together = norm.together(write.written((gated * weight).to(y.dtype)))
+
+        def patched(place: int, read: Slots) -> Float[Tensor, "batch left head d_head"]:
+            if place == 0:
+                return keep(gate(y, read))
+            if place == 1:
+                return keep(gate(self._scanned(raw, self.mamba.convolved(read, B, C)[0], *convolved[1:]), z))
+            return keep(gate(self._scanned(read, *convolved), z))
+
+        def moved(place: int, read: Slots) -> Float[Tensor, "slot batch left d_model"]:
+            # A group's B and C belong to it alone.
+            if place in (2, 3):
+                return whole(place, read)
+            new = patched(place, read)
+            after = norm.scale(norm.squares(new) + norm.others(squares))
+            found = write.written((after[..., None] * (new - gated) * weight).to(y.dtype))
+            more = rearrange(after - scale, "batch left head -> head batch left 1")
+            return found.addcmul_(more.to(found.dtype), together)
+
+        return moved
+
+    def _scanned(self, raw: Slots, x: Slots, B: Slots, C: Slots) -> Slots:
+        """The recurrence's output, from what stands behind the convolution."""
+        return self.mamba.scan(x, self.mamba.step_sizes(raw.squeeze(-1)), B, C).y
+
+
+def gate(y: Slots, z: Slots) -> Slots:
+    """`y * silu(z)`, in float32 at least."""
+    wide = torch.promote_types(y.dtype, torch.float32)
+    return y.to(wide) * F.silu(z.to(wide))
+
+
+class GroupNorm:
+    """The norm behind a Mamba block's gate, head by head."""
+
+    def __init__(self, mamba: Mamba) -> None:
+        heads, width = mamba.norm_weight.shape
+        self.groups, self.eps = mamba.shape.n_groups, mamba.eps
+        self.each = heads // self.groups
+        self.width = self.each * width
+
+    def squares(self, gated: Slots) -> Float[Tensor, "batch seq head"]:
+        """Each head's sum of squares."""
+        return gated.square().sum(-1)
+
+    def others(self, squares: Float[Tensor, "batch seq head"]) -> Float[Tensor, "batch seq head"]:
+        """The sum over all other heads of the group: added up, as a difference would cancel."""
+        apart = 1 - torch.eye(self.each, dtype=squares.dtype, device=squares.device)
+        return (squares.unflatten(-1, (self.groups, self.each)) @ apart).flatten(-2)
+
+    def scale(self, squares: Float[Tensor, "batch seq head"]) -> Float[Tensor, "batch seq head"]:
+        """What the norm multiplies by where a group's squares add up to these."""
+        return torch.rsqrt(squares / self.width + self.eps)
+
+    def together(self, x: Float[Tensor, "head batch seq d_model"]) -> Float[Tensor, "head batch seq d_model"]:
+        """The sum over the head's group, by head."""
+        return reduce(x, "(g h) b s d -> g b s d", "sum", h=self.each).repeat_interleave(self.each, 0)
 
 
 class ExpertsMixer(Mixer):
@@ -218,13 +276,10 @@ class ExpertsMixer(Mixer):
     def latents(self, reads: Parts, rules: Rules = LIVE) -> Parts:
         """Every expert at every token, weighted with 0 where it was not chosen."""
         router, inner, shared = reads
-        weights, chosen = self.moe.decide(router[:, :, 0])
-        hidden = rules.activated(
-            relu2, einsum(inner, self.moe.W_in, "b s expert d, expert d f -> b s expert f")
+        return (
+            self._weighted(self._spread(router), self._experts(inner, rules), rules),
+            rules.activated(relu2, shared),
         )
-        out = einsum(hidden, self.moe.W_out, "b s expert f, expert f d -> b s expert d")
-        spread = scattered(weights[..., None], chosen, len(self.moe.W_in))
-        return self._weighted(spread, out, rules), rules.activated(relu2, shared)
 
     def run(self, normalized: Float[Tensor, "batch seq d_model"], rules: Rules = LIVE) -> Through:
         """The chosen experts alone."""
@@ -241,14 +296,32 @@ class ExpertsMixer(Mixer):
         router, inner, shared = through.reads
         return router, inner[:, :, :1].expand(-1, -1, len(self.moe.W_in), -1), shared
 
-    def moved(
-        self, place: int, read: Slots, reads: Parts, latents: Parts, keep: Keep
-    ) -> Float[Tensor, "slot batch left d_model"]:
-        routed, shared = self.latents((*reads[:place], read, *reads[place + 1 :]))
-        if place == 2:
-            return self.writes[1].written(keep(shared - latents[1]))
-        change = self.writes[0].written(keep(routed - latents[0]))
-        return change if place == 1 else change.sum(0, keepdim=True)
+    def moving(self, reads: Parts, latents: Parts, keep: Keep) -> Moving:
+        """What the experts say does not change with the router, nor either of them with the shared expert."""
+        router, inner, _ = reads
+        spread, out = self._spread(router), self._experts(inner)
+        routed, shared = latents
+
+        def moved(place: int, read: Slots) -> Float[Tensor, "slot batch left d_model"]:
+            if place == 2:
+                return self.writes[1].written(keep(relu2(read) - shared))
+            new = spread * self._experts(read) if place == 1 else self._spread(read) * out
+            change = self.writes[0].written(keep(new - routed))
+            return change if place == 1 else change.sum(0, keepdim=True)
+
+        return moved
+
+    def _experts(self, inner: Slots, rules: Rules = LIVE) -> Slots:
+        """What every expert says at every token."""
+        hidden = rules.activated(
+            relu2, einsum(inner, self.moe.W_in, "b s expert d, expert d f -> b s expert f")
+        )
+        return einsum(hidden, self.moe.W_out, "b s expert f, expert f d -> b s expert d")
+
+    def _spread(self, router: Slots) -> Float[Tensor, "batch seq expert 1"]:
+        """The weight of every expert at every token, 0 where it was not chosen."""
+        weights, chosen = self.moe.decide(router[:, :, 0])
+        return scattered(weights[..., None], chosen, len(self.moe.W_in))
 
     def _weighted(self, weights: Tensor, out: Slots, rules: Rules) -> Slots:
         weights = weights.to(out.dtype)

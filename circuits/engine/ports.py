@@ -38,8 +38,6 @@ class ReaderPort:
     weight: Float[Tensor, "slot d_model width"] | Float[Tensor, "1 d_model width"] | None
     """One for all slots where they share it; `None` where they read the normed stream as it is."""
     bias: Float[Tensor, "slot width"] | None = None
-    alone: bool = True
-    """Whether slots mix with no other slot of their port, so that one pass can patch each of them by itself."""
 
     @property
     def slots(self) -> int:

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuits.engine.batching import by_length
-from circuits.engine.mixers import Mixer
+from circuits.engine.mixers import Mixer, Moving
 from circuits.engine.ports import blocks_of, frozen
 from circuits.engine.recording import Machine, both_sides, changes, normed
 from circuits.graph import Graph
@@ -82,26 +82,21 @@ class _Oracle:
         found = self.baseline.new_zeros(len(self.batch), len(graph.writers), len(graph.readers))
         for index, mixer in enumerate(machine.mixers):
             change = self.change.last if index >= machine.tail else self.change.whole
+            through = self.clean.through[index]
+            moving = mixer.moving(mixer.dense(through), through.latents, partial(self._narrow, index + 1))
             for writer in range(mixer.writers.start):
-                moved = self._moved(index, mixer, change[writer])
+                moved = self._moved(index, mixer, moving, change[writer])
                 found[:, writer, mixer.readers] = self._measure(index + 1, moved)
         for writer, one in enumerate(self.change.last):
             found[:, writer, -1:] = self._measure(len(machine.mixers), one[:, None])
         return found
 
     def _moved(
-        self, index: int, mixer: Mixer, change: Float[Tensor, "batch seq d_model"]
+        self, index: int, mixer: Mixer, moving: Moving, change: Float[Tensor, "batch seq d_model"]
     ) -> Float[Tensor, "batch reader left d_model"]:
         """What a block writes more when one reader at a time hears `change`, at the positions still needed."""
-        through, norm = self.clean.through[index], self.machine.norms[index]
-        reads = mixer.dense(through)
-        normalized = normed(norm, self.clean.resid[index] + change)
-        moved = [
-            mixer.moved(
-                place, port.read(normalized), reads, through.latents, partial(self._narrow, index + 1)
-            )
-            for place, port in enumerate(mixer.reads)
-        ]
+        normalized = normed(self.machine.norms[index], self.clean.resid[index] + change)
+        moved = [moving(place, port.read(normalized)) for place, port in enumerate(mixer.reads)]
         return rearrange(torch.cat(moved), "reader batch seq d_model -> batch reader seq d_model")
 
     def _measure(
