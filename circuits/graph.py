@@ -209,9 +209,10 @@ class Graph:
     @cached_property
     def edges(self) -> tuple[Edge, ...]:
         """Every edge, in row-major order of `mask`."""
+        writers = [writer.name for writer in self.writers]
+        readers = [reader.name for reader in self.readers]
         return tuple(
-            Edge(self.writers[writer].name, self.readers[reader].name)
-            for writer, reader in np.argwhere(self.mask)
+            Edge(writers[writer], readers[reader]) for writer, reader in np.argwhere(self.mask).tolist()
         )
 
     @cached_property
@@ -243,7 +244,8 @@ class Graph:
 
     def named(self, chosen: np.ndarray) -> tuple[Edge, ...]:
         """The edges at the true entries of a bool `[writer, reader]`, in row-major order; inverse of `select`."""
-        return tuple(edge for edge, kept in zip(self.edges, chosen[self.mask], strict=True) if kept)
+        edges = self.edges
+        return tuple(edges[place] for place in np.flatnonzero(chosen[self.mask]).tolist())
 
     def live(self, chosen: np.ndarray) -> np.ndarray:
         """Of the chosen edges, those on a path of chosen edges from `embed` to `logits`.

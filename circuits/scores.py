@@ -82,7 +82,8 @@ class EdgeScores:
     def ranked(self) -> list[Edge]:
         """All edges by falling |mean score|, ties in graph order."""
         order = self.of_edges().mean(0).abs().argsort(descending=True, stable=True)
-        return [self.graph.edges[index] for index in order]
+        edges = self.graph.edges
+        return [edges[index] for index in order.tolist()]
 
     def significance(self, *, seed: int = 0) -> Significance:
         """p and q of every edge of `graph.edges`, by the sign-flip test over examples; `seed` draws the signs."""

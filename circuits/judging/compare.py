@@ -88,7 +88,8 @@ class Comparison:
 def compare(first: Circuit, second: Circuit) -> Overlap:
     """What two circuits share. Raises `InputError` when they are of different graphs."""
     _check_one_graph({"first": first, "second": second})
-    shared = len(set(first.edges) & set(second.edges))
+    in_first, in_second = set(first.edges), set(second.edges)
+    shared = len(in_first & in_second)
     a, b, total = len(first), len(second), len(first.graph.edges)
     counts, chance = _shared_by_chance(a, b, total)
     return Overlap(
@@ -101,8 +102,8 @@ def compare(first: Circuit, second: Circuit) -> Overlap:
         chance_shared=float(counts @ chance),
         chance_jaccard=chance_jaccard(a, b, total),
         p=float(min(1.0, chance[counts >= shared].sum())),
-        only_first=tuple(str(edge) for edge in first.edges if edge not in set(second.edges)),
-        only_second=tuple(str(edge) for edge in second.edges if edge not in set(first.edges)),
+        only_first=tuple(str(edge) for edge in first.edges if edge not in in_second),
+        only_second=tuple(str(edge) for edge in second.edges if edge not in in_first),
     )
 
 

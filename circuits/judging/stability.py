@@ -147,9 +147,15 @@ def _resampled_tops(scores: EdgeScores, n: int, pairs: int, resamples: int, seed
     rng = generator(seed)
     counts = rng.multinomial(pairs, np.full(len(values), 1 / len(values)), size=resamples)
     sizes = np.abs(counts @ values)
-    best = np.argsort(-sizes, axis=1, kind="stable")[:, :n]
-    members = np.zeros(sizes.shape, bool)
-    np.put_along_axis(members, best, True, axis=1)
+    return largest(sizes, n)
+
+
+def largest(sizes: np.ndarray, n: int) -> np.ndarray:
+    """Bool `[row column]`: the `n` largest of each row, of equal ones the first; nothing is sorted."""
+    least = np.partition(sizes, -n, axis=1)[:, -n:][:, :1]
+    above, equal = sizes > least, sizes == least
+    room = n - above.sum(1, keepdims=True)
+    members: np.ndarray = above | (equal & (equal.cumsum(1) <= room))
     return members
 
 
