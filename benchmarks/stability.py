@@ -2,6 +2,7 @@
 
     python benchmarks/stability.py runs/nano-0 runs/nano-1 runs/nano-2 --json stability.json
     python benchmarks/stability.py runs/nano-0 runs/nano-1 runs/nano-2 --tables models
+    python benchmarks/stability.py runs/t33 --device cuda --tables agreement --edit schema.table --json stability.json
 
 The first run is measured; the others are runs of the same recipe from other seeds. Circuits are the 30 edges of
 largest |EAP-IG score|. Four tables:
@@ -14,19 +15,24 @@ largest |EAP-IG score|. Four tables:
    kind, and of edits of different kinds. TinySQL's "circuits vary even across similar queries" says that the second
    and third fall short of the first.
 4. agreement with `exact` of every method that scores pair by pair, with 95 % bootstrap intervals over pairs.
+
+What it is at stands on stderr, with seconds. `--json` is written after every edit of a table; the same command, or one
+with other tables and edits, goes on from it, and refuses it where runs, weights, commit, seed or device are others.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)  # the folder of this file would hide the package `circuits`
@@ -35,6 +41,8 @@ import numpy as np
 import torch
 
 from benchmarks.seed_circuits import Subject
+from benchmarks.stability_kept import Kept, step
+from benchmarks.stability_tables import tables
 from circuits.circuit import Circuit
 from circuits.judging.bootstrap import percentiles
 from circuits.judging.compare import chance_jaccard, compare
@@ -47,7 +55,7 @@ from circuits.scores import EdgeScores
 from circuits.select import top_edges
 from data_gen.errors import InputError
 from data_gen.pairs.edits import edit_named
-from tinysql.runs import open_run, provenance
+from tinysql.runs import open_run
 
 KINDS = {
     "schema.table": "table",
@@ -106,29 +114,32 @@ def single_pairs(scores: EdgeScores) -> float:
 
 def edit_row(subject: Subject, edit: str) -> Row:
     """How far the circuit of one edit is the same again on other pairs, and whether it is the only one."""
-    scores = scored(subject, edit, PAIRS, subject.seed)
-    boot = resampled(scores, TOP)
-    again = [top_edges(scored(subject, edit, FEWER, 100 + seed), TOP) for seed in range(SEEDS)]
-    row = {
-        "edit": edit,
-        "set": subject.set,
-        "pairs": len(scores.per_example),
-        "bootstrap": boot.to_json(),
-        "needed": pairs_needed(scores, TOP).to_json(),
-        "single_pairs": single_pairs(scores),
-        "reseeded": stability(again).to_json(),
-    }
-    try:
-        held_out = subject.pairs(edit, FEWER, subject.seed + 1)
-        row["identifiability"] = identifiability(subject.model, scores, held_out, TOP).to_json()
-    except InputError as error:
-        row["refused"] = str(error)
+    graph = f"{len(subject.graph.edges):,} edges"
+    with step(f"edits {edit}: EAP-IG of {PAIRS} pairs, {graph}"):
+        scores = scored(subject, edit, PAIRS, subject.seed)
+    row: Row = {"edit": edit, "set": subject.set, "pairs": len(scores.per_example)}
+    with step(f"edits {edit}: bootstrap"):
+        row["bootstrap"] = resampled(scores, TOP).to_json()
+    with step(f"edits {edit}: pairs needed"):
+        row["needed"] = pairs_needed(scores, TOP).to_json()
+    with step(f"edits {edit}: single pairs"):
+        row["single_pairs"] = single_pairs(scores)
+    with step(f"edits {edit}: pairs of {SEEDS} other seeds"):
+        again = [top_edges(scored(subject, edit, FEWER, 100 + seed), TOP) for seed in range(SEEDS)]
+        row["reseeded"] = stability(again).to_json()
+    with step(f"edits {edit}: second circuit"):
+        try:
+            held_out = subject.pairs(edit, FEWER, subject.seed + 1)
+            row["identifiability"] = identifiability(subject.model, scores, held_out, TOP).to_json()
+        except InputError as error:
+            row["refused"] = str(error)
     return row
 
 
 def model_row(models: Sequence[Subject], edit: str) -> Row:
     """The circuits of one edit in every two models."""
-    scores = [scored(subject, edit, PAIRS, subject.seed) for subject in models]
+    with step(f"models {edit}: EAP-IG of {PAIRS} pairs in {len(models)} models"):
+        scores = [scored(subject, edit, PAIRS, subject.seed) for subject in models]
     circuits = [top_edges(one, TOP) for one in scores]
     graph, rng = scores[0].graph, np.random.default_rng(0)
     draws = RandomCircuits.draw(graph, 40, 0).uniform(TOP)
@@ -155,14 +166,15 @@ def index_interval(first: EdgeScores, second: EdgeScores, rng: np.random.Generat
     return [float(end) for end in percentiles(values, 0.95)]
 
 
-def similar(sets: dict[str, Subject]) -> list[Row]:
+def similar(sets: dict[str, Subject], edits: Sequence[str]) -> list[Row]:
     """Jaccard index by how alike two queries are."""
-    found: dict[tuple[str, str, int], Circuit] = {
-        (edit, name, seed): top_edges(scored(subject, edit, FEWER, 200 + seed), TOP)
-        for name, subject in sets.items()
-        for edit in suited(subject)
-        for seed in (0, 1)
-    }
+    found: dict[tuple[str, str, int], Circuit] = {}
+    for name, subject in sets.items():
+        for edit in (edit for edit in suited(subject) if edit in edits):
+            with step(f"similar {edit} {name}: EAP-IG of {FEWER} pairs, twice"):
+                for seed in (0, 1):
+                    scores = scored(subject, edit, FEWER, 200 + seed)
+                    found[edit, name, seed] = top_edges(scores, TOP)
     indices: dict[str, list[float]] = {}
     for first, second in combinations(found, 2):
         alike = how_alike(first, second)
@@ -185,150 +197,136 @@ def how_alike(first: tuple[str, str, int], second: tuple[str, str, int]) -> str 
 def agreement_rows(subject: Subject, edit: str) -> list[Row]:
     """Every method against `exact` on the same pairs."""
     pairs = subject.pairs(edit, ORACLE, subject.seed)
-    oracle = METHODS["exact"](subject.model, pairs).of_edges().double().numpy()
-    rows = []
-    for name in (name for name in METHODS if name not in ("exact", *UNSIGNED)):
-        mine = METHODS[name](subject.model, pairs).of_edges().double().numpy()
-        rows.append(
-            {"edit": edit, "set": subject.set, "pairs": len(pairs), "method": name, **agreed(mine, oracle)}
-        )
-    return rows
+    found = {}
+    for name in (name for name in METHODS if name not in UNSIGNED):
+        with step(f"agreement {edit}: {name} on {len(pairs)} pairs"):
+            found[name] = METHODS[name](subject.model, pairs).of_edges().double().numpy()
+    with step(f"agreement {edit}: intervals"):
+        oracle = found.pop("exact")
+        agreements = agreed(found, oracle)
+    about = {"edit": edit, "set": subject.set, "pairs": len(pairs)}
+    return [{**about, "method": name, **row} for name, row in agreements.items()]
 
 
-def agreed(mine: np.ndarray, oracle: np.ndarray, top: int = 20, resamples: int = 500) -> Row:
+def agreed(
+    methods: dict[str, np.ndarray], oracle: np.ndarray, top: int = 20, resamples: int = 500
+) -> dict[str, Row]:
     """Pearson, Spearman of sizes, share of the oracle's top edges, of `[pair edge]`, with bootstrap intervals."""
-    rng = np.random.default_rng(0)
-    weights = rng.multinomial(len(mine), np.full(len(mine), 1 / len(mine)), size=resamples) / len(mine)
-    weights = np.concatenate([np.full((1, len(mine)), 1 / len(mine)), weights])
-    values = np.array([_three(weight @ mine, weight @ oracle, top) for weight in weights])
+    n, rng = len(oracle), np.random.default_rng(0)
+    weights = rng.multinomial(n, np.full(n, 1 / n), size=resamples) / n
+    weights = np.concatenate([np.full((1, n), 1 / n), weights])
+
+    def of_draw(weight: np.ndarray) -> list[tuple[float, float, float]]:
+        # One draw of pairs for all methods, so that the oracle is ranked once for all.
+        truth = Ranked.of(weight @ oracle, top)
+        return [Ranked.of(weight @ mine, top).shared_with(truth) for mine in methods.values()]
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        values = np.array(list(pool.map(of_draw, weights)))
     low, high = percentiles(values[1:], 0.95)
     names = ("pearson", "spearman", "top_shared")
     return {
-        name: {"value": float(values[0, i]), "low": float(low[i]), "high": float(high[i])}
-        for i, name in enumerate(names)
+        method: {
+            name: {"value": float(values[0, m, i]), "low": float(low[m, i]), "high": float(high[m, i])}
+            for i, name in enumerate(names)
+        }
+        for m, method in enumerate(methods)
     }
 
 
-def _three(mine: np.ndarray, oracle: np.ndarray, top: int) -> tuple[float, float, float]:
-    orders = [np.argsort(-np.abs(values), kind="stable") for values in (mine, oracle)]
-    ranks = [np.argsort(order) for order in orders]
-    shared = len(set(orders[0][:top].tolist()) & set(orders[1][:top].tolist())) / top
-    return np.corrcoef(mine, oracle)[0, 1], np.corrcoef(*ranks)[0, 1], shared
+class Ranked(NamedTuple):
+    """Scores of all edges, the place of each by size, and the largest."""
+
+    values: np.ndarray
+    ranks: np.ndarray
+    best: frozenset[int]
+
+    @classmethod
+    def of(cls, values: np.ndarray, top: int) -> Ranked:
+        order = np.argsort(-np.abs(values), kind="stable")
+        ranks = np.empty_like(order)
+        ranks[order] = np.arange(len(order))
+        return cls(values, ranks, frozenset(order[:top].tolist()))
+
+    def shared_with(self, truth: Ranked) -> tuple[float, float, float]:
+        """Pearson, Spearman of sizes, and the share of the largest."""
+        return (
+            np.corrcoef(self.values, truth.values)[0, 1],
+            np.corrcoef(self.ranks, truth.ranks)[0, 1],
+            len(self.best & truth.best) / len(truth.best),
+        )
 
 
-def tables(found: dict[str, list[Row]]) -> str:
-    """By edit, by model, by how alike queries are, by method, as far as they were measured."""
-    header = {
-        "edits": [
-            "edit",
-            "set",
-            "bootstrap",
-            "pairs for .8",
-            "other pairs",
-            "single pairs",
-            "second circuit",
-        ],
-        "models": ["edit", "set", "two models", "their pairs resampled", "chance", "heads alike", "chance"],
-        "similar": ["two circuits of", "comparisons", "Jaccard: mean (range)"],
-        "agreement": ["edit", "method", "Pearson", "Spearman", "top 20 shared"],
+def table_of(
+    name: str, runs: Sequence[dict[str, Subject]], edits: Sequence[str], kept: Kept | None
+) -> list[Row]:
+    """One table, edit by edit; what was kept is not measured again."""
+    hosts = {edit: host(runs[0], edit) for edit in edits}
+    made: dict[str, Callable[[str], list[Row]]] = {
+        "edits": lambda edit: [edit_row(runs[0][hosts[edit]], edit)],
+        "models": lambda edit: [model_row([run[hosts[edit]] for run in runs], edit)],
+        "agreement": lambda edit: agreement_rows(runs[0][hosts[edit]], edit),
     }
-    lines = {
-        "edits": _edit_line,
-        "models": _model_line,
-        "similar": _similar_line,
-        "agreement": _agreement_line,
-    }
-    return "\n\n".join(_table(header[name], map(lines[name], rows)) for name, rows in found.items())
+    parts = {edit: partial(made[name], edit) for edit in edits} if name in made else {}
+    # A comparison of all edits is one part.
+    parts = parts or {" ".join(edits): partial(similar, runs[0], edits)}
+    rows = []
+    for part, measure in parts.items():
+        found = kept.rows(name, part) if kept is not None else None
+        if found is None:
+            begun = time.perf_counter()
+            found = measure()
+            took = time.perf_counter() - begun
+            print(f"{name} {part}: {took:.1f} s in all", file=sys.stderr, flush=True)
+            if kept is not None:
+                kept.add(name, part, found, took)
+        rows += found
+    return rows
 
 
-def _edit_line(row: Row) -> list[str]:
-    return [
-        f"`{row['edit']}`",
-        row["set"].upper(),
-        f"{row['bootstrap']['jaccard']:.2f} ({row['bootstrap']['lowest']:.2f})",
-        str(row["needed"]["needed"] or f"over {row['pairs']}"),
-        f"{row['reseeded']['jaccard']:.2f}",
-        f"{row['single_pairs']:.2f}",
-        _rival(row),
-    ]
+def host(sets: dict[str, Subject], edit: str) -> str:
+    """The first of a run's command sets that has the edit. Raises `InputError` where none has."""
+    for name, subject in sets.items():
+        if edit_named(edit).suits(subject.set):
+            return name
+    raise InputError(
+        f"none of the command sets {', '.join(sets)} has the edit `{edit}`", hint="leave it out of --edit"
+    )
 
 
-def _model_line(row: Row) -> list[str]:
-    return [
-        f"`{row['edit']}`",
-        row["set"].upper(),
-        _spread(row["jaccard"]),
-        ", ".join(f"{low:.2f} to {high:.2f}" for low, high in row["resampled"]),
-        f"{row['chance']:.2f}",
-        _spread(row["blind"]),
-        f"{row['chance_blind']:.2f}",
-    ]
-
-
-def _similar_line(row: Row) -> list[str]:
-    return [row["alike"][2:], str(len(row["jaccard"])), _spread(row["jaccard"])]
-
-
-def _agreement_line(row: Row) -> list[str]:
-    estimates = (_estimate(row[name]) for name in ("pearson", "spearman", "top_shared"))
-    return [f"`{row['edit']}`", f"`{row['method']}`", *estimates]
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f"{np.mean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
-
-
-def _rival(row: Row) -> str:
-    if "refused" in row:
-        return "the model does not tell clean from corrupt"
-    found = row["identifiability"]
-    first, second = (f"{found[name]['value']:.2f}" for name in ("first", "second"))
-    return f"{first}; {second}, difference {_estimate(found['difference'])}"
-
-
-def _estimate(found: Row) -> str:
-    return f"{found['value'] + 0.0:.2f} ({found['low'] + 0.0:.2f} to {found['high'] + 0.0:.2f})"
-
-
-def _table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    rows = [header, ["---"] * len(header), *lines]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", type=Path)
     parser.add_argument("others", nargs="*", type=Path, help="runs of the same recipe from other seeds")
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES, help="default: all")
+    parser.add_argument("--edit", action="append", choices=KINDS, help="may be repeated; default: all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--json", type=Path, help="write everything measured here")
+    parser.add_argument(
+        "--json", type=Path, help="write everything measured here, edit by edit, and go on from it"
+    )
     arguments = parser.parse_args()
-    runs = [subjects(path, arguments.seed, arguments.device) for path in (arguments.run, *arguments.others)]
-    edits = [edit for edit in KINDS if any(edit in suited(subject) for subject in runs[0].values())]
-    # The first of a run's command sets that has the edit.
-    hosts = {edit: next(name for name, one in runs[0].items() if edit in suited(one)) for edit in edits}
-    made: dict[str, Callable[[], list[Row]]] = {
-        "edits": lambda: [edit_row(runs[0][name], edit) for edit, name in hosts.items()],
-        "models": lambda: [model_row([run[name] for run in runs], edit) for edit, name in hosts.items()],
-        "similar": lambda: similar(runs[0]),
-        "agreement": lambda: [
-            row for edit, name in hosts.items() for row in agreement_rows(runs[0][name], edit)
-        ],
-    }
-    wanted = [name for name in arguments.tables if name != "models" or len(runs) > 1]
-    found = {name: made[name]() for name in wanted}
+    try:
+        found = measured(arguments)
+    except InputError as error:
+        print(f"stability: {error}", file=sys.stderr)
+        return 2
     print(tables(found))
-    if arguments.json is not None:
-        made_by = {
-            **provenance(),
-            "command": " ".join(["python", *sys.argv]),
-            "threads": torch.get_num_threads(),
-        }
-        arguments.json.write_text(json.dumps({**found, "made_by": made_by}, indent=1))
+    return 0
+
+
+def measured(arguments: argparse.Namespace) -> dict[str, list[Row]]:
+    """The tables that are asked for. Raises `InputError` for a file that something else was written to."""
+    paths = (arguments.run, *arguments.others)
+    kept = Kept(arguments.json, paths, arguments.seed, arguments.device) if arguments.json else None
+    runs = [subjects(path, arguments.seed, arguments.device) for path in paths]
+    every = [edit for edit in KINDS if any(edit in suited(subject) for subject in runs[0].values())]
+    edits = [edit for edit in KINDS if edit in (arguments.edit or every)]
+    wanted = [name for name in arguments.tables if name != "models" or len(runs) > 1]
+    return {name: table_of(name, runs, edits, kept) for name in wanted}
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -187,8 +187,8 @@ class MambaMixer(Mixer):
         """Convolution and scan keep heads apart, so one pass patches z, x or dt of every head by itself.
 
         Only the norm behind the gate couples the heads of a group. With `a` what it reads, `r` what it multiplies a
-        group by and `r'` the same when head h is patched, the block adds `r' (a'_h - a_h) w_h W_h` more, and
-        `(r' - r) Σ a_i w_i W_i` over all heads i of the group.
+        group by and `r'` the same when head h is patched, the block adds `(r' a'_h - r a_h) w_h W_h` more, and
+        `(r' - r) Σ a_i w_i W_i` over the other heads i of the group.
         """
         z, x, B, C, raw = reads
         whole, norm = super().moving(reads, latents, keep), GroupNorm(self.mamba)
@@ -196,9 +196,10 @@ class MambaMixer(Mixer):
         convolved = self.mamba.convolved(x, B, C)
         y = self._scanned(raw, *convolved)
         gated = keep(gate(y, z))
-        squares = norm.squares(gated)
-        scale = norm.scale(squares + norm.others(squares))
-        together = norm.together(write.written((gated * weight).to(y.dtype)))
+        others = norm.others(norm.squares(gated))
+        scale = norm.scale(norm.squares(gated) + others)
+        by_others = norm.others(rearrange(write.written((gated * weight).to(y.dtype)), "h b s d -> b s d h"))
+        by_others = rearrange(by_others, "b s d h -> h b s d")
 
         def patched(place: int, read: Slots) -> Float[Tensor, "batch left head d_head"]:
             if place == 0:
@@ -212,10 +213,10 @@ class MambaMixer(Mixer):
             if place in (2, 3):
                 return whole(place, read)
             new = patched(place, read)
-            after = norm.scale(norm.squares(new) + norm.others(squares))
-            found = write.written((after[..., None] * (new - gated) * weight).to(y.dtype))
+            after = norm.scale(norm.squares(new) + others)
+            own = (after[..., None] * new - scale[..., None] * gated) * weight
             more = rearrange(after - scale, "batch left head -> head batch left 1")
-            return found.addcmul_(more.to(found.dtype), together)
+            return write.written(own.to(y.dtype)).addcmul_(more.to(y.dtype), by_others)
 
         return moved
 
@@ -243,18 +244,14 @@ class GroupNorm:
         """Each head's sum of squares."""
         return gated.square().sum(-1)
 
-    def others(self, squares: Float[Tensor, "batch seq head"]) -> Float[Tensor, "batch seq head"]:
+    def others(self, x: Float[Tensor, "*batch head"]) -> Float[Tensor, "*batch head"]:
         """The sum over all other heads of the group: added up, as a difference would cancel."""
-        apart = 1 - torch.eye(self.each, dtype=squares.dtype, device=squares.device)
-        return (squares.unflatten(-1, (self.groups, self.each)) @ apart).flatten(-2)
+        apart = 1 - torch.eye(self.each, dtype=x.dtype, device=x.device)
+        return (x.unflatten(-1, (self.groups, self.each)) @ apart).flatten(-2)
 
     def scale(self, squares: Float[Tensor, "batch seq head"]) -> Float[Tensor, "batch seq head"]:
         """What the norm multiplies by where a group's squares add up to these."""
         return torch.rsqrt(squares / self.width + self.eps)
-
-    def together(self, x: Float[Tensor, "head batch seq d_model"]) -> Float[Tensor, "head batch seq d_model"]:
-        """The sum over the head's group, by head."""
-        return reduce(x, "(g h) b s d -> g b s d", "sum", h=self.each).repeat_interleave(self.each, 0)
 
 
 class ExpertsMixer(Mixer):

@@ -12,7 +12,7 @@ import torch
 from circuits.circuit import Circuit
 from circuits.graph import Graph
 from circuits.judging.compare import chance_jaccard
-from circuits.judging.stability import Stability, _jaccards, pairs_needed, resampled, stability
+from circuits.judging.stability import Stability, _jaccards, largest, pairs_needed, resampled, stability
 from circuits.scores import EdgeScores
 from circuits.select import top_edges
 from data_gen.errors import InputError
@@ -179,3 +179,11 @@ def test_a_circuit_at_the_bar_is_stable_and_the_text_says_so() -> None:
     below = replace(at, jaccard=0.79)
     assert not below.stable
     assert "below the bar of 0.8" in str(below)
+
+
+@pytest.mark.parametrize("n", [1, 7, 20])
+def test_of_equal_sizes_the_first_are_the_largest(n: int) -> None:
+    sizes = np.random.default_rng(0).integers(0, 4, size=(50, 20)).astype(float)
+    found = largest(sizes, n)
+    for row, members in zip(sizes, found, strict=True):
+        assert np.flatnonzero(members).tolist() == sorted(np.argsort(-row, kind="stable")[:n].tolist())
