@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from circuits.circuit import Circuit
-from circuits.graph import Edge, Graph
+from circuits.graph import Edge
 from circuits.paths import computed_by
 from circuits.scores import EdgeScores
 from data_gen.errors import InputError
@@ -50,10 +50,9 @@ def greedy_edges(scores: EdgeScores, n: int, *, without: Circuit | None = None) 
     fits, too_many = 0, len(order) + 1
     while too_many - fits > 1:
         middle = (fits + too_many) // 2
-        live = graph.live(_chosen(graph, order[:middle])).sum()
+        live = graph.live(graph.select(order[:middle])).sum()
         fits, too_many = (middle, too_many) if live <= n else (fits, middle)
-    taken = [Edge(graph.writers[row].name, graph.readers[column].name) for row, column in order[:fits]]
-    return _circuit(scores, taken, asked=n, greedy=True).connected()
+    return _circuit(scores, order[:fits], asked=n, greedy=True).connected()
 
 
 def significant_edges(
@@ -68,16 +67,8 @@ def significant_edges(
     return circuit.connected() if connected else circuit
 
 
-def _chosen(graph: Graph, places: list[tuple[int, int]]) -> np.ndarray:
-    """Bool `[writer, reader]`: true at the given rows and columns."""
-    chosen = np.zeros_like(graph.mask)
-    if places:
-        chosen[tuple(np.array(places).T)] = True
-    return chosen
-
-
-def _greedy_order(scores: EdgeScores, allowed: np.ndarray) -> list[tuple[int, int]]:
-    """Row and column of the `allowed` edges that lead to the logits, in the order in which greed takes them."""
+def _greedy_order(scores: EdgeScores, allowed: np.ndarray) -> list[Edge]:
+    """The `allowed` edges that lead to the logits, in the order in which greed takes them."""
     graph, sources = scores.graph, computed_by(scores.graph)
     sizes = scores.values.abs().double().numpy()
     heap: list[tuple[float, int, int]] = []
@@ -91,7 +82,7 @@ def _greedy_order(scores: EdgeScores, allowed: np.ndarray) -> list[tuple[int, in
     offered = {len(graph.readers) - 1}
     while heap:
         _, row, column = heappop(heap)
-        order.append((row, column))
+        order.append(Edge(graph.writers[row].name, graph.readers[column].name))
         if row in brought_in:
             continue
         brought_in.add(row)
