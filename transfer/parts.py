@@ -93,9 +93,9 @@ def keeping(
             yield parts
         except BaseException:
             if not parts.count:
-                shutil.rmtree(place, ignore_errors=True)
+                _remove(place)
             raise
-        shutil.rmtree(place, ignore_errors=True)
+        _remove(place)
 
 
 def _begin(parts: Parts, wanted: Mapping[str, Any], *, resume: bool, overwrite: bool, say: Say) -> None:
@@ -120,10 +120,20 @@ def _begin(parts: Parts, wanted: Mapping[str, Any], *, resume: bool, overwrite: 
             f"in {place}",
             hint="pass --resume to go on with it, or --overwrite to begin again",
         )
+    _forget(place)
+    write_atomic(place / ASKED, json.dumps(now, indent=1))
+
+
+def _forget(place: Path) -> None:
     for part in place.glob(f"*{ENDING}"):
         with suppress(FileNotFoundError):
             part.unlink()
-    write_atomic(place / ASKED, json.dumps(now, indent=1))
+
+
+def _remove(place: Path) -> None:
+    # What they belong to goes last: parts that a kill leaves here can still be gone on with.
+    _forget(place)
+    shutil.rmtree(place, ignore_errors=True)
 
 
 def _difference(before: Any, now: Any, name: str = "") -> tuple[str, Any, Any]:
@@ -141,7 +151,7 @@ def made_with() -> dict[str, Any]:
 
 
 def fingerprint(subject: Subject) -> dict[str, Any]:
-    """What a subject is, whatever its directory is called: weights, tokenizer, rows and behaviour."""
+    """What a subject is, whatever its directory is called: weights, shape, tokenizer, rows and behaviour."""
     weights = blake2b(digest_size=16)
     for name, tensor in subject.model.state_dict().items():
         weights.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
@@ -149,6 +159,7 @@ def fingerprint(subject: Subject) -> dict[str, Any]:
     tokenizer = subject.tokenizer.backend.to_str().encode()
     return {
         "weights": weights.hexdigest(),
+        "model": to_json(subject.model.cfg),
         "tokenizer": blake2b(tokenizer, digest_size=16).hexdigest(),
         "data": to_json(subject.run.data),
         "behaviour": subject.behaviour.kind,

@@ -267,9 +267,24 @@ def test_one_process_at_a_time_and_nothing_is_left_where_nothing_was_found(tmp_p
         pass
 
 
-def test_a_fingerprint_knows_weights_and_not_directories(
+def test_what_parts_belong_to_is_deleted_behind_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill in between leaves no parts of which nobody knows what they are."""
+    out, left = tmp_path / "out", []
+    monkeypatch.setattr(
+        "transfer.parts.shutil.rmtree", lambda place, **_: left.extend(one.name for one in place.iterdir())
+    )
+    with keeping(out, {"seed": 0}, resume=False, overwrite=False, say=print) as parts:
+        parts.find("one", int, lambda: 1)
+    assert left == ["asked.json"]
+    with keeping(out, {"seed": 0}, resume=True, overwrite=False, say=print) as parts:
+        assert parts.find("one", int, lambda: 2) == 2
+
+
+def test_a_fingerprint_knows_weights_and_shape_and_not_directories(
     subject_of: Callable[..., Subject], untaught: Callable[..., HybridLM]
 ) -> None:
-    one, same, other = (fingerprint(subject_of(untaught(seed=seed))) for seed in (3, 3, 4))
+    first, again, other, wide = (untaught(seed=seed) for seed in (3, 3, 4, 3))
+    wide.cfg = replace(wide.cfg, eps=1e-3)
+    one, same, *others = (fingerprint(subject_of(model)) for model in (first, again, other, wide))
     assert one == same
-    assert [name for name in one if one[name] != other[name]] == ["weights"]
+    assert [[name for name in one if one[name] != it[name]] for it in others] == [["weights"], ["model"]]
