@@ -55,13 +55,17 @@ class Kept:
             "command": " ".join(["python", *sys.argv]),
             "threads": torch.get_num_threads(),
         }
-        self.found = find_json(path) or {"of": self.of}
-        others = [name for name, value in self.of.items() if self.found.get("of", {}).get(name) != value]
+        self.found = self._read()
+
+    def _read(self) -> dict[str, Any]:
+        found: dict[str, Any] = find_json(self.path) or {"of": self.of}
+        others = [name for name, value in self.of.items() if found.get("of", {}).get(name) != value]
         if others:
             raise InputError(
-                f"`{path}` was not written with the {' and '.join(others)} of this command",
+                f"`{self.path}` was not written with the {' and '.join(others)} of this command",
                 hint="name another file, or move this one away",
             )
+        return found
 
     def rows(self, table: str, part: str) -> list[Row] | None:
         """What was measured of a part of a table; None where it was not."""
@@ -75,7 +79,14 @@ class Kept:
         return found
 
     def add(self, table: str, part: str, rows: list[Row], seconds: float) -> None:
-        """Take in a part of a table, and write the file, whole or not at all."""
+        """Take in a part of a table, and write the file, whole or not at all.
+
+        Raises `InputError` where something else has been written there meanwhile.
+        """
+        # Another command may have added other edits since.
+        self.found = self._read()
+        if self.rows(table, part) is not None:
+            return
         before = self.found.pop(table, []) if table != "similar" else []
         mark = {"table": table, "part": part, "seconds": seconds}
         self.found["seconds"] = [*self.found.get("seconds", []), mark]

@@ -71,6 +71,16 @@ def test_edits_and_tables_of_several_commands_stand_in_one_file(run, sets, tmp_p
     assert [row["method"] for row in found["agreement"]] == ["a", "b"]
 
 
+def test_two_commands_at_work_on_one_file_keep_what_both_measure(run, tmp_path) -> None:
+    path = tmp_path / "kept.json"
+    first, second = (of_files.Kept(path, [run], 0, "cpu") for _ in "ab")
+    for kept, edit in ((first, EDITS[0]), (second, EDITS[1]), (first, EDITS[1]), (first, EDITS[2])):
+        kept.add("edits", edit, [{"edit": edit}], 1.0)
+    found = json.loads(path.read_text())
+    assert [row["edit"] for row in found["edits"]] == list(EDITS)
+    assert [mark["part"] for mark in found["seconds"]] == list(EDITS)
+
+
 def test_similar_queries_are_compared_anew_for_other_edits(run, sets, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(
         stability, "similar", lambda _, edits: [{"alike": "1 " + edits[-1], "jaccard": [1.0]}]
@@ -84,13 +94,15 @@ def test_similar_queries_are_compared_anew_for_other_edits(run, sets, tmp_path, 
     assert len(found["seconds"]) == 2
 
 
-@pytest.mark.parametrize("what", ["seed", "device", "weights", "runs"])
-def test_a_file_that_something_else_gave_is_refused_and_stays(run, tmp_path, what: str) -> None:
+@pytest.mark.parametrize("what", ["seed", "device", "weights", "runs", "commit"])
+def test_a_file_that_something_else_gave_is_refused_and_stays(run, tmp_path, what: str, monkeypatch) -> None:
     path = tmp_path / "kept.json"
     of_files.Kept(path, [run], 0, "cpu").add("edits", "schema.table", [{"edit": "schema.table"}], 1.0)
     before = path.read_bytes()
     if what == "weights":
         (run / of_files.MODEL).write_bytes(b"other weights")
+    if what == "commit":
+        monkeypatch.setattr(of_files, "provenance", lambda: {"commit": "another"})
     seed, device = int(what == "seed"), "cuda" if what == "device" else "cpu"
     with pytest.raises(InputError, match=f"not written with the {what}") as refusal:
         of_files.Kept(path, [run, run] if what == "runs" else [run], seed, device)
