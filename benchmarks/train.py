@@ -10,7 +10,7 @@ size, every token scored, with AdamW too; `response only` is what training does:
 the answer alone; `with Muon` is that with the optimizer of the recipes for a GPU. All rows of one shape are measured in
 turns in one run; a row is the median over its turns. `scans` trains hybrids at 256 tokens, every one scored, with our
 kernels, with the scan and the gated norm of mamba-ssm (which must be importable; its convolution is a package to
-build, so ours stands in) and with the reference in their place, all compiled.
+build, so ours stands in) and with the reference in their place, all compiled but for mamba-ssm's own functions.
 """
 
 from __future__ import annotations

@@ -151,7 +151,10 @@ def _resampled_tops(scores: EdgeScores, n: int, pairs: int, resamples: int, seed
 
 
 def largest(sizes: np.ndarray, n: int) -> np.ndarray:
-    """Bool `[row column]`: the `n` largest of each row, of equal ones the first; nothing is sorted."""
+    """Bool `[row column]`: the `n` largest of each row, of equal ones the first; nothing is sorted.
+
+    `n` is from 1 to the number of columns.
+    """
     least = np.partition(sizes, -n, axis=1)[:, -n:][:, :1]
     above, equal = sizes > least, sizes == least
     room = n - above.sum(1, keepdims=True)
