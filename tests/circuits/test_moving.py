@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -20,8 +21,10 @@ MOE = MoEConfig(n_experts=5, n_active=2, d_expert=8, d_shared=8, d_latent=6)
 def case() -> Callable[..., tuple[HybridLM, Parts, Parts]]:
     """A model of one block, and what its ports read in two runs."""
 
-    def make(pattern: str, dtype: torch.dtype = torch.float64) -> tuple[HybridLM, Parts, Parts]:
-        config = ModelConfig(pattern=pattern, d_model=24, n_heads=3, d_vocab=8, mamba=MAMBA, moe=MOE)
+    def make(
+        pattern: str, dtype: torch.dtype = torch.float64, mamba: MambaConfig = MAMBA
+    ) -> tuple[HybridLM, Parts, Parts]:
+        config = ModelConfig(pattern=pattern, d_model=24, n_heads=3, d_vocab=8, mamba=mamba, moe=MOE)
         model = HybridLM(config, seed=3).to(dtype).requires_grad_(False)
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad():
@@ -40,9 +43,23 @@ def keep(x: Tensor) -> Tensor:
     return x[:, 3:]
 
 
-@pytest.mark.parametrize("pattern", ["M", "E", "*", "-"])
-def test_every_slot_gives_what_it_gives_alone(case, pattern: str) -> None:
-    model, reads, other = case(pattern)
+SHAPES = {
+    "all heads in one group": replace(MAMBA, n_groups=1),
+    "each head its own group": replace(MAMBA, n_groups=6),
+    "one head": replace(MAMBA, n_heads=1, n_groups=1),
+    "heads one wide": replace(MAMBA, d_head=1),
+}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "mamba"),
+    [
+        *((pattern, MAMBA) for pattern in "ME*-"),
+        *(pytest.param("M", SHAPES[name], id=name) for name in SHAPES),
+    ],
+)
+def test_every_slot_gives_what_it_gives_alone(case, pattern: str, mamba: MambaConfig) -> None:
+    model, reads, other = case(pattern, mamba=mamba)
     (mixer,) = mixers_of(model)
     latents = mixer.latents(reads)
     moving = mixer.moving(reads, latents, keep)

@@ -7,7 +7,6 @@ changes none of it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 from data_gen.example import Example
@@ -19,19 +18,10 @@ SETS = 32
 """Sets of examples, each under one condition, whose tokens are kept."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """The prompts of some examples under one condition."""
-
-    prompts: tuple[str, ...]
-    ids: tuple[list[int], ...]
-    """The tokens of each; nobody may change them."""
-
-
 def asked(
     behaviour: Behaviour, tokenizer: Tokenizer, examples: Sequence[Example], condition: Condition
-) -> Asked:
-    """What a model is asked, one prompt an example."""
+) -> tuple[list[int], ...]:
+    """The tokens of what a model is asked, one prompt an example; nobody may change them."""
     return _asked(behaviour, tokenizer, tuple(examples), condition)
 
 
@@ -57,9 +47,8 @@ def read_texts(
 @lru_cache(maxsize=SETS)
 def _asked(
     behaviour: Behaviour, tokenizer: Tokenizer, examples: tuple[Example, ...], condition: Condition
-) -> Asked:
-    prompts = tuple(behaviour.prompt(example, condition).string for example in examples)
-    return Asked(prompts=prompts, ids=tuple(tokenizer.encode_texts(prompts)))
+) -> tuple[list[int], ...]:
+    return tuple(tokenizer.encode_texts([behaviour.prompt(one, condition).string for one in examples]))
 
 
 @lru_cache(maxsize=SETS)

@@ -49,7 +49,7 @@ def answers_of(subject: Subject, examples: Sequence[Example], condition: Conditi
     return answer_tokens(
         subject.model,
         tokenizer,
-        asked(behaviour, tokenizer, examples, condition).ids,
+        asked(behaviour, tokenizer, examples, condition),
         longest=math.ceil(LONGER * longest_known(behaviour, tokenizer, examples)),
         title=f"answering {condition}",
     )
