@@ -74,7 +74,7 @@ def test_edits_and_tables_of_several_commands_stand_in_one_file(run, sets, tmp_p
 def test_two_commands_at_work_on_one_file_keep_what_both_measure(run, tmp_path) -> None:
     path = tmp_path / "kept.json"
     first, second = (of_files.Kept(path, [run], 0, "cpu") for _ in "ab")
-    for kept, edit in ((first, EDITS[0]), (second, EDITS[1]), (first, EDITS[1]), (first, EDITS[2])):
+    for kept, edit in ((first, EDITS[0]), (second, EDITS[1]), (first, EDITS[1]), (second, EDITS[2])):
         kept.add("edits", edit, [{"edit": edit}], 1.0)
     found = json.loads(path.read_text())
     assert [row["edit"] for row in found["edits"]] == list(EDITS)

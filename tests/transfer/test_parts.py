@@ -17,7 +17,7 @@ from data_gen.errors import InputError
 from tinysql.cli import main
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe
-from tinysql.runs import holding
+from tinysql.runs import holding, provenance
 from transfer.artefacts import curves_to, evaluate_to, switch_to
 from transfer.behaviours.behaviour import Verdict
 from transfer.behaviours.find import find_behaviour
@@ -160,10 +160,18 @@ def test_what_was_kept_is_what_is_reported(bench: Bench, tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("opened")
-def test_other_weights_are_refused(bench: Bench, tmp_path: Path) -> None:
+def test_other_weights_and_another_version_are_refused(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
         evaluate_to(bench, out, only=["gaussian"], say=stopping("gaussian"))
+    with monkeypatch.context() as later:
+        later.setattr(
+            "transfer.parts.provenance", lambda: {**provenance(), "commit": "later", "date": "later"}
+        )
+        with pytest.raises(InputError, match=r"was begun with made_with\.commit .*, not 'later'"):
+            evaluate_to(bench, out, only=["gaussian"], resume=True)
     with torch.no_grad():
         bench.target.model.state_dict()["unembed.W_U"][0, 0] += 1
     with pytest.raises(
