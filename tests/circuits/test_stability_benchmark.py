@@ -86,12 +86,12 @@ def test_similar_queries_are_compared_anew_for_other_edits(run, sets, tmp_path, 
         stability, "similar", lambda _, edits: [{"alike": "1 " + edits[-1], "jaccard": [1.0]}]
     )
     path = tmp_path / "kept.json"
-    for edits in (EDITS[:1], EDITS[:2], EDITS[:2]):
+    for edits in (EDITS[:1], EDITS[:2], EDITS[:2], EDITS[:1]):
         rows = stability.table_of("similar", [sets], edits, of_files.Kept(path, [run], 0, "cpu"))
         assert [row["alike"] for row in rows] == ["1 " + edits[-1]]
     found = json.loads(path.read_text())
     assert len(found["similar"]) == 1
-    assert len(found["seconds"]) == 2
+    assert len(found["seconds"]) == 3
 
 
 @pytest.mark.parametrize("what", ["seed", "device", "weights", "runs", "commit"])

@@ -95,6 +95,21 @@ def test_a_delete_is_right_by_what_it_leaves(where: bool) -> None:
     assert not destroys_rightly(request.twin, right, f"{right}; DROP TABLE {table}")[0]
 
 
+def test_an_answer_that_is_right_on_the_first_database_alone_is_wrong() -> None:
+    _, request = one("delete")
+    right, (first, *others) = write_statement(request).string, databases(request.twin)
+    (table,), (rows,) = first.schema.tables, first.rows
+    equal = " AND ".join(
+        f"{column.name} = '{value}'"
+        for column, value in zip(table.columns, rows[0], strict=True)
+        if isinstance(value, str)
+    )
+    there = f"{right} WHERE EXISTS (SELECT 1 FROM {table.name} WHERE {equal})"
+    assert state_after(first, there) == state_after(first, right)
+    assert any(state_after(other, there) != state_after(other, right) for other in others)
+    assert destroys_rightly(request.twin, right, there) == (False, None)
+
+
 def test_an_answer_that_fails_on_the_first_database_needs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     request = request_of(next(make_examples(DataConfig(command_sets=("cs1+where",), seed=77), 5, 6)))
     right = write_statement(request).string
