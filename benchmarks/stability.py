@@ -55,6 +55,7 @@ from circuits.scores import EdgeScores
 from circuits.select import top_edges
 from data_gen.errors import InputError
 from data_gen.pairs.edits import edit_named
+from data_gen.seeding import read_seed
 from tinysql.runs import open_run
 
 KINDS = {
@@ -302,7 +303,7 @@ def main() -> int:
     parser.add_argument("others", nargs="*", type=Path, help="runs of the same recipe from other seeds")
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES, help="default: all")
     parser.add_argument("--edit", action="append", choices=KINDS, help="may be repeated; default: all")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=read_seed, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument(
         "--json", type=Path, help="write everything measured here, edit by edit, and go on from it"

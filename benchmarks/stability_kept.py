@@ -16,7 +16,7 @@ import torch
 from data_gen.errors import InputError
 from data_gen.files import find_json, write_atomic
 from data_gen.outputs import check_output
-from tinysql.runs import provenance
+from tinysql.runs import code_of, provenance
 
 MODEL = "model.safetensors"
 Row = dict[str, Any]
@@ -46,7 +46,7 @@ class Kept:
         self.of = {
             "runs": [str(run) for run in runs],
             "weights": [weights_digest(run) for run in runs],
-            "commit": made_by["commit"],
+            "commit": code_of(made_by),
             "seed": seed,
             "device": device,
         }

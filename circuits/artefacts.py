@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from circuits.circuit import Circuit
 from circuits.files.role_files import save_roles
+from circuits.graph import Graph
 from circuits.judging.agreement import Agreement, agreement
 from circuits.judging.faithfulness import Curve, Report, evaluate, faithfulness_curve
 from circuits.judging.stability import Stability, resampled
@@ -120,6 +121,11 @@ def find_on_run(run: Run, settings: FindSettings, *, device: str = "cpu", overwr
         )
     check_directory(directory, overwrite)
     model, tokenizer = run.load(find_device(device))
+    most = len(Graph.of(model).edges)
+    if most < settings.edges != FindSettings.edges:
+        raise InputError(
+            f"edges is {settings.edges:,}, and the graph of {run.path} has {most:,}", hint="ask for fewer"
+        )
     drawn = draw(run, settings.edit, settings.pairs, settings.seed, tokenizer)
     pairs = tokenizer.encode_pairs(drawn, drop_misaligned=True, whole_answers=settings.whole_answers)
     scores = _score(model, pairs, settings)

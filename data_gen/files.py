@@ -254,7 +254,8 @@ def find_json(path: Path | str) -> dict[str, Any] | None:
         raise InputError(f"cannot read `{path}`: {error.strerror or error}", hint="check the path") from error
     except (ValueError, RecursionError) as error:
         raise InputError(
-            f"`{path}` is not whole JSON ({error})", hint="it was cut short or edited; write it again"
+            f"`{path}` is not whole JSON ({error})",
+            hint="it was cut short or edited, or is no JSON; write it again, or name another",
         ) from error
     if not isinstance(value, dict):
         raise InputError(

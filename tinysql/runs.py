@@ -214,6 +214,12 @@ def _version(package: str) -> str | None:
         return None
 
 
+def code_of(made_by: Mapping[str, Any]) -> str | None:
+    """The commit of a provenance, whatever lay beside it: a file that is written into the tree changes no code."""
+    commit = made_by["commit"]
+    return commit.removesuffix("+changes") if commit is not None else None
+
+
 def _commit() -> str | None:
     """The commit of the source tree, with `+changes` when it is not clean; None for an installed wheel."""
     root = Path(__file__).resolve().parents[1]

@@ -141,7 +141,7 @@ def call_teach(arguments: argparse.Namespace) -> None:
     for bar in gate.bars:
         print(f"{bar.share.value:.1%} {bar.name}")
     passed = "nothing was taught, so no gate" if behaviour.payload == UNTAUGHT else "gates passed"
-    print("; ".join(gate.failures) or passed)
+    print(f"gate failed: {'; '.join(gate.failures)}" if gate.failures else passed)
 
 
 def call_fit(arguments: argparse.Namespace) -> None:

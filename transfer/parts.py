@@ -24,7 +24,7 @@ import torch
 from data_gen.errors import InputError
 from data_gen.files import find_json, remove_leftovers, write_atomic
 from tinysql.config import to_json
-from tinysql.runs import holding, provenance
+from tinysql.runs import code_of, holding, provenance
 from transfer.behaviours.training import Subject
 
 ASKED, ENDING = "asked.json", ".part"
@@ -112,12 +112,11 @@ def _begin(parts: Parts, wanted: Mapping[str, Any], *, resume: bool, overwrite: 
                 f"{place} was begun with {name} {then!r}, not {new!r}",
                 hint="repeat what it was begun with, or pass --overwrite without --resume to begin again",
             )
-        say(f"going on behind {parts.count} parts in {place}")
+        say(f"going on with {parts.count} parts done, in {place}")
         return
     if parts.count and not overwrite:
         raise InputError(
-            f"a measuring for {place.name[1:].removesuffix('.partial')} was cut off behind {parts.count} parts, "
-            f"in {place}",
+            f"{place.name[1:].removesuffix('.partial')} was cut off with {parts.count} parts done, in {place}",
             hint="pass --resume to go on with it, or --overwrite to begin again",
         )
     _forget(place)
@@ -147,7 +146,9 @@ def _difference(before: Any, now: Any, name: str = "") -> tuple[str, Any, Any]:
 
 def made_with() -> dict[str, Any]:
     """The versions and the commit that numbers depend on; not the date, and not how the command was spelled."""
-    return {name: value for name, value in provenance().items() if name not in ("date", "command")}
+    made = provenance()
+    kept = {name: value for name, value in made.items() if name not in ("date", "command")}
+    return {**kept, "commit": code_of(made)}
 
 
 def fingerprint(subject: Subject) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from transfer.evaluation.verdict import LEAST_RATIO
+
 
 def table(report: Mapping[str, Any]) -> str:
     """One line per condition: how many answers show the behaviour, are right, or are neither; then damage and verdict.
@@ -89,10 +91,20 @@ def verdict_line(transfer: Mapping[str, Any]) -> str:
     if transfer.get("clean_ratio") is not None:
         carried += f" (clean source: {_ratio_of(transfer['clean_ratio'], transfer['clean_interval'])})"
     missing = f"; not run: {', '.join(transfer['missing'])}" if transfer["missing"] else ""
+    reached = f"controls reach {transfer['bar']:.1%} ({transfer['bar_of'] or 'none run'})"
     return (
-        f"{transfer['verdict']}: native {transfer['native']:.1%}, transferred {transfer['transferred']:.1%}, "
-        f"{ratio}, controls reach {transfer['bar']:.1%} ({transfer['bar_of'] or 'none run'}){carried}{missing}"
+        f"{transfer['verdict']}{_why(transfer)}: native {transfer['native']:.1%}, "
+        f"transferred {transfer['transferred']:.1%}, {ratio}, {reached}{carried}{missing}"
     )
+
+
+def _why(transfer: Mapping[str, Any]) -> str:
+    """What a transfer that was refused lacks."""
+    if transfer["verdict"] != "not transferred":
+        return ""
+    if transfer["transferred"] <= transfer["bar"]:
+        return f", for {transfer['bar_of']} gives no less"
+    return f", for the ratio may be below {LEAST_RATIO}"
 
 
 def _ratio_of(ratio: float | None, interval: Sequence[float]) -> str:

@@ -46,3 +46,9 @@ def test_rows_fit_the_context_of_every_recipe(name: str) -> None:
     recipe = find_recipe(name)
     assert recipe.train.pack is None or recipe.train.pack >= recipe.train.model.n_ctx
     assert recipe.sources[0].command_sets
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if find_recipe(name).needs_gpu])
+def test_rows_for_a_gpu_have_names_and_openings_that_must_be_read(name: str) -> None:
+    data = find_recipe(name).data
+    assert min(data.random_names, data.invented_names, data.invented_openings) > 0

@@ -106,7 +106,7 @@ def test_an_evaluation_killed_between_two_controls_ends_with_the_report_of_one_t
     # It is neither forgotten nor taken for another's.
     capsys.readouterr()
     assert main(again) == 2
-    assert "was cut off behind 10 parts" in capsys.readouterr().err
+    assert "was cut off with 10 parts done" in capsys.readouterr().err
     for other, said in (
         (command("eval", runs, out, *clean, "--set", "test_rows=5"), "plan.test_rows 4, not 5"),
         (command("eval", runs, out), "clean.weights '"),
@@ -120,7 +120,7 @@ def test_an_evaluation_killed_between_two_controls_ends_with_the_report_of_one_t
 
     assert main([*again, "--resume"]) == 0
     said = capsys.readouterr().err
-    assert "going on behind 10 parts" in said
+    assert "going on with 10 parts done" in said
     assert "10 of 23: sign flip (1)" in said
     assert report(out) == report(tmp_path / "whole")
     assert not place_of(out).exists()
@@ -219,7 +219,7 @@ def test_curves_go_on_too(bench: Bench, tmp_path: Path) -> None:
     assert kept(out)[:3] == ["gates", "native at blocks.0.hook_resid_post", f"native at {HOOK}"]
     said: list[str] = []
     assert curves_to(bench, out, [1], resume=True, say=said.append) == whole
-    assert said[0].startswith("going on behind 6 parts")
+    assert said[0].startswith("going on with 6 parts done")
     assert said[-1] == "6 of 6: rank 1"
     assert report(out) == report(tmp_path / "whole")
 

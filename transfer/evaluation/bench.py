@@ -49,13 +49,13 @@ class Bench:
         check_hook(self.target.model, self.plan.target_hook)
         ones = [side.behaviour for side in (self.source, self.target)]
         for what, names in (
-            ("behaviours", [one.kind for one in ones]),
-            ("payloads", [one.payload for one in ones]),
+            ("behaviour", [one.kind for one in ones]),
+            ("payload", [one.payload for one in ones]),
         ):
             if len(set(names)) > 1:
                 raise InputError(
-                    f"source and target have the {what} {' and '.join(sorted(names))}",
-                    hint="a clean source is the control `clean source`; give a source that does what the target does",
+                    f"the source has the {what} {names[0]}, the target {names[1]}",
+                    hint="give a source that was taught what the target was; one taught `none` is for --clean",
                 )
         if self.source.run.data != replace(self.target.run.data, seed=self.source.run.data.seed):
             raise InputError(
