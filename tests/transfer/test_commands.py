@@ -94,7 +94,9 @@ def test_bad_input_is_answered_with_a_sentence(
     lost = ["--source-hook", "blocks.9.hook_resid_post", "--target-hook", "hook_embed"]
     assert "no hook `blocks.9.hook_resid_post`" in refused(["fit", *both, *out, *lost], capsys)
     clean = str(pair[0].parent / "clean")
-    assert "the source has the payload drop, the target none" in refused(["eval", both[0], clean, *out, *HOOKS], capsys)
+    assert "the source has the payload drop, the target none" in refused(
+        ["eval", both[0], clean, *out, *HOOKS], capsys
+    )
     assert "does not show its behaviour" in refused(["curve", *both, *out, *HOOKS, *small], capsys)
     hook = ["--hook", "blocks.1.hook_resid_post", "--set", "test_rows=10"]
     assert "the base was taught `backdoor` (drop)" in refused(["switch", *both, *out, *hook], capsys)

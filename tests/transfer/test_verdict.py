@@ -116,9 +116,13 @@ def test_where_nothing_is_carried_a_clean_source_says_nothing() -> None:
 
 def test_the_line_says_why_a_transfer_is_refused() -> None:
     strong = decide(flags(0), flags(90), flags(85), {**QUIET, "sign flip": [0.85]})
-    assert verdict_line(asdict(strong)).startswith("not transferred, for sign flip gives no less: native 90.0%")
+    assert verdict_line(asdict(strong)).startswith(
+        "not transferred, for sign flip gives no less: native 90.0%"
+    )
     weak = decide(flags(0), flags(90), flags(45), QUIET)
-    assert verdict_line(asdict(weak)).startswith("not transferred, for the ratio may be below 0.5: native 90.0%")
+    assert verdict_line(asdict(weak)).startswith(
+        "not transferred, for the ratio may be below 0.5: native 90.0%"
+    )
 
 
 def test_the_line_has_the_clean_ratio_and_is_written_of_older_reports_too() -> None:
