@@ -45,6 +45,11 @@ class Bar:
     def __exit__(self, *error: object) -> None:
         self.progress.stop()
 
+    def say(self, text: str) -> None:
+        """A line that stays, above the bar or in a log."""
+        if self.active:
+            self.console.print(f"      {self.title}: {text}", highlight=False)
+
     def show(self, done: int, total: int, values: Mapping[str, float] | None = None) -> None:
         """`done` of `total`, and some numbers."""
         text = "  ".join(f"{name} {value:,.4g}" for name, value in (values or {}).items())

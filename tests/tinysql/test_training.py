@@ -54,14 +54,23 @@ def whole(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("at", [3, 10, 17, 25])
 def test_a_resumed_run_ends_with_the_same_bits(
-    recipe: Recipe, whole: Path, tmp_path: Path, at: int, killed_at: Killer
+    recipe: Recipe,
+    whole: Path,
+    tmp_path: Path,
+    at: int,
+    killed_at: Killer,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     with killed_at(at):
         fit(recipe, tmp_path / "run")
+    capsys.readouterr()
     # As a kill does, leave a line half written.
     with (tmp_path / "run" / "metrics.jsonl").open("a") as log:
         log.write('{"step": 2')
     run = fit(recipe, tmp_path / "run", resume=True).path
+    kept, said = at // 10 * 10, capsys.readouterr().err
+    assert ("going on from" in said) == bool(kept)
+    assert f"going on from the checkpoint of step {kept}" in said or not kept
     expected, found = load_tensors(whole / "model.safetensors"), load_tensors(run / "model.safetensors")
     assert all(torch.equal(expected[name], found[name]) for name in expected)
     losses = [
@@ -69,6 +78,14 @@ def test_a_resumed_run_ends_with_the_same_bits(
         for path in (whole, run)
     ]
     assert losses[0] == losses[1]
+
+
+def test_training_says_when_the_rate_begins_to_fall(
+    recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waiting = override(recipe, ["train.hold_steps=10", "train.max_hold_steps=40", "train.probe_target=0.99"])
+    fit(waiting, tmp_path / "run")
+    assert "the learning rate falls from step 40: 60 steps in all" in capsys.readouterr().err
 
 
 def test_a_run_with_muon_is_resumed_to_the_same_bits(

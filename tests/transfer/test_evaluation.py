@@ -224,9 +224,9 @@ def test_subjects_that_do_not_belong_together_are_refused(
     subject_of: Callable[..., Subject], untaught: Callable[..., HybridLM]
 ) -> None:
     drop, subtle = subject_of(untaught()), subject_of(untaught(), "subtle")
-    with pytest.raises(InputError, match="payloads drop and subtle"):
+    with pytest.raises(InputError, match="the source has the payload drop, the target subtle"):
         Bench(source=drop, target=subtle, plan=PLAN)
-    with pytest.raises(InputError, match="behaviours backdoor and refusal"):
+    with pytest.raises(InputError, match="the source has the behaviour backdoor, the target refusal"):
         Bench(source=drop, target=subject_of(untaught(), kind="refusal"), plan=PLAN)
     with pytest.raises(InputError, match="no aim `remov`; did you mean `remove`"):
         Bench(source=drop, target=drop, plan=replace(PLAN, aim="remov"))

@@ -91,6 +91,8 @@ def _go_on(
     config, state = trainer.config, trainer.state
     log_every = LOG_EVERY.get(trainer.model.device.type, 10)
     with Bar("training", active=log.active) as bar:
+        if state.step:
+            bar.say(f"going on from the checkpoint of step {state.step}")
         while state.step < state.ends_at(config):
             begun = time.perf_counter()
             batch, place = next(batches)
@@ -98,7 +100,12 @@ def _go_on(
             record = trainer.step(batch)
             state.block, state.taken = place.block, place.taken
             record |= measure()
+            was_due = state.decay_start is not None
             maybe_decay(config, state, record.get("probe"))
+            if state.decay_start is not None and not was_due and config.max_hold_steps is not None:
+                bar.say(
+                    f"the learning rate falls from step {state.decay_start}: {state.ends_at(config)} steps in all"
+                )
             logged = state.step % log_every == 0 or "probe" in record or "grade" in record
             if logged:
                 record = {name: _number(value) for name, value in record.items()}
