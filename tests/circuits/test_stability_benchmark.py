@@ -110,6 +110,14 @@ def test_a_file_that_something_else_gave_is_refused_and_stays(run, tmp_path, wha
     assert path.read_bytes() == before
 
 
+def test_a_file_written_into_the_tree_makes_no_other_commit(run, tmp_path, monkeypatch) -> None:
+    path = tmp_path / "kept.json"
+    monkeypatch.setattr(of_files, "provenance", lambda: {"commit": "abc"})
+    of_files.Kept(path, [run], 0, "cpu").add("edits", "schema.table", [{"edit": "schema.table"}], 1.0)
+    monkeypatch.setattr(of_files, "provenance", lambda: {"commit": "abc+changes"})
+    assert of_files.Kept(path, [run], 0, "cpu").rows("edits", "schema.table") == [{"edit": "schema.table"}]
+
+
 def test_a_file_of_an_older_benchmark_is_refused(run, tmp_path) -> None:
     path = tmp_path / "kept.json"
     path.write_text(json.dumps({"edits": [], "made_by": {}}))

@@ -26,7 +26,7 @@ from transfer.behaviours.training import Subject, open_subject, teach
 from transfer.choosing import Choice, Setting, Trial
 from transfer.evaluation.bench import Bench
 from transfer.evaluation.plan import Plan
-from transfer.parts import ENDING, Parts, fingerprint, keeping, place_of
+from transfer.parts import ENDING, Parts, fingerprint, keeping, made_with, place_of
 from transfer.switching.measure import SwitchPlan
 
 HOOK = "blocks.1.hook_resid_post"
@@ -207,6 +207,30 @@ def test_a_whole_whose_parts_were_not_yet_deleted_is_written_again(bench: Bench,
         evaluate_to(bench, out, only=["gaussian"])
     evaluate_to(bench, out, only=["gaussian"], resume=True)
     assert (report(out), place_of(out).exists()) == (before, False)
+
+
+@pytest.mark.usefixtures("opened")
+def test_a_whole_that_something_else_gave_is_not_replaced_by_what_goes_on(
+    bench: Bench, tmp_path: Path
+) -> None:
+    out, aside = tmp_path / "out", tmp_path / "aside"
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_to(bench, out, only=["gaussian"], say=stopping("damage"))
+    place_of(out).rename(aside)
+    evaluate_to(replace(bench, plan=replace(bench.plan, seed=1)), out, only=["gaussian"])
+    before = report(out)
+    aside.rename(place_of(out))
+    with pytest.raises(InputError, match="is not empty"):
+        evaluate_to(bench, out, only=["gaussian"], resume=True)
+    assert report(out) == before
+
+
+def test_a_file_written_into_the_tree_makes_no_other_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = []
+    for commit in ("abc", "abc+changes", None):
+        monkeypatch.setattr("transfer.parts.provenance", lambda at=commit: {**provenance(), "commit": at})
+        versions.append(made_with())
+    assert versions[0] == versions[1] != versions[2]
 
 
 @pytest.mark.usefixtures("opened")
