@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import Literal
+import warnings
+from collections.abc import Callable
+from typing import Literal, ParamSpec, TypeVar
 
 import torch
 
@@ -46,6 +48,16 @@ def precision_on(device: torch.device, precision: Precision | None = None) -> Pr
 def products(device: torch.device, precision: Precision) -> torch.autocast:
     """Within it, matrix products are computed in `precision`."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+Arguments = ParamSpec("Arguments")
+Found = TypeVar("Found")
+
+
+def compiled(function: Callable[Arguments, Found]) -> Callable[Arguments, Found]:
+    """What `torch.compile` makes of it, and no advice to round float32 products: here they are exact on purpose."""
+    warnings.filterwarnings("ignore", message="TensorFloat32 tensor cores", category=UserWarning)
+    return torch.compile(function)
 
 
 def memory_of(device: torch.device) -> int | None:

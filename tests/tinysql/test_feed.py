@@ -1,6 +1,7 @@
 """Streams of batches: the same from any place on, fresh rows once each, documents packed with little padding."""
 
 import multiprocessing
+import os
 import signal
 import subprocess
 import sys
@@ -48,8 +49,19 @@ def feed_of(kind: str, rows: TrainingRows, tokenizer: Path, workers: int = 0) ->
 
 
 def same(a: Batch, b: Batch) -> bool:
-    tensors = ("ids", "places", "targets", "weights")
-    return all(torch.equal(getattr(a, name), getattr(b, name)) for name in tensors)
+    tensors = ("ids", "real", "places", "targets", "weights")
+    alike = all(torch.equal(getattr(a, name), getattr(b, name)) for name in tensors)
+    if a.packing is None or b.packing is None:
+        return alike and a.packing is b.packing
+    assert a.packing.bounds is not None
+    assert b.packing.bounds is not None
+    return (
+        alike
+        and torch.equal(a.packing.segments, b.packing.segments)
+        and torch.equal(a.packing.positions, b.packing.positions)
+        and torch.equal(a.packing.bounds, b.packing.bounds)
+        and (a.packing.longest, a.tokens) == (b.packing.longest, b.tokens)
+    )
 
 
 @pytest.mark.parametrize("kind", ["bucketed", "packed", "generated"])
@@ -72,6 +84,33 @@ def test_worker_processes_give_the_stream_of_one_process(rows: TrainingRows, tok
         for workers in (0, 2)
     )
     assert all(same(a, b) for a, b in zip(one, two, strict=True))
+
+
+def test_batches_of_other_processes_hold_no_files_open(rows: TrainingRows, tokenizer: Path) -> None:
+    stream = feed_of("generated", rows, tokenizer, workers=1).batches(Place())
+    before = len(os.listdir("/proc/self/fd"))
+    kept = [batch for batch, _ in islice(stream, 40)]
+    assert len(kept) == 40
+    assert len(os.listdir("/proc/self/fd")) < before + 20  # of the process and its queues
+
+
+def test_no_more_processes_make_rows_than_training_can_use(
+    tokenizer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    class Pool:
+        def __init__(self, workers: int, *_: object, **__: object) -> None:
+            asked.append(workers)
+            raise InterruptedError
+
+    monkeypatch.setattr(feeds, "ProcessPoolExecutor", Pool)
+    for cores in (3, 200):
+        monkeypatch.setattr(feeds, "spare_cores", lambda cores=cores: cores)
+        feed = Generated(SOURCES, tokenizer, 400, 400, 8, 3, 0.0)
+        with pytest.raises(InterruptedError):
+            next(feed.batches(Place()))
+    assert asked == [3, feeds.MOST_WORKERS]
 
 
 def test_worker_processes_end_when_training_is_killed(tokenizer: Path) -> None:

@@ -17,6 +17,7 @@ import torch
 import tinysql.training.loop as training
 from data_gen.errors import InputError
 from tinysql.config import override
+from tinysql.devices import compiled
 from tinysql.models.config import ModelConfig, MoEConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe, find_recipe
@@ -531,3 +532,14 @@ def test_the_step_is_one_graph_with_hooks_in_place() -> None:
     )
     # One for documents in rows of their own, one for packed ones, whatever their lengths.
     assert done.stdout.split() == ["2"], done.stderr
+
+
+def test_a_compiled_step_does_not_advise_rounded_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._inductor.compile_fx import _warn_tf32_disabled as advise
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda: (9, 0))
+    with pytest.raises(UserWarning, match="TensorFloat32"):
+        advise.__wrapped__()
+    compiled(losses)
+    advise.__wrapped__()

@@ -12,16 +12,19 @@ import os
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from data_gen.config import DataConfig
 from data_gen.errors import InputError
 from data_gen.store.cluster import end_with_parent
 from data_gen.store.tables import rows_table
+from tinysql.models.packing import Packing
 from tinysql.tokens import Tokenizer
 from tinysql.training.batches import Batch, BatchOrder, TrainingRows, packed_batches
 
@@ -29,6 +32,8 @@ BLOCK = 4096
 """Rows per block: enough to pack well and to hide what starting a block costs."""
 AHEAD = 2
 """Blocks per worker that are made before they are needed."""
+MOST_WORKERS = 16
+"""Several times what the fastest recipe reads on one GPU; each holds some .8 GB."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,8 @@ class Generated:
     seed: int
     prompt_loss: float
     workers: int | None = None
-    """Processes that make rows; None means one less than this process may use cores, 0 means this process."""
+    """Processes that make rows; None means one less than this process may use cores, up to `MOST_WORKERS`; 0 means
+    this process."""
 
     def batches(self, place: Place) -> Generator[tuple[Batch, Place]]:
         block = place.block
@@ -129,7 +135,7 @@ class Generated:
         )
 
     def _blocks(self, first: int) -> Iterator[list[Batch]]:
-        workers = self.workers if self.workers is not None else spare_cores()
+        workers = self.workers if self.workers is not None else min(spare_cores(), MOST_WORKERS)
         if not workers:
             tokenizer = Tokenizer.load(self.tokenizer)
             while True:
@@ -137,12 +143,12 @@ class Generated:
                 first += 1
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(self,)) as pool:
-            waiting: list[Future[list[Batch]]] = []
+            waiting: list[Future[list[dict[str, Any]]]] = []
             try:
                 while True:
                     while len(waiting) < AHEAD * workers:
                         waiting.append(pool.submit(_make, first + len(waiting)))
-                    yield waiting.pop(0).result()
+                    yield [_batch(arrays) for arrays in waiting.pop(0).result()]
                     first += 1
             except BrokenProcessPool as error:
                 raise InputError(
@@ -194,7 +200,31 @@ def _start(feed: Generated) -> None:
     _worker = (feed, Tokenizer.load(feed.tokenizer))
 
 
-def _make(number: int) -> list[Batch]:
+def _make(number: int) -> list[dict[str, Any]]:
+    """The batches of a block, as arrays: a tensor of another process keeps a file open for as long as it lives."""
     assert _worker is not None
     feed, tokenizer = _worker
-    return feed.block(tokenizer, number)
+    return [_arrays(batch) for batch in feed.block(tokenizer, number)]
+
+
+def _arrays(source: Batch | Packing) -> dict[str, Any]:
+    """Its fields, with arrays in place of tensors."""
+    found = {field.name: getattr(source, field.name) for field in fields(source)}
+    return {
+        name: value.numpy()
+        if isinstance(value, Tensor)
+        else _arrays(value)
+        if name == "packing" and value
+        else value
+        for name, value in found.items()
+    }
+
+
+def _batch(arrays: dict[str, Any]) -> Batch:
+    """The batch that `_arrays` took apart."""
+    packing = arrays["packing"]
+    return Batch(**_tensors(arrays) | {"packing": packing and Packing(**_tensors(packing))})
+
+
+def _tensors(arrays: dict[str, Any]) -> dict[str, Any]:
+    return {name: torch.from_numpy(a) if isinstance(a, np.ndarray) else a for name, a in arrays.items()}

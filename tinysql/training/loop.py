@@ -15,7 +15,7 @@ from torch import Tensor
 
 from data_gen.errors import InputError
 from data_gen.files import write_atomic
-from tinysql.devices import is_out_of_memory, precision_on, products
+from tinysql.devices import compiled, is_out_of_memory, precision_on, products
 from tinysql.models.hybrid import HybridLM
 from tinysql.models.moe import balance, experts_of
 from tinysql.progress import Bar
@@ -153,8 +153,8 @@ class Trainer:
         self.experts = experts_of(model)
         on_gpu = model.device.type == "cuda"
         self.autocast = products(model.device, precision_on(model.device, config.precision))
-        compiled = config.compile if config.compile is not None else on_gpu
-        self.losses = torch.compile(losses) if compiled else losses
+        wanted = config.compile if config.compile is not None else on_gpu
+        self.losses = compiled(losses) if wanted else losses
         self.flops = 0.0
         """Operations so far, of this process, as the peak is."""
         self.waited = 0.0
