@@ -37,6 +37,9 @@ from tinysql.tokens import TokenPairs
 CHANGE_BYTES = (24 * 2**20, 2 * 2**30)
 """What all writers' changes may take, on a CPU and on a GPU: a CPU hands larger pieces back after every use."""
 
+PRODUCTS = 256
+"""Matrix products of writers with readers that a GPU computes together, at least."""
+
 
 class BatchScores(NamedTuple):
     """Per-example scores of one batch, and the metric of both sides."""
@@ -244,12 +247,28 @@ def contract(
     """`Σ_t ⟨change_writer[t], gradient at the reader's input[t]⟩` on some examples, from block `start` on."""
     graph = Graph.of(machine.model)
     scores = change.last.new_zeros(change.last.shape[1], len(graph.writers), len(graph.readers))
+    _, batch, _, width = change.last.shape
+    pieces = pieces_of(batch, width, on_gpu=change.last.is_cuda)
     for part in readings(machine, change, gradients, rows, start):
-        by_example = (
-            rearrange(x, "node batch seq d -> batch node (seq d)") for x in (part.change, part.gradient)
+        change_by, gradient_by = (
+            rearrange(x.flatten(2), "node batch (piece d) -> (batch piece) node d", piece=pieces)
+            for x in (part.change, part.gradient)
         )
-        scores[:, : len(part.change), part.readers] = torch.bmm(next(by_example), next(by_example).mT)
+        by_piece = torch.bmm(change_by, gradient_by.mT)
+        scores[:, : len(part.change), part.readers] = by_piece.unflatten(0, (-1, pieces)).sum(1)
     return scores
+
+
+def pieces_of(batch: int, width: int, *, on_gpu: bool) -> int:
+    """Into how many pieces the inner products of `batch` examples are cut, over positions of `width` numbers.
+
+    A GPU wants `PRODUCTS` to share out: one of a few hundred writers and some readers is a handful of its tiles,
+    however long the sums are.
+    """
+    pieces = 1
+    while on_gpu and pieces * batch < PRODUCTS and width % (2 * pieces) == 0:
+        pieces *= 2
+    return pieces
 
 
 class Reading(NamedTuple):

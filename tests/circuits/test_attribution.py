@@ -13,6 +13,7 @@ from torch import Tensor
 from transformer_lens.hook_points import HookPoint
 
 from circuits.circuit import Circuit
+from circuits.engine.attribution import pieces_of
 from circuits.engine.batching import fitting_batch_size
 from circuits.engine.forward import run_circuit
 from circuits.engine.mixers import mixers_of
@@ -464,3 +465,20 @@ def test_fewer_pairs_fit_where_memory_is_less_or_the_model_larger(random_case) -
     assert fitting_batch_size(wider.model, wider.pairs, memory=1e-3) < sizes[1]
     with pytest.raises(InputError, match="memory is 0 GiB"):
         fitting_batch_size(case.model, case.pairs, memory=0.0)
+
+
+def test_inner_products_cut_into_pieces_give_the_same_scores(random_case, monkeypatch) -> None:
+    case = random_case()
+    whole = eap_ig(case.model, case.pairs, steps=2).per_example
+    asked = []
+    monkeypatch.setattr("circuits.engine.attribution.pieces_of", lambda *_, **__: asked.append(4) or 4)
+    torch.testing.assert_close(eap_ig(case.model, case.pairs, steps=2).per_example, whole)
+    assert asked
+
+
+@pytest.mark.parametrize(
+    ("batch", "width", "on_gpu", "pieces"),
+    [(3, 2048, True, 128), (300, 2048, True, 1), (8, 24, True, 8), (3, 2048, False, 1)],
+)
+def test_a_gpu_shares_inner_products_out(batch: int, width: int, on_gpu: bool, pieces: int) -> None:
+    assert pieces_of(batch, width, on_gpu=on_gpu) == pieces
