@@ -56,6 +56,7 @@ from circuits.select import top_edges
 from data_gen.errors import InputError
 from data_gen.pairs.edits import edit_named
 from data_gen.seeding import read_seed
+from tinysql.devices import find_device
 from tinysql.runs import open_run
 
 KINDS = {
@@ -321,6 +322,7 @@ def main() -> int:
 def measured(arguments: argparse.Namespace) -> dict[str, list[Row]]:
     """The tables that are asked for. Raises `InputError` for a file that something else was written to."""
     paths = (arguments.run, *arguments.others)
+    find_device(arguments.device)  # in use from here on, so that the file names it as what measured
     kept = Kept(arguments.json, paths, arguments.seed, arguments.device) if arguments.json else None
     runs = [subjects(path, arguments.seed, arguments.device) for path in paths]
     every = [edit for edit in KINDS if any(edit in suited(subject) for subject in runs[0].values())]
