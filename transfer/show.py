@@ -49,11 +49,20 @@ def curve_table(report: Mapping[str, Any]) -> str:
     ]
     for one in report["points"]:
         rank = "" if one["rank"] is None else str(one["rank"])
-        scale = "" if one["setting"] is None else f"{one['setting']['scale']:g}"
+        scale = "" if one["setting"] is None else f"{one['setting']['scale']:g}{'*' * _is_refused(one)}"
         cosine = "" if one["cosine"] is None else f"{one['cosine']:.3f}"
         shares = "".join(f"{one[name]['share']:>8.1%}" for name in ("shown", "right", "kept"))
         lines.append(f"{one['target_hook']:<32}{rank:>5} {one['vector']:<12}{scale:>6}{shares}{cosine:>8}")
+    if any(_is_refused(one) for one in report["points"]):
+        lines.append(
+            "* no scale has an effect and does little damage on validation: it is the first that is shown"
+        )
     return "\n".join(lines)
+
+
+def _is_refused(point: Mapping[str, Any]) -> bool:
+    """Whether the guard allowed no scale. Older reports do not say."""
+    return point.get("allowed") is False
 
 
 def switch_table(report: Mapping[str, Any]) -> str:

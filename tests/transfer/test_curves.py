@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from itertools import islice
 
 import pytest
 
 from data_gen.errors import InputError
 from tinysql.models.hybrid import HybridLM
 from transfer.behaviours.training import Subject
+from transfer.choosing import Choice, Setting, Trial
 from transfer.evaluation.bench import Bench
 from transfer.evaluation.curves import layer_curve, layer_pairs, rank_curve
 from transfer.evaluation.plan import Plan
@@ -81,6 +83,18 @@ def test_the_scale_of_a_vector_that_may_do_nothing_is_the_first(bench: Bench) ->
     assert [trial.setting.scale for trial in choice.trials] == [4.0]
 
 
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_point_says_whether_the_guard_allowed_its_scale(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, allowed: bool
+) -> None:
+    trial = Trial(setting=Setting(hook=HOOK, scale=4.0), effect=1.0, damage=0.0)
+    choice = Choice(trials=(trial,), most_damage=0.02, best=trial if allowed else None)
+    monkeypatch.setattr("transfer.evaluation.curves.choose_scale", lambda *_: choice)
+    nothing, native = islice(layer_curve(bench), 2)
+    assert nothing.allowed is None
+    assert (native.setting, native.allowed) == (trial.setting, allowed)
+
+
 def test_a_curve_is_shown_point_by_point(bench: Bench) -> None:
     points = list(rank_curve(bench, (1, 2)))
     report = {
@@ -91,6 +105,10 @@ def test_a_curve_is_shown_point_by_point(bench: Bench) -> None:
         "aim": asdict(bench.aim),
         "points": [one.to_json() for one in points],
     }
-    lines = curve_table(report).splitlines()
+    assert [one.allowed for one in points] == [False, False]  # a model that was taught nothing
+    *lines, note = curve_table(report).splitlines()
     assert len(lines) == 3 + len(points)
-    assert lines[-1].split()[:3] == [HOOK, "2", "transferred"]
+    assert lines[-1].split()[:4] == [HOOK, "2", "transferred", "4*"]
+    assert note.startswith("* no scale has an effect")
+    report["points"] = [replace(one, allowed=True).to_json() for one in points]
+    assert curve_table(report).splitlines()[-1].split()[:4] == [HOOK, "2", "transferred", "4"]

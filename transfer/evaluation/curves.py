@@ -35,6 +35,8 @@ class Point:
     """Of a low-rank map; None for the plan's own map."""
     setting: Setting | None
     """The scale that was chosen on validation; None without steering."""
+    allowed: bool | None
+    """Whether the guard allowed it; where it allowed none, the first is measured. None without steering."""
     right: Share
     shown: Share
     kept: Share
@@ -108,9 +110,11 @@ def _point(
 ) -> Point:
     aim, target, rows = bench.aim, bench.target, bench.test_rows
     setting: Setting | None = None
+    allowed: bool | None = None
     on: AbstractContextManager[None] = nullcontext()
     if vector is not None:
-        setting = setting_of(choose_scale(bench, vector))
+        choice = choose_scale(bench, vector)
+        setting, allowed = setting_of(choice), choice.best is not None
         on = vector.apply(target.model, setting.scale, bench.where, operator=setting.operator)
     with on:
         start, guard = (verdicts_of(target, rows, one) for one in (aim.start, aim.guard))
@@ -120,6 +124,7 @@ def _point(
         target_hook=bench.plan.target_hook,
         rank=rank,
         setting=setting,
+        allowed=allowed,
         right=share(one.right for one in start),
         shown=share(one.shown for one in start),
         kept=share(one.taught for one in guard),
