@@ -21,7 +21,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from statistics import median
@@ -249,7 +249,11 @@ def gpt_config(shape: Shape) -> ModelConfig:
     )
 
 
-def cases(name: str) -> Iterator[tuple[str, Callable[[], tuple[Callable[[], int], float]]]]:
+Case = tuple[str, Callable[[], tuple[Callable[[], int], float]]]
+"""A label, and what makes its step and says how many operations one takes."""
+
+
+def cases(name: str) -> Iterator[Case]:
     """What is measured for a shape: label, and how to make its step."""
     if name == "hybrids":
         for recipe in HYBRIDS:
@@ -276,9 +280,23 @@ def cases(name: str) -> Iterator[tuple[str, Callable[[], tuple[Callable[[], int]
 
 
 def run(name: str, seconds: float) -> list[dict[str, Any]]:
-    """Measure one shape's cases in turns."""
+    """Measure one shape's cases in turns; of `scans` one after the other, each compiled as if it were alone.
+
+    mamba-ssm's functions break the graph, and what is then compiled of a block serves every model of the process.
+    """
+    every = list(cases(name))
+    groups = [[case] for case in every] if name == "scans" else [every]
+    rows = []
+    for group in groups:
+        rows += in_turns(name, group, seconds)
+        if len(groups) > 1:
+            torch._dynamo.reset()
+    return rows
+
+
+def in_turns(name: str, group: Sequence[Case], seconds: float) -> list[dict[str, Any]]:
     made = {}
-    for label, make in cases(name):
+    for label, make in group:
         begun = time.perf_counter()
         step, flops = make()
         for _ in range(6):
