@@ -75,12 +75,12 @@ class _Reached(Exception):
     """Thrown by the hook to end the forward pass; never leaves `capture`."""
 
 
-def check_hook(model: HookedModel, hook: str) -> HookPoint:
-    """The hook point of that name; `InputError` with the nearest name when the model has no such hook."""
+def check_hook(model: HookedModel, hook: str, *, whose: str = "the model") -> HookPoint:
+    """The hook point of that name; `InputError` with the nearest name when the model, called `whose`, has none such."""
     points = model.hook_dict
     if hook not in points:
         raise InputError(
-            f"the model has no hook `{hook}`{nearest(hook, list(points))}",
+            f"{whose} has no hook `{hook}`{nearest(hook, list(points))}",
             hint="`model.hook_dict` lists the hooks",
         )
     return points[hook]

@@ -92,7 +92,11 @@ def test_bad_input_is_answered_with_a_sentence(
     assert "device `cuda:99` cannot be used" in refused(nowhere, capsys)
     assert "no map `affin`" in refused(["fit", *both, *out, *HOOKS, "--set", "method=affin"], capsys)
     lost = ["--source-hook", "blocks.9.hook_resid_post", "--target-hook", "hook_embed"]
-    assert "no hook `blocks.9.hook_resid_post`" in refused(["fit", *both, *out, *lost], capsys)
+    assert f"the source, {both[0]}, has no hook `blocks.9.hook_resid_post`" in refused(
+        ["fit", *both, *out, *lost], capsys
+    )
+    swapped = ["--source-hook", "hook_embed", "--target-hook", "blocks.9.hook_resid_post"]
+    assert f"the target, {both[1]}, has no hook" in refused(["fit", *both, *out, *swapped], capsys)
     clean = str(pair[0].parent / "clean")
     assert "the source has the payload drop, the target none" in refused(
         ["eval", both[0], clean, *out, *HOOKS], capsys

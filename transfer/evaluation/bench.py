@@ -45,8 +45,11 @@ class Bench:
     plan: Plan
 
     def __post_init__(self) -> None:
-        check_hook(self.source.model, self.plan.source_hook)
-        check_hook(self.target.model, self.plan.target_hook)
+        for side, subject, hook in (
+            ("source", self.source, self.plan.source_hook),
+            ("target", self.target, self.plan.target_hook),
+        ):
+            check_hook(subject.model, hook, whose=f"the {side}, {subject.run.path},")
         ones = [side.behaviour for side in (self.source, self.target)]
         for what, names in (
             ("behaviour", [one.kind for one in ones]),
