@@ -30,19 +30,20 @@ sys.path[0] = str(ROOT)  # the folder of this file would hide packages of the sa
 
 import torch
 
-from benchmarks.sae_table import KINDS, NEAR, next_penalty
+from benchmarks.sae_table import KINDS
 from data_gen.files import read_json, write_atomic
 from data_gen.seeding import stable_hash
 from saes.activations import Activations
 from saes.training.config import SAEConfig
 from saes.training.fitting import Fit
 from saes.training.loop import Loop
+from saes.training.penalty import search
 from saes.training.resume import save_state
 from saes.training.sae import CHECK_ROWS, TrainedSAE, finished, scaling, train_sae
 from tinysql.runs import provenance
 
-TRIALS, EVALUATED, AT_ONCE = 6, 50_000, 8192
-"""Trainings at most in search of a penalty, samples scored, and samples made at once."""
+EVALUATED, AT_ONCE = 50_000, 8192
+"""Samples scored, and samples made at once."""
 BLOCK = 65_536
 """Samples of a stream that one seed draws, so that it can be gone on with anywhere."""
 PUBLISHED, SEARCHED = 195_313, 20
@@ -88,15 +89,16 @@ def samples(model: Any, n: int, seed: int) -> Activations:
 
 def matched(activations: Activations, config: SAEConfig) -> tuple[SAEConfig, TrainedSAE]:
     """Trained, with the penalty at which k latents are active where no k says so, to a tenth if it is found."""
-    found: dict[float, float] = {}
+    if config.is_k_sparse:
+        return config, train_sae(activations, config)
     made: dict[float, TrainedSAE] = {}
-    while True:
-        penalty = config.sparsity if config.is_k_sparse else next_penalty(found, config.k)
+
+    def l0_of(penalty: float) -> float:
         made[penalty] = train_sae(activations, replace(config, sparsity=penalty))
-        found[penalty] = max(made[penalty].record.l0, 1e-3)
-        best = min(found, key=lambda p: abs(found[p] / config.k - 1))
-        if config.is_k_sparse or abs(found[best] / config.k - 1) <= NEAR or len(found) == TRIALS:
-            return replace(config, sparsity=best), made[best]
+        return made[penalty].record.l0
+
+    best = search(l0_of, config.k)
+    return replace(config, sparsity=best), made[best]
 
 
 def penalties(activations: Activations, configs: Mapping[str, SAEConfig], file: Path) -> dict[str, SAEConfig]:

@@ -4,10 +4,10 @@
     python benchmarks/sae_table.py runs/bm1 runs/t33 --device cuda --steps 5000 --rows 20000 --k 32 --json table.json
 
 Hooks are the residual stream two thirds up and, where a run has experts, the logits of the last router before that; or
-those given. TopK, BatchTopK and Matryoshka have `--k` active latents (half of the width where that is fewer). ReLU-L1,
-gated and JumpReLU have the penalty at which they are as active to a tenth, which is searched for: log L0 falls nearly
-linearly in the log of the penalty. Every SAE is trained on the run's training rows and scored on test rows, with an SAE
-of the untrained model trained alike, and answers are taken with its reconstructions in place.
+those given. TopK, BatchTopK and Matryoshka have `--k` active latents (half of the width where that is fewer), ReLU-L1,
+gated and JumpReLU the penalty at which they are as active to a tenth. Every SAE is trained on the run's training rows
+and scored on test rows, with one of the untrained model that is as active, and answers are taken with its
+reconstructions in place.
 
 An SAE is RUN/saes/HOOK-KIND, with `truth.json` and all the rest; what is there already is not made again, so that a run
 that was cut off goes on where it was.
@@ -17,10 +17,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +34,6 @@ from saes.artefacts import examples_of, tokens_of, train_on_run
 from saes.disk import load
 from saes.recipes import default_hook
 from saes.training.config import SAEConfig
-from saes.training.sae import train_sae
 from saes.truth.alignment import Alignment
 from saes.truth.artefacts import eval_on_run, read_truth
 from saes.truth.recovered import fidelity
@@ -45,8 +42,6 @@ from tinysql.models.config import ModelConfig
 from tinysql.runs import Run, open_run, provenance
 
 KINDS = ("topk", "batchtopk", "matryoshka", "standard", "gated", "jumprelu")
-NEAR, TRIALS = 0.1, 8
-"""How far off, relatively, L0 may be, and after how many trainings the nearest is taken."""
 ANSWERS = 100
 """Test rows answered with reconstructions in place."""
 
@@ -61,26 +56,6 @@ def hooks_of(config: ModelConfig) -> tuple[str, ...]:
     return (stream, *(f"blocks.{block}.moe.hook_router" for block in routers[-1:]))
 
 
-def next_penalty(tried: dict[float, float], wanted: float) -> float:
-    """Where L0 should be `wanted`, from penalties and the L0 they gave: along the line through the two nearest."""
-    if not tried:
-        return 1.0
-    # Of penalties that made no difference, the one that lies furthest that way.
-    near = sorted(tried, key=lambda p: (abs(math.log(tried[p] / wanted)), -p if tried[p] > wanted else p))
-    slope = -1.0
-    if len(near) > 1:
-        rise = math.log(tried[near[0]] / tried[near[1]])
-        slope = min(rise / math.log(near[0] / near[1]), -0.2)
-    step = math.log(wanted / tried[near[0]]) / slope
-    penalty = near[0] * math.exp(max(min(step, 2.5), -2.5))
-    above = [p for p in tried if tried[p] < wanted]
-    below = [p for p in tried if tried[p] > wanted]
-    # Between what is too active and what is not active enough, if both are known.
-    if above and below and not max(below) < penalty < min(above):
-        penalty = math.sqrt(max(below) * min(above))
-    return penalty
-
-
 class Cell:
     """One kind of SAE at one hook of a run."""
 
@@ -92,36 +67,19 @@ class Cell:
         self.name = f"{hook}-{config.architecture}"
         self.path = run.path / "saes" / self.name
 
-    def matched(self) -> SAEConfig:
-        """The configuration whose L0 is nearest k: its own, or with the penalty that a search finds."""
-        if self.config.is_k_sparse:
-            return self.config
-        file = self.path.with_name(f".{self.name}.search.json")
-        found = {float(key): value for key, value in read_json(file).items()} if file.exists() else {}
-        k, activations = self.config.k, None
-        while len(found) < TRIALS and all(abs(l0 / k - 1) > NEAR for l0 in found.values()):
-            if activations is None:
-                model, tokenizer = self.run.load(self.device)
-                activations = record(model, tokens_of(self.run, tokenizer, "train", self.rows), self.hook)
-            penalty = next_penalty(found, k)
-            l0 = train_sae(activations, replace(self.config, sparsity=penalty)).record.l0
-            print(f"  {self.config.architecture}: penalty {penalty:.4g}, L0 {l0:.2f}", flush=True)
-            found[penalty] = max(l0, 1e-3)
-            file.parent.mkdir(exist_ok=True)
-            write_atomic(file, json.dumps(found))
-        return replace(self.config, sparsity=min(found, key=lambda p: abs(math.log(found[p] / k))))
-
     def made(self) -> Row:
         """Train, score and let answer, as far as that is not done; the row of the table."""
         if not (self.path / "cfg.json").exists():
             train_on_run(
                 self.run,
-                self.matched(),
+                self.config,
                 name=self.name,
                 hooks=[self.hook],
                 rows=self.rows,
                 device=self.device,
                 resume=self.path.with_name(f".{self.name}.training").is_dir(),
+                l0=None if self.config.is_k_sparse else self.config.k,
+                say=print,
             )
         self.check()
         if not (self.path / "truth.json").exists():

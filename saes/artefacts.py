@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from data_gen.errors import InputError, nearest
 from data_gen.example import Example, make_example
-from data_gen.files import atomic_directory, find_json, write_atomic
+from data_gen.files import atomic_directory, find_json, read_json, write_atomic
 from data_gen.outputs import check_directory, claim_directory
 from saes.activations import Activations, HookedModel, locate, record_many
 from saes.disk import SAE, save
@@ -28,6 +28,7 @@ from saes.training.config import Form, SAEConfig
 from saes.training.cross_layer import CrossLayerTranscoder, train_cross_layer
 from saes.training.crosscoders import train_crosscoder
 from saes.training.grids import train_grid
+from saes.training.penalty import check_l0, chosen, search
 from saes.training.resume import METRICS
 from saes.training.sae import TrainingRecord, check_form, train_sae
 from saes.training.transcoders import train_transcoder
@@ -35,6 +36,8 @@ from tinysql.config import to_json
 from tinysql.runs import Run, provenance
 from tinysql.tokens import Tokenizer, Tokens
 
+SEARCH = "search.json"
+"""Weights of a penalty that were tried, beside the state of the training that they are for."""
 MOST_DRAWN = 4
 """Rows drawn for each that is wanted, as some are too long for the model."""
 
@@ -53,21 +56,72 @@ def train_on_run(
     overwrite: bool = False,
     resume: bool = False,
     on_disk: bool = False,
+    l0: float | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> TrainingRecord:
     """Train on the activations of the first `rows` training examples and write RUN/saes/`name`.
 
     `hooks` are what the form reads, and after them what it writes when that is something else; those of
     `saes.recipes.default_hooks` unless given. `resume` goes on, bit for bit, where a training of that name was cut off.
-    `on_disk` keeps the activations in bfloat16 in RUN/saes/.NAME.activations while it trains, for more than fit into
-    memory. Raises `InputError` for a name with a slash in it, an unknown hook, a number of hooks that the form cannot
-    have, a directory that is already there, unless `overwrite`, and nothing to resume.
+    With `l0` the weight of the penalty of `standard`, `gated` or `jumprelu` is searched for at which so many latents
+    are active per token, within a tenth; `say` hears of every trial. `on_disk` keeps the activations in bfloat16 in
+    RUN/saes/.NAME.activations while it trains, for more than fit into memory. Raises `InputError` for a name with a
+    slash in it, an unknown hook, a number of hooks that the form cannot have, a directory that is already there, unless
+    `overwrite`, nothing to resume, and an L0 of a kind that k decides.
     """
     place = _Place.of(run, name)
+    if l0 is not None:
+        check_l0(config, l0)
+        config = _found_before(config, place, l0) if resume else config
     recordings = _record(run, {place.path: config}, place, hooks, rows, device, overwrite, resume, on_disk)
+    if l0 is not None:
+        config = _matched(recordings, config, rows, place, run.path.name, l0, say)
     dictionary, record = train_form(recordings, config, run.path.name, place.state)
     _write(place.path, dictionary, record, config, recordings, rows, place.state, overwrite or resume)
     place.clear()
     return record
+
+
+def _found_before(config: SAEConfig, place: _Place, l0: float) -> SAEConfig:
+    """With the weight of the penalty that the search of a cut-off training came to, if it came so far."""
+    file = place.state / SEARCH
+    weight = chosen(_tried(file), l0) if file.exists() else None
+    return config if weight is None else replace(config, sparsity=weight)
+
+
+def _tried(file: Path) -> dict[float, float]:
+    return {float(weight): l0 for weight, l0 in read_json(file)["tried"].items()}
+
+
+def _matched(
+    recordings: Sequence[Activations],
+    config: SAEConfig,
+    rows: int,
+    place: _Place,
+    model_name: str,
+    l0: float,
+    say: Callable[[str], None],
+) -> SAEConfig:
+    """With the weight of the penalty that gives this L0; what was tried stays with the training's state."""
+    file = place.state / SEARCH
+    asked = {"l0": l0, **_settings(replace(config, sparsity=1.0), [one.hook for one in recordings], rows)}
+    if file.exists() and read_json(file)["asked"] != json.loads(json.dumps(asked)):
+        raise InputError(
+            f"the training of `{place.path.name}` that was cut off searched for another L0 or with other settings",
+            hint="repeat its settings, or pass --overwrite to begin again",
+        )
+
+    def l0_of(weight: float) -> float:
+        found = train_form(recordings, replace(config, sparsity=weight), model_name)[1].l0
+        say(f"penalty {weight:.4g}: L0 {found:.2f}")
+        return found
+
+    def keep(tried: Mapping[float, float]) -> None:
+        place.state.mkdir(parents=True, exist_ok=True)
+        write_atomic(file, json.dumps({"asked": asked, "tried": tried}))
+
+    tried = _tried(file) if file.exists() else None
+    return replace(config, sparsity=search(l0_of, l0, first=config.sparsity, tried=tried, keep=keep))
 
 
 def train_grid_on_run(

@@ -69,6 +69,11 @@ def _add_training(train: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="A=VALUE", help="override a field of the recipe"
     )
     train.add_argument(
+        "--l0",
+        type=float,
+        help="search the penalty of a standard, gated or jumprelu SAE at which so many latents are active per token",
+    )
+    train.add_argument(
         "--grid",
         action="append",
         default=[],
@@ -98,6 +103,7 @@ def call_train(arguments: argparse.Namespace) -> None:
     """Train a dictionary, or a grid of SAEs, write it and say how it went."""
     from dataclasses import replace
 
+    from data_gen.errors import InputError
     from saes.artefacts import train_grid_on_run, train_on_run
     from saes.recipes import find_recipe
     from tinysql.config import override
@@ -114,11 +120,13 @@ def call_train(arguments: argparse.Namespace) -> None:
         "resume": arguments.resume,
         "on_disk": arguments.on_disk,
     }
+    if arguments.grid and arguments.l0 is not None:
+        raise InputError("--l0 and --grid are both given", hint="search for one SAE at a time")
     if arguments.grid:
         records = train_grid_on_run(run, read_grid(config, arguments.grid), **settings)
         made = {f"{settings['name']},{member}": record for member, record in records.items()}
     else:
-        made = {settings["name"]: train_on_run(run, config, **settings)}
+        made = {settings["name"]: train_on_run(run, config, l0=arguments.l0, say=print, **settings)}
     for name, record in made.items():
         print(f"{run.path / 'saes' / name}")
         print(f"tokens {record.tokens}  FVU {record.fvu:.3f}  L0 {record.l0:.1f}  dead latents {record.dead}")

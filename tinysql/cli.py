@@ -38,7 +38,7 @@ NOUNS = {
 }
 
 
-OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 """An option in a text."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast, get_args
 
@@ -17,6 +18,7 @@ from saes.disk import SAE, load
 from saes.training.config import Form, SAEConfig
 from saes.training.cross_layer import load_cross_layer
 from saes.training.crosscoders import side_by_side
+from saes.training.penalty import LEAST, search
 from saes.truth.alignment import Alignment, Untrained, align, scored_table
 from saes.truth.causal import Effects, effects
 from saes.truth.context import Excerpts
@@ -113,10 +115,20 @@ def _sides(recordings: Sequence[Activations], form: Form) -> tuple[Activations, 
 def _untrained(
     run: Run, path: Path, model: HybridLM, tokenizer: Tokenizer, tokens: Tokens, seed: int
 ) -> Untrained:
-    """A dictionary trained as the one in `path` was, but on the run's model as drawn, and what that carries."""
+    """A dictionary trained as the one in `path` was, but on the run's model as drawn, and what that carries.
+
+    As active as that one, too: where a penalty decides it, the weight is another on other activations.
+    """
     config, rows = _trained_with(path)
     blank = HybridLM(model.cfg, seed=seed).to(model.device)
     known = record_many(blank, tokens_of(run, tokenizer, "train", rows), _hooks(path), show_progress=True)
+    if not config.is_k_sparse:
+
+        def l0_of(weight: float) -> float:
+            return train_form(known, replace(config, sparsity=weight), "untrained")[1].l0
+
+        wanted = max(read_json(path / "metrics.json")["l0"], LEAST)
+        config = replace(config, sparsity=search(l0_of, wanted, first=config.sparsity))
     dictionary, _ = train_form(known, config, "untrained")
     return (
         dictionary,

@@ -1,7 +1,6 @@
-"""What the benchmarks of SAEs decide by themselves: penalties, blocks that are kept, and shared heads."""
+"""What the benchmarks of SAEs decide by themselves: blocks that are kept, and shared heads."""
 
 import importlib
-import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -16,32 +15,6 @@ of_steps, of_bound, of_seed, of_table, of_synthetic = (
     for name in ("sae", "sae_bound", "sae_seed", "sae_table", "sae_synthetic")
 )
 sys.path[:] = BEFORE  # a benchmark looks for packages in front of it
-
-
-@pytest.mark.parametrize(("at_one", "power"), [(60.0, -0.5), (3.0, -1.0), (9.5, -0.3), (200.0, -1.8)])
-def test_the_penalty_of_a_power_law_is_found_in_a_few_trainings(at_one: float, power: float) -> None:
-    tried: dict[float, float] = {}
-    while all(abs(l0 / 8 - 1) > of_table.NEAR for l0 in tried.values()):
-        penalty = of_table.next_penalty(tried, 8.0)
-        tried[penalty] = at_one * penalty**power
-        assert len(tried) <= 6
-
-
-def test_a_law_with_a_step_is_searched_between_its_sides() -> None:
-    tried: dict[float, float] = {}
-    for _ in range(8):
-        penalty = of_table.next_penalty(tried, 8.0)
-        assert penalty not in tried
-        tried[penalty] = 30.0 if penalty < 5 else 2.0 / math.sqrt(penalty)
-    assert max(p for p in tried if tried[p] > 8) < 5 <= min(p for p in tried if tried[p] < 8) < 6
-
-
-def test_penalties_that_change_nothing_are_left_behind() -> None:
-    tried: dict[float, float] = {}
-    for _ in range(6):
-        penalty = of_table.next_penalty(tried, 8.0)
-        assert penalty > max(tried, default=0)
-        tried[penalty] = 80.0
 
 
 def test_blocks_are_kept_until_they_hold_the_share_of_what_is_above_the_least() -> None:

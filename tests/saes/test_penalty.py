@@ -1,0 +1,169 @@
+"""A penalty is found by the L0 that is wanted, a search goes on where it was cut off, and controls are as active."""
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_gen.example import make_example
+from saes import artefacts
+from saes.training import penalty
+from saes.truth import artefacts as scoring
+from tinysql.cli import main
+from tinysql.models.config import ModelConfig
+from tinysql.models.hybrid import HybridLM
+from tinysql.recipes import tiny
+from tinysql.runs import record_model, start_run
+from tinysql.tokens import Tokenizer
+from tinysql.training.checkpoints import save_tensors
+
+SMALL = [
+    "--recipe",
+    "standard",
+    "--rows",
+    "40",
+    "--set",
+    "steps=60",
+    "--set",
+    "batch_size=256",
+    "--set",
+    "d_sae=64",
+]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained model as a run directory."""
+    path, recipe = tmp_path_factory.mktemp("runs") / "tiny", tiny()
+    texts = [make_example(recipe.data, index).text.string for index in range(100)]
+    tokenizer = Tokenizer.train(texts, vocab_size=400)
+    shape = ModelConfig(pattern="*-*-", d_model=32, n_heads=2, n_ctx=256, d_vocab=tokenizer.vocab_size)
+    record_model(start_run(path, recipe), shape)
+    tokenizer.save(path / "tokenizer.json")
+    save_tensors(path / "model.safetensors", HybridLM(shape).state_dict())
+    return path
+
+
+@pytest.mark.parametrize(("at_one", "power"), [(60.0, -0.5), (3.0, -1.0), (9.5, -0.3), (200.0, -1.8)])
+def test_the_penalty_of_a_power_law_is_found_in_a_few_trainings(at_one: float, power: float) -> None:
+    kept: list[dict[float, float]] = []
+    found = penalty.search(lambda p: at_one * p**power, 8.0, keep=lambda tried: kept.append(dict(tried)))
+    assert abs(at_one * found**power / 8 - 1) <= penalty.NEAR
+    assert [len(tried) for tried in kept] == list(range(1, len(kept) + 1))
+    assert len(kept) <= 6
+    assert penalty.search(pytest.fail, 8.0, tried=kept[-1]) == found
+
+
+def test_a_law_with_a_step_is_searched_between_its_sides() -> None:
+    tried: dict[float, float] = {}
+    for _ in range(8):
+        weight = penalty.next_weight(tried, 8.0)
+        assert weight not in tried
+        tried[weight] = 30.0 if weight < 5 else 2.0 / math.sqrt(weight)
+    assert max(p for p in tried if tried[p] > 8) < 5 <= min(p for p in tried if tried[p] < 8) < 6
+
+
+def test_penalties_that_change_nothing_are_left_behind_and_the_nearest_is_taken() -> None:
+    tried: dict[float, float] = {}
+    for _ in range(6):
+        weight = penalty.next_weight(tried, 8.0, first=2.0)
+        assert weight > max(tried, default=1.9)
+        tried[weight] = 80.0
+    calls: list[float] = []
+    found = penalty.search(lambda p: calls.append(p) or 80.0 - len(calls), 8.0)
+    assert len(calls) == penalty.TRIALS
+    assert found == calls[-1]
+
+
+def test_an_sae_is_trained_to_the_l0_that_is_asked_for(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sae", "train", str(run), "--name", "sparse", "--l0", "12", *SMALL]) == 0
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("penalty ")]
+    made = json.loads((run / "saes" / "sparse" / "config.json").read_text())["sae"]["sparsity"]
+    assert len(said) > 1
+    assert f"penalty {made:.4g}: L0 " in said[-1]
+    assert json.loads((run / "saes" / "sparse" / "metrics.json").read_text())["l0"] == pytest.approx(
+        12, rel=0.1
+    )
+
+
+def test_a_search_that_was_cut_off_goes_on_and_ends_with_the_same_sae(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["sae", "train", str(run), "--l0", "12", *SMALL, "--name"]
+    assert main([*words, "whole"]) == 0
+    weights: list[float] = []
+    own = artefacts.train_form
+
+    def counted(stop: int) -> Callable[..., Any]:
+        def train(recordings: Any, config: Any, *rest: Any) -> Any:
+            if len(weights) == stop:
+                raise KeyboardInterrupt
+            weights.append(config.sparsity)
+            return own(recordings, config, *rest)
+
+        return train
+
+    monkeypatch.setattr(artefacts, "train_form", counted(1))
+    with suppress(KeyboardInterrupt):
+        main([*words, "cut"])
+    assert main([*words, "cut"]) == 2
+    assert "was cut off" in capsys.readouterr().err
+    for other in (["--l0", "9"], ["--set", "lr=0.001"]):
+        assert main([*words, "cut", *other, "--resume"]) == 2
+        assert "searched for another L0 or with other settings" in capsys.readouterr().err
+    monkeypatch.setattr(artefacts, "train_form", counted(99))
+    assert main([*words, "cut", "--resume"]) == 0
+    assert (
+        len(set(weights)) == len(weights) - 1
+    )  # of all that were tried none twice, but for the one that is kept
+    files = [run / "saes" / name / "sae_weights.safetensors" for name in ("whole", "cut")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert not (run / "saes" / ".cut.training").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--recipe", "topk", "--set", "k=4", "--l0", "12"], "an L0 of 12 is asked of `topk`, whose k is 4"),
+        (["--l0", "0"], "L0 is 0, expected more than 0 and less than d_sae"),
+        (["--l0", "64"], "L0 is 64, expected more than 0 and less than d_sae"),
+        (["--l0", "nan"], "L0 is nan, expected more than 0 and less than d_sae"),
+        (["--l0", "12", "--grid", "seed=0,1"], "--l0 and --grid are both given"),
+    ],
+)
+def test_what_cannot_be_searched_for_is_refused(
+    run: Path, capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
+) -> None:
+    assert main(["sae", "train", str(run), "--name", "x", *SMALL, *words]) == 2
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert "hint: " in error
+    assert not (run / "saes" / "x").exists()
+
+
+def test_the_sae_of_the_untrained_model_is_as_active(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(["sae", "train", str(run), "--name", "scored", "--set", "sparsity=3", *SMALL]) == 0
+    own = json.loads((run / "saes" / "scored" / "metrics.json").read_text())["l0"]
+    used: list[float] = []
+    train_form = scoring.train_form
+
+    def train(recordings: Any, config: Any, name: str) -> Any:
+        used.append(config.sparsity)
+        return train_form(recordings, config, name)
+
+    def found(l0_of: Callable[[float], float], wanted: float, *, first: float) -> float:
+        assert wanted == own
+        assert first == 3
+        assert l0_of(2.5) != l0_of(0.1)
+        return 0.5
+
+    monkeypatch.setattr(scoring, "train_form", train)
+    monkeypatch.setattr(scoring, "search", found)
+    assert main(["sae", "eval", str(run), "--name", "scored", "--rows", "16", "--untrained"]) == 0
+    assert used == [2.5, 0.1, 0.5]
+    shutil.rmtree(run / "saes" / "scored")
