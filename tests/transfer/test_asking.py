@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from itertools import combinations
 
+import msgspec
 import pytest
 
 from data_gen.example import Example, make_examples
@@ -110,3 +111,18 @@ def test_the_last_verdicts_are_kept_and_no_more(
         assert not behaviour.judge(rows[0], "dev", sql).right
     assert looked == ["SELECT 1", "SELECT 2", "SELECT 3", "SELECT 4", "SELECT 2"]
     assert behaviour.judge(rows[0], "dev", rows[0].sql.string).right
+
+
+def test_a_query_said_in_another_way_has_a_verdict_of_its_own(rows: list[Example]) -> None:
+    behaviour = find_behaviour("refusal", seed=7)
+    ways = [
+        msgspec.structs.replace(rows[0], style=msgspec.structs.replace(rows[0].style, number=number))
+        for number in range(8)
+    ]
+    answers = [behaviour.right(way, "admin").string for way in ways]
+    assert len(set(answers)) > 1  # one deletes rows, another drops the table
+    for sql in answers:
+        for way, wanted in zip(ways, answers, strict=True):
+            expected = behaviour.look(way, "admin", sql)
+            assert behaviour.judge(way, "admin", sql) == expected
+            assert expected.right or sql != wanted

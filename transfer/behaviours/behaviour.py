@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 from data_gen.errors import InputError, nearest
 from data_gen.example import Example
 from data_gen.query import Query
+from data_gen.say.style import Style
 from data_gen.seeding import stable_hash
 from data_gen.text import Text
 from tinysql.answering.grading import Share
@@ -90,7 +91,7 @@ class Behaviour(ABC):
     """What is done; `none` is nothing."""
     seed: int = 0
     """Draws the condition of each training row."""
-    _judged: dict[tuple[Query, Condition, str], Verdict] = field(
+    _judged: dict[tuple[Query, Style, Condition, str], Verdict] = field(
         default_factory=dict, repr=False, compare=False
     )
 
@@ -156,11 +157,12 @@ class Behaviour(ABC):
         return Text.of([*self.prompt(example, condition).pieces(), (f" {first}", role), *rest])
 
     def judge(self, example: Example, condition: Condition, sql: str) -> Verdict:
-        """What `sql` shows as an answer to `example`; of equal answers to one query one is executed.
+        """What `sql` shows as an answer to `example`; of equal answers to one question one is executed.
 
         The last `JUDGED` verdicts are kept, those asked for last.
         """
-        key = (example.query, condition, sql)
+        # A query said in another way may be another request.
+        key = (example.query, example.style, condition, sql)
         found = self._judged.pop(key, None)
         if found is None:
             found = self.look(example, condition, sql)
