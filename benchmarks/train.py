@@ -279,22 +279,17 @@ def cases(name: str) -> Iterator[Case]:
     yield "the same, with Muon", lambda: our_step(wide, response_batches(shape.rows, 512), "muon")
 
 
-def run(name: str, seconds: float) -> list[dict[str, Any]]:
-    """Measure one shape's cases in turns; of `scans` one after the other, each compiled as if it were alone.
+def groups(name: str) -> list[list[Case]]:
+    """The cases of a shape that are measured in turns; those of `scans` one by one, each compiled by itself.
 
     mamba-ssm's functions break the graph, and what is then compiled of a block serves every model of the process.
     """
     every = list(cases(name))
-    groups = [[case] for case in every] if name == "scans" else [every]
-    rows = []
-    for group in groups:
-        rows += in_turns(name, group, seconds)
-        if len(groups) > 1:
-            torch._dynamo.reset()
-    return rows
+    return [[case] for case in every] if name == "scans" else [every]
 
 
 def in_turns(name: str, group: Sequence[Case], seconds: float) -> list[dict[str, Any]]:
+    """Rows of the table, one a case: tokens per second and MFU over `TURNS` turns of so many seconds."""
     made = {}
     for label, make in group:
         begun = time.perf_counter()
@@ -336,12 +331,13 @@ def main() -> None:
         sys.exit("benchmarks/train.py needs a GPU")
     rows = []
     for name in arguments.shapes:
-        try:
-            rows += run(name, arguments.seconds)
-        except torch.cuda.OutOfMemoryError:
-            print(f"{name}: out of memory")
-        torch._dynamo.reset()
-        torch.cuda.empty_cache()
+        for group in groups(name):
+            try:
+                rows += in_turns(name, group, arguments.seconds)
+            except torch.cuda.OutOfMemoryError:
+                print(f"{name}: {' and '.join(label for label, _ in group)}: out of memory")
+            torch.compiler.reset()
+            torch.cuda.empty_cache()
     commit = subprocess.run(
         ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
     ).stdout.strip()
