@@ -164,3 +164,18 @@ def test_methods_are_ranked_as_one_by_one() -> None:
     assert found["turned"]["pearson"]["value"] == pytest.approx(-1)
     assert found["turned"]["spearman"]["value"] == pytest.approx(1)
     assert found["near"]["spearman"]["value"] < 0.95
+
+
+def test_the_device_is_in_use_before_the_file_says_what_measured(run, tmp_path, monkeypatch) -> None:
+    done = []
+
+    def kept(*_) -> None:
+        done.append("file")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stability, "find_device", done.append)
+    monkeypatch.setattr(stability, "Kept", kept)
+    arguments = SimpleNamespace(run=run, others=[], seed=0, device="cpu", json=tmp_path / "kept.json")
+    with pytest.raises(KeyboardInterrupt):
+        stability.measured(arguments)
+    assert done == ["cpu", "file"]

@@ -543,3 +543,13 @@ def test_a_compiled_step_does_not_advise_rounded_products(monkeypatch: pytest.Mo
         advise.__wrapped__()
     compiled(losses)
     advise.__wrapped__()
+
+
+def test_the_trainer_compiles_its_step_where_it_is_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "compiled", lambda function: (function, "compiled"))
+    shape = ModelConfig(pattern="*-", d_model=8, n_heads=2, d_vocab=50, n_ctx=16)
+    found = [
+        Trainer(HybridLM(shape), TrainConfig(model=shape, compile=asked), World()).losses
+        for asked in (True, False, None)
+    ]
+    assert found == [(losses, "compiled"), losses, losses]  # None: on a GPU alone
