@@ -211,9 +211,11 @@ def table(alignment: Alignment) -> str:
     ]
     for scores in (alignment.sae, *alignment.controls, *alignment.ceilings):
         fvu = "-" if scores.fvu is None else f"{scores.fvu:.3f}"
+        # A probe's own answers are no latents.
+        l0 = "-" if scores in alignment.ceilings else f"{scores.l0:.1f}"
         lines.append(
             f"{scores.name:<23}{scores.coverage:>9.3f}{_span(scores.coverage_interval):>17}"
-            f"{scores.slot_coverage:>8.3f}{_span(scores.slot_coverage_interval):>17}{fvu:>7}{scores.l0:>7.1f}"
+            f"{scores.slot_coverage:>8.3f}{_span(scores.slot_coverage_interval):>17}{fvu:>7}{l0:>7}"
         )
     return "\n".join(lines)
 

@@ -44,9 +44,8 @@ def _read(path: Path) -> Iterator[Row]:
         for directory in {path, *(file.parent for file in files)}:
             check_finished(directory)
     if not files or not all(file.is_file() for file in files):
-        raise InputError(
-            f"`{path}` holds no rows", hint="give a dataset directory, or a .parquet or .jsonl file"
-        )
+        lacks = "holds no rows" if path.exists() else "does not exist"
+        raise InputError(f"`{path}` {lacks}", hint="give a dataset directory, or a .parquet or .jsonl file")
     for file in files:
         if file.suffix == ".jsonl":
             yield from _checked(_read_lines(file), file, "line", 1)

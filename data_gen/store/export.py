@@ -140,6 +140,7 @@ def push_dataset(directory: Path | str, name: str, *, columns: str = "all", api:
         except Exception as error:  # of the hub's library, the HTTP library below it and the disk
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise InputError(
-                f"cannot push to `{name}`: {reason}", hint="log in with `hf auth login`, and check the name"
+                f"cannot push to `{name}`: {reason}",
+                hint="check the connection and the name, and log in with `hf auth login`",
             ) from error
     return str(repository)

@@ -26,7 +26,9 @@ def check_l0(config: SAEConfig, wanted: float) -> None:
         )
     most = config.d_sae or math.inf
     if not 0 < wanted < most:
-        raise InputError(f"L0 is {wanted:g}, expected more than 0 and less than d_sae", hint="give a number such as 32")
+        raise InputError(
+            f"L0 is {wanted:g}, expected more than 0 and less than d_sae", hint="give a number such as 32"
+        )
 
 
 def search(

@@ -123,4 +123,10 @@ def _difference(then: Any, now: Any) -> str:
     if not isinstance(then, dict) or not isinstance(now, dict):
         return ""
     names = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
-    return f": {names[0]} was {then.get(names[0])}, not {now.get(names[0])}"
+    return ": " + ", ".join(
+        f"{name} was {_said(then.get(name))}, not {_said(now.get(name))}" for name in names
+    )
+
+
+def _said(value: Any) -> str:
+    return "left to be derived" if value is None else str(value)

@@ -123,8 +123,12 @@ def test_a_whole_line_of_the_log_that_is_none_is_a_sentence(
 
 def test_another_training_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupted(CONFIG, tmp_path, 20, monkeypatch)
-    with pytest.raises(InputError, match="other configuration: lr was 0.005, not 0.001"):
-        train_sae(activations(), replace(CONFIG, lr=1e-3), directory=tmp_path)
+    assert CONFIG.order_seed is None
+    with pytest.raises(
+        InputError,
+        match="other configuration: lr was 0.005, not 0.001, order_seed was left to be derived, not 4",
+    ):
+        train_sae(activations(), replace(CONFIG, lr=1e-3, order_seed=4), directory=tmp_path)
     other = activations()
     other.values.add_(1)
     with pytest.raises(InputError, match="other activations"):

@@ -16,6 +16,7 @@ import pytest
 from tinysql import cli
 from tinysql.cli import NOUNS, main
 from tinysql.recipes import find_recipe
+from tinysql.runs import open_run
 from tinysql.training.fit import fit
 
 
@@ -212,6 +213,17 @@ def test_a_model_cut_short_is_trained_again(
     assert "is not a whole checkpoint" in capsys.readouterr().err
     assert main(["train", "tiny", "--out", str(copy), "--resume"]) == 0
     assert (copy / "model.safetensors").read_bytes() == whole
+
+
+def test_resume_says_where_nothing_was_begun(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tinysql.training.fit.fit", lambda *_, **__: open_run(run))
+    assert main(["train", "tiny", "--out", str(tmp_path / "typo"), "--resume"]) == 0
+    assert f"{tmp_path / 'typo'} holds nothing to go on with: training begins" in capsys.readouterr().err
+    for words in (["--out", str(run), "--resume"], ["--out", str(tmp_path / "new")]):
+        assert main(["train", "tiny", *words]) == 0
+        assert "nothing to go on with" not in capsys.readouterr().err
 
 
 def test_an_answer_that_does_not_fit_the_schema_is_said_to_be_none(

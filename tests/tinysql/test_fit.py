@@ -322,7 +322,7 @@ def test_a_recipe_that_needs_a_gpu_says_what_to_do_without_one(
 ) -> None:
     assert main(["train", "bm1", "--out", str(tmp_path / "run")]) == 2
     message = capsys.readouterr().err
-    assert "26 M weights" in message
+    assert "34 M weights" in message
     assert "nano or micro" in message
     assert not (tmp_path / "run").exists()
 

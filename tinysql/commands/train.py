@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 from data_gen.errors import InputError
@@ -58,6 +59,9 @@ def call(arguments: argparse.Namespace) -> None:
     out = Path(arguments.out or Path("runs") / arguments.recipe)
     trackers = [tensorboard(out)] if arguments.tensorboard else []
     trackers += [weights_and_biases(out, arguments.wandb)] if arguments.wandb else []
+    is_first = os.environ.get("RANK", "0") == "0"  # of several processes, one says it
+    if arguments.resume and is_first and not (out / "config.json").is_file():
+        print(f"{out} holds nothing to go on with: training begins", file=sys.stderr)
     run = fit(
         recipe,
         out,
@@ -68,7 +72,7 @@ def call(arguments: argparse.Namespace) -> None:
         init=arguments.init,
         trackers=trackers,
     )
-    if os.environ.get("RANK", "0") == "0":  # of several processes, one says it
+    if is_first:
         print(run.path)
 
 

@@ -59,8 +59,9 @@ def fit(
     path, dataset = Path(path), Path(dataset) if dataset is not None else None
     device = find_device(device) if isinstance(device, str) else device
     if recipe.needs_gpu and device.type == "cpu":
+        shape = replace(recipe.train.model, d_vocab=recipe.train.vocab_size)
         raise InputError(
-            f"this recipe trains {recipe.train.model.num_parameters() / 1e6:.0f} M weights, which is too slow on a CPU",
+            f"this recipe trains {shape.num_parameters() / 1e6:.0f} M weights, which is too slow on a CPU",
             hint="pass --device cuda, or take the recipe nano or micro (--set needs_gpu=False trains it all the same)",
         )
     recipe = on_dataset(recipe, dataset) if dataset is not None else recipe
