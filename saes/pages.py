@@ -111,15 +111,15 @@ def role_figure(alignment: Alignment) -> Figure:
     figure.update_layout(
         title="Best latent per role, measured on rows not used to choose it",
         template="plotly_white",
-        height=170 + 24 * len(order),
-        margin={"l": 10},
+        height=230 + 24 * len(order),
+        margin={"l": 10, "t": 60, "b": 170},
         xaxis={"title": "F1 (whiskers: bootstrap 95 %)", "range": [-0.03, 1.03]},
         yaxis={"title": "role (numbers dropped)", "automargin": True, "dtick": 1},
         legend={
             "title": "latents",
             "orientation": "h",
-            "y": 1.0,
-            "yanchor": "bottom",
+            "y": -60 / (24 * len(order)),  # below the axis, where it may take several lines on a narrow page
+            "yanchor": "top",
             "traceorder": "reversed",
         },
     )
@@ -131,7 +131,7 @@ def _latents(alignment: Alignment) -> str:
     for latent in alignment.latents:
         if latent.top:
             best.setdefault(latent.role, latent)
-    listed = list(best.values())[:LATENTS]
+    listed = sorted(list(best.values())[:LATENTS], key=lambda latent: -latent.f1)
     head = "".join(
         f"<th{' class=number' if number else ''}>{title}</th>"
         for title, number in (
@@ -146,7 +146,7 @@ def _latents(alignment: Alignment) -> str:
         )
     )
     return (
-        f"<h3>The {len(listed)} latents that match a role best, one per role</h3><div class='scroll'>"
+        f"<h3>The {len(listed)} latents that match a role best, one per role, by F1</h3><div class='scroll'>"
         f"<table><tr>{head}</tr>{''.join(map(_row, listed))}</table></div>"
     )
 
@@ -157,7 +157,7 @@ def _row(latent: LatentScore) -> str:
     return (
         f"<tr><td class=number>{latent.latent}</td><td><code>{html.escape(latent.role)}</code></td>{cells}"
         f"<td class=number>{latent.density:.1%}</td>"
-        f"<td class=mono>{'<br>'.join(map(_excerpt, latent.top[:EXAMPLES]))}</td></tr>"
+        f"<td class=mono>{''.join(map(_excerpt, latent.top[:EXAMPLES]))}</td></tr>"
     )
 
 
@@ -165,6 +165,6 @@ def _excerpt(top: TopToken) -> str:
     about = html.escape(f"{top.role}, activation {top.activation:.2f}", quote=True)
     style = "background:#ffe08a;border-radius:2px"
     return (
-        f'<span style="white-space:pre">{html.escape(top.before)}<mark style="{style}" title="{about}">'
+        f'<span class=line>{html.escape(top.before)}<mark style="{style}" title="{about}">'
         f"{html.escape(top.token)}</mark>{html.escape(top.after)}</span>"
     )
