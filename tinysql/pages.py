@@ -85,7 +85,8 @@ def training_figure(records: list[dict[str, Any]]) -> Figure:
             x=at_peak[-1],
             line=mark,
             annotation_text="learning rate decays",
-            annotation_position="bottom left",
+            annotation_position="top left",
+            annotation_yshift=20,  # above the plot, where no curve is
         )
     figure.update_layout(
         title="Loss and held-back accuracy during training",
@@ -93,7 +94,7 @@ def training_figure(records: list[dict[str, Any]]) -> Figure:
         height=420,
         legend={"orientation": "h", "y": -0.22},
         xaxis={"title": "tokens trained on"},
-        yaxis={"title": "loss (nats per token, log scale)", "type": "log"},
+        yaxis={"title": "loss (nats per token, log scale)", "type": "log", "dtick": "D2"},
         yaxis2={"title": "share of rows right", "overlaying": "y", "side": "right", "range": [0, 1.03]},
     )
     figure.update_layout(yaxis2={"showgrid": False, "tickvals": [0, 0.2, 0.4, 0.6, 0.8, 1]})
