@@ -23,12 +23,8 @@ from saes.truth.artefacts import read_truth
 from tinysql.cli import main
 from tinysql.demo import steps
 from tinysql.models.config import ModelConfig
-from tinysql.models.hybrid import HybridLM
-from tinysql.recipes import tiny
 from tinysql.report import figure_html
-from tinysql.runs import Run, open_run, record_model, start_run
-from tinysql.tokens import Tokenizer
-from tinysql.training.checkpoints import save_tensors
+from tinysql.runs import Run, open_run
 
 SETTINGS = {"steps": 30, "batch_size": 256, "k": 4, "d_sae": 64}
 CONTROLS = ["random SAE", "label permutation", "neurons", "principal components"]
@@ -38,18 +34,11 @@ SMALL = ["--rows", "40", *(word for key, value in SETTINGS.items() for word in (
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained model as a run directory, with one SAE trained and scored through the command line."""
-    path, recipe = tmp_path_factory.mktemp("runs") / "tiny", tiny()
-    texts = [make_example(recipe.data, index).text.string for index in range(100)]
-    tokenizer = Tokenizer.train(texts, vocab_size=400)
-    shape = ModelConfig(pattern="*-*-", d_model=32, n_heads=2, n_ctx=256, d_vocab=tokenizer.vocab_size)
-    record_model(start_run(path, recipe), shape)
-    tokenizer.save(path / "tokenizer.json")
-    save_tensors(path / "model.safetensors", HybridLM(shape).state_dict())
-    assert main(["sae", "train", str(path), "--seed", "3", *SMALL]) == 0
-    assert main(["sae", "eval", str(path), "--rows", "60"]) == 0
-    return path
+def run(run: Path) -> Path:
+    """With one SAE trained and scored through the command line."""
+    assert main(["sae", "train", str(run), "--seed", "3", *SMALL]) == 0
+    assert main(["sae", "eval", str(run), "--rows", "60"]) == 0
+    return run
 
 
 def test_rows_that_are_longer_than_the_context_are_left_out(

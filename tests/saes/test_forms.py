@@ -23,9 +23,7 @@ from tinysql.cli import main
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import tiny
-from tinysql.runs import record_model, start_run
 from tinysql.tokens import Tokenizer
-from tinysql.training.checkpoints import save_tensors
 
 SMALL = ["--rows", "30", "--set", "steps=20", "--set", "batch_size=128", "--set", "k=4", "--set", "d_sae=48"]
 RECIPES = ["transcoder", "skip_transcoder", "crosscoder", "cross_layer_transcoder"]
@@ -36,19 +34,6 @@ HOOKS = {
     "crosscoder": [f"blocks.{block}.hook_resid_post" for block in range(4)],
     "cross_layer_transcoder": [*MLPS, "blocks.1.hook_mlp_out", "blocks.3.hook_mlp_out"],
 }
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An untrained model as a run directory."""
-    path, recipe = tmp_path_factory.mktemp("runs") / "tiny", tiny()
-    texts = [make_example(recipe.data, index).text.string for index in range(60)]
-    tokenizer = Tokenizer.train(texts, vocab_size=400)
-    shape = ModelConfig(pattern="*-*-", d_model=24, n_heads=2, n_ctx=256, d_vocab=tokenizer.vocab_size)
-    record_model(start_run(path, recipe), shape)
-    tokenizer.save(path / "tokenizer.json")
-    save_tensors(path / "model.safetensors", HybridLM(shape).state_dict())
-    return path
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -82,7 +67,7 @@ def test_what_was_written_loads_again(run: Path) -> None:
     for recipe in RECIPES:
         if not (run / "saes" / recipe).is_dir():
             assert main(["sae", "train", str(run), "--recipe", recipe, *SMALL]) == 0
-    x = torch.randn(5, 24, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(5, 32, generator=torch.Generator().manual_seed(0))
     for recipe in ("transcoder", "skip_transcoder"):
         transcoder: Any = load(run / "saes" / recipe)
         stocks = stock().SAE.load_from_disk(run / "saes" / recipe)
@@ -92,7 +77,7 @@ def test_what_was_written_loads_again(run: Path) -> None:
     assert specificity(crosscoder).hooks == tuple(HOOKS["crosscoder"])
     assert crosscoder.encode(torch.cat([x] * 4, dim=1)).shape == (5, 48)
     layers = load_cross_layer(run / "saes" / "cross_layer_transcoder")
-    assert [one.shape for one in layers.decode(layers.encode([x, x]))] == [(5, 24)] * 2
+    assert [one.shape for one in layers.decode(layers.encode([x, x]))] == [(5, 32)] * 2
     with pytest.raises(InputError, match="holds a cross-layer transcoder"):
         load(run / "saes" / "cross_layer_transcoder")
     with pytest.raises(InputError, match="not a cross-layer transcoder"):
