@@ -11,8 +11,7 @@ from typing import Any
 
 import torch
 
-from data_gen.errors import InputError
-from data_gen.files import atomic_directory, find_json, read_json, write_atomic
+from data_gen.files import atomic_directory, find_json, write_atomic
 from data_gen.outputs import check_directory, claim_directory
 from data_gen.run.grade import keeping_open
 from tinysql.runs import provenance
@@ -24,9 +23,10 @@ from transfer.maps.disk import save_map
 from transfer.maps.quality import MapQuality, measure
 from transfer.parts import Parts, Say, counted, fingerprint, keeping, made_with, place_of
 from transfer.replacement import Replacement, replace_fully
+from transfer.reports import REPORT
 from transfer.switching.measure import SwitchPlan, SwitchReport, measure_switch
 
-CONFIG, REPORT = "config.json", "report.json"
+CONFIG = "config.json"
 MOST_OPEN = 4096
 """Queries whose databases are kept open while answers to the same prompts are judged again and again."""
 KIND = "analysis"
@@ -201,35 +201,6 @@ def _sides(bench: Bench) -> dict[str, Subject]:
 def _open(rows: int) -> int:
     """Queries whose databases are kept open: of each row, and of a wrong twin of it."""
     return min(2 * rows, MOST_OPEN)
-
-
-KINDS = {
-    "transfer": {"outcomes", "transfer", "plan", "source", "target"},
-    "curves": {"points", "plan", "source", "target"},
-    "switch": {"arms", "requirements", "plan", "base", "tuned"},
-}
-"""What a report can be, and what each has to have."""
-
-
-def kind_of(report: Mapping[str, Any]) -> str | None:
-    """`transfer`, `curves`, `switch`, or None for neither."""
-    return next((kind for kind, names in KINDS.items() if names <= set(report)), None)
-
-
-def read_report(directory: Path) -> dict[str, Any]:
-    """What `evaluate_to`, `curves_to` or `switch_to` wrote; `InputError` when the directory is none of theirs."""
-    if not (directory / REPORT).is_file():
-        raise InputError(
-            f"{directory} is no transfer: it has no {REPORT}",
-            hint="make one with `tinysql transfer eval`, `curve` or `switch`",
-        )
-    values = read_json(directory / REPORT)
-    if kind_of(values) is None:
-        raise InputError(
-            f"{directory / REPORT} is the report of nothing that is known here",
-            hint="restore the file, or run it again",
-        )
-    return values
 
 
 def _config(bench: Bench) -> dict[str, Any]:

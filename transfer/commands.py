@@ -213,7 +213,7 @@ def call_switch(arguments: argparse.Namespace) -> None:
 
 def call_show(arguments: argparse.Namespace) -> None:
     """Print the table of what a directory holds."""
-    from transfer.artefacts import REPORT, kind_of, read_report
+    from transfer.reports import REPORT, kind_of, read_report
     from transfer.show import curve_table, switch_table, table
 
     report = read_report(arguments.directory)

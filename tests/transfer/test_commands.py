@@ -1,6 +1,9 @@
 """The command line says what was done, and answers bad input with a sentence and exit code 2."""
 
+import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,12 +12,13 @@ import pytest
 from data_gen.errors import InputError
 from tinysql.cli import main
 from tinysql.recipes import Recipe
-from transfer.artefacts import curves_to, kind_of, read_report, switch_to
+from transfer.artefacts import curves_to, switch_to
 from transfer.behaviours.find import find_behaviour
 from transfer.behaviours.training import open_subject, teach
 from transfer.evaluation.bench import Bench
 from transfer.evaluation.plan import Plan
 from transfer.recipes import find_recipe
+from transfer.reports import kind_of, read_report
 from transfer.switching.measure import SwitchPlan, SwitchReport, fit_switch
 
 TINY = [
@@ -156,6 +160,19 @@ def test_every_result_can_be_overwritten(
         for overwrite in (False, True):
             switch_to(source, source, plan, out, overwrite=overwrite)
     assert kind_of(read_report(out)) == made
+
+
+def test_a_report_is_shown_without_what_computes(tmp_path: Path) -> None:
+    plan = {"hook": HOOKS[1], "method": "affine"}
+    known = {"base": "a", "tuned": "b", "behaviour": "backdoor", "payload": "drop", "plan": plan}
+    report = {**known, "arms": [], "requirements": [], "verdict": "no switch"}
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    program = (
+        f"import sys; from tinysql.cli import main; assert main(['transfer', 'show', {str(tmp_path)!r}]) == 0; "
+        "sys.exit(any(name in sys.modules for name in ('torch', 'transformer_lens')))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "no switch"), done.stderr
 
 
 @pytest.mark.parametrize(
