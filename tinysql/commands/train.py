@@ -48,15 +48,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def call(arguments: argparse.Namespace) -> None:
+    from data_gen.outputs import check_directory
     from tinysql.config import override
-    from tinysql.devices import find_device
     from tinysql.recipes import find_recipe
-    from tinysql.training.fit import fit
-    from tinysql.training.tracking import tensorboard, weights_and_biases
 
     check_settings(arguments)
     recipe = override(find_recipe(arguments.recipe).with_seed(arguments.seed), arguments.set)
     out = Path(arguments.out or Path("runs") / arguments.recipe)
+    if not arguments.resume:  # and before what takes seconds to load
+        check_directory(out, arguments.overwrite, kind="training run")
+
+    from tinysql.devices import find_device
+    from tinysql.training.fit import fit
+    from tinysql.training.tracking import tensorboard, weights_and_biases
+
     trackers = [tensorboard(out)] if arguments.tensorboard else []
     trackers += [weights_and_biases(out, arguments.wandb)] if arguments.wandb else []
     is_first = os.environ.get("RANK", "0") == "0"  # of several processes, one says it
