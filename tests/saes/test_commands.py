@@ -267,6 +267,8 @@ def test_the_table_goes_to_stdout(run: Path, capsys: pytest.CaptureFixture[str])
         *CONTROLS,
         *PROBES,
     ]
+    # An L0 is of latents, and a probe has none of its own.
+    assert [line.split()[-1] == "-" for line in lines[1:]] == [False] * 5 + [True] * 4
 
 
 def test_the_figure_shows_every_family_for_sae_and_controls(run: Path) -> None:

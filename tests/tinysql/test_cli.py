@@ -215,6 +215,20 @@ def test_a_model_cut_short_is_trained_again(
     assert (copy / "model.safetensors").read_bytes() == whole
 
 
+def test_train_looks_at_its_output_first_and_in_one_process(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[object] = []
+    monkeypatch.setattr("tinysql.training.fit.fit", lambda *given, **_: called.append(given) or open_run(run))
+    assert main(["train", "tiny", "--out", str(run)]) == 2
+    assert "is not empty" in capsys.readouterr().err
+    assert not called
+    # The first of several processes may have made it meanwhile.
+    monkeypatch.setenv("RANK", "1")
+    assert main(["train", "tiny", "--out", str(run)]) == 0
+    assert len(called) == 1
+
+
 def test_resume_says_where_nothing_was_begun(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

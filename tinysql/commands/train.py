@@ -55,7 +55,8 @@ def call(arguments: argparse.Namespace) -> None:
     check_settings(arguments)
     recipe = override(find_recipe(arguments.recipe).with_seed(arguments.seed), arguments.set)
     out = Path(arguments.out or Path("runs") / arguments.recipe)
-    if not arguments.resume:  # and before what takes seconds to load
+    is_first = os.environ.get("RANK", "0") == "0"  # of several processes, one looks and says it
+    if is_first and not arguments.resume:  # before what takes seconds to load
         check_directory(out, arguments.overwrite, kind="training run")
 
     from tinysql.devices import find_device
@@ -64,8 +65,7 @@ def call(arguments: argparse.Namespace) -> None:
 
     trackers = [tensorboard(out)] if arguments.tensorboard else []
     trackers += [weights_and_biases(out, arguments.wandb)] if arguments.wandb else []
-    is_first = os.environ.get("RANK", "0") == "0"  # of several processes, one says it
-    if arguments.resume and is_first and not (out / "config.json").is_file():
+    if is_first and arguments.resume and not (out / "config.json").is_file():
         print(f"{out} holds nothing to go on with: training begins", file=sys.stderr)
     run = fit(
         recipe,

@@ -209,15 +209,13 @@ def _make(number: int) -> list[dict[str, Any]]:
 
 def _arrays(source: Batch | Packing) -> dict[str, Any]:
     """Its fields, with arrays in place of tensors."""
-    found = {field.name: getattr(source, field.name) for field in fields(source)}
-    return {
-        name: value.numpy()
-        if isinstance(value, Tensor)
-        else _arrays(value)
-        if name == "packing" and value
-        else value
-        for name, value in found.items()
-    }
+    return {field.name: _plain(getattr(source, field.name)) for field in fields(source)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Packing):
+        return _arrays(value)
+    return value.numpy() if isinstance(value, Tensor) else value
 
 
 def _batch(arrays: dict[str, Any]) -> Batch:
