@@ -2,15 +2,16 @@
 
     python benchmarks/train.py --json train.json
     python benchmarks/train.py --shapes 33m hybrids --seconds 8
-    python benchmarks/train.py --shapes scans
+    python benchmarks/train.py --shapes scans-t33 scans-t200
 
 Needs a GPU. The bare step is written here: linear layers, F.scaled_dot_product_attention, a tied head,
 torch.compile, bfloat16 autocast, fused AdamW. `ours` is the product's own `Trainer.step` on batches of the same
 size, every token scored, with AdamW too; `response only` is what training does: documents packed, next tokens scored in
 the answer alone; `with Muon` is that with the optimizer of the recipes for a GPU. All rows of one shape are measured in
-turns in one run; a row is the median over its turns. `scans` trains hybrids at 256 tokens, every one scored, with our
-kernels, with the scan and the gated norm of mamba-ssm (which must be importable; its convolution is a package to
-build, so ours stands in) and with the reference in their place, all compiled but for mamba-ssm's own functions.
+turns in one run; a row is the median over its turns. `scans-t33` and `scans-t200` train a hybrid at 256 tokens, every
+one scored, with our kernels, with the scan and the gated norm of mamba-ssm (which must be importable; its convolution
+is a package to build, so ours stands in) and with the reference in their place, all compiled but for mamba-ssm's own
+functions.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from statistics import median
 from typing import Any, Literal, NamedTuple
 
@@ -32,6 +34,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from data_gen.files import write_atomic
 from tinysql.kernels import reference
 from tinysql.kernels.reference import Scanned
 from tinysql.models.config import ModelConfig
@@ -67,8 +70,8 @@ SHAPES = {
 }
 SEQUENCE = 256
 HYBRIDS = ("bm1", "t33", "t33-plain", "t33-dense")
-SCANNED = ("t33", "t200")
-MORE = ("hybrids", "scans")
+SCANS = {"scans-t33": "t33", "scans-t200": "t200"}
+MORE = ("hybrids", *SCANS)
 
 
 class BareGPT(nn.Module):
@@ -260,13 +263,14 @@ def cases(name: str) -> Iterator[Case]:
             model = replace(find_recipe(recipe).train.model, d_vocab=VOCABULARY)
             yield recipe, lambda model=model: our_step(model, response_batches(64, 512), "muon")
         return
-    if name == "scans":
-        for recipe in SCANNED:
-            model = replace(find_recipe(recipe).train.model, d_vocab=VOCABULARY)
-            check_scans(model)
-            for kind, mamba in (("kernels", Mamba), ("mamba-ssm", MambaSSM), ("reference", Reference)):
-                batch = full_batch(SHAPES["33m"].rows)
-                yield f"{recipe}, {kind}", lambda m=model, k=mamba, b=batch: our_step(m, [b], mamba=k)
+    if name in SCANS:
+        model = replace(find_recipe(SCANS[name]).train.model, d_vocab=VOCABULARY)
+        check_scans(model)
+        # mamba-ssm's graph breaks make a graph of each block; past the limit blocks would not be compiled at all.
+        torch._dynamo.config.recompile_limit = 64
+        for kind, mamba in (("kernels", Mamba), ("mamba-ssm", MambaSSM), ("reference", Reference)):
+            batch = full_batch(SHAPES["33m"].rows)
+            yield kind, lambda m=model, k=mamba, b=batch: our_step(m, [b], mamba=k)
         return
     shape = SHAPES[name]
     config = gpt_config(shape)
@@ -280,12 +284,12 @@ def cases(name: str) -> Iterator[Case]:
 
 
 def groups(name: str) -> list[list[Case]]:
-    """The cases of a shape that are measured in turns; those of `scans` one by one, each compiled by itself.
+    """The cases of a shape that are measured in turns; those of scans one by one, each compiled by itself.
 
     mamba-ssm's functions break the graph, and what is then compiled of a block serves every model of the process.
     """
     every = list(cases(name))
-    return [[case] for case in every] if name == "scans" else [every]
+    return [[case] for case in every] if name in SCANS else [every]
 
 
 def in_turns(name: str, group: Sequence[Case], seconds: float) -> list[dict[str, Any]]:
@@ -329,6 +333,16 @@ def main() -> None:
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
         sys.exit("benchmarks/train.py needs a GPU")
+    made_by = {
+        "command": " ".join(["python", *sys.argv]),
+        "commit": subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+        ).stdout.strip(),
+        "device": torch.cuda.get_device_name(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
     rows = []
     for name in arguments.shapes:
         for group in groups(name):
@@ -338,20 +352,8 @@ def main() -> None:
                 print(f"{name}: {' and '.join(label for label, _ in group)}: out of memory")
             torch.compiler.reset()
             torch.cuda.empty_cache()
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    made_by = {
-        "command": " ".join(["python", *sys.argv]),
-        "commit": commit,
-        "device": torch.cuda.get_device_name(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    if arguments.json:
-        with open(arguments.json, "w") as file:
-            json.dump({"made_by": made_by, "rows": rows}, file, indent=1)
+            if arguments.json:  # after every group, so that a run that is cut off leaves what it measured
+                write_atomic(Path(arguments.json), json.dumps({"made_by": made_by, "rows": rows}, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 """On a GPU: the same logits as on a CPU, packed attention, grouped experts, one compiled graph."""
 
+import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -74,20 +77,25 @@ def test_grouped_experts_give_the_losses_of_the_loop(d_expert: int) -> None:
     torch.testing.assert_close(found.total.float().cpu(), expected.total, rtol=1e-2, atol=1e-2)
 
 
-@pytest.mark.filterwarnings("default")  # what a compiler says of its own code differs from torch to torch
 @pytest.mark.parametrize("pattern", ["*-*-", "MEM*EME"])
 def test_the_step_is_one_graph_that_serves_every_batch(pattern: str) -> None:
-    model = HybridLM(shape(pattern)).cuda()
+    # In a process of its own: the compiler cannot look through the type checks of the tests.
+    done = subprocess.run(
+        [sys.executable, __file__, pattern, "cuda"], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["graphs"] <= 2
+    assert found["losses"][-1] < found["losses"][0] + 1
+
+
+def compiled_steps(pattern: str, device: str) -> None:
+    """Print how many graphs six batches of different sizes took, and the loss of each."""
+    model = HybridLM(shape(pattern)).to(device)
     trainer = Trainer(model, TrainConfig(model=model.cfg, lr=1e-3, batch_size=8), World())
-    torch._dynamo.reset()
     trainer.losses = torch.compile(losses, fullgraph=True)
-    values = []
-    with torch._dynamo.config.patch(error_on_recompile=False):
-        torch._dynamo.utils.counters.clear()
-        for seed in range(6):
-            values.append(float(trainer.step(batch(seed))["loss"]))
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 2
-    assert values[-1] < values[0] + 1
+    values = [float(trainer.step(batch(seed))["loss"]) for seed in range(6)]
+    print(json.dumps({"graphs": torch._dynamo.utils.counters["stats"]["unique_graphs"], "losses": values}))
 
 
 def test_training_on_a_gpu_lowers_the_loss() -> None:
@@ -120,3 +128,7 @@ def test_recorded_steps_give_the_answers_of_steps_that_are_not(
     plain = answers()
     assert sum(one == other for one, other in zip(recorded, plain, strict=True)) >= alike
     assert max(map(len, recorded)) == 60
+
+
+if __name__ == "__main__":
+    compiled_steps(*sys.argv[1:])

@@ -36,7 +36,7 @@ def resets(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize(
     ("shape", "order", "kept"),
-    [("scans", ["a", "reset", "b", "reset"], ["a"]), ("33m", ["a", "b", "reset"], [])],
+    [("scans-t33", ["a", "reset", "b", "reset"], ["a"]), ("33m", ["a", "b", "reset"], [])],
 )
 def test_scans_are_measured_one_by_one_and_none_is_lost_with_another(
     resets: list[str],
@@ -51,3 +51,19 @@ def test_scans_are_measured_one_by_one_and_none_is_lost_with_another(
     train.main()
     assert resets == order
     assert [row["what"] for row in json.loads(path.read_text())["rows"]] == kept
+
+
+def test_what_was_measured_is_kept_when_a_later_case_is_cut_off(
+    resets: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(_name: str, group: list[tuple[str, object]], _seconds: float) -> list[dict[str, str]]:
+        if group[0][0] == "b":
+            raise KeyboardInterrupt
+        return [{"what": label} for label, _ in group]
+
+    monkeypatch.setattr(train, "in_turns", cut_off)
+    path = tmp_path / "train.json"
+    monkeypatch.setattr(sys, "argv", ["train.py", "--shapes", "scans-t200", "--json", str(path)])
+    with pytest.raises(KeyboardInterrupt):
+        train.main()
+    assert [row["what"] for row in json.loads(path.read_text())["rows"]] == ["a"]
