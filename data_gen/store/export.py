@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Collection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from data_gen.errors import InputError, nearest
-from data_gen.files import atomic_directory, atomic_file, write_atomic
+from data_gen.files import atomic_directory, atomic_file, refusal, write_atomic
 from data_gen.outputs import check_apart, check_output
 from data_gen.store.card import write_card
-from data_gen.store.columns import published_table
+from data_gen.store.columns import PUBLISHED, published_table
 from data_gen.store.formats import check_format, encode_table, features, open_writer, plain_schema, side_files
 from data_gen.store.job import Record
+from data_gen.store.pair_columns import PAIR_COLUMNS
 from data_gen.store.shards import read_header, read_shards
 
 if TYPE_CHECKING:
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
 Columns = Literal["all", "published"]
 COLUMN_CHOICES: tuple[Columns, ...] = get_args(Columns)
+LONGEST_LINE = 1 << 24
+"""Bytes of a line of JSON that is looked at; a row of ours with its databases has some thousands."""
 
 
 def export_dataset(
@@ -37,7 +42,8 @@ def export_dataset(
 
     Raises:
         InputError: as `read_dataset`; there is no such format or choice of columns; `out` would replace some of the
-            dataset, or exists and `overwrite` is false; or it cannot be written.
+            dataset, or exists and `overwrite` is false or it holds something else than rows or pairs; or it cannot be
+            written.
     """
     out = Path(out)
     check_format(format)
@@ -45,6 +51,7 @@ def export_dataset(
         _check_directory(out, directory, overwrite)
     else:
         check_output(out, overwrite=overwrite, sources=[directory])
+        _check_file(out)
     header = read_header(directory)
     _check_columns(columns, header)
     tables = (published_table(table) if columns == "published" else table for table in read_shards(directory))
@@ -59,6 +66,42 @@ def export_dataset(
             for table in tables:
                 writer.write(table)
     return out
+
+
+def _check_file(out: Path) -> None:
+    """Refuse what may not be replaced: a file with something else in it than an export, in whatever format, has."""
+    try:
+        # What somebody made to have a name, as `mktemp` does, is empty.
+        if not out.is_file() or out.stat().st_size == 0:
+            return
+        names = set(_columns_in(out))
+    except OSError as error:
+        raise refusal("read", out, error) from error
+    if not any(names.issuperset(columns) for columns in (PUBLISHED, PAIR_COLUMNS)):
+        raise InputError(
+            f"output `{out}` exists and is no file of rows or pairs that tinysql wrote, so it is not overwritten",
+            hint="choose another --out, or delete the file by hand",
+        )
+
+
+def _columns_in(path: Path) -> Collection[str]:
+    """The columns of a file of Parquet, or of the first line of JSON; none where it is neither."""
+    with open(path, "rb") as file:
+        line = file.readline(LONGEST_LINE)
+    if line.startswith(b"PAR1"):
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            names: list[str] = pq.read_schema(path).names
+        except pa.ArrowException:
+            return []
+        return names
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return []
+    return row if isinstance(row, dict) else []
 
 
 def _check_directory(out: Path, directory: Path | str, overwrite: bool) -> None:

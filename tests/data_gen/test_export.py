@@ -1,12 +1,14 @@
 """Dataset on disk -> one file, a directory for `datasets`, or a repository of the hub."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -16,6 +18,7 @@ from data_gen.store import export
 from data_gen.store.columns import COLUMNS, PUBLISHED, published_table
 from data_gen.store.dataset import read_dataset, write_dataset, write_pairs
 from data_gen.store.export import export_dataset, push_dataset
+from tinysql.cli import main
 
 CONFIG = DataConfig(command_sets=("cs1", "cs4"), split="test", seed=5)
 
@@ -56,14 +59,61 @@ def test_a_file_that_exists_is_kept_unless_overwritten(dataset, tmp_path):
     with pytest.raises(InputError, match=r"rows` exists\nhint: .*--overwrite"):
         export_dataset(dataset, tmp_path / "rows")
     assert (tmp_path / "rows").read_text() == "mine"
-    export_dataset(dataset, tmp_path / "rows", overwrite=True)
-    assert pq.read_metadata(tmp_path / "rows").num_rows == 25
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "state.json").write_text("{}")
     for form in ("parquet", "arrow"):
         with pytest.raises(InputError, match="folder` exists"):
             export_dataset(dataset, tmp_path / "folder", format=form, overwrite=True)
     assert (tmp_path / "folder" / "state.json").exists()
+
+
+NOTEBOOK = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+FOREIGN = {
+    "notebook.ipynb": json.dumps(NOTEBOOK, indent=1).encode(),
+    "line.ipynb": json.dumps(NOTEBOOK).encode(),
+    "script.py": b"print(1)\n",
+    "list.jsonl": b"[1, 2]\n",
+    "deep.json": b"[" * 100_000,
+    "bytes": b"\xff\xfe\x00",
+    "cut.parquet": b"PAR1 is how it begins",
+}
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl"])
+@pytest.mark.parametrize("name", FOREIGN)
+def test_overwrite_keeps_a_file_that_is_no_export(dataset, tmp_path, capsys, name, form):
+    out = tmp_path / name
+    out.write_bytes(FOREIGN[name])
+    words = ["data", "export", dataset, "--out", out, "--format", form, "--overwrite"]
+    assert main([str(word) for word in words]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert re.fullmatch(r"tinysql: output `.*` exists and is no file of rows .*\nhint: .*by hand\n", said.err)
+    assert out.read_bytes() == FOREIGN[name]
+
+
+def test_overwrite_keeps_another_table(dataset, tmp_path):
+    pq.write_table(pa.table({"index": [1], "sql_statement": ["SELECT 1"]}), tmp_path / "mine.parquet")
+    before = (tmp_path / "mine.parquet").read_bytes()
+    with pytest.raises(InputError, match="is no file of rows or pairs"):
+        export_dataset(dataset, tmp_path / "mine.parquet", overwrite=True)
+    assert (tmp_path / "mine.parquet").read_bytes() == before
+
+
+@pytest.mark.parametrize("columns", ["all", "published"])
+@pytest.mark.parametrize("before", ["parquet", "jsonl"])
+def test_overwrite_replaces_an_export_whatever_its_columns_and_format(dataset, tmp_path, before, columns):
+    out = export_dataset(dataset, tmp_path / "rows", format=before, columns=columns)
+    export_dataset(dataset, out, overwrite=True)
+    assert read(out, "parquet") == list(read_dataset(dataset))
+
+
+def test_overwrite_replaces_pairs_and_a_file_that_is_empty(tmp_path):
+    pairs = write_pairs(DataConfig(command_sets=("cs2",)), "order_by.0.direction", 5, tmp_path / "pairs")
+    (tmp_path / "out").touch()
+    for form in ("jsonl", "parquet", "jsonl"):
+        export_dataset(pairs, tmp_path / "out", format=form, overwrite=True)
+        assert read(tmp_path / "out", form) == list(read_dataset(pairs))
 
 
 @pytest.mark.parametrize("form", ["parquet", "jsonl", "arrow"])
