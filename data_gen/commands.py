@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from data_gen.config import DataConfig
 from data_gen.draw.splits import SPLITS
 from data_gen.errors import InputError
 from data_gen.files import read_path
 from data_gen.pairs.edits import EDITS
+from data_gen.progress import progress
 from data_gen.query import COMMAND_SETS
 from data_gen.review_commands import add_review
 from data_gen.say.style import VARIANTS
@@ -21,13 +19,8 @@ from data_gen.seeding import read_count, read_rows, read_seed
 from data_gen.store.formats import FORMATS
 from data_gen.vocabulary.lexicon import LEXICONS
 
-if TYPE_CHECKING:
-    from data_gen.store.shards import Report
-
 HUB = "hub:"
 """What a target on the hub begins with."""
-SECONDS_BETWEEN_LINES = 20
-"""How often a log that is no terminal hears of long work."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -175,7 +168,7 @@ def make_dataset(arguments: argparse.Namespace) -> None:
     """Write a dataset and print its directory."""
     from data_gen.store.dataset import write_dataset
 
-    with _progress("rows") as report:
+    with progress("rows") as report:
         path = write_dataset(
             _config(arguments),
             arguments.rows,
@@ -200,7 +193,7 @@ def make_pairs(arguments: argparse.Namespace) -> None:
     left_out = ", ".join(sets_without(config, arguments.edit))
     if left_out:
         print(f"no pairs of {left_out}: edit `{arguments.edit}` has no slot there", file=sys.stderr)
-    with _progress("pairs") as report:
+    with progress("pairs") as report:
         path = write_pairs(
             config,
             arguments.edit,
@@ -254,32 +247,3 @@ def export_rows(arguments: argparse.Namespace) -> None:
             f"target `{arguments.to}` is no repository of the hub", hint=f"write --to {HUB}USER/NAME"
         )
     print(push_dataset(arguments.dataset, name, columns=arguments.columns))
-
-
-@contextmanager
-def _progress(unit: str) -> Iterator[Report]:
-    """Show on stderr how many rows are done, and how fast: a bar, or now and then a line in a log."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
-    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    task = bar.add_task(unit, total=None)
-    begun = told = time.monotonic()
-    first: int | None = None
-
-    def report(done: int, rows: int) -> None:
-        nonlocal first, told
-        now = time.monotonic()
-        # Shards that were there before were not made in this time.
-        first = first if first is not None else done if done < rows else 0
-        speed = f"{(done - first) / max(now - begun, 1e-3):,.0f} {unit}/s"
-        bar.update(task, completed=done, total=rows, description=f"{unit}, {speed}")
-        if not console.is_terminal and (done == rows or now - told > SECONDS_BETWEEN_LINES):
-            told = now
-            print(f"{done:,} of {rows:,} {unit}, {speed}", file=sys.stderr)
-
-    # The bar starts a thread, so it starts with the first shard, when worker processes have begun.
-    with bar:
-        yield report

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 from data_gen.errors import InputError
 from data_gen.files import read_path
+from data_gen.progress import progress
 from data_gen.seeding import read_count, read_rows
 
 ENGINES = ("sqlite", "duckdb")
@@ -98,18 +98,20 @@ def check_dataset(arguments: argparse.Namespace) -> int:
         sources = [path for path in read if path is not None]
         check_output(arguments.out, overwrite=arguments.overwrite, sources=sources)
     reference = None
-    if arguments.against is not None:
-        # An audit takes minutes, so what cannot be compared is found out before it.
-        reference = Reference(single_rows(read_rows(arguments.against)))
-        leakage(islice(single_rows(read_rows(arguments.dataset)), 1), reference)
-    audit = check_rows(
-        arguments.dataset,
-        duckdb="duckdb" in engines,
-        workers=arguments.workers,
-        rows=arguments.rows,
-        tokenizer=arguments.tokenizer,
-        report=lambda done: print(f"{done:,} rows checked", file=sys.stderr),
-    )
+    # The first row takes seconds: imports, processes that begin, and with --against rows that are read before.
+    with progress("rows", begins=f"checking {arguments.dataset}") as report_done:
+        if arguments.against is not None:
+            # An audit takes minutes, so what cannot be compared is found out before it.
+            reference = Reference(single_rows(read_rows(arguments.against)))
+            leakage(islice(single_rows(read_rows(arguments.dataset)), 1), reference)
+        audit = check_rows(
+            arguments.dataset,
+            duckdb="duckdb" in engines,
+            workers=arguments.workers,
+            rows=arguments.rows,
+            tokenizer=arguments.tokenizer,
+            report=report_done,
+        )
     print(audit)
     report, clean = audit.to_json(), audit.is_clean
     if reference is not None:

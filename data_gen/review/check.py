@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, wait
 from functools import partial
 from hashlib import sha256
 from multiprocessing import get_context
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ from data_gen.review.hashes import Answers
 from data_gen.review.rows import read_rows
 from data_gen.review.sides import is_pair
 
-REPORT_EVERY = 200
+SECONDS_BETWEEN_REPORTS = 0.2
+"""How often it is looked how far the other processes are."""
+_done: Synchronized[int] | None = None
+"""In a process of several, how many rows all of them have audited."""
 
 
 def check_rows(
@@ -28,10 +32,12 @@ def check_rows(
     duckdb: bool = True,
     workers: int = 1,
     rows: int | None = None,
-    report: Callable[[int], None] | None = None,
+    report: Callable[[int, int | None], None] | None = None,
     tokenizer: Path | str | None = None,
 ) -> Audit:
-    """Audit the first `rows` rows or pairs of a dataset (all by default); `report(done)` is called now and then.
+    """Audit the first `rows` rows or pairs of a dataset (all by default).
+
+    `report` is told now and then how many are done, and of how many, None where the files do not say that.
 
     With `tokenizer`, the `tokenizer.json` that pairs were made with, what they say of tokens is checked too.
 
@@ -53,20 +59,50 @@ def check_rows(
                 hint="leave out --tokenizer, or check what `tinysql data pairs` wrote",
             )
     make = partial(Auditor, duckdb=duckdb, stated=_stated(header), tokenizer=tokenizer)
+    total = _total(header, rows)
+
+    def tell(done: int) -> None:
+        if report is not None:
+            report(done, total)
+
     if workers == 1:
-        return _check_part(path, 0, 1, rows, make, report).finish()
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        return _check_part(path, 0, 1, rows, make, tell).finish()
+    context = get_context("spawn")
+    done: Synchronized[int] = context.Value("q", 0)
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_share, initargs=(done,)) as pool:
         jobs = [pool.submit(_part, path, part, workers, rows, make) for part in range(workers)]
+        while wait(jobs, SECONDS_BETWEEN_REPORTS).not_done:
+            tell(done.value)
         parts = [job.result() for job in jobs]
+    tell(done.value)
     whole = Auditor(duckdb=False)
     whole.audit = merge([audit for audit, _ in parts])
     return whole.finish([answers for _, answers in parts])
 
 
+def _total(header: dict[str, Any], rows: int | None) -> int | None:
+    """How many rows or pairs are checked, as far as that is known before they are read."""
+    there = header.get("rows")
+    if not isinstance(there, int):
+        return None
+    return there if rows is None else min(there, rows)
+
+
+def _share(done: Synchronized[int]) -> None:
+    """Count into `done`, which all processes share."""
+    global _done
+    _done = done
+
+
 def _part(
     path: Path | str, part: int, parts: int, rows: int | None, make: Callable[[], Auditor]
 ) -> tuple[Audit, Answers]:
-    auditor = _check_part(path, part, parts, rows, make, None)
+    def count(_: int) -> None:
+        assert _done is not None
+        with _done.get_lock():
+            _done.value += 1
+
+    auditor = _check_part(path, part, parts, rows, make, count)
     return auditor.audit, auditor.answers
 
 
@@ -76,17 +112,16 @@ def _check_part(
     parts: int,
     rows: int | None,
     make: Callable[[], Auditor],
-    report: Callable[[int], None] | None,
+    tell: Callable[[int], None],
 ) -> Auditor:
-    """Audit every row whose number leaves `part` when divided by `parts`."""
+    """Audit every row whose number leaves `part` when divided by `parts`; `tell` hears after each how many were."""
     auditor = make()
     for number, row in enumerate(read_rows(path)):
         if rows is not None and number >= rows:
             break
         if number % parts == part:
             auditor.add(row, number)
-        if report is not None and number % REPORT_EVERY == REPORT_EVERY - 1:
-            report(number + 1)
+            tell(number // parts + 1)
     return auditor
 
 

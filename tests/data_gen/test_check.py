@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 from hashlib import sha256
@@ -58,8 +59,41 @@ def test_two_processes_find_what_one_finds(dataset, tmp_path):
 
 
 def test_only_the_first_rows_are_read_where_that_is_asked_for(dataset):
-    done = []
-    assert check_rows(dataset, duckdb=False, rows=5, report=done.append).rows == 5
+    assert check_rows(dataset, duckdb=False, rows=5).rows == 5
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_rows_that_all_processes_have_checked_are_told_on_the_way(dataset, monkeypatch, workers):
+    monkeypatch.setattr("data_gen.review.check.SECONDS_BETWEEN_REPORTS", 0.01)
+    told = []
+    check_rows(dataset, duckdb=False, workers=workers, report=lambda *at: told.append(at))
+    assert told == sorted(told)
+    assert told[-1] == (24, 24)
+    # On the way, not at the end alone.
+    assert any(0 < done < 24 for done, _ in told)
+    few = []
+    check_rows(dataset, duckdb=False, workers=workers, rows=5, report=lambda *at: few.append(at))
+    assert few[-1] == (5, 5)
+
+
+def test_how_many_there_are_is_not_told_of_files_of_others(dataset, tmp_path):
+    told = []
+    path = lines(tmp_path / "rows.jsonl", list(read_rows(dataset))[:2])
+    check_rows(path, duckdb=False, report=lambda *at: told.append(at))
+    assert told == [(1, None), (2, None)]
+
+
+def test_a_log_hears_at_once_that_a_check_begins_and_at_the_end_how_fast_it_was(dataset, capsys, monkeypatch):
+    heard = []
+
+    def slow(*_, report, **__):
+        heard.append(capsys.readouterr())
+        return check_rows(dataset, duckdb=False, rows=2, report=report)
+
+    monkeypatch.setattr("data_gen.review.check.check_rows", slow)
+    assert call("check", dataset, "--rows", 2) == 0
+    assert [(one.out, one.err) for one in heard] == [("", f"checking {dataset}\n")]
+    assert re.fullmatch(r"2 of 2 rows, [0-9,]+ rows/s\n", capsys.readouterr().err)
 
 
 def test_a_parquet_file_of_others_is_read(dataset):
@@ -347,7 +381,8 @@ def test_what_cannot_be_compared_is_found_out_before_the_audit(dataset, tmp_path
     for words in ((published, "--against", dataset), (dataset, "--against", published)):
         with pytest.raises(InputError, match="row 0 has no column 'prompt'"):
             call("check", *words, "--workers", 1)
-    assert capsys.readouterr() == ("", "")
+    begun = "".join(f"checking {path}\n" for path in (dataset, published, dataset))
+    assert capsys.readouterr() == ("", begun)
 
 
 @pytest.mark.parametrize("name", ["report.json", "none/x", "data/new.json", "link/config.json", "/dev/null"])
