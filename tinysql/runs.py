@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -117,7 +118,8 @@ def open_run(path: str | Path) -> Run:
 def holding(path: Path) -> Iterator[None]:
     """Within it, no other process of this machine that asks for it holds the directory `path`.
 
-    The system lets go of it when the process ends, by a kill too. Raises `InputError` when another holds it.
+    The system lets go of it when the process ends, by a kill too. Raises `InputError` when another holds it, and
+    `FileNotFoundError` when there is none, or whoever held it has just deleted it.
     """
     place = os.open(path, os.O_RDONLY)
     try:
@@ -130,6 +132,9 @@ def holding(path: Path) -> Iterator[None]:
             ) from error
         except OSError:  # a disk that knows no locks
             pass
+        # What was opened before it was deleted can be locked still, and keeps nobody from what is there now.
+        if not os.path.samestat(os.fstat(place), os.stat(path)):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
         yield
     finally:
         os.close(place)

@@ -11,7 +11,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -22,12 +22,14 @@ import msgspec
 import torch
 
 from data_gen.errors import InputError
-from data_gen.files import find_json, remove_leftovers, write_atomic
+from data_gen.files import find_json, refusal, remove_leftovers, write_atomic
 from tinysql.config import to_json
 from tinysql.runs import code_of, holding, provenance
 from transfer.behaviours.training import Subject
 
 ASKED, ENDING = "asked.json", ".part"
+ATTEMPTS = 10
+"""To make and hold a directory; more than one are needed only where others delete it meanwhile."""
 Found = TypeVar("Found")
 Say = Callable[[str], None]
 
@@ -85,9 +87,8 @@ def keeping(
     differs, and while another process is at work on the same directory.
     """
     place = place_of(directory)
-    place.mkdir(parents=True, exist_ok=True)
     parts = Parts(place)
-    with holding(place):
+    with _made_and_held(place):
         try:
             _begin(parts, wanted, resume=resume, overwrite=overwrite, say=say)
             yield parts
@@ -96,6 +97,19 @@ def keeping(
                 _remove(place)
             raise
         _remove(place)
+
+
+def _made_and_held(place: Path) -> ExitStack:
+    """The directory made where it is missing and held; another process may delete it at any moment before that."""
+    for _ in range(ATTEMPTS):
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            with ExitStack() as held:
+                held.enter_context(holding(place))
+                return held.pop_all()
+        except (FileNotFoundError, FileExistsError) as error:
+            failed = error
+    raise refusal("create", place, failed) from failed
 
 
 def _begin(parts: Parts, wanted: Mapping[str, Any], *, resume: bool, overwrite: bool, say: Say) -> None:

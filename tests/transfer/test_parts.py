@@ -1,5 +1,6 @@
 """What a killed measuring had found is found again, exactly, and never taken for that of another one."""
 
+import fcntl
 import json
 import math
 import signal
@@ -8,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -295,6 +297,40 @@ def test_one_process_at_a_time_and_nothing_is_left_where_nothing_was_found(tmp_p
         holding(place_of(out)),
         pytest.raises(InputError, match="another process is at work"),
         keeping(out, {}, resume=True, overwrite=True, say=print),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("where", ["transfer.parts.holding", "tinysql.runs.fcntl.flock"])
+def test_a_directory_that_another_process_deletes_before_it_is_held_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    out = tmp_path / "out"
+    place = place_of(out)
+    real = {"transfer.parts.holding": holding, "tinysql.runs.fcntl.flock": fcntl.flock}[where]
+    deleted: list[Path] = []
+
+    def late(*given: Any) -> Any:
+        if not deleted:
+            deleted.append(place)
+            place.rmdir()
+        return real(*given)
+
+    monkeypatch.setattr(where, late)
+    with keeping(out, {}, resume=False, overwrite=False, say=print) as parts:
+        assert parts.find("one", int, lambda: 1) == 1
+        monkeypatch.undo()
+        # It holds what is there, not what was deleted.
+        with pytest.raises(InputError, match="another process is at work"), holding(place):
+            pass
+    assert (deleted, place.exists()) == ([place], False)
+
+
+def test_a_directory_that_cannot_be_made_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    place_of(tmp_path / "out").write_text("mine")
+    with (
+        pytest.raises(InputError, match=r"cannot create `.*partial`: File exists"),
+        keeping(tmp_path / "out", {}, resume=False, overwrite=False, say=print),
     ):
         pass
 
