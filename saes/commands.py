@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,10 +127,14 @@ def call_train(arguments: argparse.Namespace) -> None:
         records = train_grid_on_run(run, read_grid(config, arguments.grid), **settings)
         made = {f"{settings['name']},{member}": record for member, record in records.items()}
     else:
-        made = {settings["name"]: train_on_run(run, config, l0=arguments.l0, say=print, **settings)}
+        made = {settings["name"]: train_on_run(run, config, l0=arguments.l0, say=_say, **settings)}
     for name, record in made.items():
         print(f"{run.path / 'saes' / name}")
         print(f"tokens {record.tokens}  FVU {record.fvu:.3f}  L0 {record.l0:.1f}  dead latents {record.dead}")
+
+
+def _say(what: str) -> None:
+    print(what, file=sys.stderr)
 
 
 def read_grid(base: SAEConfig, settings: Sequence[str]) -> dict[str, SAEConfig]:

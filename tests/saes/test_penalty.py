@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -62,7 +63,9 @@ def test_penalties_that_change_nothing_are_left_behind_and_the_nearest_is_taken(
 
 def test_an_sae_is_trained_to_the_l0_that_is_asked_for(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sae", "train", str(run), "--name", "sparse", "--l0", "12", *SMALL]) == 0
-    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("penalty ")]
+    out, err = capsys.readouterr()
+    said = [line for line in err.splitlines() if line.startswith("penalty ")]
+    assert re.fullmatch(rf"{re.escape(str(run / 'saes' / 'sparse'))}\ntokens .*\n", out)
     made = json.loads((run / "saes" / "sparse" / "config.json").read_text())["sae"]["sparsity"]
     assert len(said) > 1
     assert f"penalty {made:.4g}: L0 " in said[-1]
