@@ -97,13 +97,15 @@ def check_dataset(arguments: argparse.Namespace) -> int:
         read = (arguments.dataset, arguments.against, arguments.tokenizer)
         sources = [path for path in read if path is not None]
         check_output(arguments.out, overwrite=arguments.overwrite, sources=sources)
+    # An audit takes minutes, so what cannot be read or compared is found out before it, by one row.
+    first = islice(single_rows(read_rows(arguments.dataset)), 1)
+    if arguments.against is not None:
+        leakage(first, Reference(islice(single_rows(read_rows(arguments.against)), 1)))
     reference = None
-    # The first row takes seconds: imports, processes that begin, and with --against rows that are read before.
+    # It takes seconds to the first row: processes begin, and with --against rows are read before.
     with progress("rows", begins=f"checking {arguments.dataset}") as report_done:
         if arguments.against is not None:
-            # An audit takes minutes, so what cannot be compared is found out before it.
             reference = Reference(single_rows(read_rows(arguments.against)))
-            leakage(islice(single_rows(read_rows(arguments.dataset)), 1), reference)
         audit = check_rows(
             arguments.dataset,
             duckdb="duckdb" in engines,

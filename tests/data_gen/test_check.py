@@ -381,8 +381,7 @@ def test_what_cannot_be_compared_is_found_out_before_the_audit(dataset, tmp_path
     for words in ((published, "--against", dataset), (dataset, "--against", published)):
         with pytest.raises(InputError, match="row 0 has no column 'prompt'"):
             call("check", *words, "--workers", 1)
-    begun = "".join(f"checking {path}\n" for path in (dataset, published, dataset))
-    assert capsys.readouterr() == ("", begun)
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("name", ["report.json", "none/x", "data/new.json", "link/config.json", "/dev/null"])
