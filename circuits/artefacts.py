@@ -23,11 +23,12 @@ from circuits.judging.stability import Stability, resampled
 from circuits.methods.exact import exact
 from circuits.methods.role_scores import RoleScores, role_scores
 from circuits.methods.table import METHODS
+from circuits.places import CIRCUIT, check_free, directory_of, found_in
 from circuits.scores import EdgeScores
 from circuits.select import greedy_edges, significant_edges, top_edges
 from data_gen.errors import InputError, nearest
 from data_gen.files import atomic_directory, read_json, write_atomic
-from data_gen.outputs import check_directory, claim_directory, claim_file
+from data_gen.outputs import claim_directory, claim_file
 from data_gen.pairs.counterfactual import CounterfactualPair, counterfactuals
 from data_gen.pairs.edits import edit_named
 from tinysql.config import from_json
@@ -114,12 +115,7 @@ def find_on_run(run: Run, settings: FindSettings, *, device: str = "cpu", overwr
     directory = directory_of(run.path, settings.edit)
     if settings.steps is not None and "steps" not in _parameters(settings.method):
         raise InputError(f"method `{settings.method}` has no steps", hint="leave them out, or take `eap-ig`")
-    if not overwrite and directory.is_dir() and any(directory.iterdir()):
-        raise InputError(
-            f"{run.path} holds a circuit of edit `{settings.edit}` already",
-            hint="pass --overwrite to replace it",
-        )
-    check_directory(directory, overwrite)
+    check_free(run.path, settings.edit, overwrite)
     model, tokenizer = run.load(find_device(device))
     most = len(Graph.of(model).edges)
     if most < settings.edges != FindSettings.edges:
@@ -136,7 +132,7 @@ def find_on_run(run: Run, settings: FindSettings, *, device: str = "cpu", overwr
     circuit = replace(chosen, metadata={**chosen.metadata, **made})
     with atomic_directory(directory) as part:
         scores.save(part)
-        circuit.save(part / "circuit.json")
+        circuit.save(part / CIRCUIT)
         if roles is not None:
             save_roles(roles, part)
         write_atomic(part / "config.json", json.dumps(made, indent=1))
@@ -236,21 +232,10 @@ def unseen(
     ]
 
 
-def directory_of(run: Path, edit: str) -> Path:
-    """`RUN/circuits/EDIT`. Raises `InputError` for an unknown edit."""
-    edit_named(edit)
-    return run / "circuits" / edit
-
-
 def load_found(run: Path, edit: str) -> tuple[Circuit, EdgeScores]:
     """What `find_on_run` wrote. Raises `InputError` when there is none, or it is cut short."""
-    directory = directory_of(run, edit)
-    if not (directory / "circuit.json").is_file():
-        raise InputError(
-            f"{run} holds no circuit of edit `{edit}`",
-            hint=f"find it with: tinysql circuit find {run} --edit {edit}",
-        )
-    return Circuit.load(directory / "circuit.json"), EdgeScores.load(directory)
+    directory = found_in(run, edit)
+    return Circuit.load(directory / CIRCUIT), EdgeScores.load(directory)
 
 
 def _settings(file: Path) -> FindSettings:

@@ -99,8 +99,7 @@ def _add_eval(score: argparse.ArgumentParser) -> None:
 
 def call_find(arguments: argparse.Namespace) -> None:
     """Find a circuit, write it and print its strongest edges."""
-    from circuits.artefacts import FindSettings, find_on_run
-    from circuits.tables import edge_table, role_table
+    from circuits.places import check_free
     from data_gen.errors import InputError
     from tinysql.runs import open_run
 
@@ -113,6 +112,12 @@ def call_find(arguments: argparse.Namespace) -> None:
                 f"--{name} says nothing with --select {arguments.select}",
                 hint=f"it belongs to {' and '.join(of)}",
             )
+    run = open_run(arguments.run)
+    check_free(run.path, arguments.edit, arguments.overwrite)
+    # What computes is loaded behind what can be refused without it, here and below: it takes seconds.
+    from circuits.artefacts import FindSettings, find_on_run
+    from circuits.tables import edge_table, role_table
+
     settings = FindSettings(
         edit=arguments.edit,
         method=arguments.method,
@@ -125,9 +130,7 @@ def call_find(arguments: argparse.Namespace) -> None:
         by_role=arguments.by_role,
         seed=arguments.seed,
     )
-    found = find_on_run(
-        open_run(arguments.run), settings, device=arguments.device, overwrite=arguments.overwrite
-    )
+    found = find_on_run(run, settings, device=arguments.device, overwrite=arguments.overwrite)
     print(found.directory)
     print(edge_table(found.scores, found.circuit))
     if found.roles is not None:
@@ -136,12 +139,16 @@ def call_find(arguments: argparse.Namespace) -> None:
 
 def call_eval(arguments: argparse.Namespace) -> None:
     """Evaluate a found circuit, write `report.json` and print it."""
-    from circuits.artefacts import eval_on_run
-    from circuits.tables import area_table, curve_table
+    from circuits.places import found_in
     from tinysql.runs import open_run
 
+    run = open_run(arguments.run)
+    found_in(run.path, arguments.edit)
+    from circuits.artefacts import eval_on_run
+    from circuits.tables import area_table, curve_table
+
     evaluated = eval_on_run(
-        open_run(arguments.run),
+        run,
         arguments.edit,
         pairs=arguments.pairs,
         random_circuits=arguments.random,
@@ -160,8 +167,7 @@ def call_eval(arguments: argparse.Namespace) -> None:
 
 def call_show(arguments: argparse.Namespace) -> None:
     """Draw found circuits and print where."""
-    from circuits.artefacts import directory_of, load_found
-    from circuits.pages import write_page
+    from circuits.places import found_in
     from data_gen.outputs import claim_file
     from tinysql.runs import open_run
 
@@ -169,8 +175,12 @@ def call_show(arguments: argparse.Namespace) -> None:
     if arguments.edit is None:
         path = run.path / "circuits" / "circuits.html"
     else:
+        path = found_in(run.path, arguments.edit) / "graph.html"
+    from circuits.artefacts import load_found
+    from circuits.pages import write_page
+
+    if arguments.edit is not None:
         load_found(run.path, arguments.edit)
-        path = directory_of(run.path, arguments.edit) / "graph.html"
     path = claim_file(path) if arguments.out is None else _output(arguments, [run.path])
     write_page(run.path, path, edit=arguments.edit)
     print(path)
@@ -178,10 +188,7 @@ def call_show(arguments: argparse.Namespace) -> None:
 
 def call_compare(arguments: argparse.Namespace) -> None:
     """Compare two circuits, draw their difference and print where."""
-    from circuits.artefacts import load_found
-    from circuits.judging.compare import compare
-    from circuits.pages import write_difference
-    from circuits.tables import difference_table
+    from circuits.places import found_in
     from data_gen.errors import InputError
     from data_gen.outputs import claim_file
     from tinysql.runs import open_run
@@ -192,6 +199,14 @@ def call_compare(arguments: argparse.Namespace) -> None:
             f"{len(runs)} runs and {len(edits)} edits are no two circuits",
             hint="give RUN_A RUN_B --edit EDIT, or RUN --edit EDIT_A --edit EDIT_B",
         )
+    for run in runs:
+        for edit in edits:
+            found_in(run.path, edit)
+    from circuits.artefacts import load_found
+    from circuits.judging.compare import compare
+    from circuits.pages import write_difference
+    from circuits.tables import difference_table
+
     circuits = [load_found(run.path, edit)[0] for run in runs for edit in edits]
     if len(edits) == 2:
         names = (edits[0], edits[1])
@@ -213,13 +228,16 @@ def call_compare(arguments: argparse.Namespace) -> None:
 
 def call_export(arguments: argparse.Namespace) -> None:
     """Write a circuit, or its scores, in a format of other programs."""
-    from circuits.artefacts import load_found
-    from circuits.files.export import exported
+    from circuits.places import found_in
     from data_gen.files import write_atomic
     from tinysql.runs import open_run
 
     run = open_run(arguments.run)
     path = None if arguments.out is None else _output(arguments, [run.path])
+    found_in(run.path, arguments.edit)
+    from circuits.artefacts import load_found
+    from circuits.files.export import exported
+
     circuit, scores = load_found(run.path, arguments.edit)
     text = exported(circuit, scores, arguments.format, d_model=run.shape.d_model)
     if path is None:

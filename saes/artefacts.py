@@ -10,18 +10,18 @@ Training reads the run's training rows, scoring its test rows, which share no sc
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from data_gen.errors import InputError, nearest
+from data_gen.errors import InputError
 from data_gen.example import Example, make_example
 from data_gen.files import atomic_directory, find_json, read_json, write_atomic
-from data_gen.outputs import check_directory, claim_directory
+from data_gen.outputs import claim_directory
 from saes.activations import Activations, HookedModel, locate, record_many
 from saes.disk import SAE, save
+from saes.places import Place, check_begin, check_free
 from saes.recipes import default_hooks
 from saes.stored import RECORDING, open_recording, record_to
 from saes.training.config import Form, SAEConfig
@@ -40,9 +40,6 @@ SEARCH = "search.json"
 """Weights of a penalty that were tried, beside the state of the training that they are for."""
 MOST_DRAWN = 4
 """Rows drawn for each that is wanted, as some are too long for the model."""
-
-LONGEST_NAME = 100
-"""Bytes of a name, to which come those of a member of a grid, of a part and of the machine; 255 are a disk's limit."""
 
 
 def train_on_run(
@@ -69,7 +66,7 @@ def train_on_run(
     slash in it, an unknown hook, a number of hooks that the form cannot have, a directory that is already there, unless
     `overwrite`, nothing to resume, and an L0 of a kind that k decides.
     """
-    place = _Place.of(run, name)
+    place = Place.of(run.path, name)
     if l0 is not None:
         check_l0(config, l0)
         config = _found_before(config, place, l0) if resume else config
@@ -82,7 +79,7 @@ def train_on_run(
     return record
 
 
-def _found_before(config: SAEConfig, place: _Place, l0: float) -> SAEConfig:
+def _found_before(config: SAEConfig, place: Place, l0: float) -> SAEConfig:
     """With the weight of the penalty that the search of a cut-off training came to, if it came so far."""
     file = place.state / SEARCH
     weight = chosen(_tried(file), l0) if file.exists() else None
@@ -97,7 +94,7 @@ def _matched(
     recordings: Sequence[Activations],
     config: SAEConfig,
     rows: int,
-    place: _Place,
+    place: Place,
     model_name: str,
     l0: float,
     say: Callable[[str], None],
@@ -140,7 +137,7 @@ def train_grid_on_run(
 
     Everything else is as in `train_on_run`.
     """
-    place = _Place.of(run, name)
+    place = Place.of(run.path, name)
     paths = {member: place.path.with_name(f"{name},{member}") for member in configs}
     for config in configs.values():
         check_form(config, "sae")
@@ -158,39 +155,10 @@ def train_grid_on_run(
     return {member: one.record for member, one in trained.items()}
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Place:
-    """Where a training of one name leaves what it makes, and what it needs while it lasts."""
-
-    path: Path
-    state: Path
-    activations: Path
-
-    @staticmethod
-    def of(run: Run, name: str) -> _Place:
-        _check_name(name)
-        path = run.path / "saes" / name
-        return _Place(
-            path=path,
-            state=path.with_name(f".{name}.training"),
-            activations=path.with_name(f".{name}.activations"),
-        )
-
-    def clear(self) -> None:
-        """Remove what only a training needs."""
-        for path in (self.state, self.activations):
-            # No kill may leave half a directory under its own name.
-            gone = path.with_name(f"{path.name}.gone")
-            shutil.rmtree(gone, ignore_errors=True)
-            if path.exists():
-                path.rename(gone)
-            shutil.rmtree(gone, ignore_errors=True)
-
-
 def _record(
     run: Run,
     made: Mapping[Path, SAEConfig],
-    place: _Place,
+    place: Place,
     hooks: Sequence[str],
     rows: int,
     device: str,
@@ -202,32 +170,14 @@ def _record(
 
     Going on with a training that was cut off while it wrote replaces what it wrote, and nothing else.
     """
-    if rows < 1:
-        raise InputError(
-            f"--rows is {rows}, expected at least 1", hint="2000 rows of the demo are some 100,000 tokens"
-        )
-    if resume and not place.state.is_dir():
-        raise InputError(
-            f"there is no cut-off training of `{place.path.name}` in {run.path}",
-            hint="train without --resume",
-        )
+    check_begin(place, rows, overwrite=overwrite, resume=resume)
     model, tokenizer = run.load(device)
     form = next(iter(made.values())).form
     hooks = tuple(hooks) or default_hooks(model.cfg, form)
     check_hooks(model, hooks, form, hint="repeat --hook, or leave it out")
     for path, config in made.items():
         is_own = resume and _is_of(path, _settings(config, hooks, rows))
-        if path.is_dir() and not overwrite and not is_own and any(path.iterdir()):
-            raise InputError(
-                f"{run.path} has an SAE `{place.path.name}` already",
-                hint="choose another --name, or pass --overwrite",
-            )
-        check_directory(path, overwrite or is_own)
-    if place.state.is_dir() and not resume and not overwrite:
-        raise InputError(
-            f"a training of `{place.path.name}` in {run.path} was cut off",
-            hint="pass --resume to go on with it, or --overwrite to begin again",
-        )
+        check_free(place, path, overwrite or is_own)
     tokens = tokens_of(run, tokenizer, "train", rows)
     if not resume:
         place.clear()
@@ -316,24 +266,6 @@ def check_hooks(model: HookedModel, hooks: Sequence[str], form: Form, *, hint: s
         raise InputError(f"{n} hooks are given, {named} has {wanted}", hint=hint)
 
 
-def found(run_path: Path) -> list[str]:
-    """Names of the SAEs in a run directory."""
-    return sorted(path.parent.name for path in (run_path / "saes").glob("[!.]*/cfg.json"))
-
-
-def directory_of(run: Run, name: str) -> Path:
-    """The directory of an SAE of the run; `InputError` with the nearest name when there is none."""
-    _check_name(name)
-    path = run.path / "saes" / name
-    if not path.is_dir():
-        there = found(run.path)
-        raise InputError(
-            f"{run.path} has no SAE `{name}`{nearest(name, there)}",
-            hint=f"it has: {', '.join(there)}" if there else f"train one with: tinysql sae train {run.path}",
-        )
-    return path
-
-
 def examples_of(run: Run, tokenizer: Tokenizer, split: Literal["train", "test"], rows: int) -> list[Example]:
     """The first rows of a split of the run's data that fit the model's context; `InputError` if few do."""
     data, n_ctx, found = run.split(split), run.shape.n_ctx, []
@@ -354,16 +286,3 @@ def examples_of(run: Run, tokenizer: Tokenizer, split: Literal["train", "test"],
 def tokens_of(run: Run, tokenizer: Tokenizer, split: Literal["train", "test"], rows: int) -> Tokens:
     """`examples_of` as tokens, with their roles."""
     return tokenizer.encode(examples_of(run, tokenizer, split, rows))
-
-
-def _check_name(name: str) -> None:
-    if not name or Path(name).name != name or name.startswith(".") or not name.isprintable():
-        raise InputError(
-            f"SAE name {name!r} is not a plain directory name",
-            hint="choose a name such as `topk`, which begins with no dot",
-        )
-    if len(name.encode()) > LONGEST_NAME:
-        raise InputError(
-            f"SAE name {name[:20]!r}... has {len(name.encode())} bytes, expected at most {LONGEST_NAME}",
-            hint="choose a shorter name",
-        )

@@ -105,15 +105,28 @@ def call_train(arguments: argparse.Namespace) -> None:
     from dataclasses import replace
 
     from data_gen.errors import InputError
-    from saes.artefacts import train_grid_on_run, train_on_run
-    from saes.recipes import find_recipe
+    from saes.places import Place, check_begin, check_free
     from tinysql.config import override
     from tinysql.runs import open_run
 
-    config = override(replace(find_recipe(arguments.recipe), seed=arguments.seed), arguments.set)
     run = open_run(arguments.run)
+    # What computes is loaded behind what can be refused without it, here and below: it takes seconds.
+    from saes.recipes import find_recipe
+    from saes.training.penalty import check_l0
+
+    config = override(replace(find_recipe(arguments.recipe), seed=arguments.seed), arguments.set)
+    place = Place.of(run.path, arguments.recipe if arguments.name is None else arguments.name)
+    if arguments.grid and arguments.l0 is not None:
+        raise InputError("--l0 and --grid are both given", hint="search for one SAE at a time")
+    if arguments.l0 is not None:
+        check_l0(config, arguments.l0)
+    check_begin(place, arguments.rows, overwrite=arguments.overwrite, resume=arguments.resume)
+    if not arguments.grid and not arguments.resume:
+        check_free(place, place.path, arguments.overwrite)
+    from saes.artefacts import train_grid_on_run, train_on_run
+
     settings = {
-        "name": arguments.recipe if arguments.name is None else arguments.name,
+        "name": place.path.name,
         "hooks": arguments.hook,
         "rows": arguments.rows,
         "device": arguments.device,
@@ -121,8 +134,6 @@ def call_train(arguments: argparse.Namespace) -> None:
         "resume": arguments.resume,
         "on_disk": arguments.on_disk,
     }
-    if arguments.grid and arguments.l0 is not None:
-        raise InputError("--l0 and --grid are both given", hint="search for one SAE at a time")
     if arguments.grid:
         records = train_grid_on_run(run, read_grid(config, arguments.grid), **settings)
         made = {f"{settings['name']},{member}": record for member, record in records.items()}
@@ -160,11 +171,15 @@ def read_grid(base: SAEConfig, settings: Sequence[str]) -> dict[str, SAEConfig]:
 
 def call_eval(arguments: argparse.Namespace) -> None:
     """Score an SAE, write `truth.json` and print the table."""
-    from saes.truth.artefacts import eval_on_run
+    from saes.places import directory_of
     from tinysql.runs import open_run
 
+    run = open_run(arguments.run)
+    directory_of(run.path, arguments.name)
+    from saes.truth.artefacts import eval_on_run
+
     alignment = eval_on_run(
-        open_run(arguments.run),
+        run,
         name=arguments.name,
         rows=arguments.rows,
         seed=arguments.seed,
@@ -176,11 +191,15 @@ def call_eval(arguments: argparse.Namespace) -> None:
 
 def call_effects(arguments: argparse.Namespace) -> None:
     """Switch latents, write `effects.json` and print what was found."""
-    from saes.truth.artefacts import effects_on_run
+    from saes.places import scored_in
     from tinysql.runs import open_run
 
+    run = open_run(arguments.run)
+    scored_in(run.path, arguments.name)
+    from saes.truth.artefacts import effects_on_run
+
     effects, fidelity, swaps = effects_on_run(
-        open_run(arguments.run),
+        run,
         name=arguments.name,
         rows=arguments.rows,
         on=arguments.on,
@@ -203,10 +222,14 @@ def call_effects(arguments: argparse.Namespace) -> None:
 
 def call_show(arguments: argparse.Namespace) -> None:
     """Write `dashboard.html` and say where it is."""
-    from saes.truth.artefacts import show_on_run
+    from saes.places import scored_in
     from tinysql.runs import open_run
 
-    print(show_on_run(open_run(arguments.run), name=arguments.name, device=arguments.device))
+    run = open_run(arguments.run)
+    scored_in(run.path, arguments.name)
+    from saes.truth.artefacts import show_on_run
+
+    print(show_on_run(run, name=arguments.name, device=arguments.device))
 
 
 def table(alignment: Alignment) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_gen.files import read_json
-from saes.artefacts import found
+from saes.places import found
 from saes.truth.artefacts import read_truth
 from tinysql.report import Section, figure_html
 

@@ -15,20 +15,22 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from data_gen.config import DataConfig
 from data_gen.draw.splits import Split
 from data_gen.errors import InputError
 from data_gen.files import read_json, write_atomic
 from tinysql.config import from_json, to_json
-from tinysql.devices import find_device
 from tinysql.models.config import ModelConfig
-from tinysql.models.hybrid import HybridLM
-from tinysql.recipes import Recipe
-from tinysql.tokens import Tokenizer
+
+# Whether a run is there is known before anything is loaded that takes seconds.
+if TYPE_CHECKING:
+    import torch
+
+    from tinysql.models.hybrid import HybridLM
+    from tinysql.recipes import Recipe
+    from tinysql.tokens import Tokenizer
 
 RECORDED = ("torch", "transformer-lens", "sae-lens", "tokenizers", "datasets", "sqlglot", "numpy")
 
@@ -43,6 +45,8 @@ class Run:
     @cached_property
     def recipe(self) -> Recipe:
         """Data, tokenizer, model and training, fully resolved."""
+        from tinysql.recipes import Recipe
+
         return from_json(Recipe, self.config["recipe"], where=f"{self.path / 'config.json'}: recipe")
 
     @property
@@ -65,6 +69,9 @@ class Run:
 
     def load(self, device: torch.device | str = "cpu") -> tuple[HybridLM, Tokenizer]:
         """The trained model, in evaluation mode, and its tokenizer."""
+        from tinysql.devices import find_device
+        from tinysql.models.hybrid import HybridLM
+        from tinysql.tokens import Tokenizer
         from tinysql.training.checkpoints import load_tensors, load_weights
 
         weights = self.path / "model.safetensors"

@@ -23,14 +23,12 @@ from transfer.maps.disk import save_map
 from transfer.maps.quality import MapQuality, measure
 from transfer.parts import Parts, Say, counted, fingerprint, keeping, made_with, place_of
 from transfer.replacement import Replacement, replace_fully
-from transfer.reports import REPORT
+from transfer.reports import KIND, REPORT
 from transfer.switching.measure import SwitchPlan, SwitchReport, measure_switch
 
 CONFIG = "config.json"
 MOST_OPEN = 4096
 """Queries whose databases are kept open while answers to the same prompts are judged again and again."""
-KIND = "analysis"
-"""What is written here; nothing of another kind, such as a trained model, is overwritten."""
 
 
 def fit_to(bench: Bench, directory: Path, *, overwrite: bool = False) -> tuple[MapQuality, Replacement]:

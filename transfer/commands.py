@@ -115,18 +115,28 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 def call_teach(arguments: argparse.Namespace) -> None:
     """Train a model and say how it behaves."""
+    from data_gen.outputs import check_directory
     from tinysql.config import override
     from tinysql.devices import find_device
+    from tinysql.runs import holding
+    from transfer.recipes import find_recipe
+    from transfer.subjects import taught_run
+
+    recipe = override(find_recipe(arguments.recipe).with_seed(arguments.seed), arguments.set)
+    device = find_device(arguments.device)
+    if arguments.start is not None:
+        taught_run(arguments.start)
+    elif arguments.out.is_dir() and not arguments.resume:
+        with holding(arguments.out):
+            check_directory(arguments.out, arguments.overwrite, kind="training run")
+    # What computes is loaded behind what can be refused without it, here and below: it takes seconds.
     from transfer.behaviours.behaviour import UNTAUGHT
     from transfer.behaviours.find import find_behaviour
     from transfer.behaviours.gates import held_out_gate
     from transfer.behaviours.training import open_subject, teach
-    from transfer.recipes import find_recipe
 
-    device = find_device(arguments.device)
     behaviour = find_behaviour(arguments.behaviour, arguments.payload, seed=arguments.seed)
     start = open_subject(arguments.start, device) if arguments.start is not None else None
-    recipe = override(find_recipe(arguments.recipe).with_seed(arguments.seed), arguments.set)
     subject = teach(
         recipe,
         behaviour,
@@ -146,6 +156,7 @@ def call_teach(arguments: argparse.Namespace) -> None:
 
 def call_fit(arguments: argparse.Namespace) -> None:
     """Fit a map, write it and say how good it is."""
+    _check_bench(arguments)
     from transfer.artefacts import fit_to
 
     quality, replaced = fit_to(_bench(arguments), arguments.out, overwrite=arguments.overwrite)
@@ -158,6 +169,11 @@ def call_fit(arguments: argparse.Namespace) -> None:
 
 def call_eval(arguments: argparse.Namespace) -> None:
     """Run a transfer, write it and print its table."""
+    from transfer.subjects import taught_run
+
+    _check_bench(arguments)
+    if arguments.clean is not None:
+        taught_run(arguments.clean)
     from transfer.artefacts import evaluate_to
     from transfer.behaviours.training import open_subject
 
@@ -176,6 +192,7 @@ def call_eval(arguments: argparse.Namespace) -> None:
 
 def call_curve(arguments: argparse.Namespace) -> None:
     """Measure the curves, write them and print their table."""
+    _check_bench(arguments)
     from transfer.artefacts import curves_to
 
     ranks = arguments.rank or RANKS
@@ -193,6 +210,11 @@ def call_curve(arguments: argparse.Namespace) -> None:
 def call_switch(arguments: argparse.Namespace) -> None:
     """Fit a switch, measure it, write it and print its table."""
     from tinysql.config import override
+    from transfer.subjects import taught_run
+
+    for path in (arguments.base, arguments.tuned):
+        taught_run(path)
+    _check_output(arguments)
     from transfer.artefacts import switch_to
     from transfer.behaviours.training import open_subject
     from transfer.switching.measure import SwitchPlan
@@ -232,7 +254,7 @@ def call_demo(arguments: argparse.Namespace) -> None:
     """Teach two small models, carry the vector over, and print the table."""
     from data_gen.outputs import check_directory
     from tinysql.cli import run_step
-    from transfer.artefacts import KIND
+    from transfer.reports import KIND
 
     out: Path = arguments.out
     again = ["--overwrite"] if arguments.overwrite else []
@@ -255,10 +277,28 @@ def _bench(arguments: argparse.Namespace) -> Bench:
     from transfer.evaluation.bench import Bench
     from transfer.evaluation.plan import Plan
 
-    _check_apart(arguments)
     plan = Plan(source_hook=arguments.source_hook, target_hook=arguments.target_hook, seed=arguments.seed)
     source, target = (open_subject(path, arguments.device) for path in (arguments.source, arguments.target))
     return Bench(source=source, target=target, plan=override(plan, arguments.set))
+
+
+def _check_bench(arguments: argparse.Namespace) -> None:
+    """`InputError` for what can be refused of two runs and an output without loading a model."""
+    from transfer.subjects import taught_run
+
+    _check_apart(arguments)
+    for path in (arguments.source, arguments.target):
+        taught_run(path)
+    _check_output(arguments)
+
+
+def _check_output(arguments: argparse.Namespace) -> None:
+    """`InputError` where something stands that would be in the way; with `--resume` it may be what is gone on with."""
+    from data_gen.outputs import check_directory
+    from transfer.reports import KIND
+
+    if not getattr(arguments, "resume", False):
+        check_directory(arguments.out, arguments.overwrite, kind=KIND)
 
 
 def _check_apart(arguments: argparse.Namespace) -> None:

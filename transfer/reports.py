@@ -10,6 +10,8 @@ from data_gen.errors import InputError
 from data_gen.files import read_json
 
 REPORT = "report.json"
+KIND = "analysis"
+"""What a directory with a report is; nothing of another kind, such as a trained model, is overwritten by one."""
 KINDS = {
     "transfer": {"outcomes", "transfer", "plan", "source", "target"},
     "curves": {"points", "plan", "source", "target"},

@@ -13,8 +13,9 @@ from data_gen.files import read_json, write_atomic
 from data_gen.outputs import claim_file
 from data_gen.pairs.counterfactual import counterfactuals
 from saes.activations import Activations, record, record_many
-from saes.artefacts import check_hooks, directory_of, examples_of, tokens_of, train_form
+from saes.artefacts import check_hooks, examples_of, tokens_of, train_form
 from saes.disk import SAE, load
+from saes.places import TRUTH, directory_of, scored_in
 from saes.training.config import Form, SAEConfig
 from saes.training.cross_layer import load_cross_layer
 from saes.training.crosscoders import side_by_side
@@ -44,12 +45,12 @@ def eval_on_run(
     trained on the same rows and hooks of the same model before any training (weights drawn from `seed`), and scored
     beside it: it shows what needs no learned model.
     """
-    path = directory_of(run, name)
+    path = directory_of(run.path, name)
     if rows < 4:
         raise InputError(
             f"--rows is {rows}, expected at least 4", hint="600 rows of the demo are some 27,000 tokens"
         )
-    out = claim_file(path / "truth.json")
+    out = claim_file(path / TRUTH)
     form = _form(path)
     dictionary = load_cross_layer(path, device) if form == "cross_layer_transcoder" else load(path, device)
     model, tokenizer = run.load(device)
@@ -141,7 +142,7 @@ def show_on_run(run: Run, *, name: str, device: str = "cpu") -> Path:
 
     Raises `InputError` for no such SAE, and for one that was not scored.
     """
-    path = directory_of(run, name)
+    path = scored_in(run.path, name)
     sae, alignment = _scored(path, run, device)
     out = claim_file(path / DASHBOARD)
     model, tokenizer = run.load(device)
@@ -183,7 +184,7 @@ def effects_on_run(
                 f"{option} is {given}, expected at least {least}",
                 hint="32 rows of the demo take some minutes, 100 latents switched on some more",
             )
-    path = directory_of(run, name)
+    path = scored_in(run.path, name)
     sae, alignment = _scored(path, run, device)
     out = claim_file(path / EFFECTS)
     model, tokenizer = run.load(device)
@@ -221,12 +222,7 @@ def _effects(path: Path) -> dict[int, dict[str, dict[str, float]]]:
 
 
 def _scored(path: Path, run: Run, device: str) -> tuple[SAE, Alignment]:
-    """An SAE and its truth; `InputError` when it was not scored, and for what is no SAE of one hook."""
-    if not (path / "truth.json").exists():
-        raise InputError(
-            f"SAE `{path.name}` of {run.path} was not scored",
-            hint=f"score it with: tinysql sae eval {run.path} --name {path.name}",
-        )
+    """An SAE and its truth; `InputError` for what is no SAE of one hook."""
     alignment = read_truth(path)
     if alignment.form != "SAE":
         raise InputError(
@@ -244,6 +240,6 @@ def _scored(path: Path, run: Run, device: str) -> tuple[SAE, Alignment]:
 
 def read_truth(path: Path) -> Alignment:
     """The `truth.json` of an SAE directory."""
-    values = read_json(path / "truth.json")
+    values = read_json(path / TRUTH)
     values.pop("made_by", None)
-    return Alignment.from_json(values, where=str(path / "truth.json"))
+    return Alignment.from_json(values, where=str(path / TRUTH))

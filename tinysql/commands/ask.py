@@ -38,7 +38,6 @@ def call(arguments: argparse.Namespace) -> None:
     from data_gen.read.create import read_create
     from data_gen.read.parse import parse_sql
     from data_gen.schema import write_schema
-    from tinysql.answering.generation import Sampling, stream
     from tinysql.runs import open_run
 
     try:
@@ -49,13 +48,16 @@ def call(arguments: argparse.Namespace) -> None:
         raise InputError(
             "the question is empty", hint='ask something, such as "show me the price and the name"'
         )
-    sampling = Sampling(temperature=arguments.temperature, seed=arguments.seed)
     created = read_create(read_schema(arguments.schema))
     schema = created.schema
     if created.left_out:
         print(f"the model is not told of {'; '.join(created.left_out)}", file=sys.stderr)
     prompt = prompt_string(" ".join(arguments.question.split()), write_schema(schema).string)
     run = open_run(arguments.run)
+    # What computes is loaded behind what can be refused without it: it takes seconds.
+    from tinysql.answering.generation import Sampling, stream
+
+    sampling = Sampling(temperature=arguments.temperature, seed=arguments.seed)
     (model, tokenizer), newest = run.load(), run.data.command_sets[-1]
     sql = ""
     for piece in stream(

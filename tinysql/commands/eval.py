@@ -38,9 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(arguments: argparse.Namespace) -> None:
     from data_gen.errors import InputError, nearest
-    from tinysql.answering.grading import grade_run
-    from tinysql.answering.shortcuts import shortcuts_on_run
-    from tinysql.devices import find_device
     from tinysql.runs import open_run
 
     if arguments.rows < 1:
@@ -50,7 +47,14 @@ def call(arguments: argparse.Namespace) -> None:
             f"no held-out split `{arguments.split}`{nearest(arguments.split, HELD_OUT)}",
             hint=f"splits: {', '.join(HELD_OUT)}",
         )
-    run, device = open_run(arguments.run), find_device(arguments.device)
+    run = open_run(arguments.run)
+    # What computes is loaded behind what can be refused without it: it takes seconds.
+    from tinysql.devices import find_device
+
+    device = find_device(arguments.device)
+    from tinysql.answering.grading import grade_run
+    from tinysql.answering.shortcuts import shortcuts_on_run
+
     settings: dict[str, Any] = {"split": arguments.split, "rows": arguments.rows, "device": device}
     settings["precision"] = arguments.precision
     report = (shortcuts_on_run if arguments.shortcuts else grade_run)(run, **settings)

@@ -12,7 +12,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def call(arguments: argparse.Namespace) -> None:
-    from tinysql.report import write_report
     from tinysql.runs import open_run
 
-    print(write_report(open_run(arguments.run)))
+    run = open_run(arguments.run)
+    # What draws is loaded behind what can be refused without it: it takes seconds.
+    from tinysql.report import write_report
+
+    print(write_report(run))

@@ -29,8 +29,8 @@ from tinysql.training.loop import train
 from transfer.behaviours.backdoor import Backdoor
 from transfer.behaviours.behaviour import Behaviour
 from transfer.behaviours.find import find_behaviour
+from transfer.subjects import FILE, MODEL, taught_run
 
-FILE, MODEL = "behaviour.json", "model.safetensors"
 ROWS = 200_000
 """Training rows where a recipe takes them fresh; here they are kept in memory."""
 TRIED = 500
@@ -130,16 +130,7 @@ def _record_behaviour(path: Path, behaviour: Behaviour, start: Subject | None) -
 
 def open_subject(path: str | Path, device: torch.device | str = "cpu") -> Subject:
     """The model and the behaviour of a directory that `teach` wrote; `InputError` when it is another run."""
-    run = open_run(path)
-    if not (run.path / FILE).is_file():
-        raise InputError(
-            f"{path} was taught no behaviour: it has no {FILE}", hint="make one with `tinysql transfer teach`"
-        )
-    if not (run.path / MODEL).is_file():
-        raise InputError(
-            f"{path} holds no finished model: it was stopped while it was taught",
-            hint="repeat what taught it: `tinysql transfer teach ... --resume`",
-        )
+    run = taught_run(path)
     values = read_json(run.path / FILE)
     for name, kind in (("payload", str), ("seed", int)):
         if not isinstance(values.get(name), kind):

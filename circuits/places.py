@@ -1,0 +1,39 @@
+"""Run + edit -> where its circuit stands, without anything that computes: a command that finds none ends at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from data_gen.errors import InputError
+from data_gen.outputs import check_directory
+from data_gen.pairs.edits import edit_named
+
+CIRCUIT = "circuit.json"
+
+
+def directory_of(run: Path, edit: str) -> Path:
+    """`RUN/circuits/EDIT`. Raises `InputError` for an unknown edit."""
+    edit_named(edit)
+    return run / "circuits" / edit
+
+
+def check_free(run: Path, edit: str, overwrite: bool) -> None:
+    """Raise `InputError` where the run holds a circuit of this edit, unless `overwrite`, or there can be none."""
+    directory = directory_of(run, edit)
+    if not overwrite and directory.is_dir() and any(directory.iterdir()):
+        raise InputError(
+            f"{run} holds a circuit of edit `{edit}` already",
+            hint="pass --overwrite to replace it",
+        )
+    check_directory(directory, overwrite)
+
+
+def found_in(run: Path, edit: str) -> Path:
+    """The directory of a circuit that was found. Raises `InputError` when there is none."""
+    directory = directory_of(run, edit)
+    if not (directory / CIRCUIT).is_file():
+        raise InputError(
+            f"{run} holds no circuit of edit `{edit}`",
+            hint=f"find it with: tinysql circuit find {run} --edit {edit}",
+        )
+    return directory

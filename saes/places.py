@@ -1,0 +1,117 @@
+"""Run + name -> where an SAE stands or is to stand, without anything that computes: a refusal comes at once."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_gen.errors import InputError, nearest
+from data_gen.outputs import check_directory
+
+LONGEST_NAME = 100
+"""Bytes of a name, to which come those of a member of a grid, of a part and of the machine; 255 are a disk's limit."""
+TRUTH = "truth.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a training of one name leaves what it makes, and what it needs while it lasts."""
+
+    run: Path
+    path: Path
+    state: Path
+    activations: Path
+
+    @staticmethod
+    def of(run: Path, name: str) -> Place:
+        """The place of that name in a run directory; `InputError` for a name with a slash in it."""
+        check_name(name)
+        path = run / "saes" / name
+        return Place(
+            run=run,
+            path=path,
+            state=path.with_name(f".{name}.training"),
+            activations=path.with_name(f".{name}.activations"),
+        )
+
+    def clear(self) -> None:
+        """Remove what only a training needs."""
+        for path in (self.state, self.activations):
+            # No kill may leave half a directory under its own name.
+            gone = path.with_name(f"{path.name}.gone")
+            shutil.rmtree(gone, ignore_errors=True)
+            if path.exists():
+                path.rename(gone)
+            shutil.rmtree(gone, ignore_errors=True)
+
+
+def check_begin(place: Place, rows: int, *, overwrite: bool, resume: bool) -> None:
+    """Raise `InputError` for no rows, nothing to resume, and a training that was cut off and would be lost."""
+    if rows < 1:
+        raise InputError(
+            f"--rows is {rows}, expected at least 1", hint="2000 rows of the demo are some 100,000 tokens"
+        )
+    if resume and not place.state.is_dir():
+        raise InputError(
+            f"there is no cut-off training of `{place.path.name}` in {place.run}",
+            hint="train without --resume",
+        )
+    if place.state.is_dir() and not resume and not overwrite:
+        raise InputError(
+            f"a training of `{place.path.name}` in {place.run} was cut off",
+            hint="pass --resume to go on with it, or --overwrite to begin again",
+        )
+
+
+def check_free(place: Place, path: Path, overwrite: bool) -> None:
+    """Raise `InputError` where there is an SAE at `path` already, unless `overwrite`, or there can be none."""
+    if path.is_dir() and not overwrite and any(path.iterdir()):
+        raise InputError(
+            f"{place.run} has an SAE `{place.path.name}` already",
+            hint="choose another --name, or pass --overwrite",
+        )
+    check_directory(path, overwrite)
+
+
+def found(run: Path) -> list[str]:
+    """Names of the SAEs in a run directory."""
+    return sorted(path.parent.name for path in (run / "saes").glob("[!.]*/cfg.json"))
+
+
+def directory_of(run: Path, name: str) -> Path:
+    """The directory of an SAE of the run; `InputError` with the nearest name when there is none."""
+    check_name(name)
+    path = run / "saes" / name
+    if not path.is_dir():
+        there = found(run)
+        raise InputError(
+            f"{run} has no SAE `{name}`{nearest(name, there)}",
+            hint=f"it has: {', '.join(there)}" if there else f"train one with: tinysql sae train {run}",
+        )
+    return path
+
+
+def scored_in(run: Path, name: str) -> Path:
+    """As `directory_of`; `InputError` when the SAE was not scored, too."""
+    path = directory_of(run, name)
+    if not (path / TRUTH).exists():
+        raise InputError(
+            f"SAE `{name}` of {run} was not scored",
+            hint=f"score it with: tinysql sae eval {run} --name {name}",
+        )
+    return path
+
+
+def check_name(name: str) -> None:
+    """Raise `InputError` for what is no plain name of a directory."""
+    if not name or Path(name).name != name or name.startswith(".") or not name.isprintable():
+        raise InputError(
+            f"SAE name {name!r} is not a plain directory name",
+            hint="choose a name such as `topk`, which begins with no dot",
+        )
+    if len(name.encode()) > LONGEST_NAME:
+        raise InputError(
+            f"SAE name {name[:20]!r}... has {len(name.encode())} bytes, expected at most {LONGEST_NAME}",
+            hint="choose a shorter name",
+        )

@@ -1,0 +1,92 @@
+"""What is refused by a look at files is refused before what computes is loaded, which takes seconds."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOLD = """
+import sys
+from tinysql.cli import main
+
+assert main(sys.argv[2:]) == 2
+sys.exit(any(name in sys.modules for name in sys.argv[1].split(",")))
+"""
+HOOKS = "--source-hook blocks.0.hook_resid_post --target-hook blocks.1.hook_resid_post"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """What looks like a run, with a circuit and an SAE that was not scored, and with no model."""
+    path = tmp_path / "run"
+    for folder in ("circuits/schema.table", "saes/topk"):
+        (path / folder).mkdir(parents=True)
+        (path / folder / "config.json").write_text("{}")
+    (path / "config.json").write_text('{"recipe": {}}')
+    return path
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("circuit find NONE --edit schema.table", "is not a run directory"),
+        ("circuit find RUN --edit no.such", "no edit `no.such`"),
+        ("circuit find RUN --edit schema.table", "holds a circuit of edit `schema.table` already"),
+        ("circuit eval RUN --edit schema.table", "holds no circuit of edit `schema.table`"),
+        ("circuit show RUN --edit schema.table", "holds no circuit of edit `schema.table`"),
+        ("circuit compare RUN NONE --edit schema.table", "is not a run directory"),
+        ("circuit export RUN --edit schema.table", "holds no circuit of edit `schema.table`"),
+        ("sae train NONE", "is not a run directory"),
+        ("sae eval RUN --name tokp", "has no SAE `tokp`"),
+        ("sae effects RUN", "SAE `topk` of RUN was not scored"),
+        ("sae show RUN", "SAE `topk` of RUN was not scored"),
+        (f"transfer fit NONE RUN {HOOKS} --out OUT", "is not a run directory"),
+        (f"transfer eval RUN RUN {HOOKS} --out OUT", "RUN was taught no behaviour"),
+        (f"transfer curve NONE RUN {HOOKS} --out OUT", "is not a run directory"),
+        ("transfer switch NONE RUN --hook blocks.0.hook_resid_post --out OUT", "is not a run directory"),
+        ("eval NONE", "is not a run directory"),
+        ("eval RUN --split nope", "no held-out split `nope`"),
+        ("ask NONE name --schema CREATE", "schema `CREATE` is not CREATE TABLE statements"),
+        ("report NONE", "is not a run directory"),
+    ],
+)
+def test_a_refusal_of_files_loads_no_torch(run: Path, command: str, said: str) -> None:
+    refused(run, "torch,transformer_lens", command, said)
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("sae train RUN --recipe nope", "unknown SAE recipe `nope`"),
+        ("sae train RUN", "has an SAE `topk` already"),
+        ("sae train RUN --name new --rows 0", "--rows is 0"),
+        ("sae train RUN --name new --resume", "no cut-off training of `new`"),
+        ("sae train RUN --name new --l0 8", "an L0 of 8 is asked of `topk`"),
+        ("transfer teach nope --out OUT", "no recipe `nope`"),
+        ("transfer teach small --out RUN", "output directory `RUN` is not empty"),
+        ("transfer teach small --start RUN --out OUT", "RUN was taught no behaviour"),
+    ],
+)
+def test_a_refusal_of_settings_loads_no_models(run: Path, command: str, said: str) -> None:
+    refused(run, "transformer_lens", command, said)
+
+
+def refused(run: Path, names: str, command: str, said: str) -> None:
+    """The command ends with the refusal that is `said`, in a process that has loaded none of the `names` then."""
+    places = {"RUN": str(run), "NONE": str(run / "none"), "OUT": str(run.parent / "out")}
+
+    def placed(text: str) -> str:
+        for name, path in places.items():
+            text = text.replace(name, path)
+        return text
+
+    done = subprocess.run(
+        [sys.executable, "-c", TOLD, names, *placed(command).split()],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert placed(said) in done.stderr
+    assert done.returncode == 0, "something that takes seconds was loaded"
+    assert done.stdout == ""

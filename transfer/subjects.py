@@ -1,0 +1,25 @@
+"""Directory -> the run of a model that was taught, without anything that computes: a refusal comes at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from data_gen.errors import InputError
+from tinysql.runs import Run, open_run
+
+FILE, MODEL = "behaviour.json", "model.safetensors"
+
+
+def taught_run(path: str | Path) -> Run:
+    """The run of a directory that `teach` wrote and finished; `InputError` when it is another."""
+    run = open_run(path)
+    if not (run.path / FILE).is_file():
+        raise InputError(
+            f"{path} was taught no behaviour: it has no {FILE}", hint="make one with `tinysql transfer teach`"
+        )
+    if not (run.path / MODEL).is_file():
+        raise InputError(
+            f"{path} holds no finished model: it was stopped while it was taught",
+            hint="repeat what taught it: `tinysql transfer teach ... --resume`",
+        )
+    return run
