@@ -28,16 +28,17 @@ def progress(unit: str, begins: str | None = None) -> Iterator[Report]:
     task = bar.add_task(unit, total=None)
     begun = told = time.monotonic()
     first: int | None = None
+    ended = False
 
     def report(done: int, rows: int | None) -> None:
-        nonlocal first, told
+        nonlocal first, told, ended
         now = time.monotonic()
         # Shards that were there before were not made in this time.
         first = first if first is not None else done if rows is None or done < rows else 0
         speed = f"{(done - first) / max(now - begun, 1e-3):,.0f} {unit}/s"
         bar.update(task, completed=done, total=rows, description=f"{unit}, {speed}")
-        if not console.is_terminal and (done == rows or now - told > SECONDS_BETWEEN_LINES):
-            told = now
+        if not (console.is_terminal or ended) and (done == rows or now - told > SECONDS_BETWEEN_LINES):
+            told, ended = now, done == rows
             of = "" if rows is None else f" of {rows:,}"
             sys.stderr.write(f"{done:,}{of} {unit}, {speed}\n")
 

@@ -14,6 +14,7 @@ import tokenizers
 
 from data_gen.config import DataConfig
 from data_gen.errors import InputError
+from data_gen.progress import progress
 from data_gen.review.check import check_rows
 from data_gen.review.rows import read_rows
 from data_gen.review_commands import add_review
@@ -81,6 +82,13 @@ def test_how_many_there_are_is_not_told_of_files_of_others(dataset, tmp_path):
     path = lines(tmp_path / "rows.jsonl", list(read_rows(dataset))[:2])
     check_rows(path, duckdb=False, report=lambda *at: told.append(at))
     assert told == [(1, None), (2, None)]
+
+
+def test_a_log_hears_the_end_once(capsys):
+    with progress("rows") as report:
+        for done in (1, 2, 2):
+            report(done, 2)
+    assert capsys.readouterr().err.count("2 of 2 rows") == 1
 
 
 def test_a_log_hears_at_once_that_a_check_begins_and_at_the_end_how_fast_it_was(dataset, capsys, monkeypatch):
