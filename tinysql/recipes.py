@@ -149,7 +149,8 @@ def _on_gpu(model: ModelConfig, *, lr: float, batch_size: int, steps: int) -> Re
 def bm1() -> Recipe:
     """Two layers of width 1024, the 33M shape of TinySQL's first model."""
     model = ModelConfig(pattern="*-*-", d_model=1024, n_heads=16, n_ctx=1024, activation="relu2")
-    return _on_gpu(model, lr=1e-3, batch_size=32, steps=20_000)
+    # Long lists with synonyms come last: after 20,000 steps CS2 and CS8 are still below their goals.
+    return _on_gpu(model, lr=1e-3, batch_size=32, steps=48_000)
 
 
 def bm2() -> Recipe:
