@@ -110,19 +110,19 @@ def call_train(arguments: argparse.Namespace) -> None:
     from tinysql.runs import open_run
 
     run = open_run(arguments.run)
+    place = Place.of(run.path, arguments.recipe if arguments.name is None else arguments.name)
+    if arguments.grid and arguments.l0 is not None:
+        raise InputError("--l0 and --grid are both given", hint="search for one SAE at a time")
+    check_begin(place, arguments.rows, overwrite=arguments.overwrite, resume=arguments.resume)
+    if not arguments.grid and not arguments.resume:
+        check_free(place, place.path, arguments.overwrite)
     # What computes is loaded behind what can be refused without it, here and below: it takes seconds.
     from saes.recipes import find_recipe
     from saes.training.penalty import check_l0
 
     config = override(replace(find_recipe(arguments.recipe), seed=arguments.seed), arguments.set)
-    place = Place.of(run.path, arguments.recipe if arguments.name is None else arguments.name)
-    if arguments.grid and arguments.l0 is not None:
-        raise InputError("--l0 and --grid are both given", hint="search for one SAE at a time")
     if arguments.l0 is not None:
         check_l0(config, arguments.l0)
-    check_begin(place, arguments.rows, overwrite=arguments.overwrite, resume=arguments.resume)
-    if not arguments.grid and not arguments.resume:
-        check_free(place, place.path, arguments.overwrite)
     from saes.artefacts import train_grid_on_run, train_on_run
 
     settings = {

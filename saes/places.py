@@ -68,7 +68,7 @@ def check_free(place: Place, path: Path, overwrite: bool) -> None:
     """Raise `InputError` where there is an SAE at `path` already, unless `overwrite`, or there can be none."""
     if path.is_dir() and not overwrite and any(path.iterdir()):
         raise InputError(
-            f"{place.run} has an SAE `{place.path.name}` already",
+            f"{place.run} has an SAE `{path.name}` already",
             hint="choose another --name, or pass --overwrite",
         )
     check_directory(path, overwrite)

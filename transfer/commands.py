@@ -117,19 +117,20 @@ def call_teach(arguments: argparse.Namespace) -> None:
     """Train a model and say how it behaves."""
     from data_gen.outputs import check_directory
     from tinysql.config import override
-    from tinysql.devices import find_device
     from tinysql.runs import holding
-    from transfer.recipes import find_recipe
     from transfer.subjects import taught_run
 
-    recipe = override(find_recipe(arguments.recipe).with_seed(arguments.seed), arguments.set)
-    device = find_device(arguments.device)
     if arguments.start is not None:
         taught_run(arguments.start)
     elif arguments.out.is_dir() and not arguments.resume:
         with holding(arguments.out):
             check_directory(arguments.out, arguments.overwrite, kind="training run")
     # What computes is loaded behind what can be refused without it, here and below: it takes seconds.
+    from tinysql.devices import find_device
+    from transfer.recipes import find_recipe
+
+    recipe = override(find_recipe(arguments.recipe).with_seed(arguments.seed), arguments.set)
+    device = find_device(arguments.device)
     from transfer.behaviours.behaviour import UNTAUGHT
     from transfer.behaviours.find import find_behaviour
     from transfer.behaviours.gates import held_out_gate

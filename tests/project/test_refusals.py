@@ -18,8 +18,11 @@ HOOKS = "--source-hook blocks.0.hook_resid_post --target-hook blocks.1.hook_resi
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """What looks like a run, with a circuit and an SAE that was not scored, and with no model."""
-    path = tmp_path / "run"
+    """What looks like a run, with a circuit and an SAE that was not scored, without a model; beside it a taught one."""
+    path, taught = tmp_path / "run", tmp_path / "taught"
+    taught.mkdir()
+    for name in ("config.json", "behaviour.json", "model.safetensors"):
+        (taught / name).write_text('{"recipe": {}}')
     for folder in ("circuits/schema.table", "saes/topk"):
         (path / folder).mkdir(parents=True)
         (path / folder / "config.json").write_text("{}")
@@ -38,6 +41,9 @@ def run(tmp_path: Path) -> Path:
         ("circuit compare RUN NONE --edit schema.table", "is not a run directory"),
         ("circuit export RUN --edit schema.table", "holds no circuit of edit `schema.table`"),
         ("sae train NONE", "is not a run directory"),
+        ("sae train RUN", "has an SAE `topk` already"),
+        ("sae train RUN --name new --rows 0", "--rows is 0"),
+        ("sae train RUN --name new --resume", "no cut-off training of `new`"),
         ("sae eval RUN --name tokp", "has no SAE `tokp`"),
         ("sae effects RUN", "SAE `topk` of RUN was not scored"),
         ("sae show RUN", "SAE `topk` of RUN was not scored"),
@@ -45,6 +51,16 @@ def run(tmp_path: Path) -> Path:
         (f"transfer eval RUN RUN {HOOKS} --out OUT", "RUN was taught no behaviour"),
         (f"transfer curve NONE RUN {HOOKS} --out OUT", "is not a run directory"),
         ("transfer switch NONE RUN --hook blocks.0.hook_resid_post --out OUT", "is not a run directory"),
+        (f"transfer fit TAUGHT TAUGHT {HOOKS} --out RUN", "output directory `RUN` is not empty"),
+        (f"transfer eval TAUGHT TAUGHT {HOOKS} --out RUN", "output directory `RUN` is not empty"),
+        (f"transfer eval TAUGHT TAUGHT {HOOKS} --clean RUN --out OUT", "RUN was taught no behaviour"),
+        (
+            f"transfer curve TAUGHT TAUGHT {HOOKS} --out RUN --overwrite",
+            "holds a training run, which an analysis does",
+        ),
+        ("transfer switch TAUGHT TAUGHT --hook blocks.0.hook_resid_post --out RUN", "`RUN` is not empty"),
+        ("transfer teach small --out RUN", "output directory `RUN` is not empty"),
+        ("transfer teach small --start RUN --out OUT", "RUN was taught no behaviour"),
         ("eval NONE", "is not a run directory"),
         ("eval RUN --split nope", "no held-out split `nope`"),
         ("ask NONE name --schema CREATE", "schema `CREATE` is not CREATE TABLE statements"),
@@ -59,13 +75,8 @@ def test_a_refusal_of_files_loads_no_torch(run: Path, command: str, said: str) -
     ("command", "said"),
     [
         ("sae train RUN --recipe nope", "unknown SAE recipe `nope`"),
-        ("sae train RUN", "has an SAE `topk` already"),
-        ("sae train RUN --name new --rows 0", "--rows is 0"),
-        ("sae train RUN --name new --resume", "no cut-off training of `new`"),
         ("sae train RUN --name new --l0 8", "an L0 of 8 is asked of `topk`"),
         ("transfer teach nope --out OUT", "no recipe `nope`"),
-        ("transfer teach small --out RUN", "output directory `RUN` is not empty"),
-        ("transfer teach small --start RUN --out OUT", "RUN was taught no behaviour"),
     ],
 )
 def test_a_refusal_of_settings_loads_no_models(run: Path, command: str, said: str) -> None:
@@ -74,11 +85,11 @@ def test_a_refusal_of_settings_loads_no_models(run: Path, command: str, said: st
 
 def refused(run: Path, names: str, command: str, said: str) -> None:
     """The command ends with the refusal that is `said`, in a process that has loaded none of the `names` then."""
-    places = {"RUN": str(run), "NONE": str(run / "none"), "OUT": str(run.parent / "out")}
+    places = {"RUN": run, "NONE": run / "none", "OUT": run.parent / "out", "TAUGHT": run.parent / "taught"}
 
     def placed(text: str) -> str:
         for name, path in places.items():
-            text = text.replace(name, path)
+            text = text.replace(name, str(path))
         return text
 
     done = subprocess.run(
