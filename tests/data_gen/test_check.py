@@ -77,6 +77,12 @@ def test_the_rows_that_all_processes_have_checked_are_told_on_the_way(dataset, m
     assert few[-1] == (5, 5)
 
 
+def test_no_more_rows_are_told_of_than_there_are(dataset):
+    told = []
+    check_rows(dataset, duckdb=False, rows=100, report=lambda *at: told.append(at))
+    assert told[-1] == (24, 24)
+
+
 def test_how_many_there_are_is_not_told_of_files_of_others(dataset, tmp_path):
     told = []
     path = lines(tmp_path / "rows.jsonl", list(read_rows(dataset))[:2])
