@@ -19,6 +19,7 @@ from circuits.files.role_files import save_roles
 from circuits.graph import Graph
 from circuits.judging.agreement import Agreement, agreement
 from circuits.judging.faithfulness import Curve, Report, evaluate, faithfulness_curve
+from circuits.judging.generation import CircuitAccuracy, circuit_accuracy
 from circuits.judging.stability import Stability, resampled
 from circuits.methods.exact import exact
 from circuits.methods.role_scores import RoleScores, role_scores
@@ -104,6 +105,8 @@ class Evaluated(NamedTuple):
     """With `exact`; None when the circuit was found by `exact` itself, or no pair was set apart for it."""
     stability: Stability
     """Of the top edges, as many as the circuit has, when the pairs it was found on are drawn anew."""
+    accuracy: CircuitAccuracy | None
+    """Of whole answers, by execution; None when none were asked for."""
 
 
 def find_on_run(run: Run, settings: FindSettings, *, device: str = "cpu", overwrite: bool = False) -> Found:
@@ -149,6 +152,7 @@ def eval_on_run(
     random_circuits: int = 20,
     oracle_pairs: int = 16,
     minimality: bool = False,
+    answers: int = 0,
     seed: int | None = None,
     device: str = "cpu",
 ) -> Evaluated:
@@ -157,8 +161,12 @@ def eval_on_run(
     `seed` draws the pairs, the random circuits and the bootstrap; `None` takes the finding's seed + 1.
     The first `oracle_pairs` of them are scored by `exact` too, to say how well the circuit's method estimates it.
     `minimality` leaves out each edge in turn, which takes longer than the rest together.
+    On the first `answers` pairs that this seed draws, but for those seen in finding, the circuit writes whole answers,
+    and the model and the random circuits beside it.
     Raises `InputError` for the finding's own seed, or as the parts do.
     """
+    if answers < 0:
+        raise InputError(f"answers is {answers}, expected 0 or more", hint="0 leaves them out")
     if oracle_pairs < 0:
         raise InputError(f"oracle_pairs is {oracle_pairs}, expected 0 or more", hint="0 leaves them out")
     directory = directory_of(run.path, edit)
@@ -168,6 +176,7 @@ def eval_on_run(
     out = claim_file(directory / "report.json")
     model, tokenizer = run.load(find_device(device))
     drawn = _held_out(run, edit, pairs, seed, settings, tokenizer)
+    asked = _held_out(run, edit, answers, seed, settings, tokenizer) if answers else []
     held_out = tokenizer.encode_pairs(drawn, drop_misaligned=True, whole_answers=settings.whole_answers)
     report = evaluate(
         model,
@@ -187,7 +196,12 @@ def eval_on_run(
         track=_bar("running circuits of every size"),
     )
     agreed = _agreement(model, held_out[:oracle_pairs], settings) if oracle_pairs else None
-    found = Evaluated(report, curve, agreed, resampled(scores, max(1, len(circuit))))
+    accuracy = (
+        circuit_accuracy(model, tokenizer, circuit, asked, random_circuits=random_circuits, seed=seed)
+        if asked
+        else None
+    )
+    found = Evaluated(report, curve, agreed, resampled(scores, max(1, len(circuit))), accuracy)
     about = {
         "seen_in_finding": pairs - len(drawn),
         "refused": list(held_out.refused),

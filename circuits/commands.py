@@ -87,6 +87,12 @@ def _add_eval(score: argparse.ArgumentParser) -> None:
     score.add_argument(
         "--random", type=read_count, default=20, help="random circuits of either kind beside it (default: 20)"
     )
+    score.add_argument(
+        "--answers",
+        type=read_count,
+        default=0,
+        help="held-out rows to which the circuit writes whole answers, which are run (default: none)",
+    )
     score.add_argument("--minimality", action="store_true", help="leave out each edge in turn: is it needed?")
     score.add_argument(
         "--seed",
@@ -154,6 +160,7 @@ def call_eval(arguments: argparse.Namespace) -> None:
         random_circuits=arguments.random,
         oracle_pairs=arguments.oracle_pairs,
         minimality=arguments.minimality,
+        answers=arguments.answers,
         seed=arguments.seed,
         device=arguments.device,
     )
@@ -163,6 +170,8 @@ def call_eval(arguments: argparse.Namespace) -> None:
     print(f"found again when the pairs are drawn anew: {evaluated.stability}")
     if evaluated.agreement is not None:
         print(evaluated.agreement)
+    if evaluated.accuracy is not None:
+        print(evaluated.accuracy)
 
 
 def call_show(arguments: argparse.Namespace) -> None:

@@ -216,7 +216,24 @@ def sentence(written: dict[str, Any]) -> str:
             f" {agreed['method']} with what was measured is {_with_interval(agreed['pearson'])}, and"
             f" {agreed['top_shared']:.0%} of the top {agreed['top']} edges are the same."
         )
+    if written.get("accuracy"):
+        parts.append(_accuracy(written["accuracy"]))
     return " ".join(parts)
+
+
+def _accuracy(written: dict[str, Any]) -> str:
+    """A sentence on a `CircuitAccuracy`."""
+    clean, corrupt, model, floor = (
+        f"{three_digits(share['share'])} ({span(*share['interval95'])})"
+        for share in (written[name] for name in ("clean", "corrupt", "model", "floor"))
+    )
+    uniform, matched = (Band.from_json(written[kind]) for kind in ("random", "matched"))
+    return (
+        f"Writing whole answers to {written['clean']['total']} held-out prompts alone, the circuit is right by"
+        f" execution on a share of {clean}; the whole model on {model}, no edge on {floor},"
+        f" {written['random_circuits']} random circuits on average on {uniform}, layer-matched ones on {matched}. On"
+        f" {corrupt} it gives the corrupt prompt's answer. Brackets behind shares are Wilson's 95 % intervals."
+    )
 
 
 def _more(

@@ -25,6 +25,7 @@ from circuits.engine.batching import batched
 from circuits.engine.forward import Stage, live_mask
 from circuits.engine.ports import frozen
 from circuits.engine.recording import Machine
+from circuits.judging.bootstrap import plain
 from circuits.judging.controls import RandomCircuits
 from circuits.judging.ratios import Band, band
 from data_gen.errors import InputError
@@ -72,7 +73,7 @@ class CircuitAccuracy:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         shares = ("clean", "corrupt", "model", "floor")
-        return asdict(self) | {name: getattr(self, name).to_json() for name in shares}
+        return plain(asdict(self)) | {name: getattr(self, name).to_json() for name in shares}
 
 
 def circuit_accuracy(

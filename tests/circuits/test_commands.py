@@ -12,12 +12,13 @@ import pytest
 import torch
 
 from circuits import artefacts
-from circuits.artefacts import draw, eval_on_run, load_found
+from circuits.artefacts import draw, eval_on_run, load_found, unseen
 from circuits.circuit import Circuit
 from circuits.files.exchange import read_circuit
 from circuits.files.role_files import load_roles
 from circuits.graph import Edge, Graph
 from circuits.judging.compare import compare
+from circuits.judging.generation import circuit_accuracy
 from circuits.judging.ratios import ratios_of
 from circuits.methods.eap_ig import eap_ig
 from circuits.methods.table import METHODS
@@ -28,6 +29,7 @@ from circuits.select import greedy_edges, significant_edges
 from data_gen.errors import InputError
 from data_gen.example import make_example
 from data_gen.pairs.counterfactual import CounterfactualPair
+from tinysql.answering.grading import Share
 from tinysql.cli import main
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
@@ -154,6 +156,7 @@ def test_showing_writes_a_page_that_needs_no_network(run: Path, tmp_path: Path, 
         (["eval", "RUN", "--edit", EDIT, "--seed", "3"], "drew the pairs on which the circuit"),
         (["eval", "RUN", "--edit", EDIT, "--random", "0"], "random_circuits is 0"),
         (["eval", "RUN", "--edit", EDIT, "--oracle-pairs", "-1"], "oracle_pairs is -1"),
+        (["eval", "RUN", "--edit", EDIT, "--answers", "-1"], "answers is -1"),
         (["find", "RUN", "--edit", "schema.table", "--select", "gredy"], "did you mean `greedy`"),
         (["find", "RUN", "--edit", "schema.table", "--q", "0.1"], "--q says nothing with --select top"),
         (
@@ -332,6 +335,47 @@ def test_an_evaluation_prints_areas_and_stability_and_minimality_when_asked(copy
     written = json.loads((copy / "circuits" / EDIT / "report.json").read_text())
     assert "are redundant" in sentence(written)
     assert written["agreement"] is None
+
+
+def test_a_circuit_writes_whole_answers_to_held_out_rows_when_asked(copy: Path, capsys) -> None:
+    arguments = ["circuit", "eval", str(copy), "--edit", EDIT, "--pairs", "8", "--random", "1"]
+    assert main([*arguments, "--oracle-pairs", "0", "--answers", "5"]) == 0
+    out, file = capsys.readouterr().out, copy / "circuits" / EDIT / "report.json"
+    written = json.loads(file.read_text(), parse_constant=str)
+    run = open_run(copy)
+    model, tokenizer = run.load()
+    asked = unseen(draw(run, EDIT, 5, 4, tokenizer), draw(run, EDIT, 12, 3, tokenizer))
+    circuit, _ = load_found(copy, EDIT)
+    alone = circuit_accuracy(model, tokenizer, circuit, asked, random_circuits=1, seed=4)
+    assert str(alone) in out
+    assert written["accuracy"] == json.loads(json.dumps(alone.to_json()))
+    assert written["accuracy"]["random"]["low"] is None, "one random circuit has no band"
+    assert main(["circuit", "show", str(copy), "--edit", EDIT]) == 0
+    page = (copy / "circuits" / EDIT / "graph.html").read_text()
+    assert f"whole answers to {len(asked)} held-out prompts alone, the circuit is right by execution" in page
+    assert main([*arguments, "--oracle-pairs", "0"]) == 0
+    assert "write is right" not in capsys.readouterr().out
+    assert json.loads(file.read_text())["accuracy"] is None
+    assert "whole answers to" not in sentence(json.loads(file.read_text()))
+
+
+def test_the_page_tells_the_circuits_answers_from_the_models_and_those_of_no_edge(run: Path) -> None:
+    written = json.loads((run / "circuits" / EDIT / "report.json").read_text())
+    shares = {"clean": 6, "corrupt": 2, "model": 7, "floor": 1}
+    written["accuracy"] = {name: Share(right=right, total=8).to_json() for name, right in shares.items()} | {
+        "random_circuits": 3,
+        "random": {"mean": 0.125, "low": 0.0, "high": 0.25},
+        "matched": {"mean": 0.5, "low": 0.25, "high": 0.75},
+    }
+    said = sentence(written).split("Writing whole answers ")[1]
+    assert said.startswith(
+        "to 8 held-out prompts alone, the circuit is right by execution on a share of 0.750 (0.4"
+    )
+    assert "the whole model on 0.875 (0.5" in said
+    assert "no edge on 0.125 (0.0" in said
+    assert "3 random circuits on average on 0.125 (5-95 %: 0.000 to 0.250)" in said
+    assert "layer-matched ones on 0.500 (5-95 %: 0.250 to 0.750)" in said
+    assert "On 0.250 (0.0" in said.split("layer-matched")[1]
 
 
 def test_two_edits_of_a_run_are_compared_and_their_difference_drawn(copy: Path, capsys) -> None:
