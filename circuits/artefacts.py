@@ -131,7 +131,7 @@ def find_on_run(run: Run, settings: FindSettings, *, device: str = "cpu", overwr
     made = {"settings": asdict(settings), "refused": list(pairs.refused), "made_by": provenance()}
     scores = replace(scores, metadata={**scores.metadata, **made})
     chosen = _choose(scores, settings)
-    roles = role_scores(model, pairs) if settings.by_role else None
+    roles = role_scores(model, pairs, track=_bar("scoring by role")) if settings.by_role else None
     circuit = replace(chosen, metadata={**chosen.metadata, **made})
     with atomic_directory(directory) as part:
         scores.save(part)

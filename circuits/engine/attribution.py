@@ -22,7 +22,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from circuits.engine.batching import Batches, by_length
+from circuits.engine.batching import Batches, Track, by_length
 from circuits.engine.mixers import Through, scattered
 from circuits.engine.ports import ReaderPort, Slots, frozen
 from circuits.engine.recording import Changes, Machine, Recording, changes, prompts
@@ -58,18 +58,20 @@ def attribute(
     mixes: Sequence[float],
     batch_size: int | None,
     rules: Rules = LIVE,
+    track: Track = iter,
 ) -> EdgeScores:
     """Scores with gradients averaged over runs whose embedding stream is `corrupt + mix * (clean - corrupt)`.
 
     The metadata hold the completeness gap: the scores of all edges leaving `embed` sum to the change of the
     metric from clean to corrupt if the path integral is exact, and what is missing is the integration error.
+    `track` passes the batches through, for a progress bar.
     Raises `InputError` for no pairs, prompts of unlike shape, hooks on the model, or a metric that is the same on both
     sides.
     """
     with frozen(model):
         machine = Machine(model, rules)
         batches = by_length(model, pairs, batch_size)
-        found = [_score(machine, batch, metric, mixes) for batch in batches.batches]
+        found = [_score(machine, batch, metric, mixes) for batch in track(batches.batches)]
     return gathered(model, batches, metric, found, method=method)
 
 

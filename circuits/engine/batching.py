@@ -6,8 +6,9 @@ at a time, a batch holds little padding; on a CPU larger ones save nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Int
@@ -19,6 +20,9 @@ from tinysql.tokens import TokenPairs
 
 MOST = (16, 64)
 """Pairs that are run together, on a CPU and on a GPU."""
+
+Track: TypeAlias = Callable[[list[TokenPairs]], Iterable[TokenPairs]]
+"""Passes the batches through, and may show how many are done."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from circuits.engine.attribution import (
     gradients_of,
     parts_of,
 )
-from circuits.engine.batching import by_length
+from circuits.engine.batching import Track, by_length
 from circuits.engine.ports import frozen
 from circuits.engine.recording import Machine, changes, prompts
 from circuits.engine.rules import LIVE, Rules
@@ -38,6 +38,7 @@ def eap_ig(
     over: str = "inputs",
     rules: Rules = LIVE,
     batch_size: int | None = None,
+    track: Track = iter,
 ) -> EdgeScores:
     """Score every edge as `eap` does, with the gradient averaged along a way from corrupt to clean.
 
@@ -46,7 +47,7 @@ def eap_ig(
     change from clean to corrupt as `steps` grow, and `metadata["completeness_gap"]` is what is missing from that.
     Over `activations`, what one block writes goes that way in an otherwise clean run, block by block, and scores the
     edges that leave it: as many times the passes as there are writing blocks, half of them short.
-    Sign as in `eap` and `exact`.
+    Sign as in `eap` and `exact`. `track` may wrap the list of batches in a progress bar.
     Raises `InputError` for fewer than one step, another `over`, no pairs, prompts of unlike shape, or hooks on the
     model.
     """
@@ -62,13 +63,14 @@ def eap_ig(
             mixes=mixes,
             batch_size=batch_size,
             rules=rules,
+            track=track,
         )
     if over != "activations":
         raise InputError(f"over is {over!r}, expected 'inputs' or 'activations'")
     with frozen(model):
         machine = Machine(model, rules)
         batches = by_length(model, pairs, batch_size)
-        found = [_over_activations(machine, batch, metric, mixes) for batch in batches.batches]
+        found = [_over_activations(machine, batch, metric, mixes) for batch in track(batches.batches)]
     return gathered(model, batches, metric, found, method="eap-ig-activations" + rules.suffix)
 
 

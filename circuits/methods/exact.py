@@ -8,7 +8,6 @@ the last block that mixes positions one position is run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from functools import partial
 
 import torch
@@ -16,7 +15,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from circuits.engine.batching import by_length
+from circuits.engine.batching import Track, by_length
 from circuits.engine.mixers import Mixer, Moving
 from circuits.engine.ports import blocks_of, frozen
 from circuits.engine.recording import Machine, both_sides, changes, normed
@@ -25,8 +24,6 @@ from circuits.metrics import Metric, check_moves, logit_diff, measured, metric_n
 from circuits.scores import EdgeScores
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import TokenPairs
-
-Track = Callable[[list[TokenPairs]], Iterable[TokenPairs]]
 
 
 def exact(

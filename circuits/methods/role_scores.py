@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuits.engine.attribution import Differentiated, differentiate, parts_of, readings
-from circuits.engine.batching import by_length
+from circuits.engine.batching import Track, by_length
 from circuits.engine.ports import at, frozen
 from circuits.engine.recording import Machine
 from circuits.graph import Graph
@@ -65,8 +65,9 @@ def role_scores(
     *,
     steps: int = 5,
     batch_size: int | None = None,
+    track: Track = iter,
 ) -> RoleScores:
-    """`eap_ig` over the inputs, by the role of the position. Sign and errors as there."""
+    """`eap_ig` over the inputs, by the role of the position. Sign, errors and `track` as there."""
     if steps < 1:
         raise InputError(f"steps is {steps}, expected at least 1")
     mixes = tuple((step + 0.5) / steps for step in range(steps))
@@ -74,7 +75,7 @@ def role_scores(
     total = squares = torch.zeros(())
     with frozen(model):
         machine = Machine(model)
-        for batch in by_length(model, pairs, batch_size).batches:
+        for batch in track(by_length(model, pairs, batch_size).batches):
             found = differentiate(machine, batch, metric, mixes)
             with torch.no_grad():
                 for rows in parts_of(machine, batch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -21,7 +22,7 @@ from circuits.judging.compare import compare
 from circuits.judging.generation import circuit_accuracy
 from circuits.judging.ratios import ratios_of
 from circuits.methods.eap_ig import eap_ig
-from circuits.methods.table import METHODS
+from circuits.methods.table import METHODS, UNSIGNED
 from circuits.metrics import logit_diff
 from circuits.pages import sections, sentence
 from circuits.scores import EdgeScores
@@ -271,6 +272,23 @@ def test_every_method_of_the_table_finds_a_circuit(
         return
     assert code == 0
     assert EdgeScores.load(copy / "circuits" / EDIT).method == method
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in UNSIGNED])
+def test_every_method_shows_how_far_it_has_come(
+    copy: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: dict[str, tuple[int, int]] = {}
+
+    def counted(items: Iterable[object], *, total: int, title: str) -> Iterator[object]:
+        for done, item in enumerate(items, start=1):
+            yield item
+            shown[title] = (done, total)
+
+    monkeypatch.setattr(artefacts, "progress", counted)
+    assert main(find(copy, EDIT, "--method", method, "--by-role", "--edges", "6")) == 0
+    assert shown.keys() == {f"scoring by {method}", "scoring by role"}
+    assert all(done == total > 0 for done, total in shown.values())
 
 
 def test_a_greedy_circuit_lies_on_paths_and_a_significant_one_is_below_q(copy: Path) -> None:
