@@ -21,9 +21,17 @@ from torch import Tensor
 from circuits.looking.by_role import Means, ratio_means
 from circuits.looking.optimal import ROWS, divergence, optimal_constant
 from circuits.looking.reference import Reference
-from circuits.looking.running import HookedLM, Rerun, check_single, look, pair_batches
+from circuits.looking.running import HookedLM, Rerun, at_position, check_single, look, pair_batches
 from circuits.looking.units import Unit, find_units
-from circuits.metrics import Metric, check_finite, check_weights, logit_diff, measured, metric_name
+from circuits.metrics import (
+    Metric,
+    check_finite,
+    check_moves,
+    check_weights,
+    logit_diff,
+    measured,
+    metric_name,
+)
 from data_gen.errors import InputError, nearest
 from tinysql.tokens import TokenPairs
 
@@ -117,7 +125,7 @@ def ablate(
     `reference` is what means, resampled values and optimal constants come from: other pairs, or the pairs themselves
     when None, which makes an optimal constant look better than it is. `seed` draws resampled values.
     Raises `InputError` for no pairs, no unit, an unknown kind or unit, prompts of unlike shape, whole answers, and
-    weights or a metric that are not finite.
+    weights or a metric that are not finite; for `counterfactual` as `check_moves` does.
     """
     kind = Ablation.named(kind)
     known = reference if reference is not None else pairs
@@ -130,6 +138,12 @@ def ablate(
         runs = [Rerun(model, batch.clean.ids, batch.position) for batch in batches]
     clean = _each(metric, [run.logits for run in runs], batches)
     check_finite("metric", clean)
+    if kind is Ablation.COUNTERFACTUAL:
+        with torch.no_grad():
+            other = [
+                at_position(look(model, batch.corrupt.ids, ()).logits, batch.position) for batch in batches
+            ]
+        check_moves(clean, _each(metric, other, batches), pairs.edit)
     values, divergences = [], []
     # One block at a time, so that only one block's reference activations are held.
     for _, some in groupby(chosen, key=lambda unit: unit.block):

@@ -20,6 +20,7 @@ from torch import Tensor
 from circuits.looking.by_role import Grouping, RoleMeans, Targets, role_means, targets_of
 from circuits.looking.running import look, pair_batches, row_batches
 from circuits.metrics import check_finite, check_weights
+from data_gen.errors import InputError
 from saes.roles import family
 from tinysql.models.hybrid import Block, HybridLM
 from tinysql.tokens import TokenPairs, Tokens
@@ -65,11 +66,12 @@ def contributions(
 
     The difference is that of the clean and the corrupt answer for pairs (of the clean run), and of the right token
     and the mean over the vocabulary for rows.
-    Raises `InputError` for no examples, a batch size below 1, rows longer than the model's context, or a model
-    whose weights or contributions are not finite.
+    Raises `InputError` for no examples, a batch size below 1, rows longer than the model's context, pairs that all
+    have one answer for both sides, or a model whose weights or contributions are not finite.
     """
     check_weights(model.named_parameters())
     if isinstance(examples, TokenPairs):
+        _check_answers(examples)
         batches = [batch.clean for batch in pair_batches(model, examples, batch_size)]
     else:
         batches = row_batches(model, examples, batch_size)
@@ -90,6 +92,16 @@ def contributions(
     total = torch.cat(totals)
     check_finite("contributions", torch.cat([values, total[:, None]], dim=1))
     return Contributions(names=names, values=values.cpu(), total=total.cpu(), targets=targets)
+
+
+def _check_answers(pairs: TokenPairs) -> None:
+    """Raises `InputError` where no pair's answers differ: every contribution to their difference would be zero."""
+    if len(pairs) and bool((pairs.clean_answer == pairs.corrupt_answer).all()):
+        raise InputError(
+            f"the clean and the corrupt answer are the same token in every pair of edit `{pairs.edit}`, so there is"
+            " nothing to attribute",
+            hint="give pairs whose answers differ, or the clean side alone: pairs.clean",
+        )
 
 
 @dataclass(frozen=True)

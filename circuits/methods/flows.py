@@ -28,7 +28,7 @@ from circuits.engine.ports import blocks_of, frozen
 from circuits.engine.recording import Machine, prompts
 from circuits.looking.by_role import Grouping, numbered
 from circuits.looking.patterns import effective_attention
-from circuits.metrics import Metric, check_finite, logit_diff, measured, metric_name
+from circuits.metrics import Metric, check_finite, check_moves, logit_diff, measured, metric_name
 from data_gen.errors import InputError
 from saes.roles import family
 from tinysql.models.hybrid import HybridLM
@@ -87,7 +87,7 @@ def flows(
     """What every attention and Mamba head carries between roles, by `eap_ig`'s integrated gradients over the inputs.
 
     `group` turns a role into the name it is counted under; the default drops the numbers.
-    Raises `InputError` for fewer than one step, no pairs, or a model without such heads.
+    Raises `InputError` for fewer than one step, no pairs, a model without such heads, or as `check_moves` does.
     """
     if steps < 1:
         raise InputError(f"steps is {steps}, expected at least 1")
@@ -99,6 +99,7 @@ def flows(
     roles, label = numbered(pairs.clean, group)
     total = squares = torch.zeros((), dtype=torch.float64)
     done = 0
+    sides = []
     with frozen(model):
         batches = by_length(model, pairs, batch_size)
         for batch in batches.batches:
@@ -108,9 +109,13 @@ def flows(
                 model.embed.W_E.dtype
             )
             done += len(batch)
-            each = _of_batch(model, batch, metric, steps, member).double().cpu()
+            each, ends = _of_batch(model, batch, metric, steps, member)
+            sides.append(ends)
+            each = each.double().cpu()
             total, squares = total + each.sum(0), squares + each.square().sum(0)
     check_finite("flows", total)
+    clean, corrupt = (torch.cat(side) for side in zip(*sides, strict=True))
+    check_moves(clean, corrupt, pairs.edit)
     count = len(pairs)
     spread = (squares - total.square() / count).clamp_min(0)
     return Flows(
@@ -139,18 +144,21 @@ def _names(model: HybridLM) -> dict[int, list[str]]:
 
 def _of_batch(
     model: HybridLM, batch: TokenPairs, metric: Metric, steps: int, member: Float[Tensor, "batch seq role"]
-) -> Float[Tensor, "batch head path source target"]:
+) -> tuple[Float[Tensor, "batch head path source target"], list[Float[Tensor, " batch"]]]:
+    """What is carried, and the metric of the clean and the corrupt run."""
     machine = Machine(model)
     with torch.no_grad():
         clean, corrupt = (machine.embedding(ids) for ids in prompts(batch))
-        ends = [_run(model, batch, side, metric)[0] for side in (clean, corrupt)]
+        runs = [_run(model, batch, side, metric) for side in (clean, corrupt)]
+    ends, sides = [kept for kept, _ in runs], [value for _, value in runs]
     found = torch.zeros(())
     for step in range(steps):
         stream = torch.lerp(corrupt, clean, (step + 0.5) / steps).requires_grad_()
         with torch.enable_grad():
             kept, value = _run(model, batch, stream, metric)
         outputs = [name for name in kept if name.endswith(("hook_z", "hook_y"))]
-        grads = dict(zip(outputs, torch.autograd.grad(value, [kept[name] for name in outputs]), strict=True))
+        at_outputs = [kept[name] for name in outputs]
+        grads = dict(zip(outputs, torch.autograd.grad(value.sum(), at_outputs), strict=True))
         with torch.no_grad():
             parts = [
                 part
@@ -165,13 +173,13 @@ def _of_batch(
             found = found + einsum(
                 to_roles, member, "b head path s target, b s source -> b head path source target"
             )
-    return found / steps
+    return found / steps, sides
 
 
 def _run(
     model: HybridLM, batch: TokenPairs, stream: Float[Tensor, "batch seq d_model"], metric: Metric
-) -> tuple[dict[str, Tensor], Float[Tensor, ""]]:
-    """Activations between the positions of a run on an embedding stream, and the summed metric."""
+) -> tuple[dict[str, Tensor], Float[Tensor, " batch"]]:
+    """Activations between the positions of a run on an embedding stream, and the metric."""
     kept: dict[str, Tensor] = {}
 
     def keep(x: Tensor, hook: HookPoint) -> Tensor:
@@ -195,7 +203,7 @@ def _run(
     rows = torch.arange(len(ids), device=ids.device)
     whole = batch.position.ndim == 2
     logits = logits[rows[:, None], batch.position] if whole else logits[rows, batch.position]
-    return kept, measured(metric, logits, batch).sum()
+    return kept, measured(metric, logits, batch)
 
 
 def _attention(

@@ -21,7 +21,7 @@ from circuits.engine.batching import Track, by_length
 from circuits.engine.ports import at, frozen
 from circuits.engine.recording import Machine
 from circuits.graph import Graph
-from circuits.metrics import Metric, check_finite, logit_diff, metric_name
+from circuits.metrics import Metric, check_finite, check_moves, logit_diff, metric_name
 from data_gen.errors import InputError
 from saes.roles import family
 from tinysql.models.hybrid import HybridLM
@@ -73,15 +73,19 @@ def role_scores(
     mixes = tuple((step + 0.5) / steps for step in range(steps))
     roles = sorted({family(role) for row in pairs.clean.roles for role in row if role})
     total = squares = torch.zeros(())
+    sides = []
     with frozen(model):
         machine = Machine(model)
         for batch in track(by_length(model, pairs, batch_size).batches):
             found = differentiate(machine, batch, metric, mixes)
+            sides.append((found.metric_clean, found.metric_corrupt))
             with torch.no_grad():
                 for rows in parts_of(machine, batch):
                     each = _by_role(found, rows, roles).double().cpu() / steps
                     total, squares = total + each.sum(0), squares + each.square().sum(0)
     check_finite("role scores", total)
+    clean, corrupt = (torch.cat(side) for side in zip(*sides, strict=True))
+    check_moves(clean, corrupt, pairs.edit)
     count = len(pairs)
     mean = total / count
     spread = (squares - count * mean.square()).clamp_min(0)

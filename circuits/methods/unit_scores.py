@@ -19,7 +19,15 @@ from torch import Tensor
 
 from circuits.judging.bootstrap import interval
 from circuits.looking.running import HookedLM, at_position, check_hooks, hooked, look, pair_batches
-from circuits.metrics import Metric, check_finite, check_weights, logit_diff, measured, metric_name
+from circuits.metrics import (
+    Metric,
+    check_finite,
+    check_moves,
+    check_weights,
+    logit_diff,
+    measured,
+    metric_name,
+)
 from data_gen.errors import InputError
 from tinysql.tokens import TokenPairs
 
@@ -77,7 +85,7 @@ def unit_scores(
 
     Works on a `HybridLM` and on TransformerLens' bridge of a foreign model.
     Raises `InputError` for a hook that the model lacks or that carries no row of numbers per token, an SAE of another
-    width, fewer than one step, no pairs, or weights that are not finite.
+    width, fewer than one step, no pairs, weights that are not finite, or as `check_moves` does.
     """
     if steps < 1:
         raise InputError(f"steps is {steps}, expected at least 1")
@@ -98,6 +106,8 @@ def unit_scores(
         torch.cat(part).float().cpu() for part in zip(*((one.units, one.error) for one in found), strict=True)
     )
     check_finite(f"scores at `{hook}`", units)
+    clean, corrupt = (torch.cat(side) for side in zip(*(one.sides for one in found), strict=True))
+    check_moves(clean, corrupt, pairs.edit)
     return UnitScores(
         hook=hook,
         shape=found[0].shape,
@@ -113,11 +123,15 @@ class _Found:
     shape: tuple[int, ...]
     units: Float[Tensor, "batch unit"]
     error: Float[Tensor, " batch"]
+    sides: tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]
+    """The metric of the clean and of the corrupt run."""
 
 
 def _of_batch(model: HookedLM, batch: TokenPairs, hook: str, metric: Metric, sae: Any, steps: int) -> _Found:
     with torch.no_grad():
-        clean, corrupt = (look(model, side.ids, (hook, STREAM)).at for side in (batch.clean, batch.corrupt))
+        seen = [look(model, side.ids, (hook, STREAM)) for side in (batch.clean, batch.corrupt)]
+        values = [measured(metric, at_position(side.logits, batch.position), batch) for side in seen]
+    (clean, corrupt), sides = (side.at for side in seen), (values[0], values[1])
     ends = [_rows(side[hook], batch, hook) for side in (clean, corrupt)]
     gradient = torch.zeros_like(ends[0])
     for step in range(steps):
@@ -125,7 +139,7 @@ def _of_batch(model: HookedLM, batch: TokenPairs, hook: str, metric: Metric, sae
         gradient += _rows(_gradient(model, batch, hook, stream, metric), batch, hook) / steps
     if sae is None:
         scores = ((ends[1] - ends[0]) * gradient).sum(1)
-        return _Found(tuple(clean[hook].shape[2:]), scores, scores.new_zeros(len(scores)))
+        return _Found(tuple(clean[hook].shape[2:]), scores, scores.new_zeros(len(scores)), sides)
     with torch.no_grad():
         if ends[0].shape[-1] != sae.cfg.d_in:
             raise InputError(
@@ -139,6 +153,7 @@ def _of_batch(model: HookedLM, batch: TokenPairs, hook: str, metric: Metric, sae
             (latents[0].shape[-1],),
             ((latents[1] - latents[0]) * along).sum(1),
             ((left_out[1] - left_out[0]) * gradient).sum((1, 2)),
+            sides,
         )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from circuits.judging.faithfulness import evaluate
 from circuits.looking.ablation import ablate
+from circuits.looking.contributions import contributions
 from circuits.looking.patching import patch_positions
 from circuits.methods.acdc import acdc
 from circuits.methods.eap import eap
@@ -59,6 +60,7 @@ MEASURING: dict[str, Callable] = {
         case.model, top_edges(eap(case.model, case.pairs), 5), case.pairs, metric=metric
     ),
     "ablate": lambda case, metric: ablate(case.model, case.pairs, "zero", metric),
+    "ablate counterfactual": lambda case, metric: ablate(case.model, case.pairs, "counterfactual", metric),
     "patching": lambda case, metric: patch_positions(case.model, case.pairs, metric),
 }
 """Everything that asks a metric."""
@@ -79,12 +81,35 @@ def test_nan_in_the_weights_is_said_and_not_handed_on(random_case, name: str) ->
         MEASURING[name](case, logit_diff)
 
 
-@pytest.mark.parametrize("name", ["eap", "eap-ig over activations"])
+ATTRIBUTING = [
+    "eap",
+    "eap-ig over activations",
+    "flows",
+    "role scores",
+    "unit scores",
+    "ablate counterfactual",
+]
+"""Everything that asks what the other side changes."""
+
+
+@pytest.mark.parametrize("name", ATTRIBUTING)
 def test_sides_that_are_the_same_leave_nothing_to_attribute(random_case, name: str) -> None:
     case = random_case("*-")
     same = replace(case, pairs=replace(case.pairs, corrupt=case.pairs.clean))
     with pytest.raises(InputError, match="both sides of every pair .* nothing to attribute"):
         MEASURING[name](same, logit_diff)
+
+
+def test_the_answers_of_pairs_that_have_but_one_have_no_contributions(random_case) -> None:
+    case = random_case("*-")
+    one = replace(case.pairs, corrupt_answer=case.pairs.clean_answer)
+    with pytest.raises(InputError, match="same token in every pair of edit .* nothing to attribute"):
+        contributions(case.model, one)
+    answer = one.corrupt_answer.clone()
+    answer[0] = (answer[0] + 1) % 20
+    values = contributions(case.model, replace(one, corrupt_answer=answer)).values
+    assert values[0].abs().max() > 1e-6
+    assert not values[1:].any()
 
 
 @pytest.mark.parametrize("name", ["eap", "eap-ig over activations", "flows", "unit scores"])
