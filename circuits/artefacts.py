@@ -20,10 +20,11 @@ from circuits.graph import Graph
 from circuits.judging.agreement import Agreement, agreement
 from circuits.judging.faithfulness import Curve, Report, evaluate, faithfulness_curve
 from circuits.judging.generation import CircuitAccuracy, circuit_accuracy
+from circuits.judging.significance import check_enough
 from circuits.judging.stability import Stability, resampled
 from circuits.methods.exact import exact
 from circuits.methods.role_scores import RoleScores, role_scores
-from circuits.methods.table import METHODS
+from circuits.methods.table import METHODS, UNSIGNED
 from circuits.places import CIRCUIT, check_free, directory_of, found_in
 from circuits.scores import EdgeScores
 from circuits.select import greedy_edges, significant_edges, top_edges
@@ -84,6 +85,11 @@ class FindSettings:
             raise InputError(
                 f"q is {self.q}, expected a false-discovery rate between 0 and 1", hint=".05 is usual"
             )
+        if self.select == "significant" and self.method in UNSIGNED:
+            raise InputError(
+                f"method `{self.method}` gives an edge one number for all pairs, so no edge is significant by it",
+                hint="choose top or greedy edges, or a method that scores each pair, such as `eap-ig`",
+            )
 
 
 class Found(NamedTuple):
@@ -127,6 +133,8 @@ def find_on_run(run: Run, settings: FindSettings, *, device: str = "cpu", overwr
         )
     drawn = draw(run, settings.edit, settings.pairs, settings.seed, tokenizer)
     pairs = tokenizer.encode_pairs(drawn, drop_misaligned=True, whole_answers=settings.whole_answers)
+    if settings.select == "significant":
+        check_enough(len(pairs), settings.q)
     scores = _score(model, pairs, settings)
     made = {"settings": asdict(settings), "refused": list(pairs.refused), "made_by": provenance()}
     scores = replace(scores, metadata={**scores.metadata, **made})

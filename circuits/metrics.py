@@ -37,6 +37,11 @@ def answer_log_prob(logits: Logits, pairs: TokenPairs) -> Float[Tensor, " batch"
 
 def measured(metric: Metric, logits: Logits, pairs: TokenPairs) -> Float[Tensor, " batch"]:
     """`metric(logits, pairs)`. Raises `InputError` unless that is one number per pair, computed from the logits."""
+    if not callable(metric):
+        raise InputError(
+            f"the metric is {metric!r}, expected a function of logits and pairs",
+            hint="pass the function itself: circuits.logit_diff",
+        )
     found = metric(logits, pairs)
     shape = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
     if shape != [len(pairs)]:

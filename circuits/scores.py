@@ -18,7 +18,7 @@ from torch import Tensor
 from circuits.circuit import edges_of
 from circuits.graph import Edge, Graph
 from circuits.judging.bootstrap import interval, plain
-from circuits.judging.significance import Significance, least_p, significance
+from circuits.judging.significance import Significance, check_enough, significance
 from data_gen.errors import InputError
 from data_gen.files import read_json, write_atomic
 
@@ -99,11 +99,7 @@ class EdgeScores:
         n = len(self.per_example)
         if not 0 < q < 1:
             raise InputError(f"q is {q}, expected a rate between 0 and 1", hint="0.05 is usual")
-        if least_p(n) > q:
-            raise InputError(
-                f"no edge can be significant at q = {q} on {n} pairs: the smallest p is {least_p(n):.3g}",
-                hint="score more pairs; 64 are usual",
-            )
+        check_enough(n, q)
         found = self.significance(seed=seed).q <= q
         return [edge for edge in self.ranked() if found[self._column[edge]]]
 

@@ -79,6 +79,15 @@ def least_p(n: int) -> float:
     return 2.0 / 2**n
 
 
+def check_enough(n: int, q: float) -> None:
+    """Raises `InputError` where `n` pairs cannot give a p of `q`, so that no edge can be significant."""
+    if least_p(n) > q:
+        raise InputError(
+            f"no edge can be significant at q = {q} on {n} pairs: the smallest p is {least_p(n):.3g}",
+            hint="score more pairs; 64 are usual",
+        )
+
+
 def _drawn(values: np.ndarray, flips: int, rng: np.random.Generator) -> np.ndarray:
     """How many of `flips` random sign choices reach each column's |sum|."""
     n, edges = values.shape

@@ -200,6 +200,26 @@ def test_bad_input_ends_with_two_and_one_sentence(
     assert json.loads((run / "circuits" / EDIT / "config.json").read_text())["settings"]["seed"] == 3
 
 
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        (["--method", "masks"], "`masks` gives an edge one number for all pairs"),
+        (["--method", "acdc"], "`acdc` gives an edge one number for all pairs"),
+        (["--pairs", "3"], "no edge can be significant at q = 0.05 on 3 pairs"),
+    ],
+)
+def test_what_cannot_be_significant_is_refused_before_it_is_scored(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys, settings: list[str], reason: str
+) -> None:
+    def work(*_: object) -> None:
+        raise AssertionError("the pairs were scored")
+
+    monkeypatch.setattr(artefacts, "_score", work)
+    arguments = ["circuit", "find", str(run), "--edit", "schema.table", "--select", "significant"]
+    assert main([*arguments, *settings]) == 2
+    assert reason in capsys.readouterr().err
+
+
 def test_overwriting_replaces_everything_that_was_found(run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)

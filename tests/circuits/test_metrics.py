@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -44,6 +45,14 @@ def test_a_metric_that_is_not_one_number_per_pair_is_refused(random_case, metric
     case = random_case()
     with pytest.raises(InputError, match=f"the metric gives {shape} for 5 pairs, expected one number"):
         measured(metric, torch.zeros(5, 20), case.pairs)
+
+
+def test_the_name_of_a_metric_is_refused() -> None:
+    """Without the types that tests check, which refuse it sooner."""
+    unchecked = inspect.unwrap(measured)
+    assert unchecked is not measured
+    with pytest.raises(InputError, match="the metric is 'logit_diff', expected a function"):
+        unchecked("logit_diff", torch.zeros(5, 20), None)
 
 
 MEASURING: dict[str, Callable] = {
