@@ -25,7 +25,7 @@ from circuits.judging.stability import Stability, resampled
 from circuits.methods.exact import exact
 from circuits.methods.role_scores import RoleScores, role_scores
 from circuits.methods.table import METHODS, UNSIGNED
-from circuits.places import CIRCUIT, check_free, directory_of, found_in
+from circuits.places import CIRCUIT, check_free, directory_of, found_in, graph_of
 from circuits.scores import EdgeScores
 from circuits.select import greedy_edges, significant_edges, top_edges
 from data_gen.errors import InputError, nearest
@@ -255,9 +255,16 @@ def unseen(
 
 
 def load_found(run: Path, edit: str) -> tuple[Circuit, EdgeScores]:
-    """What `find_on_run` wrote. Raises `InputError` when there is none, or it is cut short."""
-    directory = found_in(run, edit)
-    return Circuit.load(directory / CIRCUIT), EdgeScores.load(directory)
+    """What `find_on_run` wrote. Raises `InputError` when there is none, it is cut short, or of another model."""
+    return read_found(found_in(run, edit), graph_of(run))
+
+
+def read_found(directory: Path, graph: Graph | None) -> tuple[Circuit, EdgeScores]:
+    """The circuit and its scores in a directory; `graph` is that of the run's model, where it is known."""
+    circuit = Circuit.load(directory / CIRCUIT)
+    if graph is not None:
+        circuit.check_belongs(graph, f"the circuit in {directory}")
+    return circuit, EdgeScores.load(directory)
 
 
 def _settings(file: Path) -> FindSettings:

@@ -45,6 +45,14 @@ class Circuit:
         """Bool `[writer, reader]`: true at the circuit's edges."""
         return self.graph.select(self.edges)
 
+    def check_belongs(self, graph: Graph, name: str = "the circuit") -> None:
+        """Raises `InputError` where its edges are of another graph than a model's `graph`; `name` says whose."""
+        if self.graph != graph:
+            raise InputError(
+                f"{name} belongs to a model of {self.graph}, this one has {graph}",
+                hint="find the circuit again on this model",
+            )
+
     def complement(self) -> Circuit:
         """Every edge of the graph that is not in this circuit."""
         return Circuit(self.graph, self.graph.named(self.graph.mask & ~self.mask), self.metadata)

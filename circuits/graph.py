@@ -17,6 +17,7 @@ import numpy as np
 from data_gen.errors import InputError, nearest
 
 if TYPE_CHECKING:
+    from tinysql.models.config import ModelConfig
     from tinysql.models.hybrid import HybridLM
 
 ARROW = " -> "
@@ -140,7 +141,11 @@ class Graph:
                 f"the model is a {type(model).__name__}, expected a HybridLM",
                 hint="take TransformerLens' bridge of a GPT-2, GPT-Neo, Llama or Qwen2: tinysql.as_hybrid(bridge)",
             )
-        config = model.cfg
+        return cls.of_config(model.cfg)
+
+    @classmethod
+    def of_config(cls, config: ModelConfig) -> Graph:
+        """The graph of a model of that shape."""
         attention, mamba = "*" in config.pattern, "M" in config.pattern
         return cls(
             pattern=config.pattern,

@@ -9,14 +9,17 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from circuits.artefacts import read_found
 from circuits.circuit import Circuit
 from circuits.drawing.curve import faithfulness_figure
 from circuits.drawing.facts import edge_rows, main_role
 from circuits.files.role_files import load_roles
+from circuits.graph import Graph
 from circuits.judging.compare import Overlap, compare, compare_all
 from circuits.judging.faithfulness import Curve
 from circuits.judging.ratios import Band, Estimate, span, three_digits
 from circuits.methods.role_scores import RoleScores
+from circuits.places import graph_of
 from circuits.scores import EdgeScores
 from circuits.show import show, show_difference
 from data_gen.errors import InputError, nearest
@@ -30,16 +33,18 @@ ROWS = 15
 def sections(run: Path) -> list[Section]:
     """For every edit under RUN/circuits: its numbers in words, the graph, and the curve; last, what they share.
 
-    Raises `InputError` for a file there that is cut short, or scores or roles of another model than the circuit's.
+    Raises `InputError` for a file there that is cut short, a circuit of another model than the run's, or
+    scores or roles of another than the circuit's.
     """
     found = _directories(run)
-    return [*(_section(directory) for directory in found), *_shared(found)]
+    graph = graph_of(run)
+    return [*(_section(directory, graph) for directory in found), *_shared(found)]
 
 
 def write_page(run: Path, path: Path, *, edit: str | None = None) -> None:
     """Write the sections of all edits, or of one, as a page that needs no network, whole or not at all.
 
-    Raises `InputError` when the run holds no circuit, or none of `edit`.
+    Raises `InputError` when the run holds no circuit, or none of `edit`, and as `sections` does.
     """
     from plotly.offline import get_plotlyjs
 
@@ -52,7 +57,8 @@ def write_page(run: Path, path: Path, *, edit: str | None = None) -> None:
             f"{run} holds no circuit{of_edit}",
             hint=f"find one with: tinysql circuit find {run} --edit {edit or 'schema.table'}",
         )
-    parts = [*(_section(directory) for directory in found), *_shared(found)]
+    graph = graph_of(run)
+    parts = [*(_section(directory, graph) for directory in found), *_shared(found)]
     made = Circuit.load(found[0] / "circuit.json").metadata.get("made_by", {})
     facts = [f"{key}: {made[key]}" for key in ("commit", "date", "device") if made.get(key)]
     title = (
@@ -80,8 +86,8 @@ def _directories(run: Path) -> list[Path]:
     return sorted(path.parent for path in (run / "circuits").glob("[!.]*/circuit.json"))
 
 
-def _section(directory: Path) -> Section:
-    circuit, scores = Circuit.load(directory / "circuit.json"), EdgeScores.load(directory)
+def _section(directory: Path, graph: Graph | None) -> Section:
+    circuit, scores = read_found(directory, graph)
     roles = load_roles(directory)
     parts = [
         f"<p>{html.escape(_found(circuit))}</p>",

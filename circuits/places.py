@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from circuits.graph import Graph
 from data_gen.errors import InputError
 from data_gen.outputs import check_directory
 from data_gen.pairs.edits import edit_named
+from tinysql.runs import open_run
 
 CIRCUIT = "circuit.json"
 
@@ -15,6 +17,11 @@ def directory_of(run: Path, edit: str) -> Path:
     """`RUN/circuits/EDIT`. Raises `InputError` for an unknown edit."""
     edit_named(edit)
     return run / "circuits" / edit
+
+
+def graph_of(run: Path) -> Graph | None:
+    """The residual graph of a run's model, read off its `config.json`; None for a directory that has none."""
+    return Graph.of_config(open_run(run).shape) if (run / "config.json").exists() else None
 
 
 def check_free(run: Path, edit: str, overwrite: bool) -> None:

@@ -24,7 +24,6 @@ from circuits.engine.ports import Slots, WriterPort, at, at_each, frozen
 from circuits.engine.recording import Logits, Machine, normed, prompts
 from circuits.graph import Graph
 from circuits.metrics import Metric, measured
-from data_gen.errors import InputError
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import TokenPairs
 
@@ -73,11 +72,7 @@ def run_circuit(model: HybridLM, circuit: Circuit, pairs: TokenPairs) -> Logits:
 
 def live_mask(model: HybridLM, circuit: Circuit) -> np.ndarray:
     """The circuit's edges that can matter. Raises `InputError` for a circuit of another graph."""
-    if circuit.graph != Graph.of(model):
-        raise InputError(
-            f"the circuit belongs to a model of {circuit.graph}, this one has {Graph.of(model)}",
-            hint="find the circuit again on this model",
-        )
+    circuit.check_belongs(Graph.of(model))
     return circuit.graph.live(circuit.mask)
 
 

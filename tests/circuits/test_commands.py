@@ -220,6 +220,26 @@ def test_what_cannot_be_significant_is_refused_before_it_is_scored(
     assert reason in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["show", "RUN"],
+        ["show", "RUN", "--edit", EDIT],
+        ["eval", "RUN", "--edit", EDIT],
+        ["export", "RUN", "--edit", EDIT],
+    ],
+)
+def test_a_circuit_of_another_model_is_refused(copy: Path, capsys, command: list[str]) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    config["model"]["n_heads"] = 4
+    (copy / "config.json").write_text(json.dumps(config))
+    assert main(["circuit", *(str(copy) if word == "RUN" else word for word in command)]) == 2
+    said = capsys.readouterr().err
+    assert f"{copy / 'circuits' / EDIT} belongs to a model of pattern '*-' (2 heads), this one has" in said
+    assert "(4 heads)" in said
+    assert not list(copy.rglob("*.html"))
+
+
 def test_overwriting_replaces_everything_that_was_found(run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
