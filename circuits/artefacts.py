@@ -8,9 +8,9 @@ test pairs with different seeds, and a pair with a prompt that was scored is lef
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from inspect import signature
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,6 +22,7 @@ from circuits.judging.faithfulness import Curve, Report, evaluate, faithfulness_
 from circuits.judging.generation import CircuitAccuracy, circuit_accuracy
 from circuits.judging.significance import check_enough
 from circuits.judging.stability import Stability, resampled
+from circuits.methods.eap_ig import change_of
 from circuits.methods.exact import exact
 from circuits.methods.role_scores import RoleScores, role_scores
 from circuits.methods.table import METHODS, UNSIGNED
@@ -61,6 +62,8 @@ class FindSettings:
     """False-discovery rate of `significant`."""
     steps: int | None = None
     """Integration steps, of methods that take some; `None` is the method's own number."""
+    check_steps: bool = False
+    """Score again with twice the steps, and say how far that moves the scores."""
     whole_answers: bool = False
     """Ask for every token in which the answers differ, not for the first alone."""
     by_role: bool = False
@@ -122,7 +125,7 @@ def find_on_run(run: Run, settings: FindSettings, *, device: str = "cpu", overwr
     given to a method that has none, or as the parts do.
     """
     directory = directory_of(run.path, settings.edit)
-    if settings.steps is not None and "steps" not in _parameters(settings.method):
+    if (settings.steps is not None or settings.check_steps) and "steps" not in _parameters(settings.method):
         raise InputError(f"method `{settings.method}` has no steps", hint="leave them out, or take `eap-ig`")
     check_free(run.path, settings.edit, overwrite)
     model, tokenizer = run.load(find_device(device))
@@ -136,6 +139,8 @@ def find_on_run(run: Run, settings: FindSettings, *, device: str = "cpu", overwr
     if settings.select == "significant":
         check_enough(len(pairs), settings.q)
     scores = _score(model, pairs, settings)
+    if settings.check_steps:
+        scores = _with_step_error(scores, model, pairs, settings)
     made = {"settings": asdict(settings), "refused": list(pairs.refused), "made_by": provenance()}
     scores = replace(scores, metadata={**scores.metadata, **made})
     chosen = _choose(scores, settings)
@@ -308,9 +313,19 @@ def _score(model: HybridLM, pairs: TokenPairs, settings: FindSettings) -> EdgeSc
     return method(model, pairs, **{name: value for name, value in told.items() if name in known})
 
 
-def _parameters(method: str) -> Collection[str]:
+def _with_step_error(
+    scores: EdgeScores, model: HybridLM, pairs: TokenPairs, settings: FindSettings
+) -> EdgeScores:
+    """The scores, with what twice the steps change in their metadata: `integration_error`, whose half is known."""
+    steps = settings.steps or _parameters(settings.method)["steps"].default
+    many = _score(model, pairs, replace(settings, steps=2 * steps))
+    error = change_of(scores.values, many.values)
+    return replace(scores, metadata={**scores.metadata, "integration_error": error})
+
+
+def _parameters(method: str) -> Mapping[str, Parameter]:
     """What a method of the table can be told besides model and pairs."""
-    return signature(METHODS[method]).parameters.keys()
+    return signature(METHODS[method]).parameters
 
 
 def _agreement(model: HybridLM, pairs: TokenPairs, settings: FindSettings) -> Agreement | None:

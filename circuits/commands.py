@@ -66,6 +66,11 @@ def _add_find(find: argparse.ArgumentParser) -> None:
         "--steps", type=read_count, help="integration steps of eap-ig (default: the method's own, 5)"
     )
     find.add_argument(
+        "--check-steps",
+        action="store_true",
+        help="score again with twice the steps: how far do the scores move? (twice the time of scoring on top)",
+    )
+    find.add_argument(
         "--whole-answers", action="store_true", help="ask for all tokens in which the answers differ"
     )
     find.add_argument("--by-role", action="store_true", help="say at which role's tokens edges are read")
@@ -122,6 +127,7 @@ def call_find(arguments: argparse.Namespace) -> None:
     check_free(run.path, arguments.edit, arguments.overwrite)
     # What computes is loaded behind what can be refused without it, here and below: it takes seconds.
     from circuits.artefacts import FindSettings, find_on_run
+    from circuits.methods.eap_ig import left_out
     from circuits.tables import edge_table, role_table
 
     settings = FindSettings(
@@ -132,6 +138,7 @@ def call_find(arguments: argparse.Namespace) -> None:
         edges=EDGES if arguments.edges is None else arguments.edges,
         q=Q if arguments.q is None else arguments.q,
         steps=arguments.steps,
+        check_steps=arguments.check_steps,
         whole_answers=arguments.whole_answers,
         by_role=arguments.by_role,
         seed=arguments.seed,
@@ -139,6 +146,8 @@ def call_find(arguments: argparse.Namespace) -> None:
     found = find_on_run(run, settings, device=arguments.device, overwrite=arguments.overwrite)
     print(found.directory)
     print(edge_table(found.scores, found.circuit))
+    if (said := left_out(found.scores)) is not None:
+        print(said)
     if found.roles is not None:
         print(f"\n{role_table(found.roles)}")
 

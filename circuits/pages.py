@@ -18,6 +18,7 @@ from circuits.graph import Graph
 from circuits.judging.compare import Overlap, compare, compare_all
 from circuits.judging.faithfulness import Curve
 from circuits.judging.ratios import Band, Estimate, span, three_digits
+from circuits.methods.eap_ig import left_out
 from circuits.methods.role_scores import RoleScores
 from circuits.places import graph_of
 from circuits.scores import EdgeScores
@@ -89,8 +90,10 @@ def _directories(run: Path) -> list[Path]:
 def _section(directory: Path, graph: Graph | None) -> Section:
     circuit, scores = read_found(directory, graph)
     roles = load_roles(directory)
+    said = left_out(scores)
+    text = _found(circuit) if said is None else f"{_found(circuit)} {said[0].upper()}{said[1:]}."
     parts = [
-        f"<p>{html.escape(_found(circuit))}</p>",
+        f"<p>{html.escape(text)}</p>",
         figure_html(show(circuit, scores=scores, roles=roles)),
         _table(circuit, scores, roles),
     ]

@@ -7,6 +7,7 @@ here needs as many passes and integrates exactly one order higher.
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from circuits.engine.attribution import (
     BatchScores,
@@ -87,7 +88,32 @@ def integration_error(
         eap_ig(model, pairs, metric, steps=count, batch_size=batch_size).values
         for count in (steps, 2 * steps)
     )
+    return change_of(few, many)
+
+
+def change_of(few: Tensor, many: Tensor) -> float:
+    """Relative L2 change of all mean scores from few steps to many."""
     return ((few - many).norm() / many.norm().clamp_min(1e-12)).item()
+
+
+def left_out(scores: EdgeScores) -> str | None:
+    """What the integration left out, in words: the completeness gap and, where it was measured, what more steps change.
+
+    None for scores that were not integrated.
+    """
+    about = scores.metadata
+    if not (scores.method.startswith("eap-ig") and "completeness_gap" in about):
+        return None
+    change = about["metric_corrupt"] - about["metric_clean"]
+    text = (
+        f"completeness gap {about['completeness_gap']:.2g}, where {scores.metric} changes by {change:.3g} from clean to"
+        f" corrupt; pair by pair {about['completeness_gap_relative']:.2%} of the change"
+    )
+    if scores.method not in ("eap-ig", "eap-ig-activations"):
+        text += ", in part by what its rules hold fixed, which more steps do not make up for"
+    if "integration_error" in about:
+        text += f"; twice the steps change the scores by {about['integration_error']:.2%}"
+    return text
 
 
 def _over_activations(

@@ -21,7 +21,7 @@ from circuits.graph import Edge, Graph
 from circuits.judging.compare import compare
 from circuits.judging.generation import circuit_accuracy
 from circuits.judging.ratios import ratios_of
-from circuits.methods.eap_ig import eap_ig
+from circuits.methods.eap_ig import eap_ig, integration_error
 from circuits.methods.table import METHODS, UNSIGNED
 from circuits.metrics import logit_diff
 from circuits.pages import sections, sentence
@@ -238,6 +238,30 @@ def test_a_circuit_of_another_model_is_refused(copy: Path, capsys, command: list
     assert f"{copy / 'circuits' / EDIT} belongs to a model of pattern '*-' (2 heads), this one has" in said
     assert "(4 heads)" in said
     assert not list(copy.rglob("*.html"))
+
+
+def test_finding_and_the_page_say_what_the_integration_left_out(copy: Path, capsys) -> None:
+    assert main(find(copy, EDIT, "--steps", "2", "--check-steps")) == 0
+    scores, out = EdgeScores.load(copy / "circuits" / EDIT), capsys.readouterr().out
+    run = open_run(copy)
+    model, tokenizer = run.load()
+    pairs = tokenizer.encode_pairs(draw(run, EDIT, 12, 0, tokenizer), drop_misaligned=True)
+    error = integration_error(model, pairs, steps=2)
+    assert scores.metadata["integration_error"] == pytest.approx(error, rel=1e-3)
+    gap, relative = (scores.metadata[f"completeness_gap{end}"] for end in ("", "_relative"))
+    change = scores.metadata["metric_corrupt"] - scores.metadata["metric_clean"]
+    assert gap == pytest.approx(float(scores.per_example[:, 0].sum(-1).mean()) - change, abs=1e-4)
+    said = out.splitlines()[-1]
+    assert said.startswith(f"completeness gap {gap:.2g}, where logit_diff changes by {change:.3g} ")
+    assert f"{relative:.2%} of the change; twice the steps change the scores by {error:.2%}" in said
+    assert f"{said[1:]}." in sections(copy)[0].html
+
+
+def test_a_method_without_steps_has_none_to_check_and_leaves_nothing_out(copy: Path, capsys) -> None:
+    assert main(find(copy, EDIT, "--method", "relp", "--check-steps")) == 2
+    assert "`relp` has no steps" in capsys.readouterr().err
+    assert main(find(copy, EDIT, "--method", "relp")) == 0
+    assert "completeness" not in capsys.readouterr().out + sections(copy)[0].html
 
 
 def test_overwriting_replaces_everything_that_was_found(run: Path, tmp_path: Path) -> None:
