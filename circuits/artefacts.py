@@ -225,6 +225,45 @@ def eval_on_run(
     return found
 
 
+def eval_circuit(
+    run: Run,
+    edit: str,
+    circuit: Circuit,
+    *,
+    pairs: int = 64,
+    random_circuits: int = 20,
+    minimality: bool = False,
+    seed: int | None = None,
+    device: str = "cpu",
+) -> Report:
+    """Evaluate a circuit that came from elsewhere on a run's pairs of an edit; nothing is written.
+
+    The settings in its metadata say on which pairs it was found, and these are left out. Where it has none, no pair is
+    left out, and `None` for the seed is 1. Raises `InputError` as `eval_on_run` does, and for a circuit of another
+    model.
+    """
+    edit_named(edit)
+    found = circuit.metadata.get("settings")
+    settings = None if found is None else from_json(FindSettings, found, where="the circuit's settings")
+    seed = (1 if seed is None else seed) if settings is None else _other_seed(settings, seed)
+    circuit.check_belongs(Graph.of_config(run.shape))
+    model, tokenizer = run.load(find_device(device))
+    if settings is None:
+        drawn = draw(run, edit, pairs, seed, tokenizer)
+    else:
+        drawn = _held_out(run, edit, pairs, seed, settings, tokenizer)
+    whole = settings is not None and settings.whole_answers
+    return evaluate(
+        model,
+        circuit,
+        tokenizer.encode_pairs(drawn, drop_misaligned=True, whole_answers=whole),
+        random_circuits=random_circuits,
+        minimality=minimality,
+        seed=seed,
+        track=_bar("running the circuit and random ones"),
+    )
+
+
 def _other_seed(settings: FindSettings, seed: int | None) -> int:
     """The seed of the evaluation. Raises `InputError` for that of the finding."""
     if seed == settings.seed:
@@ -239,7 +278,7 @@ def _held_out(
     run: Run, edit: str, pairs: int, seed: int, settings: FindSettings, tokenizer: Tokenizer
 ) -> list[CounterfactualPair]:
     """Of newly drawn pairs those on which the circuit was not found."""
-    seen = draw(run, edit, settings.pairs, settings.seed, tokenizer)
+    seen = draw(run, settings.edit, settings.pairs, settings.seed, tokenizer)
     drawn = unseen(draw(run, edit, pairs, seed, tokenizer), seen)
     if not drawn:
         raise InputError(

@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data_gen.files import read_path
 from data_gen.seeding import read_count, read_seed
+
+if TYPE_CHECKING:
+    from circuits.circuit import Circuit
+    from tinysql.runs import Run
 
 EDGES, Q = 50, 0.05
 FORMATS = ("json", "graphml", "dot", "mib", "scores")
@@ -26,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=read_path,
         help="HTML file (default: circuits.html in RUN/circuits, or graph.html in the edit's)",
     )
+    _add_circuit(show, "draw the circuit of this file, of a model such as the run's; needs --out")
     _add_overwrite(show)
     show.set_defaults(call=call_show)
     both = verbs.add_parser("compare", help="what two circuits share: of two runs, or two edits of one run")
@@ -36,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     both.add_argument(
         "--out", type=read_path, help="HTML file (default: FIRST--SECOND.html in the first run's circuits)"
     )
+    _add_circuit(both, "compare one run's circuit of one edit with that of this file")
     _add_overwrite(both)
     both.set_defaults(call=call_compare)
     export = verbs.add_parser("export", help="write a circuit or its scores for other programs")
@@ -86,7 +93,6 @@ def _add_eval(score: argparse.ArgumentParser) -> None:
     score.add_argument(
         "--oracle-pairs",
         type=read_count,
-        default=16,
         help="pairs on which every edge is patched too, 0 for none (default: 16)",
     )
     score.add_argument(
@@ -98,6 +104,7 @@ def _add_eval(score: argparse.ArgumentParser) -> None:
         default=0,
         help="held-out rows to which the circuit writes whole answers, which are run (default: none)",
     )
+    _add_circuit(score, "evaluate the circuit of this file alone, and write nothing")
     score.add_argument("--minimality", action="store_true", help="leave out each edge in turn: is it needed?")
     score.add_argument(
         "--seed",
@@ -158,6 +165,9 @@ def call_eval(arguments: argparse.Namespace) -> None:
     from tinysql.runs import open_run
 
     run = open_run(arguments.run)
+    if arguments.circuit is not None:
+        _eval_file(arguments, run)
+        return
     found_in(run.path, arguments.edit)
     from circuits.artefacts import eval_on_run
     from circuits.tables import area_table, curve_table
@@ -167,7 +177,7 @@ def call_eval(arguments: argparse.Namespace) -> None:
         arguments.edit,
         pairs=arguments.pairs,
         random_circuits=arguments.random,
-        oracle_pairs=arguments.oracle_pairs,
+        oracle_pairs=16 if arguments.oracle_pairs is None else arguments.oracle_pairs,
         minimality=arguments.minimality,
         answers=arguments.answers,
         seed=arguments.seed,
@@ -183,6 +193,40 @@ def call_eval(arguments: argparse.Namespace) -> None:
         print(evaluated.accuracy)
 
 
+def _eval_file(arguments: argparse.Namespace, run: Run) -> None:
+    """Evaluate the circuit of a file and print it; its scores are not there, nor what is made of them."""
+    from data_gen.errors import InputError
+
+    if arguments.oracle_pairs is not None:
+        raise InputError(
+            "--oracle-pairs says nothing with --circuit",
+            hint="a circuit without its scores cannot be compared with the oracle: leave it out",
+        )
+    if arguments.answers:
+        raise InputError(
+            "--answers says nothing with --circuit",
+            hint="leave it out, or evaluate a circuit that was found in the run",
+        )
+    from circuits.artefacts import eval_circuit
+
+    circuit = _read(arguments.circuit, run)
+    if "settings" not in circuit.metadata:
+        print(
+            f"{arguments.circuit} does not say on which pairs it was found: none is left out", file=sys.stderr
+        )
+    report = eval_circuit(
+        run,
+        arguments.edit,
+        circuit,
+        pairs=arguments.pairs,
+        random_circuits=arguments.random,
+        minimality=arguments.minimality,
+        seed=arguments.seed,
+        device=arguments.device,
+    )
+    print(report)
+
+
 def call_show(arguments: argparse.Namespace) -> None:
     """Draw found circuits and print where."""
     from circuits.places import found_in
@@ -190,6 +234,9 @@ def call_show(arguments: argparse.Namespace) -> None:
     from tinysql.runs import open_run
 
     run = open_run(arguments.run)
+    if arguments.circuit is not None:
+        _show_file(arguments, run)
+        return
     if arguments.edit is None:
         path = run.path / "circuits" / "circuits.html"
     else:
@@ -204,6 +251,33 @@ def call_show(arguments: argparse.Namespace) -> None:
     print(path)
 
 
+def _show_file(arguments: argparse.Namespace, run: Run) -> None:
+    """Draw the circuit of a file and print where."""
+    from data_gen.errors import InputError
+
+    if arguments.edit is not None:
+        raise InputError("--edit says nothing with --circuit", hint="name the one or the other")
+    if arguments.out is None:
+        raise InputError(
+            "--circuit has no place of its own in the run", hint="say where to draw it with --out"
+        )
+    path = _output(arguments, [run.path, arguments.circuit])
+    from circuits.pages import write_circuit_page
+
+    write_circuit_page(_read(arguments.circuit, run), arguments.circuit.name, path)
+    print(path)
+
+
+def _read(file: Path, run: Run) -> Circuit:
+    """The circuit of a file. Raises `InputError` for one of another model than the run's."""
+    from circuits.files.exchange import read_circuit
+    from circuits.graph import Graph
+
+    circuit = read_circuit(file)
+    circuit.check_belongs(Graph.of_config(run.shape), f"the circuit in {file}")
+    return circuit
+
+
 def call_compare(arguments: argparse.Namespace) -> None:
     """Compare two circuits, draw their difference and print where."""
     from circuits.places import found_in
@@ -212,10 +286,12 @@ def call_compare(arguments: argparse.Namespace) -> None:
     from tinysql.runs import open_run
 
     runs, edits = [open_run(run) for run in arguments.runs], arguments.edit
-    if (len(runs), len(edits)) not in ((1, 2), (2, 1)):
+    file = arguments.circuit
+    if (len(runs), len(edits)) not in (((1, 2), (2, 1)) if file is None else ((1, 1),)):
+        more = "" if file is None else " with --circuit"
         raise InputError(
-            f"{len(runs)} runs and {len(edits)} edits are no two circuits",
-            hint="give RUN_A RUN_B --edit EDIT, or RUN --edit EDIT_A --edit EDIT_B",
+            f"{len(runs)} runs and {len(edits)} edits{more} are no two circuits",
+            hint="give RUN_A RUN_B --edit EDIT, or RUN --edit EDIT_A --edit EDIT_B, or RUN --edit EDIT --circuit FILE",
         )
     for run in runs:
         for edit in edits:
@@ -226,7 +302,10 @@ def call_compare(arguments: argparse.Namespace) -> None:
     from circuits.tables import difference_table
 
     circuits = [load_found(run.path, edit)[0] for run in runs for edit in edits]
-    if len(edits) == 2:
+    if file is not None:
+        circuits.append(_read(file, runs[0]))
+        names = (edits[0], file.name)
+    elif len(edits) == 2:
         names = (edits[0], edits[1])
     else:
         names = (runs[0].path.name, runs[1].path.name)
@@ -234,9 +313,11 @@ def call_compare(arguments: argparse.Namespace) -> None:
             names = (str(runs[0].path), str(runs[1].path))
     if names[0] == names[1]:
         raise InputError(f"both circuits are `{names[0]}`", hint="name two edits, or two runs")
-    file = "--".join([*(edits if len(edits) == 1 else ()), *(name.replace("/", "_") for name in names)])
-    usual = runs[0].path / "circuits" / f"{file}.html"
-    path = claim_file(usual) if arguments.out is None else _output(arguments, [run.path for run in runs])
+    of = edits if len(runs) == 2 else ()
+    usual = "--".join([*of, *(name.replace("/", "_") for name in names)])
+    read = [run.path for run in runs] + ([] if file is None else [file])
+    place = runs[0].path / "circuits" / f"{usual}.html"
+    path = claim_file(place) if arguments.out is None else _output(arguments, read)
     shared = compare(*circuits)
     write_difference(circuits[0], circuits[1], names, path)
     print(shared)
@@ -271,6 +352,12 @@ def _output(arguments: argparse.Namespace, read: list[Path]) -> Path:
 
     check_output(arguments.out, overwrite=arguments.overwrite, sources=read)
     return Path(arguments.out)
+
+
+def _add_circuit(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument(
+        "--circuit", type=Path, metavar="FILE", help=f"{what} (.json, .graphml or .dot, as `export` writes)"
+    )
 
 
 def _add_overwrite(parser: argparse.ArgumentParser) -> None:

@@ -68,6 +68,15 @@ def write_page(run: Path, path: Path, *, edit: str | None = None) -> None:
     write_atomic(path, page(title, facts, parts, get_plotlyjs()))
 
 
+def write_circuit_page(circuit: Circuit, name: str, path: Path) -> None:
+    """Write one circuit that stands in no run as a page that needs no network, whole or not at all."""
+    from plotly.offline import get_plotlyjs
+
+    text = f"<p>{html.escape(_found(circuit))}</p>{figure_html(show(circuit))}"
+    section = Section(f"Circuit: {name}", text, 40)
+    write_atomic(path, page(f"Circuit: {name}", [], [section], get_plotlyjs()))
+
+
 def write_difference(first: Circuit, second: Circuit, names: tuple[str, str], path: Path) -> None:
     """Write the drawn difference of two circuits as a page that needs no network, whole or not at all.
 
@@ -193,9 +202,9 @@ def _found(circuit: Circuit) -> str:
         if {"pairs", "seed"} <= settings.keys()
         else ""
     )
+    by = f", by {about['method']}{drawn}" if "method" in about else ""
     text = (
-        f"{len(circuit)} of {len(circuit.graph.edges)} edges{how.get(str(settings.get('select')), '')}, by"
-        f" {about.get('method')}{drawn}."
+        f"{len(circuit)} of {len(circuit.graph.edges)} edges{how.get(str(settings.get('select')), '')}{by}."
     )
     if not weights:
         return text

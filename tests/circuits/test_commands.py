@@ -264,6 +264,76 @@ def test_a_method_without_steps_has_none_to_check_and_leaves_nothing_out(copy: P
     assert "completeness" not in capsys.readouterr().out + sections(copy)[0].html
 
 
+@pytest.mark.parametrize("kind", ["json", "graphml", "dot"])
+def test_an_exported_circuit_is_taken_back_in(run: Path, tmp_path: Path, capsys, kind: str) -> None:
+    file, page = tmp_path / f"c.{kind}", tmp_path / "page.html"
+    before = sorted(run.rglob("*"))
+    of_edit = [str(run), "--edit", EDIT]
+    assert main(["circuit", "export", *of_edit, "--format", kind, "--out", str(file)]) == 0
+    capsys.readouterr()
+    command = ["circuit", "eval", *of_edit, "--circuit", str(file), "--pairs", "24", "--random", "4"]
+    assert main(command) == 0
+    report = json.loads((run / "circuits" / EDIT / "report.json").read_text())["report"]
+    said = capsys.readouterr().out
+    assert f"on {report['n_pairs']} pairs" in said
+    assert f"the circuit alone      {report['faithfulness']['value']:.3f}" in said
+    assert main(["circuit", "show", str(run), "--circuit", str(file), "--out", str(page)]) == 0
+    assert "blocks.0.attn.head.1" in page.read_text()
+    assert (
+        main(["circuit", "compare", *of_edit, "--circuit", str(file), "--out", str(page), "--overwrite"]) == 0
+    )
+    assert "Jaccard index  1.000" in capsys.readouterr().out
+    assert sorted(run.rglob("*")) == before
+
+
+def test_a_file_that_tells_nothing_of_its_pairs_is_run_on_all_and_that_is_said(
+    run: Path, tmp_path: Path, capsys
+) -> None:
+    file = tmp_path / "c.json"
+    found = load_found(run, EDIT)[0]
+    Circuit(found.graph, found.edges).save(file)
+    command = ["circuit", "eval", str(run), "--edit", EDIT, "--circuit", str(file), "--random", "2"]
+    assert main([*command, "--pairs", "12", "--seed", "3"]) == 0
+    said = capsys.readouterr()
+    assert "does not say on which pairs it was found: none is left out" in said.err
+    assert "on 12 pairs" in said.out
+
+
+@pytest.mark.parametrize(
+    ("verb", "options", "reason"),
+    [
+        ("eval", ["--edit", EDIT, "--oracle-pairs", "4"], "--oracle-pairs says nothing with --circuit"),
+        ("eval", ["--edit", EDIT], "belongs to a model of pattern '*' (1 heads), this one has pattern '*-'"),
+        (
+            "show",
+            ["--out", "page.html"],
+            "belongs to a model of pattern '*' (1 heads), this one has pattern '*-'",
+        ),
+        ("show", ["--edit", EDIT], "--edit says nothing with --circuit"),
+        ("show", [], "no place of its own in the run"),
+        (
+            "compare",
+            ["--edit", EDIT],
+            "belongs to a model of pattern '*' (1 heads), this one has pattern '*-'",
+        ),
+        ("compare", ["--edit", EDIT, "--edit", "schema.table"], "1 runs and 2 edits with --circuit"),
+    ],
+)
+def test_a_file_of_another_model_or_with_options_of_others_is_refused(
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys,
+    verb: str,
+    options: list[str],
+    reason: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Circuit(Graph("*", n_heads=1), (Edge("embed", "logits"),)).save("c.json")
+    assert main(["circuit", verb, str(run), "--circuit", "c.json", *options]) == 2
+    assert reason in capsys.readouterr().err
+
+
 def test_overwriting_replaces_everything_that_was_found(run: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
