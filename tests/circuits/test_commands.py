@@ -303,6 +303,7 @@ def test_a_file_that_tells_nothing_of_its_pairs_is_run_on_all_and_that_is_said(
     ("verb", "options", "reason"),
     [
         ("eval", ["--edit", EDIT, "--oracle-pairs", "4"], "--oracle-pairs says nothing with --circuit"),
+        ("eval", ["--edit", EDIT, "--answers", "4"], "--answers says nothing with --circuit"),
         ("eval", ["--edit", EDIT], "belongs to a model of pattern '*' (1 heads), this one has pattern '*-'"),
         (
             "show",
