@@ -5,7 +5,7 @@ In generation a model reads a prompt, then one token at a time; only the positio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -64,26 +64,64 @@ class Reading:
     """What the model reads in the pass at hand."""
 
     ids: Int[Tensor, "batch seq"]
-    start: int
-    """The position of the first of these tokens."""
+    """The tokens; all -1 where the model is given embeddings instead."""
+    start: int | None
+    """The position of the first of these tokens; None where a cache does not say how much it has seen."""
     cached: bool
     """Whether more may follow in a later pass."""
+    attended: Tensor | None = None
+    """The attention mask `[batch seq]` that the model is given, 0 at padding; None where it is given none."""
+    embedded: bool = False
+    """Whether the model is given embeddings, so that the tokens are not known."""
+
+    @property
+    def begin(self) -> int:
+        """`start`; `InputError` where that cannot be told."""
+        if self.start is None:
+            raise InputError(
+                "the model goes on from a cache that does not say how many tokens it has seen: positions are unknown",
+                hint="generate without a cache (use_past_kv_cache=False), steer everywhere, or at tokens with AtTokens",
+            )
+        return self.start
 
     @property
     def places(self) -> Int[Tensor, " seq"]:
-        """The positions of these tokens in their texts."""
-        return torch.arange(self.start, self.start + self.ids.shape[1], device=self.ids.device)
+        """The positions of these tokens in their texts; `InputError` where they cannot be told."""
+        return torch.arange(self.begin, self.begin + self.ids.shape[1], device=self.ids.device)
+
+    @staticmethod
+    def of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reading:
+        """What a forward pass with these arguments reads, of ours or of transformers."""
+        names = ("ids", "input_ids", "inputs_embeds")
+        given = args[0] if args else next(kwargs[name] for name in names if kwargs.get(name) is not None)
+        embedded = given.is_floating_point()
+        mask = kwargs.get("attention_mask")
+        start = _seen(kwargs)
+        return Reading(
+            ids=given.new_full(given.shape[:2], -1, dtype=torch.long) if embedded else given,
+            start=start,
+            # The first pass of a generation has no cache yet and asks for one.
+            cached=start != 0 or _is_caching(kwargs),
+            attended=mask if isinstance(mask, Tensor) and mask.ndim == 2 else None,
+            embedded=embedded,
+        )
 
     def mask(self, where: Where) -> Bool[Tensor, "batch seq"]:
         """The positions of this pass that `where` names. Raises `InputError` for what cannot be told here."""
-        seq, device, places = self.ids.shape[1], self.ids.device, self.places
+        seq, device = self.ids.shape[1], self.ids.device
         if where is None:
             return torch.ones_like(self.ids, dtype=torch.bool)
         if isinstance(where, AtTokens):
+            if self.embedded:
+                raise InputError(
+                    "the model is given embeddings, in which no token can be found",
+                    hint="give it token ids, or name positions",
+                )
             return torch.isin(self.ids, _ids_on(where.ids, device))
+        places = self.places
         if isinstance(where, int):
             return (places == self._absolute(where, seq)).expand(len(self.ids), -1)
-        if self.start:
+        if self.begin:
             return torch.zeros_like(self.ids, dtype=torch.bool)
         where = where.to(device)
         if len(where) != len(self.ids):
@@ -99,6 +137,7 @@ class Reading:
                 )
             self._check_seen(where.nonzero()[:, 1], seq)
             return torch.nn.functional.pad(where, (0, max(0, seq - where.shape[1])))[:, :seq]
+        self._check_unpadded()
         if not self.cached:
             where = where % seq
         self._check_seen(where, seq)
@@ -106,13 +145,22 @@ class Reading:
 
     def _absolute(self, where: int, seq: int) -> int:
         if where >= 0:
+            self._check_unpadded()
             return where
         if self.cached:
             raise InputError(
                 f"position {where} counts from an end that generation has not reached",
                 hint="name a position from the beginning, or steer at tokens with AtTokens",
             )
-        return self.start + seq + where
+        return self.begin + seq + where
+
+    def _check_unpadded(self) -> None:
+        """Positions from the beginning are those of the text, which has to begin where the row does."""
+        if self.begin == 0 and self.attended is not None and not bool(self.attended[:, 0].all()):
+            raise InputError(
+                "some rows are padded on the left, so that one position is another place in each of their texts",
+                hint="give prompts of one length together, steer at tokens with AtTokens, or give a mask of the places",
+            )
 
     def _check_seen(self, places: Tensor, seq: int) -> None:
         """In generation rows come and go after the first pass, which reads as much as the shortest prompt has."""
@@ -129,16 +177,43 @@ def _ids_on(ids: frozenset[int], device: torch.device) -> Int[Tensor, " id"]:
     return torch.tensor(sorted(ids), device=device)
 
 
+CACHES = ("cache", "past_key_values", "past_kv_cache", "cache_params")
+"""What models call the cache that they go on from: ours, transformers' of keys and values, TransformerLens' older one,
+and transformers' of states."""
+
+
+def _is_caching(kwargs: Mapping[str, Any]) -> bool:
+    return bool(kwargs.get("use_cache")) or any(kwargs.get(name) is not None for name in CACHES)
+
+
+def _seen(kwargs: Mapping[str, Any]) -> int | None:
+    """How many tokens went before this pass; None where its cache does not say."""
+    if kwargs.get("cache_position") is not None:
+        return int(kwargs["cache_position"][0])
+    caches = {name: kwargs[name] for name in CACHES if kwargs.get(name) is not None}
+    if not caches:
+        return 0
+    if "cache" in caches:
+        return int(caches["cache"].seen)
+    if "past_key_values" in caches:
+        return int(caches["past_key_values"].get_seq_length())
+    return None
+
+
 @contextmanager
 def reading(model: HookedModel) -> Iterator[Callable[[], Reading]]:
-    """Within it, a function that says what the model is reading; a hook may call it."""
+    """Within it, a function that says what the model is reading; a hook may call it.
+
+    A bridge is listened to at transformers' model inside it: that one is given token ids and the cache in every
+    pass, also where `hf_generate` goes round the bridge.
+    """
     now: list[Reading] = []
 
     def note(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        cache = kwargs.get("cache")
-        now[:] = [Reading(args[0], cache.seen if cache is not None else 0, cache is not None)]
+        now[:] = [Reading.of(args, kwargs)]
 
-    handle = cast(nn.Module, model).register_forward_pre_hook(note, with_kwargs=True)
+    inner = cast(nn.Module, getattr(model, "original_model", model))
+    handle = inner.register_forward_pre_hook(note, with_kwargs=True)
     try:
         yield lambda: now[0]
     finally:

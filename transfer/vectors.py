@@ -98,7 +98,7 @@ class PromptVectors:
         """
 
         def add(value: Tensor, now: Reading) -> Tensor:
-            if now.start:
+            if now.begin:
                 return value
             if len(value) != len(self.vectors):
                 raise InputError(
