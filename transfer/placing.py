@@ -137,8 +137,11 @@ class Reading:
                 )
             self._check_seen(where.nonzero()[:, 1], seq)
             return torch.nn.functional.pad(where, (0, max(0, seq - where.shape[1])))[:, :seq]
-        self._check_unpadded()
+        if bool((where >= 0).any()):
+            self._check_unpadded()
         if not self.cached:
+            for place in where.tolist():
+                _check_place(place, seq)
             where = where % seq
         self._check_seen(where, seq)
         return places == where[:, None]
@@ -146,13 +149,16 @@ class Reading:
     def _absolute(self, where: int, seq: int) -> int:
         if where >= 0:
             self._check_unpadded()
+            if not self.cached:
+                _check_place(where, seq)
             return where
         if self.cached:
             raise InputError(
                 f"position {where} counts from an end that generation has not reached",
                 hint="name a position from the beginning, or steer at tokens with AtTokens",
             )
-        return self.begin + seq + where
+        _check_place(where, seq)
+        return seq + where
 
     def _check_unpadded(self) -> None:
         """Positions from the beginning are those of the text, which has to begin where the row does."""
@@ -164,11 +170,21 @@ class Reading:
 
     def _check_seen(self, places: Tensor, seq: int) -> None:
         """In generation rows come and go after the first pass, which reads as much as the shortest prompt has."""
-        if len(places) and not 0 <= int(places.min()) <= int(places.max()) < seq:
+        if len(places) and int(places.min()) < 0:
+            self._absolute(int(places.min()), seq)
+        if len(places) and int(places.max()) >= seq:
             raise InputError(
                 f"position {int(places.max())} lies behind the {seq} tokens that all rows have",
                 hint="answer prompts of one length together, or steer at tokens with AtTokens",
             )
+
+
+def _check_place(place: int, seq: int) -> None:
+    if not -seq <= place < seq:
+        raise InputError(
+            f"position {place} is not among the {seq} tokens that the model reads",
+            hint=f"give 0 to {seq - 1}, or -{seq} to -1 from the end; or steer at tokens with AtTokens",
+        )
 
 
 @lru_cache(maxsize=64)

@@ -56,8 +56,8 @@ class SteeringVector:
 
         With `keep_norm` each activation is scaled back to the length it had. `hooks` are those to act at in place of
         the vector's own. Only these hooks are removed at the end, whatever happened in the block; where s = 0 changes
-        nothing, none is set. Raises `InputError` for an unknown hook or operator, and, when the model runs, for a hook
-        of another width and positions that are not there.
+        nothing, none is set. Raises `InputError` for an unknown hook or operator, when the model runs for a hook of
+        another width and positions that are not there, and at the end for one that no generation has reached.
 
         Example:
             >>> with vector.apply(model, scale=2.0, positions=AtTokens.of([trigger])):
@@ -75,7 +75,12 @@ class SteeringVector:
             yield
             return
 
+        furthest = 0
+
         def steer(value: Tensor, now: Reading) -> Tensor:
+            nonlocal furthest
+            if isinstance(positions, int):
+                furthest = max(furthest, now.begin + now.ids.shape[1])
             new = steered(value, self._fit(value), scale, operator, keep_norm)
             return new if positions is None else torch.where(now.mask(positions)[..., None], new, value)
 
@@ -83,6 +88,11 @@ class SteeringVector:
             for name in names:
                 stack.enter_context(changing(model, name, steer))
             yield
+        if isinstance(positions, int) and 0 < furthest <= positions:
+            raise InputError(
+                f"position {positions} was never reached: the longest text that was read has {furthest} tokens",
+                hint=f"give 0 to {furthest - 1}, let more be generated, or steer at tokens with AtTokens",
+            )
 
     @property
     def norm(self) -> float:

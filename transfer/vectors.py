@@ -106,7 +106,9 @@ class PromptVectors:
                     hint="give it the prompts that the vectors were taken from, in one batch",
                 )
             step = scale * self.vectors.to(value)[:, None]
-            return value + step * now.mask(positions)[..., None]
+            # One per row: what lies behind the pass that all rows share is refused, and not left out.
+            rows = torch.full((len(value),), positions) if isinstance(positions, int) else positions
+            return value + step * now.mask(rows)[..., None]
 
         with changing(model, self.hook, add):
             yield

@@ -165,6 +165,43 @@ def test_what_generation_cannot_tell_is_refused(model: HybridLM, vector: Steerin
     assert not model._forward_pre_hooks
 
 
+@pytest.mark.parametrize("place", [6, -7, 50, -50])
+def test_a_position_that_is_not_there_is_refused(
+    model: HybridLM, ids: Tensor, vector: SteeringVector, place: int
+) -> None:
+    said = rf"position {place} is not among the 6 tokens that the model reads\nhint: give 0 to 5, or -6 to -1"
+    prompts = PromptVectors(hook=HOOK, vectors=vector.vector.expand(3, -1))
+    for where in (place, torch.tensor([0, place, 1])):
+        with pytest.raises(InputError, match=said), vector.apply(model, positions=where):
+            model(ids)
+        with pytest.raises(InputError, match=said), prompts.apply(model, positions=where):
+            model(ids)
+    for edge in (5, -6):
+        assert moved(model, ids, vector, edge) == [[edge % 6]] * 3
+
+
+def test_a_position_that_no_generation_reaches_is_refused(model: HybridLM, vector: SteeringVector) -> None:
+    # Eight tokens are answered, of which the last is not read: 2 + 7.
+    with vector.apply(model, positions=8):
+        assert [len(answer) for answer in spoken(model, [[3, 4]])] == [8]
+    with (
+        pytest.raises(InputError, match="position 9 was never reached: .* has 9 tokens"),
+        vector.apply(model, positions=9),
+    ):
+        spoken(model, [[3, 4]])
+    # An error of the block's own is the one that is heard, and nothing was read by it.
+    with pytest.raises(ZeroDivisionError), vector.apply(model, positions=9):
+        raise ZeroDivisionError
+    with vector.apply(model, positions=9):
+        pass
+    prompts = PromptVectors(hook=HOOK, vectors=vector.vector[None])
+    with (
+        pytest.raises(InputError, match="position 2 lies behind the 2 tokens"),
+        prompts.apply(model, positions=2),
+    ):
+        spoken(model, [[3, 4]])
+
+
 def test_it_acts_at_other_hooks_than_its_own(model: HybridLM, ids: Tensor, vector: SteeringVector) -> None:
     hooks = ["blocks.0.hook_resid_pre", "blocks.3.hook_resid_post"]
     with vector.apply(model, operator="ablate", hooks=hooks):
