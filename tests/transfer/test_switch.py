@@ -119,6 +119,29 @@ def test_in_bfloat16_a_map_and_a_vector_keep_the_streams_precision(
     torch.testing.assert_close(ablated @ weight[0], torch.zeros(IDS.shape), rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize(("d_in", "d_out"), [(24, 16), (16, 24), (24, 24)])
+def test_a_map_of_other_widths_is_no_switch(models: tuple[HybridLM, HybridLM], d_in: int, d_out: int) -> None:
+    fitted = AffineMap(made=MADE, weight=torch.zeros(d_in, d_out), bias=torch.zeros(d_out))
+    said = (
+        "16 wide in this model, the map was fitted on 24"
+        if d_in == d_out
+        else f"{d_out} wide and the hook {d_in}"
+    )
+    with pytest.raises(InputError, match=said), Switch(model=models[1], fitted=fitted).on():
+        models[1](IDS)
+    assert not models[1].hook_dict[HOOK].has_hooks()
+
+
+@pytest.mark.parametrize("method", ["affine", "low-rank-step", "procrustes"])
+def test_models_of_unequal_widths_have_no_switch(
+    pair: tuple[Subject, Subject], untaught: Callable[..., HybridLM], method: str
+) -> None:
+    base, tuned = pair
+    texts = _texts(base, tuned, PLAN)
+    with pytest.raises(InputError, match="they are 24 wide and the hook 16 wide"):
+        Switch.of(tuned.model, untaught(d_model=24), tuned.tokenizer, texts, HOOK, method=method)
+
+
 class Noting(AffineMap):
     """The map that changes nothing, and notes the tokens that it is asked about and where they stand."""
 

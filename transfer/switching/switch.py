@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
+from data_gen.errors import InputError
 from data_gen.text import Text
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import Tokenizer
@@ -34,6 +35,9 @@ class Switch:
     model: HybridLM
     fitted: ActivationMap
 
+    def __post_init__(self) -> None:
+        _check_one_width(*self.fitted.widths)
+
     @staticmethod
     def of(
         model: HybridLM,
@@ -48,11 +52,12 @@ class Switch:
     ) -> Switch:
         """Fitted on what both models' hooks carry on `texts`; `method`, `rank` and `seed` as for `transfer.fit`.
 
-        Raises `InputError` for a hook that a model lacks and for an unknown method.
+        Raises `InputError` for a hook that a model lacks, for one of unequal widths and for an unknown method.
         """
         reading = read(tokenizer, texts)
         source, target = (Side(model=one, hook=hook, reading=reading) for one in (model, base))
         pairs = record_pairs(source, target, match_spans(reading, reading))
+        _check_one_width(pairs.source.values.shape[1], pairs.target.values.shape[1])
         return Switch(model=model, fitted=fit(method, pairs, rank=rank, seed=seed))
 
     @property
@@ -62,10 +67,19 @@ class Switch:
 
     @contextmanager
     def on(self) -> Iterator[None]:
-        """Within it every position of the hook is mapped, in generation too; afterwards no hook is left."""
+        """Within it every position of the hook is mapped, in generation too; afterwards no hook is left.
+
+        Raises `InputError` when the model runs and the hook is of another width than the map.
+        """
         fitted = self.fitted
 
         def put(value: Float[Tensor, "batch seq d_model"], now: Reading) -> Tensor:
+            if value.shape[2] != fitted.widths[0]:
+                raise InputError(
+                    f"hook `{self.hook}` is {value.shape[2]} wide in this model, the map was fitted on "
+                    f"{fitted.widths[0]} wide ones",
+                    hint="switch the model whose activations the map was fitted on",
+                )
             positions = now.places.expand(len(now.ids), -1).flatten()
             mapped = fitted.apply(value.flatten(0, 1), now.ids.flatten(), positions)
             return mapped.reshape(*value.shape[:2], -1)
@@ -81,3 +95,11 @@ class Switch:
             d_in, d_out = self.fitted.widths
             return int(settings["rank"]) * (d_in + d_out) + d_out
         return sum(one.numel() for one in self.fitted.tensors().values())
+
+
+def _check_one_width(d_in: int, d_out: int) -> None:
+    if d_in != d_out:
+        raise InputError(
+            f"a switch puts a map's images back where it reads, but they are {d_out} wide and the hook {d_in} wide",
+            hint="switch between a model and the base it was fine-tuned from; between widths, map a vector",
+        )
