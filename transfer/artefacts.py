@@ -23,10 +23,9 @@ from transfer.maps.disk import save_map
 from transfer.maps.quality import MapQuality, measure
 from transfer.parts import Parts, Say, counted, fingerprint, keeping, made_with, place_of
 from transfer.replacement import Replacement, replace_fully
-from transfer.reports import KIND, REPORT
+from transfer.reports import CONFIG, KIND, QUALITY, REPORT
 from transfer.switching.measure import SwitchPlan, SwitchReport, measure_switch
 
-CONFIG = "config.json"
 MOST_OPEN = 4096
 """Queries whose databases are kept open while answers to the same prompts are judged again and again."""
 
@@ -41,7 +40,7 @@ def fit_to(bench: Bench, directory: Path, *, overwrite: bool = False) -> tuple[M
     with atomic_directory(path) as folder:
         save_map(bench.fit(pairs), folder / "map")
         found = {"quality": asdict(quality), "replacement": _replacement(replaced)}
-        write_atomic(folder / "quality.json", json.dumps(found, indent=1))
+        write_atomic(folder / QUALITY, json.dumps(found, indent=1))
         write_atomic(folder / CONFIG, json.dumps(_config(bench), indent=1))
     return quality, replaced
 

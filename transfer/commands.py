@@ -55,8 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_output(switch)
     _add_resume(switch)
     switch.set_defaults(call=call_switch)
-    show = verbs.add_parser("show", help="print the table of a transfer, of curves or of a switch")
-    show.add_argument("directory", type=Path, help="what `eval`, `curve` or `switch` wrote")
+    show = verbs.add_parser("show", help="print the table of a transfer, of curves, of a switch or of a map")
+    show.add_argument("directory", type=Path, help="what `eval`, `curve`, `switch` or `fit` wrote")
     show.set_defaults(call=call_show)
     demo = verbs.add_parser(
         "demo", help="a pair of small models, a backdoor, an affine map: two minutes on a CPU"
@@ -160,12 +160,9 @@ def call_fit(arguments: argparse.Namespace) -> None:
     _check_bench(arguments)
     from transfer.artefacts import fit_to
 
-    quality, replaced = fit_to(_bench(arguments), arguments.out, overwrite=arguments.overwrite)
+    fit_to(_bench(arguments), arguments.out, overwrite=arguments.overwrite)
     print(arguments.out)
-    print(
-        f"FVU {quality.fvu:.3f}  R2 {quality.r2:.3f}  cosine {quality.cosine:.3f}  KL {replaced.kl:.3f} against "
-        f"{replaced.kl_ablated:.3f} under mean ablation ({replaced.kl_recovered:.0%} recovered)"
-    )
+    call_show(argparse.Namespace(directory=arguments.out))
 
 
 def call_eval(arguments: argparse.Namespace) -> None:
@@ -236,16 +233,16 @@ def call_switch(arguments: argparse.Namespace) -> None:
 
 def call_show(arguments: argparse.Namespace) -> None:
     """Print the table of what a directory holds."""
-    from transfer.reports import REPORT, kind_of, read_report
-    from transfer.show import curve_table, switch_table, table
+    from transfer.reports import kind_of, read_report
+    from transfer.show import curve_table, map_table, switch_table, table
 
     report = read_report(arguments.directory)
-    tables = {"transfer": table, "curves": curve_table, "switch": switch_table}
+    tables = {"transfer": table, "curves": curve_table, "switch": switch_table, "map": map_table}
     try:
         found = tables[str(kind_of(report))](report)
     except (IndexError, KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{arguments.directory / REPORT} is no whole report: {type(error).__name__} {error}",
+            f"{arguments.directory} holds no whole report: {type(error).__name__} {error}",
             hint="restore the file, or run it again",
         ) from error
     print(found)

@@ -1,4 +1,4 @@
-"""`report.json` -> what it holds, without anything that computes: a command that shows it starts at once."""
+"""`report.json`, or `quality.json` of a map -> what it holds, without what computes, so that it is shown at once."""
 
 from __future__ import annotations
 
@@ -10,32 +10,40 @@ from data_gen.errors import InputError
 from data_gen.files import read_json
 
 REPORT = "report.json"
+CONFIG, QUALITY = "config.json", "quality.json"
+"""What was asked for, and what `fit` measured of a map: the two are its report."""
 KIND = "analysis"
 """What a directory with a report is; nothing of another kind, such as a trained model, is overwritten by one."""
 KINDS = {
     "transfer": {"outcomes", "transfer", "plan", "source", "target"},
     "curves": {"points", "plan", "source", "target"},
     "switch": {"arms", "requirements", "plan", "base", "tuned"},
+    "map": {"quality", "replacement", "plan", "source", "target"},
 }
 """What a report can be, and what each has to have."""
 
 
 def kind_of(report: Mapping[str, Any]) -> str | None:
-    """`transfer`, `curves`, `switch`, or None for neither."""
+    """`transfer`, `curves`, `switch`, `map`, or None for none of them."""
     return next((kind for kind, names in KINDS.items() if names <= set(report)), None)
 
 
 def read_report(directory: Path) -> dict[str, Any]:
-    """What `evaluate_to`, `curves_to` or `switch_to` wrote; `InputError` when the directory is none of theirs."""
+    """What `evaluate_to`, `curves_to`, `switch_to` or `fit_to` wrote; `InputError` for a directory of none of them."""
+    name = REPORT
     if not (directory / REPORT).is_file():
-        raise InputError(
-            f"{directory} is no transfer: it has no {REPORT}",
-            hint="make one with `tinysql transfer eval`, `curve` or `switch`",
-        )
-    values = read_json(directory / REPORT)
+        name = QUALITY
+        if not (directory / QUALITY).is_file():
+            raise InputError(
+                f"{directory} is no transfer: it has no {REPORT}, and no {QUALITY} of a map",
+                hint="make one with `tinysql transfer eval`, `curve`, `switch` or `fit`",
+            )
+    values = read_json(directory / name)
+    if name == QUALITY:
+        values = {**read_json(directory / CONFIG), **values}
     if kind_of(values) is None:
         raise InputError(
-            f"{directory / REPORT} is the report of nothing that is known here",
+            f"{directory / name} is the report of nothing that is known here",
             hint="restore the file, or run it again",
         )
     return values

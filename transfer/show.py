@@ -1,4 +1,4 @@
-"""Report of a transfer, of curves or of a switch -> a table to read."""
+"""Report of a transfer, of curves, of a switch or of a map -> a table to read."""
 
 from __future__ import annotations
 
@@ -90,6 +90,18 @@ def switch_table(report: Mapping[str, Any]) -> str:
     return "\n".join([*lines, report["verdict"]])
 
 
+def map_table(report: Mapping[str, Any]) -> str:
+    """Which map it is, and what it is worth on texts that it was not fitted on."""
+    plan, quality = report["plan"], report["quality"]
+    return "\n".join(
+        [
+            f"{report['source']} {plan['source_hook']} -> {report['target']} {plan['target_hook']}: "
+            f"{plan['method']} map, measured on {quality['pairs']:,} pairs of other texts",
+            _map_line(report),
+        ]
+    )
+
+
 def verdict_line(transfer: Mapping[str, Any]) -> str:
     """The verdict with the numbers that it follows from."""
     ratio = _ratio_of(transfer["ratio"], transfer["interval"])
@@ -123,12 +135,18 @@ def _ratio_of(ratio: float | None, interval: Sequence[float]) -> str:
     return f"ratio {ratio:.2f} ({low:.2f} to {high:.2f})"
 
 
-def _map_lines(report: Mapping[str, Any]) -> list[str]:
+def _map_line(report: Mapping[str, Any]) -> str:
     quality, replaced = report["quality"], report["replacement"]
-    return [
+    return (
         f"map: FVU {quality['fvu']:.3f}, R2 {quality['r2']:.3f}, cosine {quality['cosine']:.3f}; "
         f"target on mapped activations: KL {replaced['kl']:.3f} against {replaced['kl_ablated']:.3f} "
-        f"under mean ablation ({replaced['kl_recovered']:.0%} recovered)",
+        f"under mean ablation ({replaced['kl_recovered']:.0%} recovered)"
+    )
+
+
+def _map_lines(report: Mapping[str, Any]) -> list[str]:
+    return [
+        _map_line(report),
         f"cosine of the transferred and the native vector: {report['cosine_to_native']:.3f}",
     ]
 

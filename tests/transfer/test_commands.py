@@ -64,7 +64,14 @@ def test_fit_writes_a_map_and_its_quality(
     out = tmp_path / "fit"
     assert main(["transfer", "fit", *map(str, pair), "--out", str(out), *HOOKS, *settings]) == 0
     assert sorted(path.name for path in out.iterdir()) == ["config.json", "map", "quality.json"]
-    assert "recovered" in capsys.readouterr().out
+    path, *printed = capsys.readouterr().out.splitlines()
+    assert path == str(out)
+    assert "blocks.1.hook_resid_post: ridge map, measured on" in printed[0]
+    found = json.loads((out / "quality.json").read_text())
+    assert f"FVU {found['quality']['fvu']:.3f}, R2 {found['quality']['r2']:.3f}" in printed[1]
+    assert f"({found['replacement']['kl_recovered']:.0%} recovered)" in printed[1]
+    assert main(["transfer", "show", str(out)]) == 0
+    assert capsys.readouterr().out.splitlines() == printed
     again = ["transfer", "fit", *map(str, pair), "--out", str(out), *HOOKS, *settings]
     assert main(again) == 2
     assert main([*again, "--overwrite"]) == 0
@@ -112,7 +119,9 @@ def test_bad_input_is_answered_with_a_sentence(
     assert "no aim `remov`; did you mean `remove`" in refused(
         ["eval", *both, *out, *HOOKS, "--set", "aim=remov"], capsys
     )
-    assert "is no transfer: it has no report.json" in refused(["show", both[0]], capsys)
+    assert "is no transfer: it has no report.json, and no quality.json of a map" in refused(
+        ["show", both[0]], capsys
+    )
     assert "is the target, at one hook" in refused(["eval", both[0], both[0], *out, *HOOKS], capsys)
     assert "expected `backdoor` (none)" in refused(["eval", *both, "--clean", both[1], *out, *HOOKS], capsys)
     assert "rank is -2, expected 1 to 16" in refused(["curve", *both, *out, *HOOKS, "--rank", "-2"], capsys)
@@ -212,12 +221,15 @@ def test_half_a_taught_run_is_refused(
         ("[]", "holds a JSON list, expected an object"),
         (
             '{"points": [], "plan": {}, "source": "a", "target": "b"}',
-            "is no whole report: KeyError 'behaviour'",
+            "holds no whole report: KeyError 'behaviour'",
         ),
-        ('{"arms": 1, "requirements": [], "plan": 2, "base": 3, "tuned": 4}', "is no whole report: KeyError"),
+        (
+            '{"arms": 1, "requirements": [], "plan": 2, "base": 3, "tuned": 4}',
+            "holds no whole report: KeyError",
+        ),
         (
             '{"outcomes": [], "transfer": {}, "plan": 3, "source": 1, "target": 2}',
-            "is no whole report: TypeError",
+            "holds no whole report: TypeError",
         ),
     ],
 )
