@@ -33,10 +33,12 @@ if TYPE_CHECKING:
     from transfer.maps.disk import load_map as load_map
     from transfer.maps.disk import save_map as save_map
     from transfer.maps.fit import fit as fit
+    from transfer.maps.fit import fit_stream as fit_stream
     from transfer.maps.quality import measure as measure
     from transfer.pairing import Side as Side
     from transfer.pairing import points_at as points_at
     from transfer.pairing import record_pairs as record_pairs
+    from transfer.pairing import stream_pairs as stream_pairs
     from transfer.placing import AtTokens as AtTokens
     from transfer.placing import at_roles as at_roles
     from transfer.planted import wider_twin as wider_twin
@@ -76,9 +78,9 @@ __all__ = lazy_exports(
         "figures": ["layer_figure", "outcome_figure", "rank_figure", "switch_figure"],
         "maps.activation_map": ["ActivationMap"],
         "maps.disk": ["load_map", "save_map"],
-        "maps.fit": ["fit"],
+        "maps.fit": ["fit", "fit_stream"],
         "maps.quality": ["measure"],
-        "pairing": ["Side", "points_at", "record_pairs"],
+        "pairing": ["Side", "points_at", "record_pairs", "stream_pairs"],
         "placing": ["AtTokens", "at_roles"],
         "planted": ["wider_twin"],
         "points": ["Contrast", "Points"],

@@ -58,7 +58,7 @@ def record_pairs(source: Side, target: Side, matches: Matches, *, batch_size: in
 def stream_pairs(
     source: Side, target: Side, matches: Matches, *, batch_size: int = 64
 ) -> Iterator[ActivationPairs]:
-    """The same pairs, the texts of `batch_size` at a time, for `Moments.stream`; texts without a match are left out.
+    """The same pairs, the texts of `batch_size` at a time, for `fit_stream`; texts without a match are left out.
 
     The matches have to be in the order of the texts, as `match_spans` gives them.
     """

@@ -1,5 +1,7 @@
 """A map finds what two sets of activations have in common, and says what a direction becomes."""
 
+import weakref
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from data_gen.errors import InputError
 from transfer.maps.activation_map import ActivationMap, Made
 from transfer.maps.closed_form import affine_map, low_rank_map, ridge_map
 from transfer.maps.disk import load_map, save_map
-from transfer.maps.fit import METHODS, fit
+from transfer.maps.fit import METHODS, STREAMED, fit, fit_stream
 from transfer.maps.moments import Moments
 from transfer.maps.quality import measure
 from transfer.maps.trained import SGDConfig
@@ -116,6 +118,34 @@ def test_moments_do_not_depend_on_the_batches(linear: tuple[ActivationPairs, Ten
     assert parts.count == 400
     for name in ("source_mean", "target_mean", "source", "cross", "target"):
         torch.testing.assert_close(getattr(parts, name), getattr(whole, name), rtol=1e-10, atol=1e-8)
+
+
+@pytest.mark.parametrize("method", STREAMED)
+def test_a_map_fitted_a_batch_at_a_time_is_the_map_and_keeps_no_batch(
+    noisy: ActivationPairs, method: str
+) -> None:
+    given: list[weakref.ref[ActivationPairs]] = []
+
+    def batches() -> Iterator[ActivationPairs]:
+        for start in range(0, 300, 30):
+            assert sum(one() is not None for one in given) <= 1  # the last, until the next is there
+            part = noisy[start : start + 30]
+            given.append(weakref.ref(part))
+            yield part
+            del part
+
+    found, whole = fit_stream(method, batches(), rank=2), fit(method, noisy, rank=2)
+    assert (len(given), found.made) == (10, whole.made)
+    torch.testing.assert_close(found.map_points(noisy.source), whole.map_points(noisy.source))
+
+
+def test_what_cannot_be_fitted_a_batch_at_a_time_is_refused(noisy: ActivationPairs) -> None:
+    with pytest.raises(InputError, match="map `ridge` is not fitted a batch at a time"):
+        fit_stream("ridge", [noisy])
+    with pytest.raises(InputError, match="map `affin` is not known; did you mean `affine`"):
+        fit_stream("affin", [noisy])
+    with pytest.raises(InputError, match="no batch of pairs"):
+        fit_stream("affine", [])
 
 
 def test_unexplained_variance_from_moments_is_that_of_the_rows(noisy: ActivationPairs) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -34,6 +34,8 @@ RANKED: dict[str, Callable[..., ActivationMap]] = {
     "low-rank": closed_form.low_rank_map,
     "low-rank-step": closed_form.low_rank_step_map,
 }
+STREAMED = (*CLOSED, *RANKED)
+"""Maps that need the moments of their pairs alone, so that they can be fitted a batch at a time."""
 METHODS = (*CLOSED, "ridge", *RANKED, *LOOKUPS, *TRAINED)
 """Every map there is."""
 
@@ -57,19 +59,53 @@ def fit(
         >>> fit("affine", record_pairs(...)).map_points(points).shape
         torch.Size([1234, 256])
     """
-    made = Made(method=method, source_hook=pairs.source_hook, target_hook=pairs.target_hook, pairs=len(pairs))
-    if method in CLOSED:
-        return CLOSED[method](Moments.of(pairs), made)
+    made = _made(method, pairs, len(pairs))
+    if method in STREAMED:
+        return _of_moments(Moments.of(pairs), made, rank)
     if method in LOOKUPS:
         return lookup_map(pairs, made, by_position=LOOKUPS[method])
     if method == "ridge":
         train, held_out = pairs.split(1 - HELD_OUT, seed=seed)
         return closed_form.chosen_ridge_map(Moments.of(train), Moments.of(held_out), made)
-    if method in RANKED:
-        return RANKED[method](Moments.of(pairs), replace(made, settings={"rank": rank}), rank=rank)
     if method in TRAINED:
         return _trained(method, pairs, made, sgd, guide, seed)
     raise InputError(f"no map `{method}`{nearest(method, METHODS)}", hint=f"maps: {', '.join(METHODS)}")
+
+
+def fit_stream(method: str, batches: Iterable[ActivationPairs], *, rank: int = 16) -> ActivationMap:
+    """`fit` on pairs that are read a batch at a time and not kept, so that memory does not grow with their number.
+
+    Raises `InputError` where there is no batch, for a method that needs all pairs at hand (see `STREAMED`), and as
+    `fit` does.
+
+    Example:
+        >>> fit_stream("affine", stream_pairs(source, target, match_spans(source.reading, target.reading)))
+    """
+    if method not in STREAMED:
+        kept = "is not fitted a batch at a time" if method in METHODS else "is not known"
+        raise InputError(
+            f"map `{method}` {kept}{nearest(method, STREAMED)}",
+            hint=f"choose {', '.join(STREAMED)}; or `fit` on pairs that `record_pairs` gives",
+        )
+    made: list[Made] = []
+
+    def noted() -> Iterator[ActivationPairs]:
+        for batch in batches:
+            made[:] = [_made(method, batch, 0)]
+            yield batch
+
+    moments = Moments.stream(noted())
+    return _of_moments(moments, replace(made[0], pairs=moments.count), rank)
+
+
+def _made(method: str, pairs: ActivationPairs, count: int) -> Made:
+    return Made(method=method, source_hook=pairs.source_hook, target_hook=pairs.target_hook, pairs=count)
+
+
+def _of_moments(moments: Moments, made: Made, rank: int) -> ActivationMap:
+    if made.method in CLOSED:
+        return CLOSED[made.method](moments, made)
+    return RANKED[made.method](moments, replace(made, settings={"rank": rank}), rank=rank)
 
 
 def _trained(

@@ -45,7 +45,7 @@ class Moments:
 
     @staticmethod
     def stream(batches: Iterable[ActivationPairs]) -> Moments:
-        """The moments of all batches together, of which one is held at a time; `InputError` when there is none."""
+        """The moments of all batches together, none of which is kept; `InputError` when there is none."""
         total: Moments | None = None
         for batch in batches:
             total = Moments.of(batch) if total is None else total + Moments.of(batch)
