@@ -113,16 +113,24 @@ def verdict_line(transfer: Mapping[str, Any]) -> str:
         carried += f" (clean source: {_ratio_of(transfer['clean_ratio'], transfer['clean_interval'])})"
     missing = f"; not run: {', '.join(transfer['missing'])}" if transfer["missing"] else ""
     reached = f"controls reach {transfer['bar']:.1%} ({transfer['bar_of'] or 'none run'})"
+    # Older reports do not say, and were judged without it; so in `_why`.
+    refused = " at a scale that the guard refused" if "native" in transfer.get("refused", ()) else ""
     return (
-        f"{transfer['verdict']}{_why(transfer)}: native {transfer['native']:.1%}, "
+        f"{transfer['verdict']}{_why(transfer)}: native {transfer['native']:.1%}{refused}, "
         f"transferred {transfer['transferred']:.1%}, {ratio}, {reached}{carried}{missing}"
     )
 
 
 def _why(transfer: Mapping[str, Any]) -> str:
     """What a transfer that was refused lacks."""
+    if transfer["verdict"] == "no native effect":
+        return ", for there is nothing to transfer: the native vector does not act"
+    if transfer["verdict"] == "nothing to transfer":
+        return f", for the native vector does no more than {transfer['bar_of']}"
     if transfer["verdict"] != "not transferred":
         return ""
+    if "transferred" in transfer.get("refused", ()):
+        return ", for no scale that does little damage has an effect"
     if transfer["transferred"] <= transfer["bar"]:
         return f", for {transfer['bar_of']} gives no less"
     return f", for the ratio may be below {LEAST_RATIO}"

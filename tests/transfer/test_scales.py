@@ -10,12 +10,15 @@ from data_gen.example import Example
 from tinysql.models.hybrid import HybridLM
 from transfer.alignment import read
 from transfer.behaviours.behaviour import Verdict
+from transfer.behaviours.gates import Gate
 from transfer.behaviours.training import Subject
 from transfer.choosing import Choice, Setting, Trial
 from transfer.evaluation.bench import Bench
 from transfer.evaluation.curves import layer_curve
+from transfer.evaluation.evaluate import measure_transfer
 from transfer.evaluation.plan import Plan
 from transfer.evaluation.scales import choose_scale, setting_of
+from transfer.steering import SteeringVector
 
 HOOK = "blocks.1.hook_resid_post"
 PLAN = Plan(
@@ -95,6 +98,32 @@ def test_where_the_guard_allows_none_it_is_the_first_that_was_tried() -> None:
     trials = tuple(Trial(setting=one, effect=1.0, damage=0.5) for one in settings)
     assert setting_of(Choice(trials=trials, most_damage=0.02, best=None)) == settings[0]
     assert setting_of(Choice(trials=trials, most_damage=1.0, best=trials[1])) == settings[1]
+
+
+@pytest.mark.parametrize("refused", ["native", "transferred"])
+def test_a_report_and_its_verdict_say_whether_the_guard_allowed_a_scale(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    """Steering helps every prompt here; with a scale that costs too much it is no transfer."""
+    target = bench.target
+    choices = iter(("native", "transferred"))
+
+    def chosen(here: Bench, vector: SteeringVector) -> Choice:
+        trial = Trial(setting=Setting(hook=HOOK, scale=2.0), effect=1.0, damage=0.5)
+        is_refused = next(choices) == refused
+        return Choice(trials=(trial,), most_damage=0.02, best=None if is_refused else trial)
+
+    def given(_: Subject, rows: Sequence[Example], condition: str) -> list[Verdict]:
+        is_steered = any(point.has_hooks() for point in target.model.hook_dict.values())
+        return [Verdict(right=is_steered, shown=False, taught=True, valid=True)] * len(rows)
+
+    monkeypatch.setattr("transfer.evaluation.evaluate.choose_scale", chosen)
+    monkeypatch.setattr("transfer.evaluation.evaluate.verdicts_of", given)
+    report = measure_transfer(bench, (Gate(bars=()), Gate(bars=())), only=[])
+    assert report.transfer.refused == (refused,)
+    assert report.transfer.verdict == ("not decided" if refused == "native" else "not transferred")
+    said = {name: one["allowed"] for name, one in report.to_json()["choices"].items()}
+    assert said == {name: name != refused for name in ("native", "transferred")}
 
 
 def test_a_point_of_a_curve_keeps_apart_what_is_steered_and_what_is_left_alone(

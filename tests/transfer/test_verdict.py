@@ -9,6 +9,7 @@ from transfer.evaluation.verdict import DECIDING, decide
 from transfer.show import verdict_line
 
 QUIET = {name: [0.0, 0.1] for name in DECIDING}
+CALM = {name: [0.0] for name in DECIDING}
 
 
 def flags(right: int, total: int = 100) -> list[bool]:
@@ -43,7 +44,7 @@ def test_the_bar_lies_above_all_but_the_highest_draws_of_a_control() -> None:
     """Two of twenty draws that do more than the transferred vector are enough, one of forty is not."""
     name = DECIDING[0]
     draws = [0.0] * 18 + [0.9, 0.9]
-    found = decide(flags(0), flags(90), flags(85), {**QUIET, name: draws})
+    found = decide(flags(0), flags(95), flags(85), {**QUIET, name: draws})
     assert (found.verdict, found.bar_of, found.bar) == ("not transferred", name, pytest.approx(0.9))
     one_in_forty = [0.0] * 39 + [0.9]
     assert decide(flags(0), flags(90), flags(85), {**QUIET, name: one_in_forty}).verdict == "transferred"
@@ -75,7 +76,7 @@ def test_outcomes_of_other_prompts_are_refused() -> None:
 def test_an_effect_that_chance_may_have_made_is_no_native_effect() -> None:
     """One of a hundred prompts is missing from more than a third of the resamples, ten from next to none."""
     assert decide(flags(0), flags(1), flags(1), QUIET).verdict == "no native effect"
-    assert decide(flags(0), flags(10), flags(10), QUIET).verdict != "no native effect"
+    assert decide(flags(0), flags(10), flags(10), CALM).verdict == "transferred"
 
 
 def test_the_interval_of_the_ratio_is_that_of_95_in_100_resamples() -> None:
@@ -112,6 +113,48 @@ def test_where_nothing_is_carried_a_clean_source_says_nothing() -> None:
     assert (nothing.carried, nothing.clean_ratio) == (None, None)
     with pytest.raises(InputError, match="100, 100, 100 and 99 outcomes"):
         decide(flags(0), flags(1), flags(1), QUIET, clean=flags(1, 99))
+
+
+def test_an_effect_of_the_native_vector_that_is_as_small_as_little_damage_is_none() -> None:
+    """13 of 1,000 are surely more than none, and a ratio of 76 to them says nothing."""
+    found = decide(flags(0, 1000), flags(13, 1000), flags(992, 1000), QUIET, clean=flags(992, 1000))
+    assert (found.verdict, found.ratio, found.interval) == ("no native effect", None, ())
+    assert (found.carried, found.clean_ratio) == (None, None)
+    assert verdict_line(asdict(found)).startswith(
+        "no native effect, for there is nothing to transfer: the native vector does not act: native 1.3%"
+    )
+    # The lower end of 50 of 1,000 is .037.
+    assert decide(flags(0, 1000), flags(50, 1000), flags(45, 1000), CALM).verdict == "transferred"
+
+
+def test_where_the_native_vector_does_no_more_than_a_control_there_is_nothing_to_transfer() -> None:
+    strong = {**QUIET, "random source": [0.6]}
+    found = decide(flags(0), flags(60), flags(95), strong, clean=flags(95))
+    assert (found.verdict, found.ratio, found.interval) == ("nothing to transfer", None, ())
+    assert (found.carried, found.clean_ratio) == (None, None)
+    line = verdict_line(asdict(found))
+    assert line.startswith("nothing to transfer, for the native vector does no more than random source: ")
+    assert "no ratio" in line
+    assert decide(flags(0), flags(61), flags(95), strong).verdict == "transferred"
+
+
+def test_at_a_scale_that_the_guard_refused_nothing_is_transferred() -> None:
+    found = decide(flags(0), flags(90), flags(85), QUIET, clean=flags(90), refused=("transferred",))
+    assert (found.verdict, found.carried, found.refused) == ("not transferred", None, ("transferred",))
+    assert verdict_line(asdict(found)).startswith(
+        "not transferred, for no scale that does little damage has an effect: native 90.0%, transferred 85.0%"
+    )
+    some = {name: shares for name, shares in QUIET.items() if name != "random source"}
+    assert decide(flags(0), flags(90), flags(85), some, refused=("transferred",)).verdict == "not transferred"
+
+
+def test_the_line_says_where_the_guard_refused_the_scale_of_the_native_vector() -> None:
+    found = asdict(decide(flags(0), flags(90), flags(85), QUIET, refused=("native",)))
+    allowed = asdict(decide(flags(0), flags(90), flags(85), QUIET))
+    assert "native 90.0% at a scale that the guard refused, transferred 85.0%" in verdict_line(found)
+    assert "refused" not in verdict_line(allowed)
+    older = {name: value for name, value in found.items() if name != "refused"}
+    assert verdict_line(older) == verdict_line(allowed)
 
 
 def test_the_line_says_why_a_transfer_is_refused() -> None:

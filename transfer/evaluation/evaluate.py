@@ -214,7 +214,9 @@ def measure_transfer(
         choices=choices,
         outcomes=tuple(_outcome(control, verdicts[control.name]) for control in rows),
         damage=damage,
-        transfer=_decide(bench, rows, verdicts),
+        transfer=_decide(
+            bench, rows, verdicts, [name for name, choice in choices.items() if choice.best is None]
+        ),
     )
 
 
@@ -271,7 +273,12 @@ def _damages(bench: Bench, conditions: Sequence[Control]) -> Iterator[Damage]:
         )
 
 
-def _decide(bench: Bench, rows: Sequence[Control], verdicts: dict[str, list[list[Verdict]]]) -> Transfer:
+def _decide(
+    bench: Bench,
+    rows: Sequence[Control],
+    verdicts: dict[str, list[list[Verdict]]],
+    refused: Sequence[str] = (),
+) -> Transfer:
     def wanted(draw: Sequence[Verdict]) -> list[bool]:
         return [getattr(one, bench.aim.wanted) for one in draw]
 
@@ -282,7 +289,7 @@ def _decide(bench: Bench, rows: Sequence[Control], verdicts: dict[str, list[list
         wanted(verdicts[name][0]) for name in ("no steering", "native", "transferred")
     )
     clean = wanted(verdicts["clean source"][0]) if "clean source" in verdicts else None
-    return decide(nothing, native, transferred, shares, clean=clean, seed=bench.plan.seed)
+    return decide(nothing, native, transferred, shares, clean=clean, refused=refused, seed=bench.plan.seed)
 
 
 def _gate(gate: Gate) -> dict[str, Any]:
@@ -294,6 +301,7 @@ def _choice(choice: Choice) -> dict[str, Any]:
     """JSON has no infinity: damage that was not measured is null."""
     return {
         "most_damage": choice.most_damage,
+        "allowed": choice.best is not None,
         "best": None if choice.best is None else asdict(choice.best.setting),
         "trials": [
             {
