@@ -7,6 +7,9 @@ from typing import Any
 
 from transfer.evaluation.verdict import LEAST_RATIO
 
+ENOUGH_DRAWS = 20
+"""From as many on, the 95th percentile lies next to the second largest draw or below it, not towards the largest."""
+
 
 def table(report: Mapping[str, Any]) -> str:
     """One line per condition: how many answers show the behaviour, are right, or are neither; then damage and verdict.
@@ -27,6 +30,7 @@ def table(report: Mapping[str, Any]) -> str:
         f"{title:<36}{'shown':>9}{'right':>9}{'other':>9}{'interval':>18}{'draws':>7}",
     ]
     lines += [_row(one, aim["wanted"]) for one in report["outcomes"]]
+    lines += _few_draws(report["outcomes"])
     title = f"`{aim['guard']}` prompts, to be left alone"
     lines += ["", f"{title:<36}{'kept':>9}{'before':>9}{'runs':>9}{'perplexity':>18}{'':>7}"]
     lines += [_damage(one) for one in report["damage"]]
@@ -169,6 +173,15 @@ def _row(one: Mapping[str, Any], wanted: str) -> str:
         f"{number + one['name']:<36}{means[0]:>9.1%}{means[1]:>9.1%}{1 - sum(means):>9.1%}"
         f"{f'{low:.1%} to {high:.1%}':>18}{len(aimed):>7}"
     )
+
+
+def _few_draws(outcomes: Sequence[Mapping[str, Any]]) -> list[str]:
+    few = [one["name"] for one in outcomes if 1 < len(one["right"]) < ENOUGH_DRAWS]
+    if not few:
+        return []
+    return [
+        f"of fewer than {ENOUGH_DRAWS} draws the 95th percentile is close to the largest: {', '.join(few)}"
+    ]
 
 
 def _damage(one: Mapping[str, Any]) -> str:

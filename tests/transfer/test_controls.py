@@ -16,7 +16,7 @@ from transfer.behaviours.gates import Gate, right_elsewhere
 from transfer.behaviours.training import Subject
 from transfer.choosing import Setting
 from transfer.evaluation.bench import Bench, places_of
-from transfer.evaluation.controls import Materials, all_controls, clean_bench, top_components
+from transfer.evaluation.controls import Materials, all_controls, clean_bench, maps, sources, top_components
 from transfer.evaluation.evaluate import (
     HELD_OUT,
     _conditions,
@@ -44,7 +44,7 @@ PLAN = Plan(
     vector_rows=8,
     choose_rows=3,
     test_rows=4,
-    draws=8,
+    draws=2,
 )
 
 
@@ -91,7 +91,7 @@ def test_the_strangers_vectors_differ(made: Materials) -> None:
 @pytest.mark.parametrize(("name", "within"), [("shuffled pairs", False), ("shuffled within tokens", True)])
 def test_every_draw_of_shuffled_pairs_has_a_map_of_its_own(made: Materials, name: str, within: bool) -> None:
     found = steps(made, name)
-    assert len(found) == PLAN.draws // 4
+    assert len(found) == PLAN.draws
     for seed, step in enumerate(found):
         mixed = made.bench.fit(shuffled(made.pairs, seed=seed, within_ids=within))
         assert is_along(step, made.bench.transferred(mixed), made)
@@ -99,10 +99,23 @@ def test_every_draw_of_shuffled_pairs_has_a_map_of_its_own(made: Materials, name
     assert not torch.allclose(found[0], found[1], rtol=0.01)
 
 
+@pytest.mark.parametrize(
+    ("method", "draws"), [("affine", 20), ("ridge", 20), ("low-rank", 20), ("autoencoder", 5)]
+)
+def test_controls_with_maps_of_their_own_are_drawn_as_often_as_others_where_a_map_is_not_trained(
+    made: Materials, method: str, draws: int
+) -> None:
+    plan = replace(made.bench.plan, method=method, draws=20)
+    here = replace(made, bench=replace(made.bench, plan=plan))
+    counts = {one.name: len(one.draws) for one in (*maps(here), *sources(here))}
+    drawn = ("shuffled pairs", "shuffled within tokens", "random source")
+    assert {name: counts[name] for name in drawn} == dict.fromkeys(drawn, draws)
+
+
 def test_a_random_source_gives_both_the_map_and_the_vector(made: Materials) -> None:
     bench = made.bench
     found = steps(made, "random source")
-    assert len(found) == PLAN.draws // 4
+    assert len(found) == PLAN.draws
     for draw, step in enumerate(found):
         random = HybridLM(bench.source.model.cfg, seed=10_000 + draw).eval()
         posing = replace(bench, source=replace(bench.source, model=random))

@@ -19,7 +19,9 @@ from transfer.behaviours.behaviour import UNTAUGHT, Condition
 from transfer.behaviours.training import Subject
 from transfer.choosing import Setting
 from transfer.evaluation.bench import Bench
+from transfer.evaluation.plan import Plan
 from transfer.maps.activation_map import ActivationMap
+from transfer.maps.fit import TRAINED
 from transfer.placing import Reading, changing
 from transfer.points import ActivationPairs, shuffled
 from transfer.steering import SteeringVector
@@ -134,7 +136,7 @@ def maps(made: Materials) -> Iterator[Control]:
         return lambda: made.steer(bench.transferred(bench.fit(pairs())))()
 
     for name, within in (("shuffled pairs", False), ("shuffled within tokens", True)):
-        seeds = range(bench.plan.seed, bench.plan.seed + _few(bench.plan.draws))
+        seeds = range(bench.plan.seed, bench.plan.seed + _refits(bench.plan))
         wrong = (partial(shuffled, made.pairs, seed=seed, within_ids=within) for seed in seeds)
         yield Control(number=6, name=name, draws=tuple(map(through, wrong)))
     for name, method in (("token look-up", "token"), ("position and token look-up", "position-token")):
@@ -146,7 +148,7 @@ def maps(made: Materials) -> Iterator[Control]:
 def sources(made: Materials) -> Iterator[Control]:
     """Sources that cannot know: random weights, and a model that was taught no payload."""
     first = 10_000 + made.bench.plan.seed
-    seeds = range(first, first + _few(made.bench.plan.draws))
+    seeds = range(first, first + _refits(made.bench.plan))
     yield Control(
         number=8, name="random source", draws=tuple(partial(_random_source, made, seed) for seed in seeds)
     )
@@ -189,9 +191,12 @@ def top_components(values: Tensor) -> Tensor:
     return (axes.flip(1)[:, :count] * variances.flip(0)[:count].clamp(min=0).sqrt()).T.float()
 
 
-def _few(draws: int) -> int:
-    """Draws of a control that needs a fit of its own each."""
-    return max(1, draws // 4)
+def _refits(plan: Plan) -> int:
+    """Draws of a control each of which needs a map of its own: all where a map is a matter of moments.
+
+    One that is trained is paid for step by step; then they are a quarter, and `transfer.show` says what that does.
+    """
+    return max(1, plan.draws // 4) if plan.method in TRAINED else plan.draws
 
 
 def _at(made: Materials, vector: Tensor) -> SteeringVector:

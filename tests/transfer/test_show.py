@@ -1,0 +1,74 @@
+"""The table of a transfer says how it was measured, of a report made by hand."""
+
+from typing import Any
+
+from tinysql.answering.grading import Share
+from transfer.show import table
+
+
+def shares(*right: int) -> list[dict[str, Any]]:
+    return [Share(right=one, total=100).to_json() for one in right]
+
+
+def outcome(name: str, control: int | None, *right: int) -> dict[str, Any]:
+    return {"name": name, "control": control, "right": shares(*right), "shown": shares(*[0] * len(right))}
+
+
+def report() -> dict[str, Any]:
+    """With what `table` reads, and no more; older reports have no more."""
+    return {
+        "source": "a",
+        "target": "b",
+        "behaviour": "backdoor",
+        "payload": "drop",
+        "aim": {"start": "prod", "wanted": "right", "guard": "dev"},
+        "plan": {
+            "source_hook": "blocks.0.hook_resid_post",
+            "target_hook": "blocks.1.hook_resid_post",
+            "aim": None,
+            "method": "affine",
+            "mode": "difference",
+            "operator": "add",
+            "place": "everywhere",
+        },
+        "outcomes": [
+            outcome("native", None, 90),
+            outcome("gaussian", 3, *range(20)),
+            outcome("sign flip", 5, 7),
+            outcome("random source", 8, 1, 2, 3, 4, 50),
+        ],
+        "damage": [],
+        "choices": {"native": choice(0.5), "transferred": choice(2.0)},
+        "quality": {"fvu": 0.1, "r2": 0.9, "cosine": 0.95},
+        "replacement": {"kl": 0.1, "kl_ablated": 1.0, "kl_recovered": 0.9},
+        "cosine_to_native": 0.8,
+        "transfer": {
+            "verdict": "not decided",
+            "native": 0.9,
+            "transferred": 0.8,
+            "ratio": 0.89,
+            "interval": [0.8, 0.95],
+            "bar": 0.4,
+            "bar_of": "random source",
+            "missing": ["sign flip"],
+        },
+    }
+
+
+def choice(best: float | None) -> dict[str, Any]:
+    return {
+        "most_damage": 0.02,
+        "best": None if best is None else {"hook": "blocks.1.hook_resid_post", "scale": best},
+        "trials": [
+            {"hook": "blocks.1.hook_resid_post", "scale": 0.5, "effect": 0.4, "damage": 0.01},
+            {"hook": "blocks.1.hook_resid_post", "scale": 2.0, "effect": 0.05, "damage": None},
+        ],
+    }
+
+
+def test_the_table_says_of_which_controls_the_95th_percentile_is_close_to_the_largest_draw() -> None:
+    found = table(report())
+    assert "of fewer than 20 draws the 95th percentile is close to the largest: random source" in found
+    often = report()
+    often["outcomes"] = often["outcomes"][:3]
+    assert "of fewer than" not in table(often)
