@@ -20,7 +20,8 @@ def table(report: Mapping[str, Any]) -> str:
     head = (
         f"{report['source']} {plan['source_hook']} -> {report['target']} {plan['target_hook']}: "
         f"{report['behaviour']} ({report['payload']}), {plan['aim'] or 'usual aim'}, {plan['method']} map "
-        f"({plan['mode']}), {plan['operator']} at {plan['place']}"
+        f"({plan['mode']}), {plan['operator']} at {plan['place']}; scale "
+        + ", ".join(f"{_scale(choice)} {name}" for name, choice in report["choices"].items())
     )
     aim = report["aim"]
     title = f"`{aim['start']}` prompts, {aim['wanted']} wanted"
@@ -35,11 +36,12 @@ def table(report: Mapping[str, Any]) -> str:
     lines += ["", f"{title:<36}{'kept':>9}{'before':>9}{'runs':>9}{'perplexity':>18}{'':>7}"]
     lines += [_damage(one) for one in report["damage"]]
     lines += [
-        f"no scale of the {name} vector has an effect and loses at most {choice['most_damage']:.0%} of these on "
+        f"* no scale of the {name} vector has an effect and loses at most {choice['most_damage']:.0%} of these on "
         "validation: it is the first that is shown"
         for name, choice in report["choices"].items()
         if choice["best"] is None
     ]
+    lines += ["", *_sweep(report["choices"], aim["wanted"])]
     return "\n".join([*lines, "", *_map_lines(report), verdict_line(report["transfer"])])
 
 
@@ -145,6 +147,27 @@ def _ratio_of(ratio: float | None, interval: Sequence[float]) -> str:
         return "no ratio"
     low, high = interval
     return f"ratio {ratio:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _scale(choice: Mapping[str, Any]) -> str:
+    """The scale that a vector acts with, starred where it is the first because the guard allowed none."""
+    best = choice["best"]
+    return f"{choice['trials'][0]['scale']:g}*" if best is None else f"{best['scale']:g}"
+
+
+def _sweep(choices: Mapping[str, Mapping[str, Any]], wanted: str) -> list[str]:
+    """Control 2: what is wanted at every scale, and what is lost of what is to be left alone, on validation prompts."""
+    heads = "".join(f"{f'{name}: {wanted}':>20}{'lost':>9}" for name in choices)
+    lines = [f"{' 2 sweep of scales, on validation':<36}{heads}"]
+    for trials in zip(*(choice["trials"] for choice in choices.values()), strict=True):
+        cells = "".join(f"{one['effect']:>20.1%}{_lost(one['damage']):>9}" for one in trials)
+        lines.append(f"   {trials[0]['scale']:<33g}{cells}")
+    return lines
+
+
+def _lost(damage: float | None) -> str:
+    """Not measured where there is no effect."""
+    return "-" if damage is None else f"{damage:.1%}"
 
 
 def _map_line(report: Mapping[str, Any]) -> str:

@@ -206,7 +206,7 @@ def test_between_twins_both_vectors_do_the_same_and_the_report_is_plain_json(ben
     for one in report.outcomes:
         assert one.name in shown
     assert report.transfer.verdict in shown
-    for best in (None, {"setting": {}}):
+    for best in (None, {"scale": 4.0}):
         whole["choices"]["native"]["best"] = best
         assert ("no scale of the native vector" in table(whole)) == (best is None)
 

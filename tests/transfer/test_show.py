@@ -72,3 +72,25 @@ def test_the_table_says_of_which_controls_the_95th_percentile_is_close_to_the_la
     often = report()
     often["outcomes"] = often["outcomes"][:3]
     assert "of fewer than" not in table(often)
+
+
+def test_the_head_has_the_scales_and_a_star_where_the_guard_allowed_none() -> None:
+    assert table(report()).splitlines()[0].endswith("; scale 0.5 native, 2 transferred")
+    refused = report()
+    refused["choices"]["transferred"] = choice(None)
+    assert table(refused).splitlines()[0].endswith("; scale 0.5 native, 0.5* transferred")
+    assert "* no scale of the transferred vector has an effect and loses at most 2%" in table(refused)
+
+
+def test_the_sweep_is_control_2_with_what_is_wanted_and_lost_at_every_scale() -> None:
+    made = report()
+    made["choices"]["transferred"]["trials"][1] |= {"effect": 0.81, "damage": 0.125}
+    text = table(made).splitlines()
+    lines = [line.split() for line in text]
+    at = next(i for i, line in enumerate(text) if line.startswith(" 2 sweep of scales, on validation"))
+    assert lines[at][-6:] == ["native:", "right", "lost", "transferred:", "right", "lost"]
+    assert lines[at + 1 : at + 4] == [
+        ["0.5", "40.0%", "1.0%", "40.0%", "1.0%"],
+        ["2", "5.0%", "-", "81.0%", "12.5%"],
+        [],
+    ]
