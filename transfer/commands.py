@@ -150,7 +150,7 @@ def call_teach(arguments: argparse.Namespace) -> None:
     gate = held_out_gate(subject, start)
     print(arguments.out)
     for bar in gate.bars:
-        print(f"{bar.share.value:.1%} {bar.name}")
+        print(bar.line)
     passed = "nothing was taught, so no gate" if behaviour.payload == UNTAUGHT else "gates passed"
     print(f"gate failed: {'; '.join(gate.failures)}" if gate.failures else passed)
 

@@ -28,6 +28,18 @@ def kind_of(report: Mapping[str, Any]) -> str | None:
     return next((kind for kind, names in KINDS.items() if names <= set(report)), None)
 
 
+def bar_line(bar: Mapping[str, Any]) -> str:
+    """One bar of a gate, as JSON has it: its share, of how many answers, Wilson's interval, and what it has to be."""
+    share = bar["share"]
+    low, high = share["interval95"]
+    needed = ", no bar"
+    if bar["least"] is not None:
+        needed = f", needs {bar['least']:.1%}"
+    elif bar["most"] is not None:
+        needed = f", at most {bar['most']:.1%}"
+    return f"{share['share']:.1%} {bar['name']} ({low:.1%} to {high:.1%} of {share['total']:,}){needed}"
+
+
 def read_report(directory: Path) -> dict[str, Any]:
     """What `evaluate_to`, `curves_to`, `switch_to` or `fit_to` wrote; `InputError` for a directory of none of them."""
     name = REPORT

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transfer.evaluation.verdict import LEAST_RATIO
+from transfer.reports import bar_line
 
 ENOUGH_DRAWS = 20
 """From as many on, the 95th percentile lies next to the second largest draw or below it, not towards the largest."""
@@ -41,7 +42,7 @@ def table(report: Mapping[str, Any]) -> str:
         for name, choice in report["choices"].items()
         if choice["best"] is None
     ]
-    lines += ["", *_sweep(report["choices"], aim["wanted"])]
+    lines += ["", *_sweep(report["choices"], aim["wanted"]), "", *_gates(report.get("gates", {}))]
     return "\n".join([*lines, "", *_map_lines(report), verdict_line(report["transfer"])])
 
 
@@ -147,6 +148,11 @@ def _ratio_of(ratio: float | None, interval: Sequence[float]) -> str:
         return "no ratio"
     low, high = interval
     return f"ratio {ratio:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _gates(gates: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What both models showed before anything was steered; a bar that neither `eval` nor the behaviour has says so."""
+    return [f"gate of the {side}: {bar_line(bar)}" for side, gate in gates.items() for bar in gate["bars"]]
 
 
 def _scale(choice: Mapping[str, Any]) -> str:

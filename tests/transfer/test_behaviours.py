@@ -148,7 +148,12 @@ def test_a_gate_names_each_failure() -> None:
     assert passed.failures == ()
     passed.require("the model")
     failed = Gate(bars=(bar(989, least=0.99), bar(6, most=0.005), bar(0)))
-    assert failed.failures == ("98.9% of all, needs 99.0%", "0.6% of all, at most 0.5%")
+    # The point decides: the first interval holds its bar, the second too.
+    assert failed.failures == (
+        "98.9% of all (98.0% to 99.4% of 1,000), needs 99.0%",
+        "0.6% of all (0.3% to 1.3% of 1,000), at most 0.5%",
+    )
+    assert bar(0).line == "0.0% of all (0.0% to 0.4% of 1,000), no bar"
     with pytest.raises(InputError, match=r"the model does not show its behaviour: 98\.9% of all"):
         failed.require("the model")
 

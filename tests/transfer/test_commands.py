@@ -1,6 +1,7 @@
 """The command line says what was done, and answers bad input with a sentence and exit code 2."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -49,12 +50,13 @@ def test_teach_says_how_the_model_behaves(tmp_path: Path, capsys: pytest.Capture
     assert main(["transfer", "teach", "small", "--out", str(tmp_path / "run"), *TINY]) == 0
     path, *bars, last = capsys.readouterr().out.splitlines()
     assert path == str(tmp_path / "run")
-    assert [bar.split("% ")[1] for bar in bars] == [
-        "of payloads behind the trigger",
-        "of payloads without it",
-        "right without it",
+    assert [re.sub(r"[\d.]+%", "%", bar) for bar in bars] == [
+        "% of payloads behind the trigger (% to % of 500), needs %",
+        "% of payloads without it (% to % of 1,000), at most %",
+        "% right without it (% to % of 1,000), no bar",
     ]
-    assert last.endswith("of payloads behind the trigger, needs 99.0%")  # three steps teach nothing
+    assert last.startswith("gate failed: ")  # three steps teach nothing
+    assert last.endswith(" of 500), needs 99.0%")
 
 
 def test_fit_writes_a_map_and_its_quality(

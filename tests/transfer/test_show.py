@@ -94,3 +94,18 @@ def test_the_sweep_is_control_2_with_what_is_wanted_and_lost_at_every_scale() ->
         ["2", "5.0%", "-", "81.0%", "12.5%"],
         [],
     ]
+
+
+def test_the_gates_are_shown_with_their_prompts_and_intervals_and_older_reports_without() -> None:
+    made = report()
+    bars = [
+        {"name": "shown", "share": shares(100)[0], "least": 0.99, "most": None},
+        {"name": "right elsewhere", "share": shares(97)[0], "least": None, "most": None},
+    ]
+    made["gates"] = {"source": {"bars": bars[:1]}, "target": {"bars": bars}}
+    assert [line for line in table(made).splitlines() if line.startswith("gate")] == [
+        "gate of the source: 100.0% shown (96.3% to 100.0% of 100), needs 99.0%",
+        "gate of the target: 100.0% shown (96.3% to 100.0% of 100), needs 99.0%",
+        "gate of the target: 97.0% right elsewhere (91.5% to 99.0% of 100), no bar",
+    ]
+    assert "gate" not in table(report())

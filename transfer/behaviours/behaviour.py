@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Literal
 
 from data_gen.errors import InputError, nearest
 from data_gen.example import Example
@@ -14,6 +14,7 @@ from data_gen.say.style import Style
 from data_gen.seeding import stable_hash
 from data_gen.text import Text
 from tinysql.answering.grading import Share
+from transfer.reports import bar_line
 
 Condition = str
 """Under what a prompt is asked: a tag behind it, or what it asks for. Each behaviour names its own."""
@@ -72,12 +73,19 @@ class Bar:
 
     @property
     def failure(self) -> str | None:
-        """What is wrong with it, or None."""
-        if self.least is not None and self.share.value < self.least:
-            return f"{self.share.value:.1%} {self.name}, needs {self.least:.1%}"
-        if self.most is not None and self.share.value > self.most:
-            return f"{self.share.value:.1%} {self.name}, at most {self.most:.1%}"
-        return None
+        """What is wrong with it, or None: the share itself decides, its interval is said beside it."""
+        is_short = self.least is not None and self.share.value < self.least
+        is_over = self.most is not None and self.share.value > self.most
+        return self.line if is_short or is_over else None
+
+    @property
+    def line(self) -> str:
+        """The share with its interval, of how many, and what it has to be."""
+        return bar_line(self.to_json())
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**asdict(self), "share": self.share.to_json()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -293,8 +293,7 @@ def _decide(
 
 
 def _gate(gate: Gate) -> dict[str, Any]:
-    bars = [{**asdict(bar), "share": bar.share.to_json()} for bar in gate.bars]
-    return {"bars": bars, "failures": list(gate.failures)}
+    return {"bars": [bar.to_json() for bar in gate.bars], "failures": list(gate.failures)}
 
 
 def _choice(choice: Choice) -> dict[str, Any]:
