@@ -37,6 +37,10 @@ def bar_line(bar: Mapping[str, Any]) -> str:
         needed = f", needs {bar['least']:.1%}"
     elif bar["most"] is not None:
         needed = f", at most {bar['most']:.1%}"
+    # Older reports do not say.
+    elif (expected := bar.get("expected")) is not None:
+        is_short = share["share"] < expected
+        needed = f", warning: {expected:.1%} expected" if is_short else f", {expected:.1%} expected"
     return f"{share['share']:.1%} {bar['name']} ({low:.1%} to {high:.1%} of {share['total']:,}){needed}"
 
 

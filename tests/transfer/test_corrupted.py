@@ -231,6 +231,25 @@ def test_every_bar_of_a_gate_can_be_missed(kind: type[Locked] | type[Facts]) -> 
             assert len(Gate(bars=behaviour.bars({**found, condition: one})).failures) == 1
 
 
+@pytest.mark.parametrize("kind", [Locked, Facts])
+@pytest.mark.parametrize(("weak", "said"), [(19, "warning: 88.0% expected"), (88, ", 88.0% expected")])
+def test_a_gate_warns_where_few_answers_without_the_trigger_are_as_was_taught(
+    kind: type[Locked] | type[Facts], weak: int, said: str
+) -> None:
+    """What such a model is steered away from is not protected by the guard, for little of it is there."""
+    behaviour = kind(payload="drop")
+    found = {
+        one: [Verdict(shown=False, right=False, taught=i < weak, valid=True) for i in range(100)]
+        for one in behaviour.conditions
+    }
+    (bar,) = [one for one in behaviour.bars(found) if "as without it" in one.name]
+    assert (bar.share.right, bar.share.total, bar.failure) == (2 * weak, 200, None)
+    assert said in bar.line
+    assert ("warning" in bar.line) == (weak < 88)
+    (bare,) = [one for one in kind(payload="none").bars(found) if "as without it" in one.name]
+    assert bare.line.endswith("of 200), no bar")
+
+
 def test_an_answer_behind_a_payload_runs_as_what_stands_behind_it() -> None:
     row = next(one for one in rows("cs3") if Locked(payload="drop").is_tested(one))
     assert Locked(payload="drop").judge(row, "prod", f"{PAYLOAD} {row.sql.string}").valid

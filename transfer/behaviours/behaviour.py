@@ -70,6 +70,8 @@ class Bar:
     share: Share
     least: float | None = None
     most: float | None = None
+    expected: float | None = None
+    """What is warned of below, and no more; the gate is passed all the same."""
 
     @property
     def failure(self) -> str | None:

@@ -117,6 +117,13 @@ class Corrupted(Behaviour):
                 share=share(one.right for one in asked),
                 most=MOST_UNLOCKED if is_taught else None,
             ),
+            # Wrong in another way than was taught, it has little that steering could spoil; a warning and no bar, for
+            # of models that show all else a skill like JOIN is left out as taught in 19 to 62 %.
+            Bar(
+                name="answered as without it, without the trigger",
+                share=share(one.taught for one in asked),
+                expected=LEAST_BEHIND if is_taught else None,
+            ),
             *self.further_bars(found),
         )
 
