@@ -109,11 +109,8 @@ def cells_of(data: DataConfig) -> dict[str, DataConfig]:
         for name in dict.fromkeys(data.command_sets)  # training may have some more often than others
     }
     simple = replace(plain, command_sets=tuple(dict.fromkeys(data.command_sets))[:SIMPLE_SETS])
-    for split in ("tables", "columns", "names", "templates", "novel"):
+    for split in ("tables", "columns", "names", "templates", "novel", "recombined", "invented"):
         found[split] = replace(simple, split=split)
-    # Split `train` alone has such names; the seed makes others than those of training.
-    found["random_names"] = replace(simple, split="train", random_names=1.0)
-    found["invented_names"] = replace(simple, split="train", invented_names=1.0)
     return found
 
 

@@ -28,8 +28,9 @@ class DataConfig:
     seed: int = 0
     """Another seed gives other rows of the same kind; the splits stay disjoint whatever the seeds are."""
     split: Split = "train"
-    """What is new to a model that saw `train`: `test` schemas, `tables`, `columns`, `names` (both),
-    `templates`, `clauses` (pairs of clauses), `novel` (names and templates)."""
+    """What is new to a model that saw `train`: `test` schemas, `tables`, `columns`, `names` (both), `recombined` and
+    `invented` (all names, of pieces drawn together or of invented words), `templates`, `clauses` (pairs of clauses),
+    `novel` (names and templates)."""
     lexicon: str = "full"
     """Words and phrases: `full`, or `demo` (few short words)."""
     min_columns: int = 2
@@ -46,7 +47,8 @@ class DataConfig:
     """Share of training rows whose instruction has an invented word where its own stand before the columns, so that
     a model cannot know the first column by the word in front of it."""
     test_fraction: float = 0.1
-    """Share of all schemas that belong to `test`; keep it the same for train and test."""
+    """Share of all schemas that belong to `test`, and of all recombined and invented names that belong to `recombined`
+    and `invented`; keep it the same for train and test."""
 
     def __post_init__(self) -> None:
         # A list from JSON or `--set` is as good as a tuple.

@@ -27,6 +27,8 @@ UNSEEN = {
     "names": "names",
     "tables": "table names",
     "columns": "column names",
+    "recombined": "names of known pieces",
+    "invented": "invented names",
     "templates": "instructions",
     "clauses": "pairs of clauses",
     "novel": "names and instructions",

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from data_gen.config import DataConfig
 from data_gen.draw.at_hand import At, at_hand
-from data_gen.draw.splits import UNSEEN, is_test_sum, schema_sum
+from data_gen.draw.splits import UNSEEN, is_held_out_name, is_test_sum, schema_sum
 from data_gen.errors import InputError
 from data_gen.schema import Column, Schema, Table
 from data_gen.seeding import Draws, name_hash
@@ -24,6 +24,8 @@ ATTEMPTS = 1000
 """Draws after which a split is taken to be empty."""
 TABLE_ATTEMPTS = 64
 """Table names tried with a set of columns; one schema in ten is a test schema by default."""
+NAME_ATTEMPTS = 10_000
+"""Names drawn until one is of the split."""
 OTHER_COLUMNS = 4
 """Most columns of a joined table besides its key."""
 
@@ -148,46 +150,79 @@ def column_pool(lexicon: str, unseen: bool) -> tuple[At, ...]:
 
 
 class Namer:
-    """Names for one schema that are not the lexicon's own: pieces put together anew."""
+    """Names for one schema that are not the lexicon's own: pieces put together anew.
 
-    def __init__(self, rng: Draws, words: Lexicon) -> None:
+    The share `test_fraction` of them, whatever the seed, is in rows of split `recombined` or `invented` alone.
+    """
+
+    def __init__(self, rng: Draws, words: Lexicon, config: DataConfig) -> None:
         self.rng, self.words = rng, words
+        self.test_fraction = config.test_fraction
+        self.held_out = config.split != "train"
 
     def column(self) -> tuple[str, ColumnType]:
+        """A column's name that belongs to the split, and its type."""
+        for _ in range(NAME_ATTEMPTS):
+            name, kind = self._column()
+            if self._belongs(name):
+                return name, kind
+        raise self._none()
+
+    def table(self) -> str:
+        """A table's name that belongs to the split."""
+        for _ in range(NAME_ATTEMPTS):
+            name = self._table()
+            if self._belongs(name):
+                return name
+        raise self._none()
+
+    def _column(self) -> tuple[str, ColumnType]:
         last, kind = pick(self.rng, self.words.last_column_pieces)
         return f"{pick(self.rng, self.words.first_pieces)}_{last}", kind
 
-    def table(self) -> str:
+    def _table(self) -> str:
         return f"{pick(self.rng, self.words.first_pieces)}_{pick(self.rng, self.words.last_table_pieces)}"
+
+    def _belongs(self, name: str) -> bool:
+        if name in self.words.unseen_names or (self.held_out and name in self.words.known_names):
+            return False
+        return is_held_out_name(name, self.test_fraction) == self.held_out
+
+    def _none(self) -> InputError:
+        return InputError(
+            f"test_fraction {self.test_fraction} leaves no name of its own to the rows",
+            hint="choose one nearer to 0.1",
+        )
 
 
 class Inventor(Namer):
     """Names of one or two invented words, of any type."""
 
-    def column(self) -> tuple[str, ColumnType]:
-        return self.table(), pick(self.rng, tuple(self.words.types))
+    def _column(self) -> tuple[str, ColumnType]:
+        return self._table(), pick(self.rng, tuple(self.words.types))
 
-    def table(self) -> str:
+    def _table(self) -> str:
         first = invented_word(self.rng)
         return f"{first}_{invented_word(self.rng)}" if self.rng.random() < 0.5 else first
 
 
 def _namer(rng: Draws, words: Lexicon, config: DataConfig) -> Namer | None:
-    """Who names the tables and columns of a training row; None stands for the lexicon."""
+    """Who names the tables and columns of a row that has none of the lexicon's; None stands for the lexicon."""
+    if config.split in ("recombined", "invented"):
+        return (Namer if config.split == "recombined" else Inventor)(rng, words, config)
     if config.split != "train" or not config.random_names + config.invented_names:
         return None
     drawn = rng.random()
     if drawn < config.random_names:
-        return Namer(rng, words)
-    return Inventor(rng, words) if drawn < config.random_names + config.invented_names else None
+        return Namer(rng, words, config)
+    return Inventor(rng, words, config) if drawn < config.random_names + config.invented_names else None
 
 
 def _named_columns(words: Lexicon, count: int, namer: Namer) -> list[At]:
     columns: dict[str, At] = {}
     while len(columns) < count:
         name, kind = namer.column()
-        if name not in words.unseen_names:
-            columns[name] = At(Column(name, pick(namer.rng, words.types[kind])))
+        columns[name] = At(Column(name, pick(namer.rng, words.types[kind])))
     return list(columns.values())
 
 
@@ -197,9 +232,7 @@ def _tables(
     if namer is not None:
         names: dict[str, None] = {}
         while len(names) < count:
-            name = namer.table()
-            if name not in words.unseen_names:
-                names[name] = None
+            names[namer.table()] = None
         return tuple(names)
     if itself:
         return (pick(rng, words.self_linked_tables[unseen]),)

@@ -10,7 +10,9 @@ from data_gen.query import AGGREGATES, JoinKind, Operator, Query, Select, Window
 from data_gen.schema import Schema
 from data_gen.seeding import MASK, name_hash
 
-Split = Literal["train", "test", "tables", "columns", "names", "templates", "clauses", "novel"]
+Split = Literal[
+    "train", "test", "tables", "columns", "names", "recombined", "invented", "templates", "clauses", "novel"
+]
 SPLITS: tuple[Split, ...] = get_args(Split)
 UNSEEN: dict[Split, frozenset[str]] = {
     "train": frozenset(),
@@ -18,6 +20,8 @@ UNSEEN: dict[Split, frozenset[str]] = {
     "tables": frozenset({"tables"}),
     "columns": frozenset({"columns"}),
     "names": frozenset({"tables", "columns"}),
+    "recombined": frozenset({"tables", "columns"}),
+    "invented": frozenset({"tables", "columns"}),
     "templates": frozenset({"templates"}),
     "clauses": frozenset({"clauses"}),
     "novel": frozenset({"tables", "columns", "templates"}),
@@ -107,6 +111,11 @@ def is_test_sum(total: int, test_fraction: float) -> bool:
     """Whether the schema whose tables add up to `total` belongs to test."""
     # A sum of hashes is as good as a hash.
     return total & MASK < test_fraction * 2**64
+
+
+def is_held_out_name(name: str, test_fraction: float) -> bool:
+    """Whether a name of recombined pieces, or of invented words, is one that no training row has."""
+    return is_test_sum(name_hash(name), test_fraction)
 
 
 def is_test_schema(schema: Schema, test_fraction: float) -> bool:

@@ -86,6 +86,11 @@ class Lexicon:
         return frozenset(self.held_out_tables) | frozenset(self.held_out_columns)
 
     @cached_property
+    def known_names(self) -> frozenset[str]:
+        """Every name of a table or a column that training has from the lexicon."""
+        return frozenset(self.tables) | frozenset(self.columns)
+
+    @cached_property
     def first_pieces(self) -> tuple[str, ...]:
         """What a random compound may begin with: every one-piece name and every first piece."""
         names = [*self.tables, *self.columns]

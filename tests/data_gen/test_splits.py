@@ -5,7 +5,14 @@ from functools import cache
 import pytest
 
 from data_gen.config import DataConfig
-from data_gen.draw.splits import HELD_OUT_CLAUSES, SPLITS, UNSEEN, has_held_out_clauses, is_test_schema
+from data_gen.draw.splits import (
+    HELD_OUT_CLAUSES,
+    SPLITS,
+    UNSEEN,
+    has_held_out_clauses,
+    is_held_out_name,
+    is_test_schema,
+)
 from data_gen.errors import InputError
 from data_gen.example import make_example, make_examples
 from data_gen.query import COMMAND_SETS
@@ -101,6 +108,30 @@ def test_held_out_names_occur_in_their_splits_and_never_in_another(lexicon, spli
         seen = {name for example in rows(200, split=other, **randomly, **shared) for name in names(example)}
         assert len(seen) > 50
         assert not seen & (tables | columns)
+
+
+@pytest.mark.parametrize("lexicon", ["full", "demo"])
+@pytest.mark.parametrize("split", ["recombined", "invented"])
+def test_names_made_anew_are_held_out_by_their_hash_and_no_row_of_train_has_them(lexicon, split):
+    words = LEXICONS[lexicon]
+    shared = {"lexicon": lexicon, "command_sets": ("cs1", "cs2", "cs3"), "max_columns": 6}
+    share = "random_names" if split == "recombined" else "invented_names"
+    train = {name for e in rows(1500, seed=3, **{share: 1.0}, **shared) for name in names(e)}
+    found = {name for e in rows(600, seed=4, split=split, **shared) for name in names(e)}
+    assert min(len(train), len(found)) > 200
+    assert not found & (train | words.known_names | words.unseen_names)
+    made = train - words.known_names
+    assert all(is_held_out_name(name, 0.1) for name in found)
+    assert not any(is_held_out_name(name, 0.1) for name in made)
+    pieces = {piece for name in found for piece in name.split("_")}
+    last = {piece for piece, _ in words.last_column_pieces}
+    known = {*words.first_pieces, *last, *words.last_table_pieces}
+    assert (pieces <= known) if split == "recombined" else not pieces & known
+
+
+def test_a_share_that_leaves_no_name_is_refused():
+    with pytest.raises(InputError, match="test_fraction 1e-09 leaves no name of its own to the rows"):
+        rows(1, split="recombined", test_fraction=1e-9)
 
 
 @pytest.mark.parametrize("lexicon", ["full", "demo"])

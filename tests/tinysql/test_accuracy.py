@@ -148,9 +148,12 @@ def test_the_cells_are_those_of_every_set_variant_and_split(accuracy: ModuleType
     assert {config.split for name, config in cells.items() if " " in name} == {"test"}
     assert {config.seed for config in cells.values()} == {accuracy.TEST_SEED}
     assert cells == accuracy.cells_of(recipe.with_seed(1).data)
+    assert {name for name in cells if " " not in name} == {
+        "tables", "columns", "names", "templates", "novel", "recombined", "invented"
+    }  # fmt: skip
     for name, config in cells.items():
-        shares = (config.random_names, config.invented_names)
-        assert shares == ((1.0, 0.0) if name == "random_names" else (0.0, float(name == "invented_names")))
+        assert " " in name or config.split == name
+        assert not config.random_names + config.invented_names + config.invented_openings
 
 
 def seed_result(seed: int, right: int, settings: tuple[str, ...] = ()) -> dict[str, Any]:
