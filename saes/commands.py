@@ -245,6 +245,8 @@ def table(alignment: Alignment) -> str:
             f"{scores.name:<23}{scores.coverage:>9.3f}{_span(scores.coverage_interval):>17}"
             f"{scores.slot_coverage:>8.3f}{_span(scores.slot_coverage_interval):>17}{fvu:>7}{l0:>7}"
         )
+    if alignment.sae.fvu is not None and alignment.sae.fvu > 1:
+        lines.append("an FVU above 1 is worse than the mean: was this SAE trained on this model?")
     return "\n".join(lines)
 
 

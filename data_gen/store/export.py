@@ -50,8 +50,9 @@ def export_dataset(
     if format == "arrow":
         _check_directory(out, directory, overwrite)
     else:
+        check_apart(out, [directory])
+        _check_file(out)  # first, or a file of somebody else would be offered for --overwrite
         check_output(out, overwrite=overwrite, sources=[directory])
-        _check_file(out)
     header = read_header(directory)
     _check_columns(columns, header)
     tables = (published_table(table) if columns == "published" else table for table in read_shards(directory))

@@ -72,7 +72,7 @@ def load_state(directory: Path, config: SAEConfig, data: str) -> Saved | None:
             what = "configuration" if name == "sae" else "activations"
             raise InputError(
                 f"{found[-1]} was trained with other {what}{_difference(made.get(name), now)}",
-                hint="train anew without --resume, or give what it was trained with",
+                hint="give what it was trained with, or train anew with --overwrite instead of --resume",
             )
     return Saved(step=int(made["step"]), tensors=load_tensors(found[-1] / TENSORS))
 

@@ -55,10 +55,10 @@ def test_the_published_columns_are_those_and_no_others(dataset, tmp_path, form):
 
 
 def test_a_file_that_exists_is_kept_unless_overwritten(dataset, tmp_path):
-    (tmp_path / "rows").write_text("mine")
+    before = export_dataset(dataset, tmp_path / "rows").read_bytes()
     with pytest.raises(InputError, match=r"rows` exists\nhint: .*--overwrite"):
-        export_dataset(dataset, tmp_path / "rows")
-    assert (tmp_path / "rows").read_text() == "mine"
+        export_dataset(dataset, tmp_path / "rows", columns="published")
+    assert (tmp_path / "rows").read_bytes() == before
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "state.json").write_text("{}")
     for form in ("parquet", "arrow"):
@@ -79,12 +79,13 @@ FOREIGN = {
 }
 
 
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
 @pytest.mark.parametrize("form", ["parquet", "jsonl"])
 @pytest.mark.parametrize("name", FOREIGN)
-def test_overwrite_keeps_a_file_that_is_no_export(dataset, tmp_path, capsys, name, form):
+def test_a_file_that_is_no_export_is_kept(dataset, tmp_path, capsys, name, form, overwrite):
     out = tmp_path / name
     out.write_bytes(FOREIGN[name])
-    words = ["data", "export", dataset, "--out", out, "--format", form, "--overwrite"]
+    words = ["data", "export", dataset, "--out", out, "--format", form, *overwrite]
     assert main([str(word) for word in words]) == 2
     said = capsys.readouterr()
     assert said.out == ""

@@ -17,6 +17,7 @@ from saes import artefacts
 from saes.artefacts import tokens_of
 from saes.disk import stock
 from saes.pages import role_figure, sections
+from saes.commands import table
 from saes.recipes import default_hook
 from saes.training.loop import Loop
 from saes.truth.artefacts import read_truth
@@ -408,3 +409,10 @@ def test_what_could_not_be_written_is_refused_before_the_work(
         monkeypatch.setattr(import_module(module), name, work)
     assert main(["sae", verb[0], str(copy), *verb[1:]]) == 2
     assert f"output `{place}` is a" in capsys.readouterr().err
+
+
+def test_an_sae_that_does_worse_than_the_mean_is_asked_about(run: Path) -> None:
+    found = read_truth(run / "saes" / "topk")
+    assert "above 1" not in table(found)
+    other = replace(found, sae=replace(found.sae, fvu=1.2))
+    assert table(other).endswith("an FVU above 1 is worse than the mean: was this SAE trained on this model?")
