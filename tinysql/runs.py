@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_gen.config import DataConfig
 from data_gen.draw.splits import Split
-from data_gen.errors import InputError
+from data_gen.errors import InputError, nearest
 from data_gen.files import read_json, write_atomic
 from tinysql.config import from_json, to_json
 from tinysql.models.config import ModelConfig
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from tinysql.recipes import Recipe
     from tinysql.tokens import Tokenizer
 
+WEIGHTS = {"final": "model.safetensors", "best": "best.safetensors"}
+"""The weights of a run that can be loaded: those that training ended with, and those of the best grade on the way."""
 RECORDED = ("torch", "transformer-lens", "sae-lens", "tokenizers", "datasets", "sqlglot", "numpy")
 
 
@@ -67,33 +69,32 @@ class Run:
         """How rows of a split are made: `train`, `test` (unseen schemas) or `names` (unseen names)."""
         return replace(self.data, split=name)
 
-    def load(self, device: torch.device | str = "cpu") -> tuple[HybridLM, Tokenizer]:
-        """The trained model, in evaluation mode, and its tokenizer."""
+    def load(
+        self, device: torch.device | str = "cpu", *, weights: str = "final"
+    ) -> tuple[HybridLM, Tokenizer]:
+        """The trained model, in evaluation mode, and its tokenizer.
+
+        `weights` is `final`, or `best`: those of the best grade, which `train.grade_every` keeps. Raises `InputError`
+        where the run has none of them, or what it has is damaged.
+        """
         from tinysql.devices import find_device
         from tinysql.models.hybrid import HybridLM
         from tinysql.tokens import Tokenizer
         from tinysql.training.checkpoints import load_tensors, load_weights
 
-        weights = self.path / "model.safetensors"
-        if not weights.exists():
+        file = self._weights(weights)
+        if self.shape.num_parameters() > file.stat().st_size:  # a weight takes a byte at least
+            load_tensors(file)  # which says so of a file that is cut short
             raise InputError(
-                f"{self.path} holds no finished model",
-                hint="repeat what began it, such as `tinysql train`, with `--resume`",
-            )
-        if self.shape.num_parameters() > weights.stat().st_size:  # a weight takes a byte at least
-            load_tensors(weights)  # which says so of a file that is cut short
-            raise InputError(
-                f"{weights} is smaller than the {self.shape.num_parameters():,} weights of config.json",
+                f"{file} is smaller than the {self.shape.num_parameters():,} weights of config.json",
                 hint="config.json and the weights must come from the same run",
             )
         place = find_device(device) if isinstance(device, str) else device
         model, tokenizer = HybridLM(self.shape), Tokenizer.load(self.path / "tokenizer.json")
-        load_weights(model, weights)
+        load_weights(model, file)
         for name, tensor in model.state_dict().items():
             if not tensor.sum().isfinite():
-                raise InputError(
-                    f"{weights}: `{name}` is not finite", hint="restore the file, or train again"
-                )
+                raise InputError(f"{file}: `{name}` is not finite", hint="restore the file, or train again")
         # A checkpoint of others may have room for more tokens than its tokenizer has.
         known, room = tokenizer.vocab_size, self.shape.d_vocab
         if known > room or (known < room and "init" not in self.config):
@@ -102,6 +103,25 @@ class Run:
                 hint="restore the tokenizer that the run was trained with",
             )
         return model.to(place).eval(), tokenizer
+
+    def _weights(self, name: str) -> Path:
+        """The file of these weights; `InputError` where there is none."""
+        if name not in WEIGHTS:
+            raise InputError(
+                f"no weights `{name}`{nearest(name, WEIGHTS)}", hint=f"weights: {', '.join(WEIGHTS)}"
+            )
+        file = self.path / WEIGHTS[name]
+        if file.exists():
+            return file
+        if name == "best":
+            raise InputError(
+                f"{self.path} holds no {file.name}: no grade has been taken while it trained",
+                hint="load its final weights, or train with `--set train.grade_every=500`",
+            )
+        raise InputError(
+            f"{self.path} holds no finished model",
+            hint="repeat what began it, such as `tinysql train`, with `--resume`",
+        )
 
 
 def open_run(path: str | Path) -> Run:
@@ -185,9 +205,15 @@ def resume_run(path: Path, recipe: Recipe, init: str | None = None) -> Run:
     return run
 
 
-def load(path: str | Path, device: torch.device | str = "cpu") -> tuple[HybridLM, Tokenizer]:
-    """Model and tokenizer of a run directory: `model, tokenizer = tinysql.load("runs/demo")`."""
-    return open_run(path).load(device)
+def load(
+    path: str | Path, device: torch.device | str = "cpu", *, weights: str = "final"
+) -> tuple[HybridLM, Tokenizer]:
+    """Model and tokenizer of a run directory: `model, tokenizer = tinysql.load("runs/demo")`.
+
+    `weights="best"` loads those of the best grade on the way, in place of those that training ended with; a run that
+    was never graded has none, which is an `InputError`.
+    """
+    return open_run(path).load(device, weights=weights)
 
 
 def provenance() -> dict[str, Any]:

@@ -151,16 +151,18 @@ class Tokenizer:
     def vocab_size(self) -> int:
         return int(self.backend.get_vocab_size())
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write `tokenizer.json`, and `special_tokens_map.json` beside it, where transformers looks too."""
+        path = Path(path)
         names = {"pad_token": self.pad_id, "eos_token": self.end_id}
         special = {name: self.backend.id_to_token(number) for name, number in names.items()}
         write_atomic(path.with_name(SPECIAL), json.dumps(special, indent=1))
         write_atomic(path, self.backend.to_str(pretty=True))
 
     @classmethod
-    def load(cls, path: Path) -> Tokenizer:
+    def load(cls, path: str | Path) -> Tokenizer:
         """Read a `tokenizer.json`; `InputError` when it is missing or cut short."""
+        path = Path(path)
         special = read_json(path.with_name(SPECIAL)) if path.with_name(SPECIAL).exists() else {}
         pad, end = (str(special.get(name, usual)) for name, usual in (("pad_token", PAD), ("eos_token", END)))
         try:

@@ -315,6 +315,22 @@ def test_grades_on_the_way_are_logged_and_the_best_weights_kept(recipe: Recipe, 
     # A model this young is never right, so the first grade stays the best.
     assert set(grades.values()) == {0.0}
     assert not torch.equal(best["embed.W_E"], last["embed.W_E"])
+    for weights, expected in (("best", best), ("final", last)):
+        model, _ = load(run.path, weights=weights)
+        assert torch.equal(model.embed.W_E, expected["embed.W_E"])
+    assert torch.equal(load(run.path)[0].embed.W_E, last["embed.W_E"])
+    with pytest.raises(InputError, match="no weights `bset`; did you mean `best`"):
+        load(run.path, weights="bset")
+    (run.path / "model.safetensors").unlink()  # as while it still trains
+    assert torch.equal(load(run.path, weights="best")[0].embed.W_E, best["embed.W_E"])
+    with pytest.raises(InputError, match="holds no finished model"):
+        load(run.path)
+
+
+def test_a_run_without_grades_has_no_best_weights(recipe: Recipe, tmp_path: Path) -> None:
+    run = fit(recipe, tmp_path / "run")
+    with pytest.raises(InputError, match="holds no best.safetensors: no grade has been taken"):
+        load(run.path, weights="best")
 
 
 def test_a_recipe_that_needs_a_gpu_says_what_to_do_without_one(

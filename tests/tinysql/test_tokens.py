@@ -359,6 +359,13 @@ def test_a_tokenizer_file_cut_short_is_refused(tmp_path: Path, content: str) -> 
         Tokenizer.load(tmp_path / "tokenizer.json")
 
 
+def test_a_path_may_be_a_string(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    assert (tmp_path / "special_tokens_map.json").exists()
+    again = Tokenizer.load(str(tmp_path / "tokenizer.json"))
+    assert again.backend.to_str() == tokenizer.backend.to_str()
+
+
 def test_rows_are_taken_by_number_in_their_order(examples: list[Example], tokenizer: Tokenizer) -> None:
     tokens = tokenizer.encode(examples[:5])
     found = tokens[torch.tensor([3, 0, 3])]
