@@ -11,6 +11,7 @@ import pytest
 
 from tinysql.cli import main
 from tinysql.recipes import find_recipe
+from tinysql.runs import Run
 from tinysql.tokens import Tokenizer
 from tinysql.training.fit import fit
 
@@ -34,6 +35,31 @@ def test_a_seed_draws_an_answer_again(run: Path, capsys: pytest.CaptureFixture[s
     assert said[0] == said[1] != said[2]
 
 
+def test_top_p_leaves_out_what_is_unlikely(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = []
+    for options in ((), ("--temperature", "2", "--top-p", "1e-9"), ("--temperature", "2")):
+        assert ask(run, *options) == 0
+        said.append(capsys.readouterr().out)
+    # The likeliest token alone is left, however flat the distribution.
+    assert said[0] == said[1] != said[2]
+
+
+def test_the_model_runs_on_the_device_that_is_named(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, load = [], Run.load
+    monkeypatch.setattr(
+        Run, "load", lambda self, device="cpu": asked.append(str(device)) or load(self, device)
+    )
+    for options in ((), ("--device", "cpu:0")):
+        assert ask(run, *options) == 0
+    assert asked == ["cpu", "cpu:0"]
+    first, again = capsys.readouterr().out.splitlines()
+    assert first == again
+    assert ask(run, "--device", "cqu") == 2
+    assert "device `cqu` cannot be used" in capsys.readouterr().err
+
+
 def test_a_constrained_answer_has_names_of_the_schema_alone(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -46,11 +72,23 @@ def test_a_constrained_answer_has_names_of_the_schema_alone(
     assert names[("--constrain",)] <= {"wheels", "cars"}
 
 
-@pytest.mark.parametrize("given", ["--temperature=-1", "--temperature=nan", "--temperature=hot", "--seed=x"])
-def test_numbers_that_are_none_are_refused(given: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("--temperature=-1", "temperature is -1.0"),
+        ("--temperature=nan", "temperature is nan"),
+        ("--temperature=hot", "--temperature: invalid"),
+        ("--top-p=0", "top_p is 0.0, expected more than 0"),
+        ("--top-p=1.5", "top_p is 1.5, expected more than 0 and at most 1"),
+        ("--seed=x", "--seed: "),
+    ],
+)
+def test_numbers_that_are_none_are_refused(
+    given: str, said: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert ask(run, given) == 2
     printed = capsys.readouterr()
-    assert given[2:].split("=")[0] in printed.err
+    assert said in printed.err
     assert "Traceback" not in printed.err
     assert printed.out == ""
 

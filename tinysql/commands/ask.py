@@ -28,8 +28,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="0 gives the likeliest answer (the default), 1 draws from the model's own distribution",
     )
     parser.add_argument(
+        "--top-p",
+        type=float,
+        default=1.0,
+        help="draw from the likeliest tokens that together have this probability (default: 1, from all)",
+    )
+    parser.add_argument(
         "--seed", type=read_seed, default=0, help="another seed draws another answer (default: 0)"
     )
+    parser.add_argument("--device", default="cpu", help="where to run the model (default: cpu)")
     parser.set_defaults(call=call)
 
 
@@ -57,8 +64,8 @@ def call(arguments: argparse.Namespace) -> None:
     # What computes is loaded behind what can be refused without it: it takes seconds.
     from tinysql.answering.generation import Sampling, stream
 
-    sampling = Sampling(temperature=arguments.temperature, seed=arguments.seed)
-    (model, tokenizer), newest = run.load(), run.data.command_sets[-1]
+    sampling = Sampling(temperature=arguments.temperature, top_p=arguments.top_p, seed=arguments.seed)
+    (model, tokenizer), newest = run.load(arguments.device), run.data.command_sets[-1]
     sql = ""
     for piece in stream(
         model, tokenizer, prompt, sampling=sampling, schema=schema if arguments.constrain else None
