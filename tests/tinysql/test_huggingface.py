@@ -1,155 +1,38 @@
 """Checkpoints of transformers and `HybridLM`, both ways: the same logits, the same ids, or one sentence."""
 
+import importlib
 import json
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 import safetensors.torch
 import torch
 import transformers
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    GPT2Config,
-    GPTNeoConfig,
-    LlamaConfig,
-    NemotronHConfig,
-    Qwen2Config,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
 from data_gen.errors import InputError
-from tinysql.models.config import MambaConfig, ModelConfig, MoEConfig, RotaryScaling
+from tinysql.models.config import ModelConfig, MoEConfig, RotaryScaling
 from tinysql.models.huggingface import from_hf, to_hf, tokenizer_from_hf
 from tinysql.models.huggingface.reading import read_config
 from tinysql.models.huggingface.settings import Settings
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import Tokenizer
 
-NO_FLOOR = {"time_step_min": 1e-30}
-"""transformers 5.23 takes this key for the limit of dt, in place of `time_step_limit`."""
+BEFORE = list(sys.path)
+sys.path.insert(0, str(Path(__file__).parents[2]))
+models, parity = (importlib.import_module(f"benchmarks.{name}") for name in ("parity_models", "parity"))
+sys.path[:] = BEFORE  # a benchmark looks for packages in front of it
+GPT_2, GPT_NEO, HYBRID, LLAMA = models.GPT_2, models.GPT_NEO, models.HYBRID, models.LLAMA
+LLAMA3, OURS, ROTARY, SLOW, SMALL, THEIRS = (
+    getattr(models, name) for name in ("LLAMA3", "OURS", "ROTARY", "SLOW", "SMALL", "THEIRS")
+)
+edit, ids, ours, stock, theirs = models.edit, models.ids, models.ours, models.stock, models.theirs
+
 CLOSE = {"atol": 3e-5, "rtol": 0.0}
-
-MAMBA = {"mamba_num_heads": 6, "mamba_head_dim": 5, "ssm_state_size": 7, "n_groups": 3, "chunk_size": 8}
-EXPERTS = {
-    "n_routed_experts": 5,
-    "num_experts_per_tok": 2,
-    "moe_intermediate_size": 7,
-    "moe_shared_expert_intermediate_size": 9,
-    "routed_scaling_factor": 1.7,
-}
-NEMOTRON = {
-    "vocab_size": 97,
-    "hidden_size": 22,
-    "hybrid_override_pattern": "MEM*E-",
-    "num_attention_heads": 6,
-    "num_key_value_heads": 2,
-    "head_dim": 5,
-    "intermediate_size": 13,
-    "max_position_embeddings": 50,
-    "layer_norm_epsilon": 3e-3,
-    **MAMBA,
-    **EXPERTS,
-}
-LLAMA3 = {
-    "rope_type": "llama3",
-    "rope_theta": 500.0,
-    "factor": 8.0,
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 16,
-}
-ROTARY = {
-    "vocab_size": 97,
-    "hidden_size": 30,
-    "intermediate_size": 17,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 3,
-    "num_key_value_heads": 1,
-    "max_position_embeddings": 50,
-    "rms_norm_eps": 3e-3,
-    "bos_token_id": None,
-    "eos_token_id": None,
-}
-NEO = {
-    "vocab_size": 97,
-    "hidden_size": 21,
-    "num_layers": 3,
-    "num_heads": 3,
-    "max_position_embeddings": 50,
-    "window_size": 4,
-    "attention_types": [[["global", "local"], 1], [["local"], 1]],
-    "layer_norm_epsilon": 3e-3,
-    "bos_token_id": None,
-    "eos_token_id": None,
-}
-GPT2 = {
-    "vocab_size": 97,
-    "n_embd": 21,
-    "n_layer": 3,
-    "n_head": 3,
-    "n_positions": 50,
-    "layer_norm_epsilon": 3e-3,
-    "bos_token_id": None,
-    "eos_token_id": None,
-}
-THEIRS = {
-    "llama": LlamaConfig(**ROTARY),
-    "llama with all biases": LlamaConfig(**ROTARY, attention_bias=True, mlp_bias=True),
-    "llama, tied, stretched rotation, wide heads": LlamaConfig(
-        **ROTARY, tie_word_embeddings=True, head_dim=14, rope_parameters=dict(LLAMA3), hidden_act="gelu"
-    ),
-    "qwen2": Qwen2Config(**ROTARY, rope_parameters={"rope_type": "default", "rope_theta": 777.0}),
-    "qwen2, tied, every head its own": Qwen2Config(
-        **(ROTARY | {"num_key_value_heads": 3}), tie_word_embeddings=True
-    ),
-    "gpt2": GPT2Config(**GPT2),
-    "gpt2, unscaled, untied": GPT2Config(
-        **GPT2, n_inner=19, scale_attn_weights=False, tie_word_embeddings=False, activation_function="gelu"
-    ),
-    "gpt_neo, global and local": GPTNeoConfig(**NEO),
-    "gpt_neo, global, untied": GPTNeoConfig(
-        **(NEO | {"attention_types": [[["global"], 3]]}), intermediate_size=19, tie_word_embeddings=False
-    ),
-    "nemotron_h": NemotronHConfig(**NEMOTRON, **NO_FLOOR),
-    "nemotron_h, latent experts": NemotronHConfig(**NEMOTRON, moe_latent_size=11, **NO_FLOOR),
-    "nemotron_h, Mamba and MLP": NemotronHConfig(
-        **(NEMOTRON | {"hybrid_override_pattern": "M-M*-"}), **NO_FLOOR, mlp_hidden_act="silu"
-    ),
-}
-
-
-def shake(model, seed=0):
-    """Random weights everywhere, norms, biases, routers and buffers included, so that none can be forgotten."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, weight in model.state_dict().items():
-            noise = torch.empty_like(weight).normal_(0.0, 1.0, generator=generator)
-            if "A_log" in name:
-                weight.copy_(noise * 0.5)
-            elif weight.ndim > 1:
-                weight.copy_(noise * 0.3)
-            else:
-                weight.copy_(0.7 + 0.3 * noise)
-    return model.eval()
-
-
-def theirs(config, folder):
-    """A random model of transformers and its directory."""
-    model = shake(AutoModelForCausalLM.from_config(config, **eager(config)))
-    model.save_pretrained(folder)
-    return model
-
-
-def eager(config):
-    # Their grouped product of experts wants rows of 16 bytes, which odd widths do not have.
-    return {"experts_implementation": "eager"} if config.model_type == "nemotron_h" else {}
-
-
-def ids(vocabulary=97, length=21, seed=1):
-    return torch.randint(0, vocabulary, (2, length), generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("name", THEIRS)
@@ -166,100 +49,12 @@ def test_rotary_angles_are_those_of_transformers_to_the_last_bit(tmp_path):
     assert torch.equal(from_hf(tmp_path).blocks[0].attn.rotary.cos[:, 0], expected[0, :, :5])
 
 
-SMALL = {"d_vocab": 97, "n_ctx": 50, "d_mlp": 13, "eps": 3e-3}
-LLAMA = ModelConfig(
-    pattern="*-*-", d_model=30, n_heads=3, n_kv_heads=1, gated=True, activation="silu", **SMALL
-)
-GPT_NEO = ModelConfig(
-    pattern="*-*-*-",
-    d_model=21,
-    n_heads=3,
-    norm="layer",
-    positions="learned",
-    attention_scale=1.0,
-    activation="gelu_tanh",
-    biases=("norm", "attention_out", "mlp"),
-    tied=True,
-    window=4,
-    windowed_blocks=(2,),
-    **SMALL,
-)
-GPT_2 = ModelConfig(
-    pattern="*-*-",
-    d_model=21,
-    n_heads=3,
-    norm="layer",
-    positions="learned",
-    activation="gelu_tanh",
-    biases=("norm", "qkv", "attention_out", "mlp"),
-    tied=True,
-    **SMALL,
-)
-HYBRID = ModelConfig(
-    pattern="MEM*E-",
-    d_model=22,
-    n_heads=6,
-    n_kv_heads=2,
-    d_head=5,
-    positions="none",
-    activation="relu2",
-    mamba=MambaConfig(n_heads=6, d_head=5, d_state=7, n_groups=3, d_conv=3, chunk=8),
-    moe=MoEConfig(n_experts=5, n_active=3, d_expert=7, d_shared=9, scale=1.7),
-    **SMALL,
-)
-OURS = {
-    "llama": LLAMA,
-    "llama with all biases": replace(LLAMA, biases=("qkv", "attention_out", "mlp")),
-    "llama, tied, stretched rotation, wide heads": replace(
-        LLAMA,
-        d_head=14,
-        tied=True,
-        activation="gelu",
-        rotary_base=500.0,
-        rotary_scaling=RotaryScaling(factor=8.0, original_n_ctx=16),
-    ),
-    "qwen2": replace(LLAMA, biases=("qkv",), rotary_base=777.0),
-    "qwen2 with heads that do not divide the width": replace(
-        LLAMA, biases=("qkv",), n_heads=7, n_kv_heads=7, d_head=6, tied=True
-    ),
-    "gpt2": GPT_2,
-    "gpt2, unscaled, untied": replace(GPT_2, attention_scale=1.0, tied=False, activation="silu"),
-    "gpt_neo, global and local": GPT_NEO,
-    "gpt_neo, global, untied": replace(
-        GPT_NEO, tied=False, window=None, windowed_blocks=(), activation="relu"
-    ),
-    "nemotron_h": HYBRID,
-    "nemotron_h, latent experts, tied, limited dt": replace(
-        HYBRID, tied=True, moe=replace(HYBRID.moe, d_latent=11), mamba=replace(HYBRID.mamba, dt_min=0.9)
-    ),
-    "nemotron_h, Mamba alone, default positions": replace(HYBRID, pattern="MM", positions="rope"),
-    "nemotron_h, attention and MLP": replace(HYBRID, pattern="*-*-", activation="gelu"),
-}
-
-
-def ours(config, seed=3):
-    return shake(HybridLM(config), seed)
-
-
-def loaded(folder, config):
-    """What a stock transformers makes of the directory; it must use every weight and miss none."""
-    model, found = AutoModelForCausalLM.from_pretrained(
-        folder, output_loading_info=True, trust_remote_code=False, **eager(config)
-    )
-    assert not any(found.values()), found
-    return model.eval()
-
-
-def stock(folder):
-    return loaded(folder, AutoConfig.from_pretrained(folder))
-
-
 @pytest.mark.parametrize("name", OURS)
 def test_exported_models_compute_our_logits_in_transformers(name, tmp_path):
     model = ours(OURS[name])
     to_hf(model, tmp_path / "out")
     exported = stock(tmp_path / "out")
-    assert exported.config.model_type == name.split(",")[0].split()[0]
+    assert exported.config.model_type == models.family(name)
     with torch.no_grad():
         torch.testing.assert_close(exported(ids()).logits, model(ids()), **CLOSE)
 
@@ -292,18 +87,14 @@ def test_an_exported_experts_model_runs_with_the_grouped_products_of_transformer
 class TestTimeStepLimit:
     """transformers 5.23 limits dt by `time_step_min` and ignores `time_step_limit`; we follow the latter."""
 
-    SLOW = NemotronHConfig(**NEMOTRON, time_step_min=0.8, time_step_max=1.0, time_step_limit=(0.2, 1.1))
-
     def both(self, folder, limits):
-        expected = theirs(self.SLOW, folder)
+        expected = theirs(SLOW, folder)
         edit(folder, time_step_limit=limits)
         return expected, from_hf(folder)
 
     def test_we_agree_with_mixers_whose_limit_is_set_right(self, tmp_path):
         expected, model = self.both(tmp_path, [0.2, 1.1])
-        for layer in expected.model.layers:
-            if layer.block_type == "linear_attention":
-                layer.mixer.time_step_limit = (0.2, 1.1)
+        models.limit_dt(expected, (0.2, 1.1))
         with torch.no_grad():
             torch.testing.assert_close(model(ids()), expected(ids()).logits, **CLOSE)
 
@@ -336,9 +127,48 @@ class TestTimeStepLimit:
         AutoModelForCausalLM.from_config(config)
 
 
-def edit(folder, **values):
-    path = Path(folder) / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+class TestParityBenchmark:
+    """What docs/models.md prints."""
+
+    def test_one_draw_of_every_family_is_within_the_bar_both_ways_and_the_fault_is_apart(self):
+        rows = {
+            (row["family"], row["direction"]): row["difference"]
+            for row in parity.measured(1, 7, torch.device("cpu"))
+        }
+        fault = rows.pop((parity.FAULT, "from_hf"))
+        assert {kind for kind, _ in rows} >= {"gpt_neo", "llama", "qwen2", "nemotron_h"}
+        assert len(rows) == 2 * len(parity.FAMILIES) + 1
+        assert max(rows.values()) < 1e-4
+        assert fault > 0.1
+
+    def test_a_difference_above_the_bar_is_a_failure_that_names_the_draw(self, tmp_path, monkeypatch, capsys):
+        def shifted(folder):
+            model = from_hf(folder)
+            with torch.no_grad():
+                model.ln_final.w += 0.01
+            return model
+
+        monkeypatch.setattr(parity, "quieten", lambda: None)
+        monkeypatch.setattr(parity, "FAMILIES", ("llama",))
+        monkeypatch.setattr(
+            sys, "argv", ["parity.py", "--configs", "1", "--json", str(tmp_path / "found.json")]
+        )
+        assert parity.main() == 0
+        found = json.loads((tmp_path / "found.json").read_text())
+        assert found["made_by"]["seed"] == 0
+        assert {"command", "commit", "date", "device"} <= found["made_by"].keys()
+        assert [row["configs"] for row in found["rows"]] == [1] * 4
+        monkeypatch.setattr(parity, "from_hf", shifted)
+        assert parity.main() == 1
+        said = capsys.readouterr().err
+        assert "llama by from_hf differs by more than 0.0001: llama, draw 0" in said
+        assert "llama by to_hf" not in said
+
+    def test_sizes_follow_the_seed_and_differ_from_draw_to_draw(self):
+        drawn = [models.drawn_ours(HYBRID, Random(seed)) for seed in (0, 0, 1)]
+        assert drawn[0] == drawn[1] != drawn[2]
+        theirs = [models.drawn_theirs(SLOW, Random(seed)).to_dict() for seed in (0, 0, 1)]
+        assert theirs[0] == theirs[1] != theirs[2]
 
 
 def drop(folder, *names):
