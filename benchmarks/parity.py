@@ -2,7 +2,7 @@
 
     python benchmarks/parity.py --json docs/results/parity.json
 
-Every model is small, of odd sizes that the seed draws, with all weights random, norms, biases and routers included;
+Every model is small, of sizes that the seed draws, with all weights random, norms, biases and routers included;
 it reads two rows of random tokens, of 1 to 50 tokens, in float32. `from_hf` reads a directory that transformers wrote;
 what `to_hf` wrote, transformers reads. A difference above 1e-4 ends the program with exit code 1.
 

@@ -1,4 +1,4 @@
-"""Models of odd sizes, of transformers and of ours, with random weights; tests of the exchange have them too."""
+"""Small models of transformers and of ours, of any sizes, with random weights; tests of the exchange have them too."""
 
 import json
 from dataclasses import replace

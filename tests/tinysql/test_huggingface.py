@@ -164,6 +164,13 @@ class TestParityBenchmark:
         assert "llama by from_hf differs by more than 0.0001: llama, draw 0" in said
         assert "llama by to_hf" not in said
 
+    def test_the_page_prints_what_was_measured(self):
+        docs = Path(__file__).parents[2] / "docs"
+        found = json.loads((docs / "results" / "parity.json").read_text())
+        page = (docs / "models.md").read_text()
+        assert parity.table(found["rows"]) in page
+        assert f"commit {found['made_by']['commit'][:7]}, seed {found['made_by']['seed']}, " in page
+
     def test_sizes_follow_the_seed_and_differ_from_draw_to_draw(self):
         drawn = [models.drawn_ours(HYBRID, Random(seed)) for seed in (0, 0, 1)]
         assert drawn[0] == drawn[1] != drawn[2]
