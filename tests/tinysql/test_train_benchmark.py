@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tinysql.models.config import ModelConfig
+
 BEFORE = list(sys.path)
 sys.path.insert(0, str(Path(__file__).parents[2]))
 train = importlib.import_module("benchmarks.train")
@@ -67,3 +69,30 @@ def test_what_was_measured_is_kept_when_a_later_case_is_cut_off(
     with pytest.raises(KeyboardInterrupt):
         train.main()
     assert [row["what"] for row in json.loads(path.read_text())["rows"]] == ["a"]
+
+
+@pytest.mark.parametrize(("shape", "rows"), [("33m", 1024), ("0.5b", 512), ("1.2b", 256)])
+def test_many_rows_in_four_pieces_are_measured_last_and_alone(
+    shape: str, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, dict[str, int]]] = []
+    monkeypatch.setattr(
+        train, "our_step", lambda _, batches, **options: asked.append((len(batches[0].ids), options))
+    )
+    in_turns, last = train.groups(shape)
+    assert [label for label, _ in last] == [train.IN_PIECES]
+    assert [label for label, _ in in_turns][:2] == ["bare", "ours"]
+    last[0][1]()
+    assert asked == [(rows, {"accumulate": 4})]
+
+
+def test_a_step_in_pieces_splits_its_rows_and_counts_all_their_tokens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    split, parts = train.Batch.split, []
+    monkeypatch.setattr(train.Batch, "split", lambda batch, n: parts.append(n) or split(batch, n))
+    monkeypatch.setattr("torch.nn.Module.cuda", lambda model: model)
+    model = ModelConfig(pattern="*-", d_model=16, n_heads=2, d_vocab=train.VOCABULARY, n_ctx=train.SEQUENCE)
+    step, _ = train.our_step(model, [train.full_batch(8)], accumulate=4)
+    assert step() == 8 * train.SEQUENCE
+    assert parts == [4]
