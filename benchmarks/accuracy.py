@@ -4,9 +4,9 @@
     python benchmarks/accuracy.py --out accuracy --report --json docs/results/accuracy.json > table.md
 
 Each model is trained by `fit`, then answers the same rows as all others, greedily (in bfloat16 on a GPU): every
-command set in every variant of split `test`, and its first five sets with names and instructions that training does
-not have. Rows come in slices of all cells; while one is answered, processes of their own make
-the rows of the next and grade those of the one before.
+command set in every variant of split `test`, and its first five sets with names and instructions that are held out, or
+drawn as training's own with another seed (a long training has met most of the recombined). Rows come in slices of all
+cells; while one is answered, processes of their own make the rows of the next and grade those of the one before.
 
 Repeat the command to go on: a whole model, a checkpoint and a whole slice are kept, so a kill loses the steps since
 the last checkpoint, or what was answered since the last slice. `OUT/RECIPE-SEED.json` is written anew after each

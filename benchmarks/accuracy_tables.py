@@ -77,7 +77,11 @@ def markdown(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
             for name in sets
         ],
     )
-    lines += ["", "Names and instructions that training does not have, first command sets, `base`:", ""]
+    lines += [
+        "",
+        "Other names (`random_names`: mostly met in training) and instructions, first command sets, `base`:",
+        "",
+    ]
     others = [name for name in names if " " not in name]
     lines += _rows(
         ["split", *(f"`{recipe}`" for recipe in tables)],
