@@ -79,7 +79,7 @@ def markdown(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     )
     lines += [
         "",
-        "Other names (`random_names`: mostly met in training) and instructions, first command sets, `base`:",
+        "Names and instructions that training does not have, first command sets, `base`:",
         "",
     ]
     others = [name for name in names if " " not in name]
