@@ -33,6 +33,7 @@ def suits(config: DataConfig, name: str) -> bool:
     return (
         command_set(name).skills <= SKILLS
         and config.variant in ("base", "syn")
+        and config.split not in ("recombined", "invented")
         and not config.random_names
         and not config.invented_names
         and not config.invented_openings

@@ -139,7 +139,10 @@ def test_a_split_that_no_set_of_the_run_has_is_one_sentence(
     assert main(["eval", str(run), "--split", "tabels"]) == 2
     assert "no held-out split `tabels`; did you mean `tables`?" in capsys.readouterr().err
     assert main(["eval", str(run), "--split", "train"]) == 2
-    assert "splits: test, tables, columns, names, templates, clauses, novel" in capsys.readouterr().err
+    assert (
+        "splits: test, tables, columns, names, recombined, invented, templates, clauses, novel"
+        in capsys.readouterr().err
+    )
 
 
 def test_only_the_sets_that_have_rows_are_graded(monkeypatch: pytest.MonkeyPatch) -> None:
