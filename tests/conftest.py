@@ -27,15 +27,21 @@ QUIET = ("--disable-background-networking", "--disable-component-update", "--dis
 
 
 @pytest.fixture
-def in_browser(tmp_path: Path) -> Callable[..., str]:
-    """`in_browser(uri, *options)`: the page's DOM behind its scripts; skips the test where there is no Chromium."""
+def chromium() -> str:
+    """The program of a browser; skips the test where there is none."""
     names = ("chromium", "chromium-browser", "google-chrome")
     program = next((found for name in names if (found := shutil.which(name))), None)
     if program is None:
         pytest.skip("no Chromium on this machine")
+    return program
+
+
+@pytest.fixture
+def in_browser(chromium: str, tmp_path: Path) -> Callable[..., str]:
+    """`in_browser(uri, *options)`: the page's DOM behind its scripts."""
 
     def dom(uri: str, *options: str) -> str:
-        command = [program, "--headless", "--no-sandbox", "--disable-gpu", *QUIET]
+        command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", *QUIET]
         command += [f"--user-data-dir={tmp_path / 'browser'}", "--virtual-time-budget=15000", *options]
         command += ["--dump-dom", uri]
         return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout

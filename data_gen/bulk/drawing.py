@@ -15,7 +15,7 @@ from data_gen.bulk.numbers import Ints, Numbers, Rows
 from data_gen.config import DataConfig
 from data_gen.draw.sampling import FORM_SHARE, template_indexes
 from data_gen.draw.schemas import OTHER_COLUMNS, TABLE_ATTEMPTS
-from data_gen.draw.splits import UNSEEN
+from data_gen.draw.splits import MADE_ANEW, UNSEEN
 from data_gen.query import command_set
 
 SKILLS = frozenset({"order_by", "aggregate", "where", "join"})
@@ -33,7 +33,7 @@ def suits(config: DataConfig, name: str) -> bool:
     return (
         command_set(name).skills <= SKILLS
         and config.variant in ("base", "syn")
-        and config.split not in ("recombined", "invented")
+        and config.split not in MADE_ANEW
         and not config.random_names
         and not config.invented_names
         and not config.invented_openings

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from data_gen.config import DataConfig
 from data_gen.draw.at_hand import At, at_hand
-from data_gen.draw.splits import UNSEEN, is_held_out_name, is_test_sum, schema_sum
+from data_gen.draw.splits import MADE_ANEW, UNSEEN, is_held_out_name, is_test_sum, schema_sum
 from data_gen.errors import InputError
 from data_gen.schema import Column, Schema, Table
 from data_gen.seeding import Draws, name_hash
@@ -158,7 +158,7 @@ class Namer:
     def __init__(self, rng: Draws, words: Lexicon, config: DataConfig) -> None:
         self.rng, self.words = rng, words
         self.test_fraction = config.test_fraction
-        self.held_out = config.split != "train"
+        self.held_out = config.split in MADE_ANEW
 
     def column(self) -> tuple[str, ColumnType]:
         """A column's name that belongs to the split, and its type."""
@@ -208,7 +208,7 @@ class Inventor(Namer):
 
 def _namer(rng: Draws, words: Lexicon, config: DataConfig) -> Namer | None:
     """Who names the tables and columns of a row that has none of the lexicon's; None stands for the lexicon."""
-    if config.split in ("recombined", "invented"):
+    if config.split in MADE_ANEW:
         return (Namer if config.split == "recombined" else Inventor)(rng, words, config)
     if config.split != "train" or not config.random_names + config.invented_names:
         return None

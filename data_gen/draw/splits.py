@@ -27,6 +27,8 @@ UNSEEN: dict[Split, frozenset[str]] = {
     "novel": frozenset({"tables", "columns", "templates"}),
 }
 """Split -> what its rows have that no row of train has. Nothing else of them is new, but the rows themselves."""
+MADE_ANEW: frozenset[Split] = frozenset({"recombined", "invented"})
+"""Splits whose names are made for the row, as those of some training rows are, and are none of the lexicon's."""
 
 HELD_OUT_CLAUSES: tuple[frozenset[str], ...] = (
     frozenset({"MIN", "order_by.1.ASC"}),

@@ -72,9 +72,8 @@ def test_pages_are_written_and_other_endings_refused(kept: Path, tmp_path: Path)
 
 
 @pytest.mark.browser
+@pytest.mark.usefixtures("chromium")
 def test_a_png_is_as_large_as_it_says(kept: Path, tmp_path: Path) -> None:
-    if not any(map(curves.shutil.which, curves.BROWSERS)):
-        pytest.skip("no Chromium on this machine")
     figure = curves.curves_figure([curves.read_curve(f"{kept}#today/a-0")], "Rows wrong")
     curves.write_picture(figure, tmp_path / "curves.png")
     head = (tmp_path / "curves.png").read_bytes()[:24]
