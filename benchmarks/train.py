@@ -35,6 +35,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from data_gen.errors import InputError
 from data_gen.files import write_atomic
 from tinysql.kernels import reference
 from tinysql.kernels.reference import Scanned
@@ -307,9 +308,16 @@ def in_turns(name: str, group: Sequence[Case], seconds: float) -> list[dict[str,
     made = {}
     for label, make in group:
         begun = time.perf_counter()
-        step, flops = make()
-        for _ in range(6):
-            tokens = step()
+        try:
+            step, flops = make()
+            for _ in range(6):
+                tokens = step()
+        except (
+            torch.cuda.OutOfMemoryError,
+            InputError,
+        ):  # the trainer says the latter of a batch that is too large
+            print(f"{name:8} {label:32} out of memory beside the cases before it", flush=True)
+            continue
         torch.cuda.synchronize()
         made[label] = (step, flops / tokens, time.perf_counter() - begun)
     speeds: dict[str, list[float]] = {label: [] for label in made}

@@ -3,11 +3,13 @@
 import importlib
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from data_gen.errors import InputError
 from tinysql.models.config import ModelConfig
 
 BEFORE = list(sys.path)
@@ -96,3 +98,24 @@ def test_a_step_in_pieces_splits_its_rows_and_counts_all_their_tokens(
     step, _ = train.our_step(model, [train.full_batch(8)], accumulate=4)
     assert step() == 8 * train.SEQUENCE
     assert parts == [4]
+
+
+@pytest.mark.parametrize("error", [torch.cuda.OutOfMemoryError, lambda: InputError("32 rows do not fit")])
+def test_a_case_that_does_not_fit_is_left_out_and_the_others_are_measured(
+    error: Callable[[], Exception], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def too_large() -> int:
+        raise error()
+
+    monkeypatch.setattr("torch.cuda.synchronize", lambda: None)
+    monkeypatch.setattr(train, "measure", lambda step, _seconds: 1000.0 * step())
+    group = [
+        ("small", lambda: (lambda: 2, 1.0)),
+        ("large", lambda: (too_large, 1.0)),
+        ("last", lambda: (lambda: 3, 1.0)),
+    ]
+
+    rows = train.in_turns("1.2b", group, 1.0)
+
+    assert [(row["what"], row["tokens_per_second"]) for row in rows] == [("small", 2000), ("last", 3000)]
+    assert "large" in capsys.readouterr().out
