@@ -20,8 +20,8 @@ def table(report: Mapping[str, Any]) -> str:
     plan = report["plan"]
     head = (
         f"{report['source']} {plan['source_hook']} -> {report['target']} {plan['target_hook']}: "
-        f"{report['behaviour']} ({report['payload']}), {plan['aim'] or 'usual aim'}, {plan['method']} map "
-        f"({plan['mode']}), {plan['operator']} at {plan['place']}; scale "
+        f"{report['behaviour']} ({report['payload']}), {plan['aim'] or 'usual aim'}, {_vector(plan)} vector, "
+        f"{plan['method']} map ({plan['mode']}), {plan['operator']} at {plan['place']}; scale "
         + ", ".join(f"{_scale(choice)} {name}" for name, choice in report["choices"].items())
     )
     aim = report["aim"]
@@ -50,7 +50,7 @@ def curve_table(report: Mapping[str, Any]) -> str:
     """One line per layer or rank and vector."""
     lines = [
         f"{report['source']} -> {report['target']}: {report['behaviour']} ({report['payload']}), "
-        f"{report['aim']['wanted']} wanted on `{report['aim']['start']}` prompts",
+        f"{report['aim']['wanted']} wanted on `{report['aim']['start']}` prompts, {_vector(report['plan'])} vector",
         "",
         f"{'target hook':<32}{'rank':>5} {'vector':<12}{'scale':>6}{'shown':>8}{'right':>8}{'kept':>8}{'cosine':>8}",
     ]
@@ -65,6 +65,11 @@ def curve_table(report: Mapping[str, Any]) -> str:
             "* no scale has an effect and does little damage on validation: it is the first that is shown"
         )
     return "\n".join(lines)
+
+
+def _vector(plan: Mapping[str, Any]) -> str:
+    """Older reports, which do not say, had no choice."""
+    return str(plan.get("vector", "difference-of-means"))
 
 
 def _is_refused(point: Mapping[str, Any]) -> bool:

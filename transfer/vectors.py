@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -38,6 +38,15 @@ def principal_component(contrast: Contrast, hook: str) -> SteeringVector:
     along = differences.mean(0) @ axes[0]
     made = {"method": "principal component", "pairs": len(differences)}
     return SteeringVector(hook=hook, vector=(along * axes[0]).float(), metadata=made)
+
+
+OF_CONTRAST: dict[str, Callable[[Contrast, str], SteeringVector]] = {
+    "difference-of-means": difference_of_means,
+    "principal-component": principal_component,
+}
+"""Kinds of vectors that a contrast at a hook gives, each one for all prompts; a plan chooses among them by name."""
+PAIRED = ("principal-component",)
+"""Those of them whose two sides have to be the same prompts, token by token."""
 
 
 def latent_direction(sae: SAE, latent: int, *, hook: str | None = None) -> SteeringVector:

@@ -121,6 +121,14 @@ def test_bad_input_is_answered_with_a_sentence(
     assert "no aim `remov`; did you mean `remove`" in refused(
         ["eval", *both, *out, *HOOKS, "--set", "aim=remov"], capsys
     )
+    component = ["--set", "vector=principal-component"]
+    assert "no vector `principal`; did you mean `principal-component`" in refused(
+        ["eval", *both, *out, *HOOKS, "--set", "vector=principal"], capsys
+    )
+    bent = ["--set", "method=autoencoder"]
+    assert "the map `autoencoder` is not affine" in refused(
+        ["eval", *both, *out, *HOOKS, *component, *bent], capsys
+    )
     assert "is no transfer: it has no report.json, and no quality.json of a map" in refused(
         ["show", both[0]], capsys
     )

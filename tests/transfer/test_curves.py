@@ -103,6 +103,7 @@ def test_a_curve_is_shown_point_by_point(bench: Bench) -> None:
         "behaviour": "backdoor",
         "payload": "drop",
         "aim": asdict(bench.aim),
+        "plan": asdict(bench.plan),
         "points": [one.to_json() for one in points],
     }
     assert [one.allowed for one in points] == [False, False]  # a model that was taught nothing

@@ -24,8 +24,10 @@ from transfer.evaluation.evaluate import _decide, evaluate, measure_transfer
 from transfer.evaluation.perplexity import perplexity
 from transfer.evaluation.plan import Plan
 from transfer.evaluation.verdict import DECIDING
+from transfer.maps.fit import METHODS, NOT_AFFINE
 from transfer.planted import Twin, wider_twin
 from transfer.show import table
+from transfer.vectors import OF_CONTRAST
 
 pytestmark = pytest.mark.usefixtures("brief")
 
@@ -288,6 +290,62 @@ def test_a_vector_that_skips_a_payload_is_read_behind_it_and_before_it(
     assert {subject.tokenizer.decode([int(i)]) for i in contrast.plus.ids} == {";"}
     assert bench.where is not None
     assert {subject.tokenizer.decode([i]) for i in bench.where.ids} == {":"}
+
+
+def test_the_plan_chooses_what_is_made_of_the_two_sides(bench: Bench) -> None:
+    """Both kinds by hand, in source and target; between twins the one is carried over as the other is."""
+    made = {}
+    for name in OF_CONTRAST:
+        here = replace(bench, plan=replace(bench.plan, vector=name))
+        contrast = here.contrast(here.target, HOOK)
+        gaps = contrast.plus.values.double() - contrast.minus.values.double()
+        by_hand = gaps.mean(0)
+        if name == "principal-component":
+            axis = torch.linalg.eigh(gaps.T @ gaps)[1][:, -1]
+            by_hand = (by_hand @ axis) * axis
+        made[name] = here.native()
+        torch.testing.assert_close(made[name].vector.double(), by_hand, rtol=1e-3, atol=1e-5)
+        assert made[name].metadata["method"] == name.replace("-", " ")
+        transferred = here.transferred(here.fit(here.pairs()))
+        assert transferred.metadata["of"]["method"] == name.replace("-", " ")
+        wide = mapped_by_hand(here)
+        torch.testing.assert_close(transferred.vector, wide, rtol=1e-3, atol=1e-4)
+    assert made["difference-of-means"].cosine(made["principal-component"]) < 0.999
+
+
+def mapped_by_hand(bench: Bench) -> torch.Tensor:
+    contrast = bench.contrast(bench.source, HOOK)
+    vector = OF_CONTRAST[bench.plan.vector](contrast, HOOK)
+    fitted = bench.fit(bench.pairs())
+    zero = torch.zeros_like(vector.vector)[None]
+    nowhere = torch.full((1,), -1)
+    return (fitted.apply(vector.vector[None], nowhere, nowhere) - fitted.apply(zero, nowhere, nowhere))[0]
+
+
+def test_a_component_of_pairs_is_refused_where_there_are_none(
+    subject_of: Callable[..., Subject], untaught: Callable[..., HybridLM]
+) -> None:
+    """Behind a payload that was already said there are more tokens than without it; the last token is one of each."""
+    subject = subject_of(untaught(), kind="locked")
+    plan = replace(PLAN, aim="skip", vector="principal-component")
+    with pytest.raises(
+        InputError, match="`behind` and `prod` prompts have other numbers of tokens at the place"
+    ):
+        Bench(source=subject, target=subject, plan=plan)
+    last = Bench(source=subject, target=subject, plan=replace(plan, place="last"))
+    assert last.native().metadata["method"] == "principal component"
+
+
+def test_maps_that_are_called_affine_are(bench: Bench) -> None:
+    """Where they are not, mode `difference` would put the difference of means in place of any other vector."""
+    pairs = bench.pairs()
+    for method in METHODS:
+        if method not in ("identity", "low-rank-step"):  # which need equal widths, and are affine by form
+            assert bench.fit(pairs, method).is_affine == (method not in NOT_AFFINE), method
+    for method in NOT_AFFINE:
+        with pytest.raises(InputError, match="mode `difference` maps the difference of means whatever"):
+            replace(PLAN, vector="principal-component", method=method)
+        assert replace(PLAN, vector="principal-component", method=method, mode="jacobian").method == method
 
 
 def test_perplexity_is_that_of_the_answers_tokens(

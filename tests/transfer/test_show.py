@@ -82,6 +82,13 @@ def test_the_head_has_the_scales_and_a_star_where_the_guard_allowed_none() -> No
     assert "* no scale of the transferred vector has an effect and loses at most 2%" in table(refused)
 
 
+def test_the_head_has_the_kind_of_vector_and_older_reports_had_one_kind() -> None:
+    assert "usual aim, difference-of-means vector, affine map" in table(report()).splitlines()[0]
+    made = report()
+    made["plan"]["vector"] = "principal-component"
+    assert "usual aim, principal-component vector, affine map" in table(made).splitlines()[0]
+
+
 def test_the_sweep_is_control_2_with_what_is_wanted_and_lost_at_every_scale() -> None:
     made = report()
     made["choices"]["transferred"]["trials"][1] |= {"effect": 0.81, "damage": 0.125}

@@ -30,7 +30,7 @@ from transfer.placing import AtTokens
 from transfer.points import ActivationPairs, Contrast, Points
 from transfer.replacement import KLGuide
 from transfer.steering import SteeringVector
-from transfer.vectors import difference_of_means, mapped
+from transfer.vectors import OF_CONTRAST, PAIRED, mapped
 
 FAR = 1 << 41
 """Where rows begin that no model was trained or probed on."""
@@ -66,6 +66,8 @@ class Bench:
                 hint="teach both with the same data settings; their seeds may differ",
             )
         self.behaviour.aim(self.plan.aim)
+        if self.plan.vector in PAIRED:
+            self._check_paired()
 
     @property
     def behaviour(self) -> Behaviour:
@@ -141,15 +143,18 @@ class Bench:
     def native(self, hook: str | None = None) -> SteeringVector:
         """The target's own vector."""
         hook = hook or self.plan.target_hook
-        return difference_of_means(self.contrast(self.target, hook), hook)
+        return self._vector(self.contrast(self.target, hook), hook)
 
     def transferred(
         self, fitted: ActivationMap, source_model: HybridLM | None = None, subject: Subject | None = None
     ) -> SteeringVector:
         """The source's vector through a map; `source_model` or another subject may stand in for the source."""
         contrast = self.contrast(subject or self.source, self.plan.source_hook, source_model)
-        vector = difference_of_means(contrast, self.plan.source_hook)
+        vector = self._vector(contrast, self.plan.source_hook)
         return mapped(vector, fitted, self.plan.mode, contrast=contrast)
+
+    def _vector(self, contrast: Contrast, hook: str) -> SteeringVector:
+        return OF_CONTRAST[self.plan.vector](contrast, hook)
 
     @cached_property
     def where(self) -> AtTokens | None:
@@ -169,9 +174,27 @@ class Bench:
         model: HybridLM | None = None,
     ) -> Points:
         """What the hook carries at the plan's place of these rows' prompts."""
-        reading = read_prompts(subject.behaviour, subject.tokenizer, rows, condition)
-        example, position = places_of(reading, self.plan.place, self.behaviour.mark_role)
+        reading, example, position = self._places(subject, rows, condition)
         return points_at(Side(model=model or subject.model, hook=hook, reading=reading), example, position)
+
+    def _places(
+        self, subject: Subject, rows: Sequence[Example], condition: Condition
+    ) -> tuple[Reading, Tensor, Tensor]:
+        reading = read_prompts(subject.behaviour, subject.tokenizer, rows, condition)
+        return reading, *places_of(reading, self.plan.place, self.behaviour.mark_role)
+
+    def _check_paired(self) -> None:
+        """The i-th point of one side has to be of the prompt that the i-th of the other is of."""
+        first, second = self.aim.plus, self.aim.minus
+        for subject in (self.source, self.target):
+            sides = (self._places(subject, self.vector_rows, one) for one in (first, second))
+            (_, plus, _), (_, minus, _) = sides
+            if not torch.equal(plus, minus):
+                raise InputError(
+                    f"`{first}` and `{second}` prompts have other numbers of tokens at the place `{self.plan.place}`: "
+                    f"a `{self.plan.vector}` finds no pairs there",
+                    hint="choose the place `last`, or the vector `difference-of-means`",
+                )
 
     def sides(
         self,

@@ -204,7 +204,10 @@ def _at(made: Materials, vector: Tensor) -> SteeringVector:
 
 
 def _look_up(made: Materials, method: str) -> AbstractContextManager[None]:
-    """A look-up has no derivative to speak of; what it tells of two sets of tokens is the difference of their means."""
+    """A look-up has no derivative to speak of; what it tells of two sets of tokens is the difference of their means.
+
+    So whatever the plan's vector is.
+    """
     bench = made.bench
     contrast = bench.contrast(bench.source, bench.plan.source_hook)
     vector = difference_of_means(contrast, bench.plan.source_hook)
@@ -213,7 +216,10 @@ def _look_up(made: Materials, method: str) -> AbstractContextManager[None]:
 
 
 def _other_concept(made: Materials) -> SteeringVector:
-    """Long questions against short ones, through the same map: nothing that has to do with the behaviour."""
+    """Long questions against short ones, through the same map: nothing that has to do with the behaviour.
+
+    Always the difference of means: the two sides are not the same prompts.
+    """
     bench, contrast = made.bench, made.bench.other_contrast()
     vector = difference_of_means(contrast, bench.plan.source_hook)
     return mapped(vector, made.fitted, bench.plan.mode, contrast=contrast)

@@ -9,8 +9,9 @@ from data_gen.errors import InputError, nearest
 from data_gen.seeding import MOST_COUNT
 from transfer.alignment import Alignment
 from transfer.maps.activation_map import Mode
-from transfer.maps.fit import METHODS
+from transfer.maps.fit import METHODS, NOT_AFFINE
 from transfer.steering import Operator
+from transfer.vectors import OF_CONTRAST
 
 Place = Literal["trigger", "marker", "last", "everywhere"]
 """Where a vector is read and the model steered: at the words that set the behaviour off; at the last token of the
@@ -29,6 +30,8 @@ class Plan:
     target_hook: str
     aim: str | None = None
     """What the steering is for, by its name in `behaviour.aims`; the behaviour's usual aim unless given."""
+    vector: str = "difference-of-means"
+    """What is made of the aim's two sides, in both models; see `transfer.vectors.OF_CONTRAST`."""
     method: str = "affine"
     """The map; see `transfer.fit`."""
     rank: int = 16
@@ -57,6 +60,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         for name, value, known in (
+            ("vector", self.vector, tuple(OF_CONTRAST)),
             ("map", self.method, METHODS),
             ("place", self.place, get_args(Place)),
             ("mode", self.mode, get_args(Mode)),
@@ -67,6 +71,12 @@ class Plan:
                 raise InputError(
                     f"no {name} `{value}`{nearest(value, known)}", hint=f"known: {', '.join(known)}"
                 )
+        if self.vector != "difference-of-means" and self.mode == "difference" and self.method in NOT_AFFINE:
+            raise InputError(
+                f"the map `{self.method}` is not affine, and mode `difference` maps the difference of means whatever "
+                f"the vector, so a `{self.vector}` would be lost",
+                hint="choose mode `jacobian`, an affine map, or the vector `difference-of-means`",
+            )
         for name in ("map_rows", "vector_rows", "choose_rows", "test_rows", "draws"):
             if not 2 <= getattr(self, name) <= MOST_COUNT:
                 raise InputError(

@@ -38,6 +38,8 @@ STREAMED = (*CLOSED, *RANKED)
 """Maps that need the moments of their pairs alone, so that they can be fitted a batch at a time."""
 METHODS = (*CLOSED, "ridge", *RANKED, *LOOKUPS, *TRAINED)
 """Every map there is."""
+NOT_AFFINE = (*LOOKUPS, *(name for name in TRAINED if name != "affine-sgd"))
+"""Maps under which a direction becomes another wherever it stands; see `ActivationMap.is_affine`."""
 
 
 def fit(
