@@ -19,6 +19,7 @@ from transfer.behaviours.training import Subject
 from transfer.evaluation.bench import Bench
 from transfer.evaluation.curves import Point, check_ranks, layer_curve, layer_pairs, rank_curve
 from transfer.evaluation.evaluate import HELD_OUT, TransferReport, evaluate, pass_gates
+from transfer.evaluation.scales import at_hooks
 from transfer.maps.disk import save_map
 from transfer.maps.quality import MapQuality, measure
 from transfer.parts import Parts, Say, counted, fingerprint, keeping, made_with, place_of
@@ -58,15 +59,17 @@ def evaluate_to(
     *,
     clean: Subject | None = None,
     only: Sequence[str] | None = None,
+    layers: Sequence[tuple[str, str]] = (),
     resume: bool = False,
     overwrite: bool = False,
     say: Say = lambda _: None,
 ) -> TransferReport:
     """Run a transfer with its controls and write it whole. Raises `InputError` as `evaluate` does, writing nothing.
 
+    The plan of the report has the hooks that were chosen among `layers`, that of `config.json` the first of them.
     What was found before a kill stays beside the directory; `resume` goes on from there, with the same report.
     """
-    made = _config(bench)
+    made = {**_config(bench), "layers": [list(pair) for pair in layers]}
     asked = {
         "only": None if only is None else list(only),
         "clean": {} if clean is None else fingerprint(clean),
@@ -76,7 +79,9 @@ def evaluate_to(
         replaces,
     ):
         with keeping_open(_open(bench.plan.test_rows)):
-            report = evaluate(bench, clean=clean, only=only, say=say, parts=parts)
+            report = evaluate(bench, clean=clean, only=only, layers=layers, say=say, parts=parts)
+        if report.layers is not None:
+            bench = at_hooks(bench, report.layers.chosen)
         replaced = replacement(bench)
         fitted = bench.fit(bench.pairs())
         path = claim_directory(directory, replaces, kind=KIND)
@@ -85,7 +90,8 @@ def evaluate_to(
             bench.native().save(folder / "native")
             bench.transferred(fitted).save(folder / "transferred")
             write_atomic(folder / CONFIG, json.dumps(made, indent=1))
-            values = {**made, **report.to_json(), "replacement": _replacement(replaced)}
+            found = report.to_json()
+            values = {**made, "plan": asdict(bench.plan), **found, "replacement": _replacement(replaced)}
             write_atomic(folder / REPORT, json.dumps(values, indent=1, allow_nan=False))
     return report
 

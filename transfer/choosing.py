@@ -69,9 +69,11 @@ def choose(
             trials.append(Trial(setting=setting, effect=found, damage=harm))
     if not trials:
         raise InputError("there is no vector or no scale to try", hint="give at least one of each")
-    return Choice(trials=tuple(trials), most_damage=most_damage, best=_best(trials, most_damage))
+    return choice_of(trials, most_damage)
 
 
-def _best(trials: Sequence[Trial], most_damage: float) -> Trial | None:
+def choice_of(trials: Sequence[Trial], most_damage: float) -> Choice:
+    """The choice among trials that were made; see `choose`."""
     allowed = [trial for trial in trials if trial.damage <= most_damage]
-    return max(allowed, key=lambda t: (t.effect, -abs(t.setting.scale)), default=None)
+    best = max(allowed, key=lambda t: (t.effect, -abs(t.setting.scale)), default=None)
+    return Choice(trials=tuple(trials), most_damage=most_damage, best=best)

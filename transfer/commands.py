@@ -29,7 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     evaluate = verbs.add_parser(
         "eval", help="steer the target with the source's vector, beside every control"
     )
-    _add_bench(evaluate)
+    _add_bench(evaluate, needs_hooks=False)
+    evaluate.add_argument(
+        "--layer",
+        type=read_count,
+        action="append",
+        metavar="BLOCK",
+        help="a block of the target to try, in place of the hooks; may be repeated, and validation chooses",
+    )
     evaluate.add_argument("--clean", type=Path, help="a source taught the payload none, for control 9")
     evaluate.add_argument(
         "--only", action="append", metavar="CONTROL", help="run this control alone; may be repeated"
@@ -91,11 +98,11 @@ def _add_teach(verbs: Any) -> None:
     teach.set_defaults(call=call_teach)
 
 
-def _add_bench(parser: argparse.ArgumentParser) -> None:
+def _add_bench(parser: argparse.ArgumentParser, *, needs_hooks: bool = True) -> None:
     parser.add_argument("source", type=Path, help="run directory that `teach` made")
     parser.add_argument("target", type=Path, help="another one, that was taught the same")
-    parser.add_argument("--source-hook", required=True, help="as in blocks.1.hook_resid_post")
-    parser.add_argument("--target-hook", required=True, help="as in blocks.1.hook_resid_post")
+    for side in ("source", "target"):
+        parser.add_argument(f"--{side}-hook", required=needs_hooks, help="as in blocks.1.hook_resid_post")
     _add_output(parser)
 
 
@@ -169,6 +176,7 @@ def call_eval(arguments: argparse.Namespace) -> None:
     """Run a transfer, write it and print its table."""
     from transfer.subjects import taught_run
 
+    _check_layers(arguments)
     _check_bench(arguments)
     if arguments.clean is not None:
         taught_run(arguments.clean)
@@ -176,11 +184,13 @@ def call_eval(arguments: argparse.Namespace) -> None:
     from transfer.behaviours.training import open_subject
 
     clean = open_subject(arguments.clean, arguments.device) if arguments.clean is not None else None
+    bench, layers = _bench_and_layers(arguments)
     evaluate_to(
-        _bench(arguments),
+        bench,
         arguments.out,
         clean=clean,
         only=arguments.only,
+        layers=layers,
         resume=arguments.resume,
         overwrite=arguments.overwrite,
         say=_say,
@@ -278,6 +288,33 @@ def _bench(arguments: argparse.Namespace) -> Bench:
     plan = Plan(source_hook=arguments.source_hook, target_hook=arguments.target_hook, seed=arguments.seed)
     source, target = (open_subject(path, arguments.device) for path in (arguments.source, arguments.target))
     return Bench(source=source, target=target, plan=override(plan, arguments.set))
+
+
+def _bench_and_layers(arguments: argparse.Namespace) -> tuple[Bench, list[tuple[str, str]]]:
+    """The bench at the hooks that were named, or at the first of the layers that are to be tried, and these."""
+    if arguments.layer is None:
+        return _bench(arguments), []
+    from transfer.evaluation.curves import layers_of
+    from transfer.evaluation.scales import at_hooks
+
+    # Every model has this one; which of the source's belongs to a layer is known when both are there.
+    arguments.source_hook = arguments.target_hook = "blocks.0.hook_resid_post"
+    bench = _bench(arguments)
+    layers = layers_of(bench, arguments.layer)
+    return at_hooks(bench, layers[0]), layers
+
+
+def _check_layers(arguments: argparse.Namespace) -> None:
+    """Either both hooks or layers."""
+    hooks = [arguments.source_hook, arguments.target_hook]
+    if arguments.layer is None and None in hooks:
+        raise InputError(
+            "it is not said where to steer", hint="give --source-hook and --target-hook, or --layer BLOCK"
+        )
+    if arguments.layer is not None and hooks != [None, None]:
+        raise InputError(
+            "hooks and layers are both given", hint="leave out --layer, or --source-hook and --target-hook"
+        )
 
 
 def _check_bench(arguments: argparse.Namespace) -> None:

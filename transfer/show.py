@@ -42,7 +42,13 @@ def table(report: Mapping[str, Any]) -> str:
         for name, choice in report["choices"].items()
         if choice["best"] is None
     ]
-    lines += ["", *_sweep(report["choices"], aim["wanted"]), "", *_gates(report.get("gates", {}))]
+    lines += [
+        "",
+        *_sweep(report["choices"], aim["wanted"]),
+        *_layers(report, aim["wanted"]),
+        "",
+        *_gates(report.get("gates", {})),
+    ]
     return "\n".join([*lines, "", *_map_lines(report), verdict_line(report["transfer"])])
 
 
@@ -174,6 +180,23 @@ def _sweep(choices: Mapping[str, Mapping[str, Any]], wanted: str) -> list[str]:
         cells = "".join(f"{one['effect']:>20.1%}{_lost(one['damage']):>9}" for one in trials)
         lines.append(f"   {trials[0]['scale']:<33g}{cells}")
     return lines
+
+
+def _layers(report: Mapping[str, Any], wanted: str) -> list[str]:
+    """The layers that the native vector was tried at, at the best scale of each. Older reports had one alone."""
+    layers = report.get("layers")
+    if layers is None:
+        return []
+    lines = [f"{'   layers tried, on validation':<36}{f'native: {wanted}':>20}{'lost':>9}{'scale':>9}"]
+    for one in layers["tried"]:
+        best = one["best"]
+        shown = one["trials"][0]
+        if best is not None:
+            shown = next(trial for trial in one["trials"] if trial["scale"] == best["scale"])
+        chosen = "  chosen" if one["target_hook"] == layers["chosen"][1] else ""
+        cells = f"{shown['effect']:>20.1%}{_lost(shown['damage']):>9}{_scale(one):>9}{chosen}"
+        lines.append(f"   {one['target_hook']:<33}{cells}")
+    return ["", *lines]
 
 
 def _lost(damage: float | None) -> str:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from data_gen.errors import InputError
 from data_gen.example import Example
 from tinysql.models.hybrid import HybridLM
 from transfer.alignment import read
@@ -17,7 +18,7 @@ from transfer.evaluation.bench import Bench
 from transfer.evaluation.curves import layer_curve
 from transfer.evaluation.evaluate import measure_transfer
 from transfer.evaluation.plan import Plan
-from transfer.evaluation.scales import choose_scale, setting_of
+from transfer.evaluation.scales import choose_layer, choose_scale, setting_of
 from transfer.steering import SteeringVector
 
 HOOK = "blocks.1.hook_resid_post"
@@ -91,6 +92,76 @@ def test_what_counts_is_what_the_aim_wants(bench: Bench) -> None:
     # No better than without steering: damage is not measured, and nothing is chosen but the first.
     assert [trial.damage for trial in choice.trials] == [float("inf")] * 3
     assert setting_of(choice).scale == 1.0
+
+
+BY_LAYER = {
+    None: (1, 9),
+    (0, 1.0): (4, 9),
+    (0, 2.0): (5, 9),
+    (1, 1.0): (5, 9),
+    (1, 2.0): (8, 9),
+    (2, 1.0): (10, 5),
+    (2, 2.0): (10, 5),
+}
+"""By block and scale, of ten prompts: wanted of those that are steered, taught of those to be left alone."""
+
+
+def answered_by_layer(bench: Bench) -> Callable[..., list[Verdict]]:
+    """Answers as `BY_LAYER` has them, by the hook that acts and by how far it moves what is read behind it."""
+    model = bench.target.model
+    ids = read(bench.target.tokenizer, [bench.behaviour.prompt(bench.choose_rows[0], "prod")]).tokens.ids
+    places = {block: f"blocks.{block}.hook_resid_post" for block in range(3)}
+    natives = {block: bench.native(hook) for block, hook in places.items()}
+    plain = model.run_with_cache(ids)[1]
+
+    def acting() -> tuple[int, float] | None:
+        found = [block for block, hook in places.items() if model.hook_dict[hook].has_hooks()]
+        if not found:
+            return None
+        (block,) = found
+        behind = f"blocks.{block + 1}.hook_resid_pre"
+        step = (model.run_with_cache(ids)[1][behind].detach() - plain[behind].detach())[0, -1]
+        return block, round(float(step @ natives[block].vector) / natives[block].norm ** 2, 2)
+
+    def given(_: Subject, rows: Sequence[Example], condition: str) -> list[Verdict]:
+        assert rows == bench.choose_rows  # never those that are tested on
+        wanted, taught = BY_LAYER[acting()]
+        return [
+            Verdict(
+                right=condition == "prod" and i < wanted,
+                shown=False,
+                taught=condition == "dev" and i < taught,
+                valid=True,
+            )
+            for i in range(len(rows))
+        ]
+
+    return given
+
+
+@pytest.mark.parametrize(("most", "block", "scale"), [(0.02, 1, 2.0), (1.0, 2, 1.0), (0.0, 1, 2.0)])
+def test_layer_and_scale_are_chosen_together_within_the_guard(
+    subject_of: Callable[..., Subject],
+    untaught: Callable[..., HybridLM],
+    monkeypatch: pytest.MonkeyPatch,
+    most: float,
+    block: int,
+    scale: float,
+) -> None:
+    subject = subject_of(untaught())
+    plan = replace(PLAN, place="everywhere", scales=(1.0, 2.0), most_damage=most)
+    bench = Bench(source=subject, target=subject, plan=plan)
+    monkeypatch.setattr("transfer.evaluation.scales.verdicts_of", answered_by_layer(bench))
+    pairs = [(f"blocks.{i // 2}.hook_resid_post", f"blocks.{i}.hook_resid_post") for i in range(3)]
+    layers = choose_layer(bench, pairs)
+    assert layers.chosen == pairs[block]
+    assert setting_of(layers.choice) == Setting(hook=pairs[block][1], scale=scale, operator="add")
+    # At the chosen layer it is the choice among the scales there, as where that layer is the only one.
+    assert layers.at(pairs[block][1]) == choose_scale(bench, bench.native(pairs[block][1]))
+    assert (layers.at(pairs[2][1]).best is None) == (most < 0.4)
+    assert len(layers.choice.trials) == 6
+    with pytest.raises(InputError, match="a hook stands twice among"):
+        choose_layer(bench, [pairs[0], pairs[0]])
 
 
 def test_where_the_guard_allows_none_it_is_the_first_that_was_tried() -> None:

@@ -60,6 +60,21 @@ def layer_pairs(bench: Bench) -> list[tuple[str, str]]:
     return [(source, target) for source, target in found]
 
 
+def layers_of(bench: Bench, blocks: Sequence[int]) -> list[tuple[str, str]]:
+    """The hooks behind some of the target's blocks, each once, with those of the source at the same relative depth.
+
+    Raises `InputError` for a block that is not there.
+    """
+    pairs = layer_pairs(bench)
+    wrong = [block for block in blocks if not 0 <= block < len(pairs)]
+    if wrong:
+        raise InputError(
+            f"the target, {bench.target.run.path}, has no block {wrong[0]}",
+            hint=f"give 0 to {len(pairs) - 1}",
+        )
+    return [pairs[block] for block in dict.fromkeys(blocks)]
+
+
 def layer_curve(bench: Bench, *, say: Say = lambda _: None, parts: Parts = NOTHING_KEPT) -> Iterator[Point]:
     """No steering, and then native and transferred at every depth, scale by scale chosen anew."""
     yield parts.find("none", Point, partial(_point, bench, "none", None))

@@ -1,4 +1,4 @@
-"""Bench -> report: gates, choice of the scale, native and transferred beside all controls, verdict."""
+"""Bench -> report: gates, choice of layer and scale, native and transferred beside all controls, verdict."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from transfer.evaluation.controls import (
     names_of,
 )
 from transfer.evaluation.perplexity import perplexity
-from transfer.evaluation.scales import choose_scale, setting_of
+from transfer.evaluation.scales import Layers, at_hooks, choose_layer, choose_scale, setting_of
 from transfer.evaluation.verdict import Transfer, decide
 from transfer.maps.quality import MapQuality, measure
 from transfer.parts import NOTHING_KEPT, Parts, Say, counted
@@ -78,6 +78,8 @@ class TransferReport:
     outcomes: tuple[Outcome, ...]
     damage: tuple[Damage, ...]
     transfer: Transfer
+    layers: Layers | None = None
+    """Which layers were tried; None where there was one alone."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -106,6 +108,7 @@ class TransferReport:
                 for one in self.damage
             ],
             "transfer": asdict(self.transfer),
+            "layers": None if self.layers is None else _layers(self.layers),
         }
 
 
@@ -114,6 +117,7 @@ def evaluate(
     *,
     clean: Subject | None = None,
     only: Sequence[str] | None = None,
+    layers: Sequence[tuple[str, str]] = (),
     say: Say = lambda _: None,
     parts: Parts = NOTHING_KEPT,
 ) -> TransferReport:
@@ -121,8 +125,10 @@ def evaluate(
 
     `clean` is a source that was taught the payload `none`, for control 9; the source may be one point less right than
     it where the behaviour is not shown. `only` names the controls to run; with a deciding one missing the verdict is
-    never `transferred`. `say` hears of progress, and `parts` keeps what was found. Raises `InputError` when a model
-    fails its gate, for a clean source that is none, and for a control that does not exist.
+    never `transferred`. With `layers`, pairs of a source and a target hook, the pair is chosen in place of the plan's
+    own, together with the native vector's scale on validation prompts, and the rest is measured there. `say` hears of
+    progress, and `parts` keeps what was found. Raises `InputError` when a model fails its gate, for a clean source
+    that is none, and for a control that does not exist.
     """
     unknown = [name for name in only or () if name not in NAMES]
     if unknown:
@@ -132,7 +138,13 @@ def evaluate(
     # Beside the controls: the gates, the map, two scales, native and transferred, the damage.
     say = counted(say, 7 + len(names_of(bench, clean, only)))
     gates = pass_gates(bench, clean, say=say, parts=parts)
-    return measure_transfer(bench, gates, clean=clean, only=only, say=say, parts=parts)
+    chosen: Layers | None = None
+    if layers:
+        say("choosing the layer and the scale of the native vector")
+        name = "layer and scale of native"
+        chosen = parts.find(name, Layers, partial(choose_layer, bench, layers))
+        bench = at_hooks(bench, chosen.chosen)
+    return measure_transfer(bench, gates, clean=clean, only=only, layers=chosen, say=say, parts=parts)
 
 
 def pass_gates(
@@ -171,10 +183,11 @@ def measure_transfer(
     *,
     clean: Subject | None = None,
     only: Sequence[str] | None = None,
+    layers: Layers | None = None,
     say: Say = lambda _: None,
     parts: Parts = NOTHING_KEPT,
 ) -> TransferReport:
-    """`evaluate` behind the gates of source and target."""
+    """`evaluate` behind the gates of source and target, at the plan's hooks; `layers` says how they were chosen."""
     say("fitting the map")
     pairs = bench.pairs()
     fitted = bench.fit(pairs)
@@ -182,7 +195,11 @@ def measure_transfer(
     quality = measure(bench.fit(train), held_out)
     vectors = {"native": bench.native(), "transferred": bench.transferred(fitted)}
     choices: dict[str, Choice] = {}
+    if layers is not None:
+        choices["native"] = layers.at(bench.plan.target_hook)
     for name, vector in vectors.items():
+        if name in choices:
+            continue
         say(f"choosing the scale of the {name} vector")
         choices[name] = parts.find(f"scale of {name}", Choice, partial(choose_scale, bench, vector))
     settings = {name: setting_of(choice) for name, choice in choices.items()}
@@ -217,6 +234,7 @@ def measure_transfer(
         transfer=_decide(
             bench, rows, verdicts, [name for name, choice in choices.items() if choice.best is None]
         ),
+        layers=layers,
     )
 
 
@@ -294,6 +312,15 @@ def _decide(
 
 def _gate(gate: Gate) -> dict[str, Any]:
     return {"bars": [bar.to_json() for bar in gate.bars], "failures": list(gate.failures)}
+
+
+def _layers(layers: Layers) -> dict[str, Any]:
+    """Every layer that was tried, with its scales."""
+    tried = [
+        {"source_hook": source, "target_hook": target, **_choice(layers.at(target))}
+        for source, target in layers.tried
+    ]
+    return {"chosen": list(layers.chosen), "tried": tried}
 
 
 def _choice(choice: Choice) -> dict[str, Any]:
