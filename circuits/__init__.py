@@ -90,6 +90,9 @@ if TYPE_CHECKING:
     from circuits.methods.eap import relp as relp
     from circuits.methods.eap_ig import eap_ig as eap_ig
     from circuits.methods.eap_ig import integration_error as integration_error
+    from circuits.methods.edge_flows import EdgeFlow as EdgeFlow
+    from circuits.methods.edge_flows import EdgeFlows as EdgeFlows
+    from circuits.methods.edge_flows import edge_flows as edge_flows
     from circuits.methods.exact import exact as exact
     from circuits.methods.flows import Flows as Flows
     from circuits.methods.flows import flows as flows
@@ -177,6 +180,7 @@ __all__ = lazy_exports(
         "methods.acdc": ["acdc", "acdc_scores"],
         "methods.eap": ["clean_corrupt", "eap", "relp"],
         "methods.eap_ig": ["eap_ig", "integration_error"],
+        "methods.edge_flows": ["EdgeFlow", "EdgeFlows", "edge_flows"],
         "methods.exact": ["exact"],
         "methods.flows": ["Flows", "flows"],
         "methods.masks": ["edge_masks"],

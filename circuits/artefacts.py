@@ -1,8 +1,8 @@
 """Run + edit -> RUN/circuits/EDIT: scores, circuit and report, each saying what made it.
 
 A directory holds `config.json` (settings, command, versions), `scores.safetensors`, `scores.json`, `circuit.json`,
-where asked for `roles.safetensors` and `roles.json`, and, once evaluated, `report.json`. Scoring and evaluation draw
-test pairs with different seeds, and a pair with a prompt that was scored is left out of the evaluation.
+where asked for `roles.safetensors`, `roles.json` and `flows.json`, and, once evaluated, `report.json`. Scoring and
+evaluation draw test pairs with different seeds, and a pair with a prompt that was scored is left out of the evaluation.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from circuits.circuit import Circuit
+from circuits.files.flow_files import save_flows
 from circuits.files.role_files import save_roles
 from circuits.graph import Graph
 from circuits.judging.agreement import Agreement, agreement
@@ -23,6 +24,7 @@ from circuits.judging.generation import CircuitAccuracy, circuit_accuracy
 from circuits.judging.significance import check_enough
 from circuits.judging.stability import Stability, resampled
 from circuits.methods.eap_ig import change_of
+from circuits.methods.edge_flows import EdgeFlows, edge_flows
 from circuits.methods.exact import exact
 from circuits.methods.role_scores import RoleScores, role_scores
 from circuits.methods.table import METHODS, UNSIGNED
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
     from tinysql.runs import Run
     from tinysql.tokens import Tokenizer, TokenPairs
 
+FOLLOWED = 20
+"""Edges of a circuit, the strongest, whose flows between roles are told."""
 SELECTIONS = ("top", "greedy", "significant")
 """How a circuit is chosen from the scores: `circuits.select`."""
 
@@ -67,7 +71,7 @@ class FindSettings:
     whole_answers: bool = False
     """Ask for every token in which the answers differ, not for the first alone."""
     by_role: bool = False
-    """Share every edge's score out to the roles of the tokens too."""
+    """Share every edge's score out to the roles of the tokens too, and follow the strongest between them."""
     seed: int = 0
     """Draws the pairs."""
 
@@ -103,6 +107,8 @@ class Found(NamedTuple):
     circuit: Circuit
     roles: RoleScores | None
     """None unless they were asked for."""
+    flows: EdgeFlows | None
+    """Of the circuit's strongest edges; None unless roles were asked for."""
 
 
 class Evaluated(NamedTuple):
@@ -144,17 +150,23 @@ def find_on_run(run: Run, settings: FindSettings, *, device: str = "cpu", overwr
     made = {"settings": asdict(settings), "refused": list(pairs.refused), "made_by": provenance()}
     scores = replace(scores, metadata={**scores.metadata, **made})
     chosen = _choose(scores, settings)
-    roles = role_scores(model, pairs, track=_bar("scoring by role")) if settings.by_role else None
+    roles = flows = None
+    if settings.by_role:
+        roles = role_scores(model, pairs, track=_bar("scoring by role"))
+        strongest = sorted(chosen.edges, key=lambda edge: -abs(scores[edge]))[:FOLLOWED]
+        flows = edge_flows(model, pairs, strongest, track=_bar("following edges between roles"))
     circuit = replace(chosen, metadata={**chosen.metadata, **made})
     with atomic_directory(directory) as part:
         scores.save(part)
         circuit.save(part / CIRCUIT)
         if roles is not None:
             save_roles(roles, part)
+        if flows is not None:
+            save_flows(flows, part)
         write_atomic(part / "config.json", json.dumps(made, indent=1))
         # Only now: whatever ends the process before leaves the circuit that was there.
         claim_directory(directory, overwrite)
-    return Found(directory, scores, circuit, roles)
+    return Found(directory, scores, circuit, roles, flows)
 
 
 def eval_on_run(

@@ -80,7 +80,7 @@ def _add_find(find: argparse.ArgumentParser) -> None:
     find.add_argument(
         "--whole-answers", action="store_true", help="ask for all tokens in which the answers differ"
     )
-    find.add_argument("--by-role", action="store_true", help="say at which role's tokens edges are read")
+    find.add_argument("--by-role", action="store_true", help="say between which roles' tokens edges run")
     find.add_argument("--seed", type=read_seed, default=0, help="seed of the pairs (default: 0)")
     find.add_argument("--overwrite", action="store_true", help="replace the circuit of that edit")
     find.add_argument("--device", default="cpu", help="where to run (default: cpu)")
@@ -135,7 +135,7 @@ def call_find(arguments: argparse.Namespace) -> None:
     # What computes is loaded behind what can be refused without it, here and below: it takes seconds.
     from circuits.artefacts import FindSettings, find_on_run
     from circuits.methods.eap_ig import left_out
-    from circuits.tables import edge_table, role_table
+    from circuits.tables import edge_table, flow_table, role_table
 
     settings = FindSettings(
         edit=arguments.edit,
@@ -157,6 +157,8 @@ def call_find(arguments: argparse.Namespace) -> None:
         print(said)
     if found.roles is not None:
         print(f"\n{role_table(found.roles)}")
+    if found.flows is not None:
+        print(f"\n{flow_table(found.flows)}")
 
 
 def call_eval(arguments: argparse.Namespace) -> None:

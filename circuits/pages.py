@@ -13,6 +13,7 @@ from circuits.artefacts import read_found
 from circuits.circuit import Circuit
 from circuits.drawing.curve import faithfulness_figure
 from circuits.drawing.facts import edge_rows, main_role
+from circuits.files.flow_files import load_flows
 from circuits.files.role_files import load_roles
 from circuits.graph import Graph
 from circuits.judging.compare import Overlap, compare, compare_all
@@ -103,7 +104,7 @@ def _section(directory: Path, graph: Graph | None) -> Section:
     text = _found(circuit) if said is None else f"{_found(circuit)} {said[0].upper()}{said[1:]}."
     parts = [
         f"<p>{html.escape(text)}</p>",
-        figure_html(show(circuit, scores=scores, roles=roles)),
+        figure_html(show(circuit, scores=scores, roles=roles, flows=load_flows(directory))),
         _table(circuit, scores, roles),
     ]
     evaluated = directory / "report.json"

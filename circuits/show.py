@@ -11,6 +11,7 @@ from circuits.drawing.edges import Drawn, Stroke, edge_figure
 from circuits.drawing.facts import edge_facts
 from circuits.drawing.style import LOWERS, NEUTRAL, RAISES
 from circuits.judging.compare import compare
+from circuits.methods.edge_flows import EdgeFlow
 from circuits.methods.role_scores import RoleScores
 from circuits.scores import EdgeScores
 from circuits.select import top_edges
@@ -24,6 +25,7 @@ def show(
     *,
     scores: EdgeScores | None = None,
     roles: RoleScores | None = None,
+    flows: Mapping[str, EdgeFlow] | None = None,
     top: int = 40,
     title: str | None = None,
 ) -> go.Figure:
@@ -32,7 +34,7 @@ def show(
     Width grows with the root of |score|. Blue solid: the edge's corrupt value lowers the metric, so the edge
     carries the behaviour; orange dashed: it raises it. Without scores all edges look alike. The slider keeps the
     strongest edges. Hover an edge or a node: a circuit's `scores` add interval and q value, `roles` the role of the
-    tokens at which the edge is read most.
+    tokens at which the edge is read most, and `flows`, by the edge's name, between which roles its largest part runs.
     Raises `InputError` for scores or roles of another graph.
     """
     if isinstance(found, EdgeScores):
@@ -42,7 +44,7 @@ def show(
     weights = _weights(circuit, scores)
     edges = sorted(circuit.edges, key=lambda edge: -abs(weights.get(str(edge), 0.0)))
     largest = max((abs(weights.get(str(edge), 0.0)) for edge in edges), default=0.0) or 1.0
-    facts = edge_facts(circuit.graph, edges, weights, scores, roles)
+    facts = edge_facts(circuit.graph, edges, weights, scores, roles, flows)
     drawn = [
         Drawn(edge, _stroke(weights.get(str(edge)), largest), text)
         for edge, text in zip(edges, facts, strict=True)

@@ -9,6 +9,7 @@ from circuits.drawing.facts import edge_rows
 from circuits.judging.compare import Overlap
 from circuits.judging.curves import Curve
 from circuits.judging.ratios import span, three_digits
+from circuits.methods.edge_flows import EdgeFlows
 from circuits.methods.role_scores import RoleScores
 from circuits.scores import EdgeScores
 
@@ -40,6 +41,21 @@ def role_table(roles: RoleScores) -> str:
     for row in rows:
         lines.append(
             f"{row['edge']:<{edge}}  {row['role']:<{role}}{row['score']:>10.3f}{row['error']:>16.3f}"
+        )
+    return "\n".join(lines)
+
+
+def flow_table(flows: EdgeFlows) -> str:
+    """The largest flows: from the role an edge is read at to the role it is carried to, with interval over pairs."""
+    rows = flows.largest(LINES)
+    source = max(map(len, ["from", *(row.source for row in rows)]))
+    target = max(map(len, ["to", *(row.target for row in rows)]))
+    edge = max(map(len, ["edge", *(row.edge for row in rows)]))
+    lines = [f"{'from':<{source}}  {'to':<{target}}  {'edge':<{edge}}{'score':>10}{'95 % interval':>20}"]
+    for row in rows:
+        lines.append(
+            f"{row.source:<{source}}  {row.target:<{target}}  {row.edge:<{edge}}{row.score:>10.3f}"
+            f"{span(row.low, row.high):>20}"
         )
     return "\n".join(lines)
 

@@ -10,6 +10,7 @@ import numpy as np
 from circuits.graph import Edge, Graph
 from circuits.judging.bootstrap import interval
 from circuits.judging.ratios import span
+from circuits.methods.edge_flows import EdgeFlow
 from circuits.methods.role_scores import RoleScores
 from circuits.scores import EdgeScores
 from data_gen.errors import InputError
@@ -24,8 +25,10 @@ def edge_facts(
     weights: Mapping[str, float],
     scores: EdgeScores | None = None,
     roles: RoleScores | None = None,
+    flows: Mapping[str, EdgeFlow] | None = None,
 ) -> list[str]:
-    """For each edge its name and score; with `scores` interval, sign and q; with `roles` where it is read most.
+    """For each edge its name and score; with `scores` interval, sign and q; with `roles` where it is read most; with
+    `flows`, by the edge's name, between which roles its largest part runs.
 
     Raises `InputError` for scores or roles of another graph.
     """
@@ -42,6 +45,8 @@ def edge_facts(
         _add(lines, [_weight(weights.get(str(edge))) for edge in edges])
     if roles is not None:
         _add(lines, [_role(roles, edge) for edge in edges])
+    if flows is not None:
+        _add(lines, [_flow(flows.get(str(edge))) for edge in edges])
     return ["<br>".join(each) for each in lines]
 
 
@@ -100,6 +105,13 @@ def _weight(weight: float | None) -> str:
 def _role(roles: RoleScores, edge: Edge) -> str:
     role, part, error = main_role(roles, edge)
     return f"most at {role}: {part:.3g} ± {error:.2g}" if part else ""
+
+
+def _flow(part: EdgeFlow | None) -> str:
+    if part is None:
+        return ""
+    ends = span(part.low, part.high, "{:.3g}".format)
+    return f"from {part.source} to {part.target}: {part.score:.3g} (95 % {ends})"
 
 
 def _add(lines: list[list[str]], more: list[str]) -> None:

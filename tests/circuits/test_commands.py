@@ -422,7 +422,7 @@ def test_every_method_shows_how_far_it_has_come(
 
     monkeypatch.setattr(artefacts, "progress", counted)
     assert main(find(copy, EDIT, "--method", method, "--by-role", "--edges", "6")) == 0
-    assert shown.keys() == {f"scoring by {method}", "scoring by role"}
+    assert shown.keys() == {f"scoring by {method}", "scoring by role", "following edges between roles"}
     assert all(done == total > 0 for done, total in shown.values())
 
 
@@ -459,13 +459,22 @@ def test_whole_answers_are_asked_for_when_finding_and_when_evaluating(copy: Path
 
 def test_role_scores_are_kept_printed_and_read_again(copy: Path, capsys) -> None:
     assert main(find(copy, EDIT, "--by-role")) == 0
-    assert "read at" in capsys.readouterr().out
-    folder = copy / "circuits" / EDIT
+    out, folder = capsys.readouterr().out, copy / "circuits" / EDIT
+    assert "read at" in out
+    table = out[out.index("\nfrom ") + 1 :].splitlines()
+    assert table[0].split()[:3] == ["from", "to", "edge"]
+    followed = json.loads((folder / "flows.json").read_text())["edges"]
+    assert {entry["edge"] for entry in followed} == set(map(str, load_found(copy, EDIT)[0].edges[:20]))
+    strongest = max(
+        (part for entry in followed for part in entry["flows"]), key=lambda part: abs(part["score"])
+    )
+    assert table[1].split()[:2] == [strongest["from"], strongest["to"]]
     roles = load_roles(folder)
     assert roles is not None
     torch.testing.assert_close(roles.values.sum(0), EdgeScores.load(folder).values, atol=1e-4, rtol=1e-3)
     (section,) = sections(copy)
     assert "read most at" in section.html
+    assert f"from {strongest['from']} to {strongest['to']}: " in section.html
     (folder / "roles.safetensors").write_bytes(b"cut")
     assert main(["circuit", "show", str(copy)]) == 2
     assert "holds no whole role scores" in capsys.readouterr().err
