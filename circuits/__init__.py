@@ -50,6 +50,9 @@ if TYPE_CHECKING:
     from circuits.judging.ratios import Estimate as Estimate
     from circuits.judging.recovery import Recovery as Recovery
     from circuits.judging.recovery import recovery as recovery
+    from circuits.judging.role_curves import RolePoint as RolePoint
+    from circuits.judging.role_curves import role_curve as role_curve
+    from circuits.judging.role_curves import top_parts as top_parts
     from circuits.judging.stability import PairsNeeded as PairsNeeded
     from circuits.judging.stability import Stability as Stability
     from circuits.judging.stability import pairs_needed as pairs_needed
@@ -149,6 +152,7 @@ __all__ = lazy_exports(
         "judging.minimality": ["Minimality"],
         "judging.ratios": ["Band", "Estimate"],
         "judging.recovery": ["Recovery", "recovery"],
+        "judging.role_curves": ["RolePoint", "role_curve", "top_parts"],
         "judging.stability": [
             "PairsNeeded",
             "Stability",

@@ -2,7 +2,8 @@
 
 A reader's input is what it reads in the corrupt run plus `Σ (writer now - writer in the corrupt run)` over
 the circuit's edges into it; each q, k and v of each head has an input of its own. With every edge this is
-the clean run of the whole model, with none it is the corrupt run.
+the clean run of the whole model, with none it is the corrupt run. An edge may also be kept at the tokens of some roles
+alone, and carry the corrupt value at all others.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from circuits.circuit import Circuit
@@ -22,8 +23,10 @@ from circuits.engine.batching import by_length
 from circuits.engine.mixers import Parts
 from circuits.engine.ports import Slots, WriterPort, at, at_each, frozen
 from circuits.engine.recording import Logits, Machine, normed, prompts
+from circuits.engine.roles import member_of
 from circuits.graph import Graph
 from circuits.metrics import Metric, measured
+from data_gen.errors import InputError
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import TokenPairs
 
@@ -59,6 +62,41 @@ def metric_of(
     return batches.restored(found, dim=1)[places].float().cpu()
 
 
+def metric_by_role(
+    model: HybridLM,
+    kept: Sequence[np.ndarray],
+    roles: Sequence[str],
+    pairs: TokenPairs,
+    metric: Metric,
+    *,
+    batch_size: int | None = None,
+    track: Callable[[list[Any]], Iterable[Any]] = iter,
+) -> Float[Tensor, "circuit example"]:
+    """`metric_of` when edges are `kept`, bool `[role writer reader]` of each circuit, at the tokens of roles alone.
+
+    `roles` are families (`saes.roles.family`). Raises `InputError` for masks of another shape, no pairs, or hooks on
+    the model.
+    """
+    graph = Graph.of(model)
+    expected = (len(roles), *graph.mask.shape)
+    for mask in kept:
+        if mask.shape != expected:
+            raise InputError(
+                f"a mask has shape {mask.shape}, expected {expected}: roles, writers and readers"
+            )
+    masks = [mask & graph.live((mask & graph.mask).any(0)) for mask in kept]
+    found = []
+    with frozen(model), torch.no_grad():
+        machine = Machine(model)
+        batches = by_length(model, pairs, batch_size)
+        work = [(place, mask) for place in range(len(batches.batches)) for mask in masks]
+        for place, steps in groupby(track(work), key=itemgetter(0)):
+            batch = batches.batches[place]
+            stage = Stage(machine, batch, member_of(batch, roles))
+            found.append(torch.stack([measured(metric, stage.logits(mask), batch) for _, mask in steps]))
+    return batches.restored(found, dim=1).float().cpu()
+
+
 def run_circuit(model: HybridLM, circuit: Circuit, pairs: TokenPairs) -> Logits:
     """Logits at each pair's position when only the circuit's edges carry clean values.
 
@@ -79,7 +117,10 @@ def live_mask(model: HybridLM, circuit: Circuit) -> np.ndarray:
 class Stage:
     """The corrupt run of one batch, on which circuits of clean values are played."""
 
-    def __init__(self, machine: Machine, batch: TokenPairs) -> None:
+    def __init__(
+        self, machine: Machine, batch: TokenPairs, member: Int[Tensor, "batch seq role"] | None = None
+    ) -> None:
+        """`member` says which token has which role, where edges are kept by role."""
         self.machine, self.position = machine, batch.position
         clean, corrupt = (machine.embedding(ids) for ids in prompts(batch))
         self.corrupt = machine.record(corrupt, batch.position)
@@ -87,22 +128,27 @@ class Stage:
             mixer.dense(through) for mixer, through in zip(machine.mixers, self.corrupt.through, strict=True)
         ]
         self.embedding = clean - corrupt
+        self.member = None if member is None else member.to(self.embedding)
 
     def logits(self, mask: np.ndarray) -> Logits:
-        """Logits with the edges of a live `mask` `[writer, reader]` carrying clean values."""
-        if not mask[:, -1].any():
+        """Logits with a live `mask` of edges carrying clean values: `[writer, reader]`, or `[role, writer, reader]`."""
+        if not mask[..., -1].any():
             return self.corrupt.logits
         machine, embedding = self.machine, self.embedding
         batch, seq, width = embedding.shape
         # Writer now - writer in the corrupt run; rows that no live edge leaves are never read.
         change = embedding.new_empty(
-            len(mask), batch, seq if machine.tail else self.position[0].numel(), width
+            mask.shape[-2], batch, seq if machine.tail else self.position[0].numel(), width
         )
         change[0] = embedding if machine.tail else at(embedding, self.position)
         for index, mixer in enumerate(machine.mixers):
-            before, here = mixer.writers.start, mask[:, mixer.readers]
-            moved = np.flatnonzero(here.any(0)).tolist()
-            played = self.play(index, moved, heard(here[:before, moved], change[:before])) if moved else []
+            before, here = mixer.writers.start, mask[..., mixer.readers]
+            moved = np.flatnonzero(here.any(tuple(range(mask.ndim - 1)))).tolist()
+            played = (
+                self.play(index, moved, self.heard(here[..., :before, moved], change[:before], index))
+                if moved
+                else []
+            )
             if index == machine.tail - 1:
                 change = at_each(change, self.position)
             for port, slots, by in played:
@@ -110,8 +156,21 @@ class Stage:
                     port.written(by, out=change[port.writers])
                 else:
                     change[[port.writers.start + slot for slot in slots]] = port.written(by, slots)
-        stream = self.corrupt.resid[-1] + heard(mask[:, -1:], change)[0]
+        stream = self.corrupt.resid[-1] + self.heard(mask[..., -1:], change, machine.tail)[0]
         return machine.logits(stream, self.position)
+
+    def heard(
+        self, edges: np.ndarray, change: Float[Tensor, "writer batch seq d_model"], index: int
+    ) -> Float[Tensor, "reader batch seq d_model"]:
+        """What readers of block `index` hear over `edges` `[writer, reader]`; with a role in front, at its tokens."""
+        if edges.ndim == 2:
+            return heard(edges, change)
+        assert self.member is not None
+        member = self.member if index < self.machine.tail else at(self.member, self.position)
+        found = change.new_zeros(edges.shape[-1], *change.shape[1:])
+        for role in np.flatnonzero(edges.any((1, 2))).tolist():
+            found += heard(edges[role], change) * member[..., role, None]
+        return found
 
     def play(
         self,

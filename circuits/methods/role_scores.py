@@ -13,13 +13,14 @@ from typing import Any
 
 import torch
 from einops import einsum, rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from circuits.engine.attribution import Differentiated, differentiate, parts_of, readings
 from circuits.engine.batching import Track, by_length
 from circuits.engine.ports import at, frozen
 from circuits.engine.recording import Machine
+from circuits.engine.roles import member_of
 from circuits.graph import Graph
 from circuits.metrics import Metric, check_finite, check_moves, logit_diff, metric_name
 from data_gen.errors import InputError
@@ -106,7 +107,7 @@ def _by_role(
     """Scores of some examples, each position's added to that of its role."""
     graph, change = Graph.of(found.machine.model), found.change(rows)
     scores = change.last.new_zeros(change.last.shape[1], len(roles), len(graph.writers), len(graph.readers))
-    whole = _labels(found.batch, roles)[rows].to(change.last)
+    whole = member_of(found.batch, roles)[rows].to(change.last)
     last = at(whole, found.batch.position[rows])
     for part in readings(found.machine, change, found.gradients, rows):
         each = torch.matmul(
@@ -117,14 +118,3 @@ def _by_role(
         by_role = einsum(label, each, "batch seq role, batch seq writer reader -> batch role writer reader")
         scores[:, :, : len(part.change), part.readers] = by_role
     return scores
-
-
-def _labels(batch: TokenPairs, roles: Sequence[str]) -> Int[Tensor, "batch seq role"]:
-    """1 at the role of each token; nothing at padding."""
-    number = {role: place for place, role in enumerate(roles)}
-    length = int(batch.position.max()) + 1
-    places = [
-        [number[family(role)] if role else len(roles) for role in row[:length]] for row in batch.clean.roles
-    ]
-    label = torch.tensor(places, device=batch.clean.ids.device)
-    return torch.nn.functional.one_hot(label, len(roles) + 1)[..., :-1]
