@@ -18,6 +18,7 @@ compiled but for mamba-ssm's own functions.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import platform
 import subprocess
@@ -75,6 +76,8 @@ HYBRIDS = ("bm1", "t33", "t33-plain", "t33-dense")
 SCANS = {"scans-t33": "t33", "scans-t200": "t200"}
 MORE = ("hybrids", *SCANS)
 IN_PIECES = "ours, four pieces a step"
+TOO_LARGE = (torch.cuda.OutOfMemoryError, InputError)
+"""What the bare step and the trainer raise when a batch does not fit into memory."""
 
 
 class BareGPT(nn.Module):
@@ -303,23 +306,30 @@ def groups(name: str) -> list[list[Case]]:
     return [[case for case in every if case not in alone], *([case] for case in alone)]
 
 
+def warmed(make: Callable[[], tuple[Callable[[], int], float]]) -> tuple[Callable[[], int], float]:
+    """A case's step behind its first six, and its FLOPs per token."""
+    step, flops = make()
+    for _ in range(6):
+        tokens = step()
+    torch.cuda.synchronize()
+    return step, flops / tokens
+
+
 def in_turns(name: str, group: Sequence[Case], seconds: float) -> list[dict[str, Any]]:
-    """Rows of the table, one a case: tokens per second and MFU over `TURNS` turns of so many seconds."""
+    """Rows of the table, one a case that fits: tokens per second and MFU over `TURNS` turns of so many seconds."""
     made = {}
     for label, make in group:
         begun = time.perf_counter()
         try:
-            step, flops = make()
-            for _ in range(6):
-                tokens = step()
-        except (
-            torch.cuda.OutOfMemoryError,
-            InputError,
-        ):  # the trainer says the latter of a batch that is too large
-            print(f"{name:8} {label:32} out of memory beside the cases before it", flush=True)
+            step, flops = warmed(make)
+        except TOO_LARGE as error:
+            print(f"{name:8} {label:32} left out: {error}", flush=True)
+        else:
+            made[label] = (step, flops, time.perf_counter() - begun)
             continue
-        torch.cuda.synchronize()
-        made[label] = (step, flops / tokens, time.perf_counter() - begun)
+        # Behind the `except`, which keeps what the failed step held; modules and their hooks refer to each other.
+        gc.collect()
+        torch.cuda.empty_cache()
     speeds: dict[str, list[float]] = {label: [] for label in made}
     for _ in range(TURNS):
         for label, (step, _, _) in made.items():
@@ -366,8 +376,8 @@ def main() -> None:
         for group in groups(name):
             try:
                 rows += in_turns(name, group, arguments.seconds)
-            except torch.cuda.OutOfMemoryError:
-                print(f"{name}: {' and '.join(label for label, _ in group)}: out of memory")
+            except TOO_LARGE as error:
+                print(f"{name}: {' and '.join(label for label, _ in group)}: {error}")
             torch.compiler.reset()
             torch.cuda.empty_cache()
             if arguments.json:  # after every group, so that a run that is cut off leaves what it measured

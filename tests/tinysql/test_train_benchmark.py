@@ -3,6 +3,7 @@
 import importlib
 import json
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,3 +120,30 @@ def test_a_case_that_does_not_fit_is_left_out_and_the_others_are_measured(
 
     assert [(row["what"], row["tokens_per_second"]) for row in rows] == [("small", 2000), ("last", 3000)]
     assert "large" in capsys.readouterr().out
+
+
+def test_what_a_case_held_that_does_not_fit_is_gone_before_the_next_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held: list[weakref.ref[torch.nn.Linear]] = []
+
+    def large() -> tuple[Callable[[], int], float]:
+        model = torch.nn.Linear(2, 2)
+        model.register_forward_hook(lambda module, *_: model)  # as hooked models: a cycle
+        held.append(weakref.ref(model))
+
+        def step() -> int:
+            assert model is not None
+            raise torch.cuda.OutOfMemoryError
+
+        return step, 1.0
+
+    def last() -> tuple[Callable[[], int], float]:
+        assert [model() for model in held] == [None]
+        return (lambda: 3), 1.0
+
+    monkeypatch.setattr("torch.cuda.synchronize", lambda: None)
+    monkeypatch.setattr(train, "measure", lambda step, _seconds: 1000.0 * step())
+    assert [row["what"] for row in train.in_turns("1.2b", [("large", large), ("last", last)], 1.0)] == [
+        "last"
+    ]
