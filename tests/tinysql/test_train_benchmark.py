@@ -74,7 +74,7 @@ def test_what_was_measured_is_kept_when_a_later_case_is_cut_off(
     assert [row["what"] for row in json.loads(path.read_text())["rows"]] == ["a"]
 
 
-@pytest.mark.parametrize(("shape", "rows"), [("33m", 1024), ("0.5b", 512), ("1.2b", 256)])
+@pytest.mark.parametrize(("shape", "rows"), [("33m", 1024), ("124m", 1024), ("0.5b", 512), ("1.2b", 256)])
 def test_many_rows_in_four_pieces_are_measured_last_and_alone(
     shape: str, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
