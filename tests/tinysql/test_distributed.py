@@ -79,7 +79,7 @@ def losses(path: Path) -> list[float]:
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_two_processes_have_the_losses_of_one_and_either_goes_on_from_the_other(
+def test_two_processes_have_the_losses_of_one_which_goes_on_from_their_checkpoint(
     recipe: Recipe, tmp_path: Path, optimizer: Literal["adamw", "muon"]
 ) -> None:
     recipe = replace(recipe, train=replace(recipe.train, optimizer=optimizer))
