@@ -42,7 +42,8 @@ def load_flows(directory: Path) -> dict[str, EdgeFlow]:
         return {entry["edge"]: _largest(entry) for entry in about["edges"] if entry["flows"]}
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{file} holds no whole flows: {error!r}", hint="make them again: tinysql circuit find --by-role"
+            f"{file} holds no whole flows: {error!r}",
+            hint="make them again: tinysql circuit find RUN --edit EDIT --by-role --overwrite",
         ) from error
 
 

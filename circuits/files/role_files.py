@@ -39,7 +39,7 @@ def load_roles(directory: Path) -> RoleScores | None:
     if not (directory / SIDECAR).exists():
         return None
     about = read_json(directory / SIDECAR)
-    hint = "make them again: tinysql circuit find --by-role"
+    hint = "make them again: tinysql circuit find RUN --edit EDIT --by-role --overwrite"
     try:
         tensors = load_file(directory / TENSORS)
         found = RoleScores(
