@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,6 +103,7 @@ class Run:
                 f"{self.path / 'tokenizer.json'} has {known} tokens and the model knows {room}",
                 hint="restore the tokenizer that the run was trained with",
             )
+        _tokenizer_digest(self)
         return model.to(place).eval(), tokenizer
 
     def _weights(self, name: str) -> Path:
@@ -175,8 +177,25 @@ def start_run(path: Path, recipe: Recipe, init: str | None = None) -> Run:
 
 
 def record_model(run: Run, shape: ModelConfig) -> Run:
-    """Add the resolved shape of the model, its vocabulary included, to `config.json`."""
-    return _write(run.path, {**run.config, "model": to_json(shape)})
+    """Add the resolved shape of the model, its vocabulary included, and its tokenizer's digest to `config.json`.
+
+    Raises `InputError` where the run has recorded another tokenizer.
+    """
+    return _write(run.path, {**run.config, "model": to_json(shape), **_tokenizer_digest(run)})
+
+
+def _tokenizer_digest(run: Run) -> dict[str, str]:
+    """What `config.json` says of the tokenizer's file, if there is one; `InputError` where it says it of another."""
+    file = run.path / "tokenizer.json"
+    if not file.is_file():
+        return {}
+    found = sha256(file.read_bytes()).hexdigest()
+    if run.config.get("tokenizer_sha256", found) != found:
+        raise InputError(
+            f"{file} is not the tokenizer that the run began with",
+            hint="restore it: of another run's tokenizer the weights know nothing, even where sizes agree",
+        )
+    return {"tokenizer_sha256": found}
 
 
 def _write(path: Path, config: dict[str, Any]) -> Run:

@@ -143,6 +143,25 @@ def test_absurd_sizes_in_a_config_ask_for_no_memory(
         open_run(path).load()
 
 
+def test_a_tokenizer_of_another_run_is_refused_though_it_has_as_many_tokens(
+    recipe: Recipe, tmp_path: Path, killed_at: Killer
+) -> None:
+    with killed_at(13):
+        fit(recipe, tmp_path / "run")
+    file = tmp_path / "run" / "tokenizer.json"
+    own = file.read_bytes()
+    data = json.loads(own)
+    data["model"]["merges"] = data["model"]["merges"][::-1]
+    file.write_text(json.dumps(data))  # as many tokens, joined in another order
+    with pytest.raises(InputError, match="is not the tokenizer that the run began with"):
+        fit(recipe, tmp_path / "run", resume=True)
+    file.write_bytes(own)
+    run = fit(recipe, tmp_path / "run", resume=True)
+    file.write_text(json.dumps(data))
+    with pytest.raises(InputError, match="is not the tokenizer that the run began with"):
+        load(run.path)
+
+
 def test_a_tokenizer_with_fewer_tokens_is_another_s(recipe: Recipe, tmp_path: Path) -> None:
     path = fit(recipe, tmp_path / "run").path
     few = open_run(path).shape.d_vocab - 20

@@ -139,14 +139,14 @@ class TrainingRows:
             if not kept:
                 raise InputError(
                     f"all {len(ids)} rows have more than {n_ctx} tokens, the most that fit",
-                    hint="raise model.n_ctx and pack, lower max_columns, or use a larger vocabulary",
+                    hint="raise train.model.n_ctx and train.pack, lower data.max_columns, or use a larger vocabulary",
                 )
             ids, answers = [ids[number] for number in kept], [answers[number] for number in kept]
         lengths = np.array([len(row) for row in ids])
         if len(ids) and lengths.max() > n_ctx:
             raise InputError(
                 f"training row {int(lengths.argmax())} has {lengths.max()} tokens, the model's context is {n_ctx}",
-                hint="raise model.n_ctx, lower max_columns, or use a larger vocabulary",
+                hint="raise train.model.n_ctx, lower data.max_columns, or use a larger vocabulary",
             )
         return cls(
             np.concatenate([np.array(row, dtype=np.int32) for row in ids]),
