@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -150,3 +150,39 @@ def random_case() -> Callable[..., Case]:
 def planted(request: pytest.FixtureRequest) -> Planted:
     """Two behaviours of a wired model: the name itself changes, or which of two names stands behind `table`."""
     return plant(request.param, seed=0)
+
+
+@pytest.fixture
+def with_roles() -> Callable[[TokenPairs, Callable[[int, int], str]], TokenPairs]:
+    """`with_roles(pairs, name)`: both sides with the role `name(row, column)` for every token; padding has none."""
+
+    def side(tokens: Tokens, name: Callable[[int, int], str]) -> Tokens:
+        roles = tuple(
+            tuple(name(row, column) if real else "" for column, real in enumerate(mask))
+            for row, mask in enumerate(tokens.mask.tolist())
+        )
+        return replace(tokens, roles=roles)
+
+    return lambda pairs, name: replace(
+        pairs, clean=side(pairs.clean, name), corrupt=side(pairs.corrupt, name)
+    )
+
+
+@pytest.fixture
+def copied_name(
+    with_roles: Callable[[TokenPairs, Callable[[int, int], str]], TokenPairs],
+) -> Callable[[str], tuple[Planted, TokenPairs]]:
+    """`copied_name(case)`: a planted copy, and its pairs by role: `name` differs, `question`, `other`."""
+
+    def made(case: str) -> tuple[Planted, TokenPairs]:
+        found = plant(case, seed=0)
+        pairs = found.pairs
+
+        def role(row: int, column: int) -> str:
+            if pairs.clean.ids[row, column] != pairs.corrupt.ids[row, column]:
+                return "name"
+            return "question" if column == int(pairs.position[row]) else "other"
+
+        return found, with_roles(pairs, role)
+
+    return made

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 
@@ -14,25 +13,13 @@ from circuits.graph import Edge, Graph
 from circuits.methods.eap_ig import eap_ig
 from circuits.methods.edge_flows import EdgeFlows, edge_flows
 from circuits.methods.role_scores import role_scores
-from circuits.planted.cases import planted
 from circuits.tables import flow_table
 from data_gen.errors import InputError
 
 
-def with_roles(pairs, name):
-    """The pairs with roles that `name(row, column)` gives; padding keeps none."""
-
-    def side(tokens):
-        roles = tuple(
-            tuple(name(row, column) if real else "" for column, real in enumerate(mask))
-            for row, mask in enumerate(tokens.mask.tolist())
-        )
-        return dataclasses.replace(tokens, roles=roles)
-
-    return dataclasses.replace(pairs, clean=side(pairs.clean), corrupt=side(pairs.corrupt))
-
-
-def test_parts_of_every_edge_sum_to_its_scores_by_role_and_to_its_score(random_case, shape) -> None:
+def test_parts_of_every_edge_sum_to_its_scores_by_role_and_to_its_score(
+    random_case, shape, with_roles
+) -> None:
     case = random_case(**shape)
     pairs = with_roles(case.pairs, lambda row, column: ("a", "b", "c")[column % 3])
     edges = Graph.of(case.model).edges
@@ -56,17 +43,9 @@ def test_parts_of_every_edge_sum_to_its_scores_by_role_and_to_its_score(random_c
 
 
 @pytest.mark.parametrize("name", ["copy-attention-name", "copy-mamba-name"])
-def test_a_planted_copy_runs_from_the_name_to_the_question(name: str) -> None:
+def test_a_planted_copy_runs_from_the_name_to_the_question(name: str, copied_name) -> None:
     """What is carried furthest is read where the name stands, by a value, and put out at the last token."""
-    case = planted(name, seed=0)
-    pairs = case.pairs
-
-    def role(row: int, column: int) -> str:
-        if pairs.clean.ids[row, column] != pairs.corrupt.ids[row, column]:
-            return "name"
-        return "question" if column == int(pairs.position[row]) else "other"
-
-    pairs = with_roles(pairs, role)
+    case, pairs = copied_name(name)
     found = edge_flows(case.model, pairs, Graph.of(case.model).edges)
     row = max((row for row in found.largest(50) if row.source != row.target), key=lambda row: abs(row.score))
     assert (row.source, row.target) == ("name", "question")
@@ -74,7 +53,7 @@ def test_a_planted_copy_runs_from_the_name_to_the_question(name: str) -> None:
     assert row.low <= row.score <= row.high < 0
 
 
-def test_batches_and_their_parts_give_the_same(random_case, monkeypatch) -> None:
+def test_batches_and_their_parts_give_the_same(random_case, monkeypatch, with_roles) -> None:
     case = random_case()
     pairs = with_roles(case.pairs, lambda row, column: ("even", "odd")[column % 2])
     edges = Graph.of(case.model).edges[::7]
@@ -84,7 +63,7 @@ def test_batches_and_their_parts_give_the_same(random_case, monkeypatch) -> None
     torch.testing.assert_close(alone, together, rtol=1e-4, atol=1e-6)
 
 
-def test_parts_of_one_edge_are_listed_by_falling_size(random_case) -> None:
+def test_parts_of_one_edge_are_listed_by_falling_size(random_case, with_roles) -> None:
     case = random_case("*-*")
     pairs = with_roles(case.pairs, lambda row, column: ("even", "odd")[column % 2])
     edge = Edge("embed", "blocks.0.attn.v.0")
@@ -110,7 +89,9 @@ def test_what_cannot_be_followed_is_refused(random_case) -> None:
         edge_flows(case.model, case.pairs, [Edge("embed", "blocks.9.mlp")])
 
 
-def test_files_say_each_edges_largest_parts_and_what_the_others_sum_to(random_case, tmp_path) -> None:
+def test_files_say_each_edges_largest_parts_and_what_the_others_sum_to(
+    random_case, tmp_path, with_roles
+) -> None:
     case = random_case("*-*")
     pairs = with_roles(case.pairs, lambda row, column: ("a", "b", "c")[column % 3])
     edges = [Edge("embed", "blocks.0.attn.v.0"), Edge("blocks.0.attn.head.0", "logits")]

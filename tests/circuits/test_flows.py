@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
 
 from circuits.engine.recording import Machine
 from circuits.methods.flows import flows
 from circuits.metrics import logit_diff
-from circuits.planted.cases import planted
 from data_gen.errors import InputError
 from tinysql.models.config import MambaConfig
 
 
-def with_roles(pairs, name):
-    """The pairs with the role `name(column)` for every token."""
-
-    def side(tokens):
-        roles = tuple(
-            tuple(name(column) if real else "" for column, real in enumerate(row))
-            for row in tokens.mask.tolist()
-        )
-        return dataclasses.replace(tokens, roles=roles)
-
-    return dataclasses.replace(pairs, clean=side(pairs.clean), corrupt=side(pairs.corrupt))
-
-
-def test_flows_sum_to_the_gradient_at_what_a_head_reads(random_case, shape) -> None:
+def test_flows_sum_to_the_gradient_at_what_a_head_reads(random_case, shape, with_roles) -> None:
     """`Σ_s Δ[s] · ∂metric/∂read[s]` for values (v, x) and keys (rotated k, B), by autograd on the model itself."""
     if not set(shape["pattern"]) & set("*M"):
         with pytest.raises(InputError, match="has no heads"):
             flows(random_case(**shape).model, random_case(**shape).pairs)
         return
     case = random_case(**shape)
-    model, pairs = case.model, with_roles(case.pairs, lambda column: ("even", "odd")[column % 2])
+    model, pairs = case.model, with_roles(case.pairs, lambda row, column: ("even", "odd")[column % 2])
     found = flows(model, pairs, steps=1)
     machine = Machine(model)
     ends = [machine.embedding(side.ids).detach() for side in (pairs.clean, pairs.corrupt)]
@@ -73,9 +57,9 @@ def test_flows_sum_to_the_gradient_at_what_a_head_reads(random_case, shape) -> N
     assert checked
 
 
-def test_nothing_flows_back_in_time(random_case) -> None:
+def test_nothing_flows_back_in_time(random_case, with_roles) -> None:
     case = random_case("M*", mamba=MambaConfig(n_heads=2, d_head=6, d_state=5, chunk=4))
-    pairs = with_roles(case.pairs, lambda column: "early" if column < 5 else "late")
+    pairs = with_roles(case.pairs, lambda row, column: "early" if column < 5 else "late")
     found = flows(case.model, pairs)
     early, late = found.roles.index("early"), found.roles.index("late")
     assert found.values[..., late, early].abs().max() == 0
@@ -83,28 +67,16 @@ def test_nothing_flows_back_in_time(random_case) -> None:
 
 
 @pytest.mark.parametrize("name", ["copy-attention-name", "copy-mamba-name"])
-def test_a_planted_copy_flows_from_the_name_to_the_question(name: str) -> None:
+def test_a_planted_copy_flows_from_the_name_to_the_question(name: str, copied_name) -> None:
     """What is carried furthest is carried from where the name stands to the last token."""
-    case = planted(name, seed=0)
-    pairs = case.pairs
-
-    def role(row: int, column: int) -> str:
-        if pairs.clean.ids[row, column] != pairs.corrupt.ids[row, column]:
-            return "name"
-        return "question" if column == int(pairs.position[row]) else "other"
-
-    roles = tuple(
-        tuple(role(row, column) if real else "" for column, real in enumerate(mask))
-        for row, mask in enumerate(pairs.clean.mask.tolist())
-    )
-    pairs = dataclasses.replace(pairs, clean=dataclasses.replace(pairs.clean, roles=roles))
+    case, pairs = copied_name(name)
     (row,) = flows(case.model, pairs).table(1)
     assert (row["path"], row["from"], row["to"]) == ("values", "name", "question")
 
 
-def test_errors_are_those_of_a_mean_over_pairs(random_case) -> None:
+def test_errors_are_those_of_a_mean_over_pairs(random_case, with_roles) -> None:
     case = random_case("*-*")
-    pairs = with_roles(case.pairs, lambda column: ("even", "odd")[column % 2])
+    pairs = with_roles(case.pairs, lambda row, column: ("even", "odd")[column % 2])
     found = flows(case.model, pairs, steps=1, batch_size=2)
     each = torch.stack([flows(case.model, pairs[i : i + 1], steps=1).values for i in range(len(pairs))])
     torch.testing.assert_close(found.values, each.mean(0), rtol=1e-4, atol=1e-6)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
 
@@ -13,20 +11,7 @@ from circuits.methods.role_scores import role_scores
 from data_gen.errors import InputError
 
 
-def with_roles(pairs, name):
-    """The pairs with roles that `name(row, column)` gives; padding keeps none."""
-
-    def side(tokens):
-        roles = tuple(
-            tuple(name(row, column) if real else "" for column, real in enumerate(mask))
-            for row, mask in enumerate(tokens.mask.tolist())
-        )
-        return dataclasses.replace(tokens, roles=roles)
-
-    return dataclasses.replace(pairs, clean=side(pairs.clean), corrupt=side(pairs.corrupt))
-
-
-def test_the_parts_of_an_edge_sum_to_its_score(random_case, shape) -> None:
+def test_the_parts_of_an_edge_sum_to_its_score(random_case, shape, with_roles) -> None:
     case = random_case(**shape)
     pairs = with_roles(
         case.pairs, lambda row, column: ("english.order_by.0.direction", "sql.table")[column % 2]
@@ -38,7 +23,7 @@ def test_the_parts_of_an_edge_sum_to_its_score(random_case, shape) -> None:
     assert found.values[0].abs().max() > 1e-3 or set(shape["pattern"]) == {"-"}
 
 
-def test_an_edge_from_embed_scores_only_where_the_prompts_differ(random_case) -> None:
+def test_an_edge_from_embed_scores_only_where_the_prompts_differ(random_case, with_roles) -> None:
     """Before the first block nothing has moved yet: all other tokens are the same on both sides."""
     case = random_case("*-")
     differs = (case.pairs.clean.ids != case.pairs.corrupt.ids).tolist()
@@ -49,7 +34,7 @@ def test_an_edge_from_embed_scores_only_where_the_prompts_differ(random_case) ->
     assert same == 0
 
 
-def test_a_batch_contracted_pair_by_pair_gives_the_same(random_case, monkeypatch) -> None:
+def test_a_batch_contracted_pair_by_pair_gives_the_same(random_case, monkeypatch, with_roles) -> None:
     """The pairs' positions differ, so that each by itself would be cut shorter than the batch."""
     case = random_case()
     pairs = with_roles(case.pairs, lambda row, column: ("even", "odd")[column % 2])
@@ -62,7 +47,7 @@ def test_a_batch_contracted_pair_by_pair_gives_the_same(random_case, monkeypatch
     torch.testing.assert_close(eap_ig(case.model, pairs, steps=2).per_example, edges.per_example)
 
 
-def test_errors_are_those_of_a_mean_over_pairs(random_case) -> None:
+def test_errors_are_those_of_a_mean_over_pairs(random_case, with_roles) -> None:
     case = random_case()
     pairs = with_roles(case.pairs, lambda row, column: "all")
     found = role_scores(case.model, pairs, steps=2, batch_size=2)
@@ -70,7 +55,7 @@ def test_errors_are_those_of_a_mean_over_pairs(random_case) -> None:
     torch.testing.assert_close(found.errors[0], each.std(0) / len(pairs) ** 0.5, rtol=1e-3, atol=1e-5)
 
 
-def test_the_table_names_edge_and_role_by_falling_size(random_case) -> None:
+def test_the_table_names_edge_and_role_by_falling_size(random_case, with_roles) -> None:
     case = random_case()
     pairs = with_roles(case.pairs, lambda row, column: ("even", "odd")[column % 2])
     found = role_scores(case.model, pairs, steps=2)
