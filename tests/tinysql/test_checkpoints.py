@@ -98,7 +98,43 @@ def test_the_last_checkpoint_is_kept_and_the_way_out_named(
     remedy = re.escape(f"or remove {tmp_path} and repeat the command")
     with pytest.warns(UserWarning, match="step-00000030 is damaged"), pytest.raises(InputError, match=remedy):
         load_training(tmp_path, *trained, World())
-    assert [folder.name for folder in tmp_path.glob("step-*")] == ["step-00000020"]
+    assert {folder.name for folder in tmp_path.glob("step-*")} == {"step-00000020", "step-00000030"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: {**t, "embed.W_E": t["embed.W_E"].new_zeros(60, 8)},
+        lambda t: {**t, "foo": torch.zeros(2)},
+        lambda t: {**t, "embed.W_E": t["embed.W_E"].to(torch.int8)},
+    ],
+)
+def test_whole_weights_of_another_shape_are_refused_and_kept(
+    change: Callable[[Tensors], Tensors], trained: tuple[HybridLM, torch.optim.AdamW], tmp_path: Path
+) -> None:
+    file = tmp_path / "step-00000030" / "model.safetensors"
+    save_tensors(file, change(load_tensors(file)))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match="step-00000030/model.safetensors: weight `.*` is .* expect"):
+        load_training(tmp_path, *trained, World())
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("step", [25, 30])
+def test_a_damaged_checkpoint_stays_until_a_whole_one_is_written(
+    step: int, trained: tuple[HybridLM, torch.optim.AdamW], tmp_path: Path
+) -> None:
+    damaged = tmp_path / "step-00000030" / "model.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    with pytest.warns(UserWarning, match="step-00000030 is damaged"):
+        load_training(tmp_path, *trained, World())
+    assert damaged.exists()
+    model, optimizer = trained
+    save_training(tmp_path, model, optimizer, TrainState(step=step), {}, World())
+    assert {folder.name for folder in tmp_path.glob("step-*")} == {"step-00000020", f"step-000000{step}"}
+    found = load_training(tmp_path, *trained, World())
+    assert found is not None
+    assert found[0].step == step
 
 
 def test_a_file_with_the_name_of_a_checkpoint_is_none(

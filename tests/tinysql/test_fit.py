@@ -24,7 +24,7 @@ from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe, find_recipe
 from tinysql.runs import holding, load, open_run
 from tinysql.tokens import Tokenizer
-from tinysql.training.checkpoints import load_tensors
+from tinysql.training.checkpoints import load_tensors, save_tensors
 from tinysql.training.distributed import World
 from tinysql.training.fit import _check_memory, fit, on_dataset
 from tinysql.training.loop import read_log
@@ -118,10 +118,15 @@ def test_what_is_damaged_beside_whole_weights_costs_no_weights(
     assert (path / "model.safetensors").read_bytes() == weights
 
 
-def test_weights_that_are_cut_short_are_trained_again(recipe: Recipe, tmp_path: Path) -> None:
+def test_weights_that_are_cut_short_are_trained_again_and_stay_until_then(
+    recipe: Recipe, tmp_path: Path, killed_at: Killer
+) -> None:
     path = fit(recipe, tmp_path / "run").path
     weights = (path / "model.safetensors").read_bytes()
     (path / "model.safetensors").write_bytes(weights[:-100])
+    with killed_at(13):
+        fit(recipe, path, resume=True)
+    assert (path / "model.safetensors").read_bytes() == weights[:-100]
     assert (fit(recipe, path, resume=True).path / "model.safetensors").read_bytes() == weights
 
 
@@ -169,6 +174,22 @@ def test_a_tokenizer_with_fewer_tokens_is_another_s(recipe: Recipe, tmp_path: Pa
     Tokenizer.train(texts, vocab_size=few).save(path / "tokenizer.json")
     with pytest.raises(InputError, match=f"has {few} tokens and the model knows {few + 20}"):
         open_run(path).load()
+
+
+def test_a_checkpoint_of_another_shape_is_refused_and_nothing_is_lost(
+    recipe: Recipe, tmp_path: Path, killed_at: Killer
+) -> None:
+    path = tmp_path / "run"
+    with killed_at(13):
+        fit(recipe, path)
+    file = path / "checkpoints" / "step-00000010" / "model.safetensors"
+    save_tensors(file, {name: tensor[:1] for name, tensor in load_tensors(file).items()})
+    before = {place: place.read_bytes() for place in (path / "checkpoints").rglob("*") if place.is_file()}
+    with pytest.raises(
+        InputError, match="step-00000010/model.safetensors: weight .* the configuration expects"
+    ):
+        fit(recipe, path, resume=True)
+    assert {place: place.read_bytes() for place in before} == before
 
 
 def test_what_was_cut_off_says_how_it_goes_on(recipe: Recipe, tmp_path: Path) -> None:

@@ -364,7 +364,8 @@ def test_a_state_that_is_not_ours_is_passed_over_or_refused(
     assert found[0] == TrainState(step=20)
     file = tmp_path / "step-00000020" / "state.json"
     file.write_text(json.dumps(change(json.loads(file.read_text()))))
-    with pytest.raises(InputError, match=message):
+    again = pytest.warns(UserWarning, match="step-00000030 is damaged")
+    with again, pytest.raises(InputError, match=message):
         load_training(tmp_path, model, optimizer, World())
 
 

@@ -28,6 +28,10 @@ KEPT = 2
 PARTS = ("model", "optimizer", "average")
 
 
+class OtherModel(InputError):
+    """Weights that are whole, and those of a model of another shape or of other numbers."""
+
+
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write a safetensors file whole or not at all."""
     write_atomic(
@@ -52,25 +56,29 @@ def load_weights(model: HybridLM, path: Path) -> None:
 
 
 def fit_weights(model: HybridLM, tensors: Mapping[str, Tensor], path: Path, world: World) -> None:
-    """Put whole weights, read from `path`, into a model; `InputError` when names or shapes do not fit."""
+    """Put whole weights, read from `path`, into a model; `OtherModel` when names or shapes do not fit."""
     now = model.state_dict()
+    _check_weights(now, tensors, path)
+    model.load_state_dict({name: world.shared(tensor, now[name]) for name, tensor in tensors.items()})
+
+
+def _check_weights(now: Mapping[str, Tensor], tensors: Mapping[str, Tensor], path: Path) -> None:
     expected = {name: tuple(t.shape) for name, t in now.items()}
     found = {name: tuple(t.shape) for name, t in tensors.items()}
     wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
     if wrong:
         name = wrong[0]
-        raise InputError(
+        raise OtherModel(
             f"{path}: weight `{name}` is {found.get(name, 'missing')}, "
             f"the configuration expects {expected.get(name, 'none of that name')}",
             hint="config.json and the weights must come from the same run",
         )
     other = [name for name in expected if tensors[name].is_floating_point() != now[name].is_floating_point()]
     if other:
-        raise InputError(
+        raise OtherModel(
             f"{path}: weight `{other[0]}` is of {tensors[other[0]].dtype}, expected {now[other[0]].dtype}",
             hint="quantised weights cannot be read: restore the run's own",
         )
-    model.load_state_dict({name: world.shared(tensor, now[name]) for name, tensor in tensors.items()})
 
 
 def save_training(
@@ -83,6 +91,7 @@ def save_training(
 ) -> None:
     """Write everything that an exact resume needs to `directory/step-N`; the one before is kept, older ones go.
 
+    So do those of later steps, which were damaged when training went on from one before them.
     The first process writes whole tensors, so any number of processes can go on from it.
     """
     weights = world.gathered(model.state_dict())
@@ -93,12 +102,15 @@ def save_training(
     }
     mean = world.gathered(average)
     if world.rank == 0:
-        with atomic_directory(directory / f"step-{state.step:08d}") as folder:
+        here = directory / f"step-{state.step:08d}"
+        with atomic_directory(here, overwrite=True) as folder:
             save_tensors(folder / "model.safetensors", weights)
             save_tensors(folder / "optimizer.safetensors", moments)
             save_tensors(folder / "average.safetensors", mean)
             write_atomic(folder / "state.json", json.dumps(vars(state), indent=1))
-        for old in _steps(directory)[:-KEPT]:
+        found = _steps(directory)
+        last = found.index(here) + 1
+        for old in [*found[: max(0, last - KEPT)], *found[last:]]:
             shutil.rmtree(old, ignore_errors=True)
     world.wait()
 
@@ -108,17 +120,22 @@ def load_training(
 ) -> tuple[TrainState, dict[str, Tensor]] | None:
     """Restore the newest whole checkpoint under `directory`; its state and average, or None when there is none.
 
-    A damaged one is removed, with a warning. Raises `InputError` when all are damaged; the oldest then stays.
+    A damaged one is passed over with a warning and stays until `save_training` has written a whole one. Raises
+    `InputError` when all are damaged, and `OtherModel` when the newest whole weights are of another shape.
     """
     found = _steps(directory)
     for place in reversed(found):
+        weights, average = place / "model.safetensors", place / "average.safetensors"
         try:
             parts = {name: load_tensors(place / f"{name}.safetensors") for name in PARTS}
             state = _read_state(place / "state.json")
-            _check_finite(parts["model"], place / "model.safetensors")
-            _check_average(parts["average"], state, model, place / "average.safetensors")
-            fit_weights(model, parts["model"], place / "model.safetensors", world)
+            _check_weights(model.state_dict(), parts["model"], weights)
+            _check_finite(parts["model"], weights)
+            _check_average(parts["average"], state, model, average)
+            fit_weights(model, parts["model"], weights, world)
             _fit_moments(optimizer, model, parts["optimizer"], world)
+        except OtherModel:
+            raise
         except InputError as error:
             reason = error.message
             if place == found[0]:
@@ -126,10 +143,10 @@ def load_training(
                     f"{place} is damaged ({reason}), and there is no checkpoint before it",
                     hint=f"restore it, or remove {directory} and repeat the command, which then begins at step 0",
                 ) from error
-            warnings.warn(f"{place} is damaged ({reason}); going on from the checkpoint before", stacklevel=2)
-            world.wait()
             if world.rank == 0:
-                shutil.rmtree(place)
+                warnings.warn(
+                    f"{place} is damaged ({reason}); going on from the checkpoint before", stacklevel=2
+                )
             continue
         model_now = model.state_dict()
         return state, {name: world.shared(t, model_now[name]) for name, t in parts["average"].items()}

@@ -236,7 +236,7 @@ def make_feed(recipe: Recipe, path: Path, tokenizer: Tokenizer) -> Feed:
 
 
 def finished(run: Run) -> bool:
-    """Whether the run has a whole model; a file that is cut short is removed, so that it is trained again.
+    """Whether the run has a whole model; one that is cut short is trained again, and stays until then.
 
     Raises `InputError` where the weights are whole and what is beside them is not: nothing is lost by mending that.
     """
@@ -248,7 +248,6 @@ def finished(run: Run) -> bool:
     except InputError as error:
         if isinstance(error.__cause__, OSError):  # not read, so not known to be damaged
             raise
-        weights.unlink()
         return False
     run.load()
     return True
