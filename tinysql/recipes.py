@@ -19,6 +19,8 @@ ALL_SETS = tuple(f"cs{number}" for number in range(1, 11))
 class Recipe:
     """Data, tokenizer, model and training of one run."""
 
+    name: str = ""
+    """What `tinysql train` calls the recipe that it was made from; nothing follows from it."""
     data: DataConfig
     rows: int | None
     """Training rows that are written to disk and read again every epoch; None takes fresh rows from the generator
@@ -287,4 +289,4 @@ def find_recipe(name: str) -> Recipe:
         raise InputError(
             f"unknown recipe `{name}`{nearest(name, list(RECIPES))}", hint=f"known: {', '.join(RECIPES)}"
         )
-    return RECIPES[name]()
+    return replace(RECIPES[name](), name=name)

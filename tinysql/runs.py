@@ -211,11 +211,11 @@ def resume_run(path: Path, recipe: Recipe, init: str | None = None) -> Run:
             f"{path} was started with --init {run.config.get('init')}, not {init}",
             hint="repeat what it was started with, or choose another directory",
         )
-    if run.recipe != recipe:
+    if replace(run.recipe, name=recipe.name) != recipe:
         changed = [
             key
             for key, value in _leaves(to_json(recipe)).items()
-            if _leaves(run.config["recipe"]).get(key) != value
+            if key != "name" and _leaves(run.config["recipe"]).get(key) != value
         ]
         raise InputError(
             f"{path} was started with another recipe ({', '.join(changed) or 'other keys'} differ)",

@@ -5,8 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -292,10 +292,145 @@ def test_the_command_line_fine_tunes(checkpoint: tuple[Path, HybridLM], tmp_path
     assert json.loads((out / "config.json").read_text())["init"] == str(checkpoint[0])
 
 
+FEW = ("train.hold_steps=4", "train.decay_steps=2", "rows=100", "probe_rows=4")
+
+
+def train_tiny(out: Path, *options: str, settings: Sequence[str] = FEW) -> int:
+    return main(["train", "tiny", "--out", str(out), *options, *(f"--set={setting}" for setting in settings)])
+
+
+def test_a_checkpoint_brings_its_own_context(checkpoint: tuple[Path, HybridLM], tmp_path: Path) -> None:
+    # Its tokenizer needs more tokens for a row than the recipe's context has.
+    assert train_tiny(tmp_path / "run", "--init", str(checkpoint[0])) == 0
+    run = open_run(tmp_path / "run")
+    assert run.shape.n_ctx == run.recipe.train.model.n_ctx == 512
+
+
+def test_training_begins_with_a_run_of_ours(
+    recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = fit(
+        override(recipe, ["train.model.positions=learned", "train.model.n_ctx=150"]), tmp_path / "first"
+    )
+    still = (*FEW, "train.lr=1e-9")
+    for n_ctx, settings in ((150, still), (140, (*still, "train.model.n_ctx=140"))):
+        out = tmp_path / f"run-{n_ctx}"
+        assert train_tiny(out, "--init", str(first.path), settings=settings) == 0
+        tuned, tokenizer = load(out)
+        assert tuned.cfg.n_ctx == n_ctx
+        assert tokenizer.backend.to_str() == Tokenizer.load(first.path / "tokenizer.json").backend.to_str()
+        for name, tensor in load_tensors(first.path / "model.safetensors").items():
+            torch.testing.assert_close(
+                tuned.state_dict()[name], tensor[:n_ctx] if "W_pos" in name else tensor, atol=1e-6, rtol=0
+            )
+    more = (*FEW, "train.model.n_ctx=151")
+    assert train_tiny(tmp_path / "more", "--init", str(first.path), settings=more) == 2
+    assert f"n_ctx is 151, more than the 150 positions of `{first.path}`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("begins", ["new", "empty", "overwritten"])
+def test_a_refusal_before_the_first_step_leaves_no_directory(
+    begins: str, recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, options = tmp_path / "run", []
+    if begins == "empty":
+        out.mkdir()
+    if begins == "overwritten":
+        fit(recipe, out)
+        options = ["--overwrite"]
+    assert train_tiny(out, *options, settings=(*FEW, "train.model.n_ctx=20")) == 2
+    assert "tokens, the model's context is 20" in capsys.readouterr().err
+    assert (list(out.iterdir()) if out.exists() else "gone") == ("gone" if begins == "new" else [])
+    assert train_tiny(out) == 0
+
+
+def test_what_a_refusal_could_go_on_with_is_kept(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(step: int, values: object) -> None:
+        raise InputError("no tracker answers")
+
+    def full(*_: object) -> None:
+        raise InputError("cannot write: no space left") from OSError(28, "no space left")
+
+    with pytest.raises(InputError, match="no tracker"):
+        fit(recipe, tmp_path / "stepped", trackers=[refuse])
+    assert (tmp_path / "stepped" / "config.json").exists()
+    monkeypatch.setattr("tinysql.training.fit.record_model", full)
+    with pytest.raises(InputError, match="no space"):
+        fit(recipe, tmp_path / "full")
+    assert (tmp_path / "full" / "tokenizer.json").exists()
+
+
+def test_a_checkpoint_without_its_tokenizer_is_told_how_to_get_it(
+    checkpoint: tuple[Path, HybridLM], recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, model = checkpoint
+    own = Tokenizer.load(folder / "tokenizer.json")
+    to_hf(model, tmp_path / "bare")
+    assert train_tiny(tmp_path / "run", "--init", str(tmp_path / "bare")) == 2
+    assert "of a run of tinysql, give `to_hf` the tokenizer beside the model" in capsys.readouterr().err
+    shutil.copy(folder / "tokenizer.json", tmp_path / "bare")
+    assert train_tiny(tmp_path / "run", "--init", str(tmp_path / "bare")) == 2
+    said = capsys.readouterr().err
+    assert "copy tokenizer_config.json or special_tokens_map.json there too" in said
+    named = own.backend.id_to_token(own.end_id)
+    assert said.strip().endswith(named)
+    # The hint leads to a training.
+    (tmp_path / "bare" / "tokenizer_config.json").write_text(json.dumps({"eos_token": named}))
+    assert train_tiny(tmp_path / "run", "--init", str(tmp_path / "bare")) == 0
+
+
+def test_a_run_goes_on_with_its_own_settings(
+    checkpoint: tuple[Path, HybridLM],
+    tmp_path: Path,
+    killed_at: Killer,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_dataset(
+        DataConfig(command_sets=("cs1",), lexicon="demo", max_columns=3, seed=5), 60, tmp_path / "rows"
+    )
+    own = ("--seed", "3", "--init", str(checkpoint[0]), "--data", str(tmp_path / "rows"))
+    few = [setting for setting in FEW if not setting.startswith("rows")]
+    for out in ("whole", "run"):
+        with killed_at(2) if out == "run" else nullcontext():
+            train_tiny(tmp_path / out, *own, settings=[*few, "train.checkpoint_every=1"])
+    config = (tmp_path / "run" / "config.json").read_bytes()
+    for options, settings, said in (
+        ((), ["train.lr=0.5"], "was started with another recipe (train.lr differ)"),
+        (("--seed", "4"), [], "(train.seed differ)"),
+        (("--init", "elsewhere"), [], f"was started with --init {checkpoint[0]}, not elsewhere"),
+    ):
+        assert train_tiny(tmp_path / "run", "--resume", *options, settings=settings) == 2
+        assert said in capsys.readouterr().err
+    assert main(["train", "nano", "--out", str(tmp_path / "run"), "--resume"]) == 2
+    assert "was started with the recipe tiny, not nano" in capsys.readouterr().err
+    (tmp_path / "rows").rename(tmp_path / "moved")
+    assert train_tiny(tmp_path / "run", "--resume", settings=()) == 2
+    assert "is not there\nhint: say where it is with --data" in capsys.readouterr().err
+    assert (tmp_path / "run" / "config.json").read_bytes() == config
+    (tmp_path / "moved").rename(tmp_path / "rows")
+    assert train_tiny(tmp_path / "run", "--resume", settings=()) == 0
+    expected, found = (load_tensors(tmp_path / out / "model.safetensors") for out in ("whole", "run"))
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_a_run_that_does_not_name_its_recipe_is_compared_with_all_that_is_given(
+    recipe: Recipe, tmp_path: Path, killed_at: Killer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with killed_at(2):
+        fit(replace(recipe, name=""), tmp_path / "run")
+    assert train_tiny(tmp_path / "run", "--resume", settings=()) == 2
+    assert "another recipe (rows, train.hold_steps, train.decay_steps differ)" in capsys.readouterr().err
+    given = ("rows=200", "train.hold_steps=15", "train.decay_steps=5")
+    assert train_tiny(tmp_path / "run", "--resume", settings=given) == 0
+    assert "holds no checkpoint yet: training begins at step 0" in capsys.readouterr().err
+
+
 def test_a_checkpoint_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty").mkdir()
     assert main(["train", "tiny", "--out", str(tmp_path / "run"), "--init", str(tmp_path / "empty")]) == 2
-    assert "has no tokenizer.json" in capsys.readouterr().err
+    assert "is no checkpoint of transformers: it has no config.json" in capsys.readouterr().err
 
 
 def test_a_tokenizer_that_is_not_the_model_s_is_refused(

@@ -6,10 +6,14 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data_gen.errors import InputError
 from data_gen.files import read_path
 from data_gen.seeding import read_seed
+
+if TYPE_CHECKING:
+    from tinysql.recipes import Recipe
 
 REPLACED = {
     "data": ("rows", "variants", "data."),
@@ -26,9 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a recipe: nano, micro, bm1, bm2, bm3, t33, t33-plain, t33-dense, t200, t600, t1b or tiny",
     )
     parser.add_argument("--out", type=read_path, help="run directory (default: runs/RECIPE)")
-    parser.add_argument(
-        "--seed", type=read_seed, default=0, help="seed of data, weights and batch order (default: 0)"
-    )
+    parser.add_argument("--seed", type=read_seed, help="seed of data, weights and batch order (default: 0)")
     parser.add_argument(
         "--set", action="append", default=[], metavar="A.B=VALUE", help="override a field of the recipe"
     )
@@ -38,35 +40,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--init",
         type=read_path,
         metavar="DIR_OR_HUB_ID",
-        help="begin with a checkpoint of transformers and its tokenizer",
+        help="begin with the model, context and tokenizer of a checkpoint of transformers, or of a run",
     )
     parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard event files too")
     parser.add_argument("--wandb", metavar="PROJECT", help="log to this Weights & Biases project too")
-    parser.add_argument("--resume", action="store_true", help="go on where an interrupted run stopped")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on where an interrupted run stopped, with its own settings"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace what the run directory holds")
     parser.set_defaults(call=call)
 
 
 def call(arguments: argparse.Namespace) -> None:
     from data_gen.outputs import check_directory
-    from tinysql.config import override
-    from tinysql.recipes import find_recipe
 
     check_settings(arguments)
-    recipe = override(find_recipe(arguments.recipe).with_seed(arguments.seed), arguments.set)
     out = Path(arguments.out or Path("runs") / arguments.recipe)
+    recipe, goes_on = read_recipe(arguments, out), arguments.resume and (out / "config.json").is_file()
     is_first = os.environ.get("RANK", "0") == "0"  # of several processes, one looks and says it
     if is_first and not arguments.resume:  # before what takes seconds to load
         check_directory(out, arguments.overwrite, kind="training run")
+    if is_first and arguments.resume:
+        say_where_it_begins(out)
 
     from tinysql.devices import find_device
+    from tinysql.training.begin import with_context_of
     from tinysql.training.fit import fit
     from tinysql.training.tracking import tensorboard, weights_and_biases
 
+    if arguments.init is not None and not goes_on and not any(is_set(name, arguments) for name in KEPT):
+        recipe = with_context_of(recipe, arguments.init)
     trackers = [tensorboard(out)] if arguments.tensorboard else []
     trackers += [weights_and_biases(out, arguments.wandb)] if arguments.wandb else []
-    if is_first and arguments.resume and not (out / "config.json").is_file():
-        print(f"{out} holds nothing to go on with: training begins", file=sys.stderr)
     run = fit(
         recipe,
         out,
@@ -79,6 +84,58 @@ def call(arguments: argparse.Namespace) -> None:
     )
     if is_first:
         print(run.path)
+
+
+def read_recipe(arguments: argparse.Namespace, out: Path) -> Recipe:
+    """The recipe with its settings; those of a run that --resume goes on with are its own, as are --data and --init.
+
+    What is set beside --resume is put over them, so that `fit` refuses what the run did not begin with.
+    """
+    from tinysql.config import override
+    from tinysql.recipes import find_recipe
+    from tinysql.runs import open_run
+
+    recipe, seed = find_recipe(arguments.recipe), arguments.seed
+    if arguments.resume and (out / "config.json").is_file():
+        run = open_run(out)
+        # A run that does not know its recipe's name may be of any, and is compared with all that was given.
+        if run.recipe.name:
+            if run.recipe.name != recipe.name:
+                raise InputError(
+                    f"{out} was started with the recipe {run.recipe.name}, not {recipe.name}",
+                    hint="name that one, or choose another --out",
+                )
+            recipe = run.recipe if seed is None else run.recipe.with_seed(seed)
+            arguments.init = run.config.get("init") if arguments.init is None else arguments.init
+            arguments.data = linked_rows(out) if arguments.data is None else arguments.data
+            return override(recipe, arguments.set)
+    return override(recipe.with_seed(seed or 0), arguments.set)
+
+
+def linked_rows(out: Path) -> Path | None:
+    """The dataset that a run was given by --data; `InputError` where it was moved, None where it has its own rows."""
+    link = out / "data" / "train"
+    if not link.is_symlink():
+        return None
+    if not link.exists():
+        raise InputError(
+            f"the dataset `{link.readlink()}` that {out} was started with is not there",
+            hint="say where it is with --data",
+        )
+    return link.readlink()
+
+
+def say_where_it_begins(out: Path) -> None:
+    """Say it where --resume has nothing to go on with; the same command may stand in a script from the start."""
+    if not (out / "config.json").is_file():
+        print(f"{out} holds nothing to go on with: training begins", file=sys.stderr)
+    elif not any(out.glob("checkpoints/step-*")) and not (out / "model.safetensors").exists():
+        print(f"{out} holds no checkpoint yet: training begins at step 0", file=sys.stderr)
+
+
+def is_set(field: str, arguments: argparse.Namespace) -> bool:
+    """Whether a setting names the field."""
+    return any(setting.partition("=")[0] == field for setting in arguments.set)
 
 
 def check_settings(arguments: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,16 +17,16 @@ from data_gen.files import read_json
 from data_gen.outputs import claim_directory
 from data_gen.store.dataset import read_dataset, write_dataset
 from tinysql.devices import find_device, memory_of
-from tinysql.models.huggingface import from_hf, tokenizer_from_hf
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe
 from tinysql.runs import Run, holding, open_run, record_model, resume_run, start_run
 from tinysql.tokens import Tokenizer
 from tinysql.training.batches import TrainingRows
+from tinysql.training.begin import check_start, start_model, start_tokenizer
 from tinysql.training.checkpoints import load_tensors, save_tensors
 from tinysql.training.distributed import World, join_world
 from tinysql.training.feed import Bucketed, Feed, Generated, Packed, mixed_texts
-from tinysql.training.loop import train
+from tinysql.training.loop import read_log, train
 from tinysql.training.tracking import Tracker
 
 FIRST_PROBE_ROW = 1 << 40
@@ -51,8 +52,10 @@ def fit(
 
     Every step leaves a whole artefact or none; with `resume`, steps that are done are not repeated, and training
     goes on from its newest checkpoint. `dataset` is a directory that `tinysql data make` wrote, whose rows are
-    trained on in place of new ones; `init` is a checkpoint of transformers, a directory or a hub id, whose model
-    and tokenizer training begins with. Started by `torchrun`, all processes train one model.
+    trained on in place of new ones; `init` is a checkpoint of transformers, a directory or a hub id, or a run
+    directory of ours, whose model and tokenizer training begins with, in the recipe's context (`with_context_of`
+    gives the checkpoint's own). Started by `torchrun`, all processes train one model. What is refused before the
+    first step leaves no directory behind.
     `InputError` when `path` holds something else or another process trains in it, or the recipe needs a GPU and
     there is none.
     """
@@ -132,6 +135,7 @@ def _prepare(
         claim_directory(path, overwrite, kind="training run")
         if is_new:
             held.enter_context(holding(path))
+        held.push(partial(_take_back, path, is_new))
         run = start_run(path, recipe, init)
     if finished(run):
         return
@@ -145,7 +149,22 @@ def _prepare(
         write_dataset(recipe.data, recipe.rows, path / "data" / "train", resume=True)
     tokenizer = _tokenizer(recipe, path, init)
     shape = replace(recipe.train.model, d_vocab=tokenizer.vocab_size)
-    record_model(run, _start(init, recipe).cfg if init is not None else shape)
+    record_model(run, start_model(init, shape.n_ctx).cfg if init is not None else shape)
+
+
+def _take_back(path: Path, is_new: bool, kind: object, error: BaseException | None, trace: object) -> None:
+    """Leave nothing of a run that was refused before its first step: what mends it would ask for --overwrite.
+
+    What the system refused, as a full disk, goes on with --resume and stays.
+    """
+    if not isinstance(error, InputError) or isinstance(error.__cause__, OSError):
+        return
+    if (path / "bad_batch.safetensors").exists() or any(path.glob("checkpoints/*")):
+        return
+    if (path / "config.json").exists() and not read_log(path / "metrics.jsonl"):
+        claim_directory(path, overwrite=True, kind="training run")
+        if is_new:
+            path.rmdir()
 
 
 def _check_sources(path: Path, dataset: Path | None, init: str | None, recipe: Recipe) -> None:
@@ -157,12 +176,7 @@ def _check_sources(path: Path, dataset: Path | None, init: str | None, recipe: R
                 hint="choose another --out",
             )
     if init is not None:
-        tokens, known = tokenizer_from_hf(init).vocab_size, _start(init, recipe).cfg.d_vocab
-        if tokens > known:
-            raise InputError(
-                f"the tokenizer of `{init}` has {tokens} tokens and its model knows {known}",
-                hint="name a checkpoint whose tokenizer is its own",
-            )
+        check_start(init, recipe.train.model.n_ctx)
 
 
 def _train(
@@ -186,7 +200,7 @@ def _train(
         device=device,
         resume=resume,
         world=world,
-        start=_start(init, recipe) if init is not None else None,
+        start=start_model(init, config.model.n_ctx) if init is not None else None,
         grade=_grader(recipe, tokenizer) if recipe.train.grade_every else None,
         trackers=trackers,
     )
@@ -194,10 +208,6 @@ def _train(
     if world.rank == 0:
         save_tensors(path / "model.safetensors", weights)
         shutil.rmtree(path / "checkpoints", ignore_errors=True)
-
-
-def _start(init: str, recipe: Recipe) -> HybridLM:
-    return from_hf(init, n_ctx=recipe.train.model.n_ctx)
 
 
 def _grader(recipe: Recipe, tokenizer: Tokenizer) -> Callable[[HybridLM], float]:
@@ -258,7 +268,7 @@ def _tokenizer(recipe: Recipe, path: Path, init: str | None) -> Tokenizer:
     if file.exists():
         return Tokenizer.load(file)
     if init is not None:
-        tokenizer = tokenizer_from_hf(init)
+        tokenizer = start_tokenizer(init)
         tokenizer.save(file)
         return tokenizer
     rows = (

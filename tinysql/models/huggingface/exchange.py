@@ -52,6 +52,12 @@ def from_hf(source: str | Path, *, n_ctx: int | None = None, dtype: torch.dtype 
     return model_of(family, _shortened(config, n_ctx, tensors), tensors, where=f"`{folder}`", dtype=dtype)
 
 
+def n_ctx_of_hf(source: str | Path) -> int:
+    """The positions that a checkpoint's `config.json` gives; raises as `from_hf`."""
+    folder = find(source)
+    return read_config(Settings(read_settings(folder), f"`{folder / 'config.json'}`"))[1].n_ctx
+
+
 def model_of(
     family: str, config: ModelConfig, tensors: dict[str, Tensor], *, where: str, dtype: torch.dtype
 ) -> HybridLM:
@@ -122,7 +128,7 @@ def _shortened(config: ModelConfig, n_ctx: int | None, tensors: dict[str, Tensor
     if n_ctx > config.n_ctx:
         raise InputError(
             f"n_ctx is {n_ctx}, more than the {config.n_ctx} positions of the checkpoint",
-            hint="ask for fewer, or leave it at None",
+            hint="ask for fewer; unset, it is the checkpoint's own",
         )
     positions = tensors.get("transformer.wpe.weight")
     if positions is not None and len(positions) == config.n_ctx:

@@ -33,7 +33,8 @@ def tokenizer_from_hf(source: str | Path) -> Tokenizer:
     if not path.is_file():
         raise InputError(
             f"`{folder}` has no tokenizer.json",
-            hint="write one with transformers: AutoTokenizer.from_pretrained(...).save_pretrained(...)",
+            hint="copy the files of its tokenizer there; of a run of tinysql, give `to_hf` the tokenizer beside the "
+            "model, or name the run itself by --init",
         )
     try:
         backend = tokenizers.Tokenizer.from_file(str(path))
@@ -41,9 +42,11 @@ def tokenizer_from_hf(source: str | Path) -> Tokenizer:
         raise InputError(f"`{path}` is not a whole tokenizer file ({error})", hint="restore it") from error
     end = _token(folder, backend, "eos_token")
     if end is None:
+        special = [token.content for token in backend.get_added_tokens_decoder().values() if token.special]
         raise InputError(
             f"`{folder}` names no end token",
-            hint="set `eos_token` in tokenizer_config.json to a token it has",
+            hint="copy tokenizer_config.json or special_tokens_map.json there too, or write "
+            f'{{"eos_token": "..."}} into the first, with a token it has{_listed(special)}',
         )
     return Tokenizer(backend, pad=_token(folder, backend, "pad_token") or end, end=end)
 
@@ -83,6 +86,10 @@ def _token(folder: Path, backend: tokenizers.Tokenizer, name: str) -> str | None
     number = _values(folder / "config.json").get(f"{name}_id")
     number = number[0] if isinstance(number, list) and number else number
     return backend.id_to_token(number) if type(number) is int and number >= 0 else None
+
+
+def _listed(tokens: list[str]) -> str:
+    return f": {', '.join(tokens[:5])}" if tokens else ""
 
 
 def _values(path: Path) -> dict[str, Any]:
