@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import argparse
 import errno
+import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple, NoReturn
 
 from data_gen.errors import InputError, nearest
@@ -60,16 +64,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # OpenMP's threads spin while they wait. Where other programs share the cores, a spinning thread keeps its
     # partner from running, and training becomes ten to thirty times slower; so they spin briefly, then sleep.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    with plain_warnings():
+        return answer(list(sys.argv[1:] if arguments is None else arguments))
+
+
+def answer(arguments: list[str]) -> int:
+    """Run one command and say what it was refused; its exit code."""
     try:
-        return run(list(sys.argv[1:] if arguments is None else arguments))
+        return run(arguments)
     except InputError as error:
-        print(f"tinysql: {error}", file=sys.stderr)
+        say(str(error))
         return 2
     except OSError as error:
         if error.errno == errno.EPIPE:  # the reader of our output went away, as `| head` does
             sys.stderr.close()
             return 0
-        print(f"tinysql: {refusal(error)}", file=sys.stderr)
+        say(refusal(error))
         return 2
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError):
@@ -77,14 +87,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             if not is_out_of_memory(error):
                 raise
-        print(f"tinysql: {TOO_LARGE}", file=sys.stderr)
+        say(TOO_LARGE)
         return 2
     except KeyboardInterrupt:
-        print(
-            "tinysql: interrupted; what is complete is kept\nhint: repeat the command, with --resume where it has it",
-            file=sys.stderr,
-        )
+        say("interrupted; what is complete is kept\nhint: repeat the command, with --resume where it has it")
         return 130
+
+
+def say(sentence: str) -> None:
+    """Print a sentence, of several processes of torchrun the first one's alone; its summary has that of each."""
+    summary = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if summary is not None:
+        try:
+            with open(summary, "w", encoding="utf-8") as file:
+                json.dump({"message": f"tinysql: {sentence}", "timestamp": int(time.time())}, file)
+        except OSError:
+            summary = None
+    if summary is None or os.environ.get("RANK", "0") == "0":
+        print(f"tinysql: {sentence}", file=sys.stderr)
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Within it, a warning is one line that names no source of ours."""
+    usual = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f"tinysql: warning: {' '.join(str(message).split())}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
 
 
 def refusal(error: OSError) -> str:

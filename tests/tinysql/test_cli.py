@@ -3,12 +3,14 @@
 import errno
 import functools
 import io
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -314,3 +316,32 @@ def test_a_number_that_nobody_would_see_the_end_of_is_refused(
     assert main([*start, *most]) == 2
     said = capsys.readouterr().err
     assert "expected fewer" in said or "expected at most" in said
+
+
+def test_of_several_processes_the_first_says_what_was_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for rank, printed in (("0", 1), ("1", 0)):
+        file = tmp_path / f"{rank}.json"
+        monkeypatch.setenv("RANK", rank)
+        monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(file))
+        assert main(["train", "dmeo"]) == 2
+        assert capsys.readouterr().err.count("unknown recipe `dmeo`") == printed
+        assert json.loads(file.read_text())["message"].startswith("tinysql: unknown recipe `dmeo`")
+    # A sentence that no summary would have is printed by whoever has it.
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "nowhere" / "1.json"))
+    assert main(["train", "dmeo"]) == 2
+    assert "unknown recipe `dmeo`" in capsys.readouterr().err
+
+
+def test_a_warning_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual, printed = warnings.formatwarning, []
+
+    def warn(_: object) -> int:
+        printed.append(warnings.formatwarning("two\nlines", UserWarning, __file__, 1))
+        return 0
+
+    monkeypatch.setattr(cli, "run", warn)
+    assert main(["train"]) == 0
+    assert printed == ["tinysql: warning: two lines\n"]
+    assert warnings.formatwarning is usual

@@ -97,13 +97,16 @@ def test_two_processes_have_the_losses_of_one_which_goes_on_from_their_checkpoin
         torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-4)
 
 
-def test_what_the_first_process_is_refused_all_say(recipe: Recipe, tmp_path: Path) -> None:
+def test_what_the_first_process_is_refused_it_says_alone(recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("four years")
     ran = run(recipe, tmp_path / "out", 2)
     assert ran.returncode != 0
-    # `torchrun` adds a traceback of its own; the other process must not add that of a lost connection.
-    assert ran.stderr.count("out` is not empty\nhint: choose another output") == 2
+    # `torchrun` adds a traceback of its own, with what each was refused; the other process must not add that of a
+    # lost connection.
+    ours, _, summary = ran.stderr.partition("Traceback")
+    assert ours.count("out` is not empty\nhint: choose another output") == 1
+    assert "out` is not empty\nhint: choose another output" in summary
     assert "world.wait" not in ran.stderr
     assert (tmp_path / "out" / "thesis.txt").read_text() == "four years"
 
@@ -217,3 +220,15 @@ def test_blocks_that_are_sent_by_fours_are_trained_and_recomputed_as_on_one_proc
     ran = launched(SEVEN_BLOCKS + ENDS, tmp_path, 3)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.count("trained") == 3
+
+
+def test_what_both_processes_are_refused_one_says_and_no_directory_is_left(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    short = replace(recipe, train=replace(recipe.train, model=replace(recipe.train.model, n_ctx=20)))
+    done = run(short, tmp_path / "run", 2)
+    assert done.returncode != 0
+    ours, _, summary = done.stderr.partition("Traceback")  # torchrun's own
+    assert ours.count("tokens, the model's context is 20") == 1
+    assert "tinysql: training row" in summary
+    assert not (tmp_path / "run").exists()
