@@ -63,7 +63,7 @@ def run(tmp_path: Path) -> Path:
         ("transfer teach small --start RUN --out OUT", "RUN was taught no behaviour"),
         ("eval NONE", "is not a run directory"),
         ("eval RUN --split nope", "no held-out split `nope`"),
-        ("ask NONE name --schema CREATE", "schema `CREATE` is not CREATE TABLE statements"),
+        ("ask NONE name --schema CREATE()", "schema `CREATE()` is not CREATE TABLE statements"),
         ("report NONE", "is not a run directory"),
     ],
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tinysql.cli import main
+from tinysql.commands.ask import read_schema
 from tinysql.recipes import find_recipe
 from tinysql.runs import Run
 from tinysql.tokens import Tokenizer
@@ -91,6 +92,35 @@ def test_numbers_that_are_none_are_refused(
     assert said in printed.err
     assert "Traceback" not in printed.err
     assert printed.out == ""
+
+
+def test_an_empty_answer_is_said_to_be_empty(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tinysql.answering.generation.stream", lambda *_, **__: iter(["", " "]))
+    assert ask(run) == 0
+    assert capsys.readouterr().err == "warning: the model answered nothing\n"
+
+
+@pytest.mark.parametrize("given", ["nowhere.sql", "two words.sql", "schemas/cars", "cars.db", "cars.json"])
+def test_a_schema_file_that_is_not_there_is_named(
+    given: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ask", str(run), "show me the wheels", "--schema", given]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith(
+        f"tinysql: there is no file `{given}` to read the schema from\nhint: check the path"
+    )
+    assert printed.out == ""
+
+
+def test_a_statement_is_no_path(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    long = "CREATE TABLE cars ( " + ", ".join(f"a{number} TEXT" for number in range(60)) + " )"
+    assert read_schema(long) == long
+    assert main(["ask", str(run), "show me the wheels", "--schema", "CREATE TABLE"]) == 2
+    assert "there is no file" not in capsys.readouterr().err
+    assert main(["ask", str(run), "show me the wheels", "--schema", "x" * 300]) == 2
+    assert "cannot read `xxx" in capsys.readouterr().err
 
 
 def test_what_asks_nothing_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

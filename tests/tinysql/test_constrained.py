@@ -4,6 +4,7 @@ import re
 
 import pytest
 import tokenizers
+import torch
 
 from data_gen.config import DataConfig
 from data_gen.draw.nesting import CTE_NAMES
@@ -204,6 +205,44 @@ def words(sql: str) -> list[str]:
 def test_an_answer_is_not_empty(vocabulary: Vocabulary) -> None:
     constraint = Constraint(vocabulary, SCHEMA)
     assert not constraint.allowed(constraint.start)[vocabulary.end_id]
+    [space] = [number for number, content in vocabulary.tokens.items() if content == b" "]
+    spaced = constraint.after(constraint.start, space)
+    assert {vocabulary.tokens[token][:1] for token in allowed(constraint, spaced)} == {b"S", b"W"}
+
+
+def allowed(constraint: Constraint, state: State) -> list[int]:
+    return constraint.allowed(state).nonzero().flatten().tolist()
+
+
+@pytest.mark.parametrize("place", ["start", "any", "open", "table", "new name", "new table"])
+def test_behind_a_space_comes_no_other(place: str, vocabulary: Vocabulary) -> None:
+    constraint = Constraint(vocabulary, SCHEMA)
+    [space] = [number for number, content in vocabulary.tokens.items() if content == b" "]
+    state = State("between", place)
+    assert space in allowed(constraint, state)
+    spaced = constraint.after(state, space)
+    assert space not in allowed(constraint, spaced)
+    assert constraint.allowed(spaced)[vocabulary.end_id] == constraint.allowed(state)[vocabulary.end_id]
+    for token in set(allowed(constraint, spaced)) - {vocabulary.end_id}:
+        constraint.after(spaced, token)
+
+
+def test_a_model_that_would_say_spaces_alone_answers(tokenizer: Tokenizer, vocabulary: Vocabulary) -> None:
+    prompt = ROWS[SETS[0]][0].prompt.string
+    n_ctx = len(tokenizer.encode_text(prompt)) + 20
+    model = HybridLM(
+        ModelConfig(pattern="-", d_model=16, n_heads=2, d_vocab=tokenizer.vocab_size, n_ctx=n_ctx)
+    )
+    [space] = [number for number, content in vocabulary.tokens.items() if content == b" "]
+    model.unembed.register_forward_hook(
+        lambda module, given, logits: logits.index_fill(-1, torch.tensor(space), 99.0)
+    )
+    free, [constrained] = (
+        answer(model, tokenizer, [prompt]),
+        answer(model, tokenizer, [prompt], schemas=[SCHEMA]),
+    )
+    assert free == [""]
+    assert constrained.startswith(("SELECT", "WITH"))
 
 
 def test_a_model_may_know_more_tokens_than_the_tokenizer(tokenizer: Tokenizer) -> None:

@@ -43,7 +43,8 @@ NUMBERINGS = ("row_no", "place")
 """What ROW_NUMBER and RANK are called."""
 
 BETWEEN, WORD, POINT, STRING, NUMBER, MINUS = "between", "word", "point", "string", "number", "minus"
-"""What the text so far ends in."""
+SPACE = "space"
+"""What the text so far ends in; behind a space no other follows, or an answer could be spaces to its end."""
 START, ANY, OPEN, TABLE, NEW_NAME, NEW_TABLE = "start", "any", "open", "table", "new name", "new table"
 """Which words a place calls for; `OPEN` is as `ANY`, and more must follow."""
 _PLACES = {b"FROM": TABLE, b"JOIN": TABLE, b"AS": NEW_NAME, b"WITH": NEW_TABLE}
@@ -193,8 +194,8 @@ class Constraint:
             mask = torch.zeros(vocabulary.size, dtype=torch.bool)
             fits = self._walk(state)
         mask[fits] = True
-        closed = self._moves[state].get(_SPACE)
-        mask[vocabulary.end_id] = closed is not None and (closed.kind, closed.place) == (BETWEEN, ANY)
+        closed = state if state.kind == SPACE else self._moves[state].get(_SPACE)
+        mask[vocabulary.end_id] = closed is not None and (closed.kind, closed.place) == (SPACE, ANY)
         return mask
 
     def _walk(self, state: State) -> list[int]:
@@ -229,9 +230,10 @@ class Constraint:
         }
         if kind == POINT:
             return further
-        if kind == BETWEEN:
+        if kind in (BETWEEN, SPACE):
             digits = dict.fromkeys(_DIGITS, State(NUMBER, ANY, made=made)) if place in (ANY, OPEN) else {}
-            return self._separate(state) | digits | further
+            moves = self._separate(state) | digits | further
+            return {byte: to for byte, to in moves.items() if kind == BETWEEN or byte != _SPACE}
         pointed = {_POINT: State(POINT, word, made=made)} if word in words.pointed else {}
         behind = self._separate(self._behind(state)) if word in words.whole else {}
         return behind | pointed | further
@@ -240,7 +242,7 @@ class Constraint:
         """Between two words, the bytes that are part of neither."""
         made = between.made
         opened, closed = State(BETWEEN, OPEN, made=made), State(BETWEEN, ANY, made=made)
-        moves = {_SPACE: between}
+        moves = {_SPACE: between._replace(kind=SPACE)}
         if between.place == NEW_NAME:
             moves[_BRACKET] = opened  # `WITH picks AS (`
         if between.place in (ANY, OPEN):

@@ -7,7 +7,11 @@ import sys
 from pathlib import Path
 
 from data_gen.errors import InputError
+from data_gen.files import refusal
 from data_gen.seeding import read_seed
+
+SUFFIXES = (".sql", ".json", ".db")
+"""How files that hold a schema are called."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,6 +77,9 @@ def call(arguments: argparse.Namespace) -> None:
         print(piece, end="", flush=True)
         sql += piece
     print(flush=True)
+    if not sql.strip():
+        print("warning: the model answered nothing", file=sys.stderr)
+        return
     try:
         parse_sql(sql, schema, newest)
     except InputError as error:
@@ -80,13 +87,29 @@ def call(arguments: argparse.Namespace) -> None:
 
 
 def read_schema(given: str) -> str:
-    """The statement itself, or what the file of that name holds."""
+    """The statement itself, or what the file of that name holds; `InputError` where such a file cannot be read."""
     file = Path(given)
     try:
-        return file.read_text() if file.is_file() else given
+        if file.is_file():
+            return file.read_text()
     except UnicodeDecodeError as error:
         raise InputError(
             f"schema file {given} is no text", hint="give a file with a CREATE TABLE statement"
         ) from error
-    except (OSError, ValueError):  # too long, or otherwise no file name
+    except OSError as error:  # one of a statement is that it is too long for a name
+        if is_path(given):
+            raise refusal("read", file, error) from error
         return given
+    except ValueError:  # no file has such a name
+        return given
+    if is_path(given):
+        raise InputError(
+            f"there is no file `{given}` to read the schema from",
+            hint='check the path, or give the statement itself: "CREATE TABLE t ( a TEXT )"',
+        )
+    return given
+
+
+def is_path(given: str) -> bool:
+    """Whether a text can only be meant as the name of a file: no statement is one word, or ends as files do."""
+    return not any(char.isspace() or char in "()" for char in given) or given.endswith(SUFFIXES)
