@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -121,11 +122,21 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
                 f"{where} is a whole number of {len(str(value))} digits, which no float holds",
                 hint="give a number below 1.8e308",
             ) from error
+    if hint is float and not _is_finite(value):
+        raise InputError(f"{where} is {value}, expected a finite number", hint="give a number, such as 0.001")
     if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
     raise InputError(
         f"{where} is {value!r}, expected {hint.__name__}", hint=f"give a value of type {hint.__name__}"
     )
+
+
+def _is_finite(value: Any) -> bool:
+    """False for infinities and what is no number, also as text; what else is no float is another fault."""
+    try:
+        return math.isfinite(float(value)) if isinstance(value, float | str) else True
+    except ValueError:
+        return True
 
 
 def _plain(value: Any) -> Any:

@@ -383,7 +383,9 @@ def test_a_loss_that_is_not_finite_stops_and_saves_the_batch(
         return real_step(self, batch)
 
     monkeypatch.setattr(Trainer, "step", poison)
-    with pytest.raises(InputError, match="not finite at step 12"):
+    file = tmp_path / "run" / "bad_batch.safetensors"
+    said = r"not finite at step 12: loss nan, norm of the gradient nan, learning rate 0\.003"
+    with pytest.raises(InputError, match=f"{said}\nhint: look at its batch in {file}"):
         fit(recipe, tmp_path / "run")
     saved = load_tensors(tmp_path / "run" / "bad_batch.safetensors")
     assert torch.equal(saved["ids"], seen[12].ids)

@@ -95,7 +95,8 @@ class TrainConfig:
         for name in ("lr", "clip"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise InputError(
-                    f"{name} is {getattr(self, name)}, expected above 0", hint="give a positive number"
+                    f"{name} is {getattr(self, name)}, expected a finite number above 0",
+                    hint="see `TrainConfig` for the usual one",
                 )
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise InputError(

@@ -24,6 +24,7 @@ from tinysql.training.checkpoints import load_training, save_tensors, save_train
 from tinysql.training.config import TrainConfig, TrainState, learning_rate, maybe_decay
 from tinysql.training.distributed import World
 from tinysql.training.feed import Feed, Place
+from tinysql.training.finite import NotFinite, Update
 from tinysql.training.flops import step_flops, utilisation
 from tinysql.training.loss import Losses, losses, rows_right
 from tinysql.training.optimizer import Average, make_optimizer
@@ -69,8 +70,7 @@ def train(
     try:
         _go_on(trainer, batches, log, measure, save)
     except NotFinite as error:
-        if world.rank == 0:
-            error.save(run / "bad_batch.safetensors")
+        error.save(run / "bad_batch.safetensors", active=world.rank == 0)
         raise
     except StopTraining:
         save()
@@ -120,22 +120,6 @@ def _go_on(
     trainer.check()
 
 
-class NotFinite(InputError):
-    """A loss or a gradient that is infinite or no number, and the batch that gave it."""
-
-    def __init__(self, step: int, batch: Batch) -> None:
-        super().__init__(
-            f"the loss or the gradient is not finite at step {step}",
-            hint="look at bad_batch.safetensors, then train again with a lower train.lr and another --out",
-        )
-        self.batch = batch
-
-    def save(self, file: Path) -> None:
-        """Write the batch, so that somebody can look at it."""
-        names = ("ids", "places", "targets", "weights")
-        save_tensors(file, {name: getattr(self.batch, name) for name in names})
-
-
 class Trainer:
     """Model, optimizer and state of one run, and what one step does to them."""
 
@@ -159,7 +143,7 @@ class Trainer:
         """Operations so far, of this process, as the peak is."""
         self.waited = 0.0
         """Seconds so far in which there was no batch yet."""
-        self._unchecked: list[tuple[int, Batch, Tensor]] = []
+        self._unchecked: list[Update] = []
 
     def step(self, batch: Batch) -> dict[str, Any]:
         """One update; what it measured, as tensors that nobody has waited for yet."""
@@ -170,7 +154,7 @@ class Trainer:
         found = self._within_memory(batch, lambda: [self._backward(piece) for piece in self._pieces(batch)])
         loss = self.world.total(torch.stack([one.cross_entropy for one in found]).sum())
         norm = self.world.whole(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip))
-        self._unchecked.append((self.state.step, batch, norm + loss))
+        self._unchecked.append(Update(self.state.step, batch, rate, torch.stack([loss, norm])))
         if self.model.device.type == "cpu":
             self.check()
         self._within_memory(batch, self.optimizer.step)
@@ -286,10 +270,10 @@ class Trainer:
         pending, self._unchecked = self._unchecked, []
         if not pending:
             return
-        finite = torch.stack([value for _, _, value in pending]).isfinite().tolist()
-        for (step, batch, _), fine in zip(pending, finite, strict=True):
+        finite = torch.stack([update.numbers for update in pending]).isfinite().all(-1).tolist()
+        for update, fine in zip(pending, finite, strict=True):
             if not fine:
-                raise NotFinite(step, batch)
+                raise NotFinite(update)
 
     def save(self, directory: Path) -> None:
         """Everything that an exact resume needs."""
