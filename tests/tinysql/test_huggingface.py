@@ -497,7 +497,7 @@ class TestFiles:
 
     def test_nothing_is_written_over(self, llama):
         before = {path.name: path.read_bytes() for path in llama.iterdir()}
-        with pytest.raises(InputError, match="is not empty"):
+        with pytest.raises(InputError, match="is not empty\nhint: name a new or an empty directory$"):
             to_hf(ours(LLAMA), llama)
         assert {path.name: path.read_bytes() for path in llama.iterdir()} == before
 

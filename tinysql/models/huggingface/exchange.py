@@ -102,12 +102,21 @@ def to_hf(model: HybridLM, directory: str | Path, tokenizer: Tokenizer | None = 
         "pad_token_id": tokenizer.pad_id if tokenizer is not None else None,
         "dtype": str(model.embed.W_E.dtype).removeprefix("torch."),
     }
-    with atomic_directory(claim_directory(directory)) as folder:
+    with atomic_directory(_claimed(directory)) as folder:
         write_atomic(folder / "config.json", json.dumps(values, indent=1))
         tensors = safetensors.torch.save(write_weights(model, family), metadata={"format": "pt"})
         write_atomic(folder / "model.safetensors", tensors)
         if tokenizer is not None:
             write_tokenizer(folder, tokenizer, model.cfg.n_ctx)
+
+
+def _claimed(directory: str | Path) -> Path:
+    """The directory, made and empty; `to_hf` replaces nothing, so it offers no option that would."""
+    try:
+        return claim_directory(directory)
+    except InputError as error:
+        hint = "name a new or an empty directory" if "--overwrite" in error.hint else error.hint
+        raise InputError(error.message, hint=hint) from error
 
 
 def _as_tied(config: ModelConfig, tensors: dict[str, Tensor]) -> ModelConfig:
