@@ -89,8 +89,8 @@ def call(arguments: argparse.Namespace) -> None:
         check_directory(out, arguments.overwrite, kind="training run")
         todo[0] = todo[0]._replace(again=("--overwrite",))
     else:
-        check_recipe(out, arguments.recipe, arguments.seed)
-        done = next((i for i, step in enumerate(todo) if not step.makes.exists()), len(todo))
+        if is_trained(out, arguments.recipe, arguments.seed):
+            done = next((i for i, step in enumerate(todo) if not step.makes.exists()), len(todo))
     for number, step in enumerate(todo, start=1):
         head = f"[{number}/{len(todo)}] {step.title}"
         if number <= done:
@@ -105,14 +105,15 @@ def call(arguments: argparse.Namespace) -> None:
     print(f"\n{took}. Open {out / 'report.html'} in a browser; --overwrite makes it anew.", file=sys.stderr)
 
 
-def check_recipe(out: Path, recipe: str, seed: int) -> None:
-    """Raise `InputError` when the run to go on with was started from another recipe or seed, or is no run.
+def is_trained(out: Path, recipe: str, seed: int) -> bool:
+    """Whether there is a run with a whole model to go on with; one that is cut short is trained again.
 
-    A model that is cut short is removed, so that the step which makes it is done again.
+    Raises `InputError` when it was started from another recipe or seed, or is no run.
     """
-    if out.exists() and any(out.iterdir()):
-        from tinysql.recipes import find_recipe
-        from tinysql.runs import resume_run
-        from tinysql.training.fit import finished
+    if not out.exists() or not any(out.iterdir()):
+        return False
+    from tinysql.recipes import find_recipe
+    from tinysql.runs import resume_run
+    from tinysql.training.fit import finished
 
-        finished(resume_run(out, find_recipe(recipe).with_seed(seed)))
+    return finished(resume_run(out, find_recipe(recipe).with_seed(seed)))
