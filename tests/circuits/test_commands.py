@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from circuits import artefacts
+from circuits import artefacts, finding
 from circuits.artefacts import draw, eval_on_run, load_found, unseen
 from circuits.circuit import Circuit
 from circuits.files.exchange import read_circuit
@@ -214,7 +214,7 @@ def test_what_cannot_be_significant_is_refused_before_it_is_scored(
     def work(*_: object) -> None:
         raise AssertionError("the pairs were scored")
 
-    monkeypatch.setattr(artefacts, "_score", work)
+    monkeypatch.setattr(finding, "score", work)
     arguments = ["circuit", "find", str(run), "--edit", "schema.table", "--select", "significant"]
     assert main([*arguments, *settings]) == 2
     assert reason in capsys.readouterr().err
@@ -420,7 +420,7 @@ def test_every_method_shows_how_far_it_has_come(
             yield item
             shown[title] = (done, total)
 
-    monkeypatch.setattr(artefacts, "progress", counted)
+    monkeypatch.setattr(finding, "progress", counted)
     assert main(find(copy, EDIT, "--method", method, "--by-role", "--edges", "6")) == 0
     assert shown.keys() == {f"scoring by {method}", "scoring by role", "following edges between roles"}
     assert all(done == total > 0 for done, total in shown.values())
