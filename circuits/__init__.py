@@ -50,9 +50,12 @@ if TYPE_CHECKING:
     from circuits.judging.ratios import Estimate as Estimate
     from circuits.judging.recovery import Recovery as Recovery
     from circuits.judging.recovery import recovery as recovery
+    from circuits.judging.role_curves import RoleCurve as RoleCurve
     from circuits.judging.role_curves import RolePoint as RolePoint
+    from circuits.judging.role_curves import evaluate_by_role as evaluate_by_role
     from circuits.judging.role_curves import role_curve as role_curve
     from circuits.judging.role_curves import top_parts as top_parts
+    from circuits.judging.role_curves import top_role_edges as top_role_edges
     from circuits.judging.stability import PairsNeeded as PairsNeeded
     from circuits.judging.stability import Stability as Stability
     from circuits.judging.stability import pairs_needed as pairs_needed
@@ -109,6 +112,7 @@ if TYPE_CHECKING:
     from circuits.paths import widest_path as widest_path
     from circuits.planted.cases import planted as planted
     from circuits.planted.draft import Planted as Planted
+    from circuits.role_circuit import RoleCircuit as RoleCircuit
     from circuits.scores import EdgeScores as EdgeScores
     from circuits.select import greedy_edges as greedy_edges
     from circuits.select import significant_edges as significant_edges
@@ -152,7 +156,14 @@ __all__ = lazy_exports(
         "judging.minimality": ["Minimality"],
         "judging.ratios": ["Band", "Estimate"],
         "judging.recovery": ["Recovery", "recovery"],
-        "judging.role_curves": ["RolePoint", "role_curve", "top_parts"],
+        "judging.role_curves": [
+            "RoleCurve",
+            "RolePoint",
+            "evaluate_by_role",
+            "role_curve",
+            "top_parts",
+            "top_role_edges",
+        ],
         "judging.stability": [
             "PairsNeeded",
             "Stability",
@@ -194,6 +205,7 @@ __all__ = lazy_exports(
         "paths": ["widest_path"],
         "planted.cases": ["planted"],
         "planted.draft": ["Planted"],
+        "role_circuit": ["RoleCircuit"],
         "scores": ["EdgeScores"],
         "select": ["greedy_edges", "significant_edges", "top_edges"],
         "show": ["show", "show_difference"],

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from circuits.circuit import Circuit
+from circuits.files.role_files import SIDECAR, load_roles
 from circuits.finding import FindSettings as FindSettings
 from circuits.finding import Found as Found
 from circuits.finding import bar, score
@@ -23,9 +24,13 @@ from circuits.graph import Graph
 from circuits.judging.agreement import Agreement, agreement
 from circuits.judging.faithfulness import Curve, Report, evaluate, faithfulness_curve
 from circuits.judging.generation import CircuitAccuracy, circuit_accuracy
+from circuits.judging.role_curves import ByRole, evaluate_by_role, reach, role_curve
 from circuits.judging.stability import Stability, resampled
 from circuits.methods.exact import exact
-from circuits.places import directory_of
+from circuits.methods.role_scores import RoleScores
+from circuits.places import directory_of, found_by_role
+from circuits.role_circuit import RoleCircuit
+from circuits.scores import EdgeScores
 from data_gen.errors import InputError
 from data_gen.files import read_json, write_atomic
 from data_gen.outputs import claim_file
@@ -52,6 +57,8 @@ class Evaluated(NamedTuple):
     """Of the top edges, as many as the circuit has, when the pairs it was found on are drawn anew."""
     accuracy: CircuitAccuracy | None
     """Of whole answers, by execution; None when none were asked for."""
+    by_role: ByRole | None
+    """Of role-aware edges; None when not asked for."""
 
 
 def eval_on_run(
@@ -63,6 +70,7 @@ def eval_on_run(
     oracle_pairs: int = 16,
     minimality: bool = False,
     answers: int = 0,
+    by_role: bool = False,
     seed: int | None = None,
     device: str = "cpu",
 ) -> Evaluated:
@@ -73,6 +81,7 @@ def eval_on_run(
     `minimality` leaves out each edge in turn, which takes longer than the rest together.
     On the first `answers` pairs that this seed draws, but for those seen in finding, the circuit writes whole answers,
     and the model and the random circuits beside it.
+    `by_role` runs the role-aware circuit and those of every size too, beside as many random ones.
     Raises `InputError` for the finding's own seed, or as the parts do.
     """
     if answers < 0:
@@ -81,6 +90,7 @@ def eval_on_run(
         raise InputError(f"oracle_pairs is {oracle_pairs}, expected 0 or more", hint="0 leaves them out")
     directory = directory_of(run.path, edit)
     circuit, scores = load_found(run.path, edit)
+    kept = _role_aware(run.path, edit, circuit.graph) if by_role else None
     settings = _settings(directory / "config.json")
     seed = _other_seed(settings, seed)
     out = claim_file(directory / "report.json")
@@ -111,7 +121,14 @@ def eval_on_run(
         if asked
         else None
     )
-    found = Evaluated(report, curve, agreed, resampled(scores, max(1, len(circuit))), accuracy)
+    found = Evaluated(
+        report,
+        curve,
+        agreed,
+        resampled(scores, max(1, len(circuit))),
+        accuracy,
+        None if kept is None else _by_role(model, scores, kept, held_out, curve),
+    )
     about = {
         "seen_in_finding": pairs - len(drawn),
         "refused": list(held_out.refused),
@@ -120,6 +137,48 @@ def eval_on_run(
     parts = {name: None if part is None else part.to_json() for name, part in found._asdict().items()}
     write_atomic(out, json.dumps({**parts, **about}, indent=1))
     return found
+
+
+def _role_aware(run: Path, edit: str, graph: Graph) -> tuple[RoleCircuit, RoleScores]:
+    """The role-aware circuit that was found, and what it was chosen by. Raises `InputError` when they are not there."""
+    file = found_by_role(run, edit)
+    circuit, roles = RoleCircuit.load(file), load_roles(file.parent)
+    if roles is None:
+        raise InputError(
+            f"{file} stands without {SIDECAR}",
+            hint=f"find both again: tinysql circuit find {run} --edit {edit} --by-role --overwrite",
+        )
+    circuit.circuit.check_belongs(graph, str(file))
+    return circuit, roles
+
+
+def _by_role(
+    model: HybridLM,
+    scores: EdgeScores,
+    kept: tuple[RoleCircuit, RoleScores],
+    pairs: TokenPairs,
+    plain: Curve,
+) -> ByRole:
+    """What role-aware edges reach on the pairs of the `plain` curve, with its random circuits' number and seed."""
+    circuit, roles = kept
+    of_circuit = evaluate_by_role(
+        model,
+        circuit,
+        roles,
+        pairs,
+        random_circuits=plain.random_circuits,
+        seed=plain.seed,
+        track=bar("running the role-aware circuit and random ones"),
+    )
+    curve = role_curve(
+        model,
+        roles,
+        pairs,
+        random_circuits=plain.random_circuits,
+        seed=plain.seed,
+        track=bar("running role-aware circuits of every size"),
+    )
+    return ByRole(circuit=of_circuit, curve=curve, reach=reach(model, scores, roles, pairs, (plain, curve)))
 
 
 def eval_circuit(

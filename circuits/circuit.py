@@ -75,8 +75,13 @@ class Circuit:
 
     @classmethod
     def load(cls, path: str | Path) -> Circuit:
-        """Inverse of `save`. Raises `InputError` for a file that is missing, cut short or no circuit."""
+        """Inverse of `save`. Raises `InputError` for a file that is missing, cut short, no circuit or role-aware."""
         found = read_json(Path(path))
+        if "role_edges" in found:
+            raise InputError(
+                f"{path} is a role-aware circuit, and here a circuit's edges act at the tokens of every role",
+                hint="run it with: tinysql circuit eval RUN --edit EDIT --by-role",
+            )
         try:
             about = metadata_of(found["metadata"])
             return cls(Graph.from_json(found["graph"]), edges_of(found["edges"]), about)

@@ -105,6 +105,11 @@ def _add_eval(score: argparse.ArgumentParser) -> None:
         help="held-out rows to which the circuit writes whole answers, which are run (default: none)",
     )
     _add_circuit(score, "evaluate the circuit of this file alone, and write nothing")
+    score.add_argument(
+        "--by-role",
+        action="store_true",
+        help="run edges kept at the tokens of one role alone too, beside random ones; after find --by-role",
+    )
     score.add_argument("--minimality", action="store_true", help="leave out each edge in turn: is it needed?")
     score.add_argument(
         "--seed",
@@ -163,16 +168,16 @@ def call_find(arguments: argparse.Namespace) -> None:
 
 def call_eval(arguments: argparse.Namespace) -> None:
     """Evaluate a found circuit, write `report.json` and print it."""
-    from circuits.places import found_in
+    from circuits.places import found_by_role, found_in
     from tinysql.runs import open_run
 
     run = open_run(arguments.run)
     if arguments.circuit is not None:
         _eval_file(arguments, run)
         return
-    found_in(run.path, arguments.edit)
+    (found_by_role if arguments.by_role else found_in)(run.path, arguments.edit)
     from circuits.artefacts import eval_on_run
-    from circuits.tables import area_table, curve_table
+    from circuits.tables import area_table, by_role_table, curve_table
 
     evaluated = eval_on_run(
         run,
@@ -182,6 +187,7 @@ def call_eval(arguments: argparse.Namespace) -> None:
         oracle_pairs=16 if arguments.oracle_pairs is None else arguments.oracle_pairs,
         minimality=arguments.minimality,
         answers=arguments.answers,
+        by_role=arguments.by_role,
         seed=arguments.seed,
         device=arguments.device,
     )
@@ -193,6 +199,8 @@ def call_eval(arguments: argparse.Namespace) -> None:
         print(evaluated.agreement)
     if evaluated.accuracy is not None:
         print(evaluated.accuracy)
+    if evaluated.by_role is not None:
+        print(f"\n{by_role_table(evaluated.by_role)}")
 
 
 def _eval_file(arguments: argparse.Namespace, run: Run) -> None:
@@ -208,6 +216,11 @@ def _eval_file(arguments: argparse.Namespace, run: Run) -> None:
         raise InputError(
             "--answers says nothing with --circuit",
             hint="leave it out, or evaluate a circuit that was found in the run",
+        )
+    if arguments.by_role:
+        raise InputError(
+            "--by-role says nothing with --circuit",
+            hint="leave it out, or evaluate a circuit that was found in the run with --by-role",
         )
     from circuits.artefacts import eval_circuit
 

@@ -1,7 +1,8 @@
 """Run + edit -> RUN/circuits/EDIT: scores and a circuit, each saying what made it.
 
-A directory holds `config.json` (settings, command, versions), `scores.safetensors`, `scores.json`, `circuit.json`,
-where asked for `roles.safetensors`, `roles.json` and `flows.json`. `artefacts` adds what the evaluation says of it.
+A directory holds `config.json` (settings, command, versions), `scores.safetensors`, `scores.json`, `circuit.json`, and
+where asked for `roles.safetensors`, `roles.json`, `flows.json` and `role_circuit.json`. `artefacts` adds what the
+evaluation says of them.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from circuits.circuit import Circuit
 from circuits.files.flow_files import save_flows
 from circuits.files.role_files import save_roles
 from circuits.graph import Graph
+from circuits.judging.role_curves import top_role_edges
 from circuits.judging.significance import check_enough
 from circuits.methods.eap_ig import change_of
 from circuits.methods.edge_flows import EdgeFlows, edge_flows
 from circuits.methods.role_scores import RoleScores, role_scores
 from circuits.methods.table import METHODS, UNSIGNED
-from circuits.places import CIRCUIT, check_free, directory_of, found_in, graph_of
+from circuits.places import CIRCUIT, ROLE_CIRCUIT, check_free, directory_of, found_in, graph_of
 from circuits.scores import EdgeScores
 from circuits.select import greedy_edges, significant_edges, top_edges
 from data_gen.errors import InputError, nearest
@@ -141,6 +143,10 @@ def find_on_run(run: Run, settings: FindSettings, *, device: str = "cpu", overwr
         circuit.save(part / CIRCUIT)
         if roles is not None:
             save_roles(roles, part)
+            most = int((roles.values != 0).sum())
+            top_role_edges(roles, min(len(circuit), most), {"method": "eap-ig", **made}).save(
+                part / ROLE_CIRCUIT
+            )
         if flows is not None:
             save_flows(flows, part)
         write_atomic(part / "config.json", json.dumps(made, indent=1))

@@ -19,11 +19,13 @@ from circuits.graph import Graph
 from circuits.judging.compare import Overlap, compare, compare_all
 from circuits.judging.faithfulness import Curve
 from circuits.judging.ratios import Band, Estimate, span, three_digits
+from circuits.judging.role_curves import ByRole
 from circuits.methods.eap_ig import left_out
 from circuits.methods.role_scores import RoleScores
 from circuits.places import graph_of
 from circuits.scores import EdgeScores
 from circuits.show import show, show_difference
+from circuits.tables import reached
 from data_gen.errors import InputError, nearest
 from data_gen.files import read_json, write_atomic
 from tinysql.report import Section, figure_html, page
@@ -119,7 +121,9 @@ def _evaluated(file: Path) -> tuple[str, go.Figure]:
     """What a `report.json` says in words, and its curve. Raises `InputError` for a file that is no report."""
     written = read_json(file)
     try:
-        return sentence(written), faithfulness_figure(Curve.from_json(written["curve"]))
+        told = written.get("by_role")
+        roles = None if told is None else ByRole.from_json(told).curve
+        return sentence(written), faithfulness_figure(Curve.from_json(written["curve"]), by_role=roles)
     except InputError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -237,7 +241,20 @@ def sentence(written: dict[str, Any]) -> str:
         )
     if written.get("accuracy"):
         parts.append(_accuracy(written["accuracy"]))
+    if written.get("by_role"):
+        parts.append(_by_role(ByRole.from_json(written["by_role"])))
     return " ".join(parts)
+
+
+def _by_role(found: ByRole) -> str:
+    """Sentences on role-aware edges."""
+    here, n = found.circuit, found.curve.random_circuits
+    return (
+        f"{here.n_parts} role-aware edges, each kept at the tokens of one role and parts of {here.n_edges} edges, reach"
+        f" a faithfulness of {here.faithfulness}; {n} random circuits of as many role-aware edges on average"
+        f" {here.random}, layer-matched ones {here.matched}."
+        f" {(told := reached(found.reach))[0].upper()}{told[1:]}."
+    )
 
 
 def _accuracy(written: dict[str, Any]) -> str:

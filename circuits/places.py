@@ -10,7 +10,7 @@ from data_gen.outputs import check_directory
 from data_gen.pairs.edits import edit_named
 from tinysql.runs import open_run
 
-CIRCUIT = "circuit.json"
+CIRCUIT, ROLE_CIRCUIT = "circuit.json", "role_circuit.json"
 
 
 def directory_of(run: Path, edit: str) -> Path:
@@ -44,3 +44,14 @@ def found_in(run: Path, edit: str) -> Path:
             hint=f"find it with: tinysql circuit find {run} --edit {edit}",
         )
     return directory
+
+
+def found_by_role(run: Path, edit: str) -> Path:
+    """The file of a role-aware circuit that was found. Raises `InputError` when there is none."""
+    file = found_in(run, edit) / ROLE_CIRCUIT
+    if not file.is_file():
+        raise InputError(
+            f"{run} holds no role-aware circuit of edit `{edit}`",
+            hint=f"find it with: tinysql circuit find {run} --edit {edit} --by-role --overwrite",
+        )
+    return file

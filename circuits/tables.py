@@ -8,7 +8,8 @@ from circuits.circuit import Circuit
 from circuits.drawing.facts import edge_rows
 from circuits.judging.compare import Overlap
 from circuits.judging.curves import Curve
-from circuits.judging.ratios import span, three_digits
+from circuits.judging.ratios import Band, Estimate, span, three_digits
+from circuits.judging.role_curves import ByRole, Reach
 from circuits.methods.edge_flows import EdgeFlows
 from circuits.methods.role_scores import RoleScores
 from circuits.scores import EdgeScores
@@ -62,19 +63,47 @@ def flow_table(flows: EdgeFlows) -> str:
 
 def curve_table(curve: Curve) -> str:
     """Faithfulness of the top edges at each size, beside random circuits of both kinds."""
+    lines = [_points_head("edges")]
+    for point in curve.points:
+        lines.append(f"{point.n_edges:>8}{_values(point.faithfulness, point.random, point.matched)}")
+    return "\n".join(lines)
+
+
+def by_role_table(found: ByRole) -> str:
+    """What role-aware edges reach: of the circuit, at each size, and how many of either kind reach the level."""
+    curve, here = found.curve, found.circuit
     lines = [
-        f"{'edges':>8}{'faithfulness':>14}{'95 % interval':>18}{'random':>9}{'5 to 95 %':>18}"
-        f"{'layer-matched':>15}{'5 to 95 %':>18}"
+        f"{curve.edit}: {here.n_parts} role-aware edges, parts of {here.n_edges} edges, of {curve.n_parts_model}"
+        f" with a score, on {curve.n_pairs} pairs",
+        f"  the circuit alone      {here.faithfulness}",
+        f"  {f'{curve.random_circuits} random circuits':<23}{here.random}",
+        f"  {f'{curve.random_circuits} layer-matched ones':<23}{here.matched}",
+        f"{_points_head('by role')}  of edges",
     ]
     for point in curve.points:
-        value, bands = point.faithfulness, (point.random, point.matched)
-        line = f"{point.n_edges:>8}{three_digits(value.value):>14}{span(value.low, value.high):>18}"
-        for band, width in zip(bands, (9, 15), strict=True):
-            line += (
-                "" if band is None else f"{three_digits(band.mean):>{width}}{span(band.low, band.high):>18}"
-            )
-        lines.append(line)
-    return "\n".join(lines)
+        values = _values(point.faithfulness, point.random, point.matched)
+        lines.append(f"{point.n_parts:>8}{values}{point.n_edges:>10}")
+    return "\n".join([*lines, reached(found.reach)])
+
+
+def reached(found: Reach) -> str:
+    """How many edges of either kind reach the level, in words."""
+    either = (f"{'no size run' if n is None else n}" for n in (found.plain, found.role_aware))
+    return "faithfulness {:g} is reached by: plain edges {}, role-aware edges {}".format(found.level, *either)
+
+
+def _points_head(name: str) -> str:
+    return (
+        f"{name:>8}{'faithfulness':>14}{'95 % interval':>18}{'random':>9}{'5 to 95 %':>18}"
+        f"{'layer-matched':>15}{'5 to 95 %':>18}"
+    )
+
+
+def _values(value: Estimate, *bands: Band | None) -> str:
+    line = f"{three_digits(value.value):>14}{span(value.low, value.high):>18}"
+    for band, width in zip(bands, (9, 15), strict=True):
+        line += "" if band is None else f"{three_digits(band.mean):>{width}}{span(band.low, band.high):>18}"
+    return line
 
 
 def area_table(curve: Curve) -> str:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 
-from circuits.drawing.style import INK, LOWERS, NEUTRAL, THIRD, bare_layout
+from circuits.drawing.style import INK, LOWERS, NEUTRAL, RAISES, THIRD, bare_layout
 from circuits.judging.curves import Curve
-from circuits.judging.ratios import Band, span
+from circuits.judging.ratios import Band, Estimate, span
+from circuits.judging.role_curves import RoleCurve
 
 GRID = "#eeeeee"
+DASHES = {NEUTRAL: "dot", THIRD: "dashdot", RAISES: "longdashdot"}
+"""Of the means of random circuits."""
 
 
-def faithfulness_figure(curve: Curve, *, title: str | None = None) -> go.Figure:
+def faithfulness_figure(
+    curve: Curve, *, by_role: RoleCurve | None = None, title: str | None = None
+) -> go.Figure:
     """Faithfulness against the number of edges (log scale), above uniform and layer-matched random circuits.
 
-    CMD and CPR stand under the title where the curve has them.
+    With `by_role` also that of role-aware edges against their number, above layer-matched random ones. CMD and CPR
+    stand under the title where the curve has them.
     """
     sizes = [point.n_edges for point in curve.points]
     figure = go.Figure(
@@ -27,7 +34,13 @@ def faithfulness_figure(curve: Curve, *, title: str | None = None) -> go.Figure:
             *_band(
                 sizes, [p.matched for p in curve.points], f"{curve.random_circuits} layer-matched ones", THIRD
             ),
-            _faithfulness_line(curve, sizes),
+            _line(
+                sizes,
+                [point.faithfulness for point in curve.points],
+                f"top edges by {curve.method}, 95 % interval",
+                {"color": LOWERS, "width": 2.5},
+            ),
+            *([] if by_role is None else _role_traces(by_role)),
         ]
     )
     for level, text in ((1, "full model"), (0, "corrupt run")):
@@ -44,7 +57,7 @@ def faithfulness_figure(curve: Curve, *, title: str | None = None) -> go.Figure:
         tickvals=sizes,
         ticktext=[str(size) if _has_room(size, sizes[-1]) else "" for size in sizes],
         tickangle=0,
-        title=f"edges in the circuit, of {curve.n_edges_model} (log scale)",
+        title=f"edges in the circuit, of {curve.n_edges_model}{_of_parts(by_role)} (log scale)",
         gridcolor=GRID,
     )
     figure.update_yaxes(title="faithfulness", gridcolor=GRID, zeroline=False)
@@ -84,15 +97,15 @@ def _band(sizes: list[int], bands: Sequence[Band | None], name: str, color: str)
         x=x,
         y=[band.mean for _, band in known],
         mode="lines",
-        line={"color": color, "dash": "dot" if color == NEUTRAL else "dashdot"},
+        line={"color": color, "dash": DASHES[color]},
         name=f"{name}, mean",
         hovertemplate="%{x} edges: %{y:.3f}<extra></extra>",
     )
     return [area, mean]
 
 
-def _faithfulness_line(curve: Curve, sizes: list[int]) -> go.Scatter:
-    values = [point.faithfulness for point in curve.points]
+def _line(sizes: list[int], values: Sequence[Estimate], name: str, line: dict[str, Any]) -> go.Scatter:
+    """Faithfulness with its intervals."""
     return go.Scatter(
         x=sizes,
         y=[value.value for value in values],
@@ -104,10 +117,33 @@ def _faithfulness_line(curve: Curve, sizes: list[int]) -> go.Scatter:
             "thickness": 1.2,
         },
         mode="lines+markers",
-        line={"color": LOWERS, "width": 2.5},
-        name=f"top edges by {curve.method}, 95 % interval",
+        line=line,
+        name=name,
         hovertemplate="%{x} edges: %{y:.3f}<extra></extra>",
     )
+
+
+def _role_traces(by_role: RoleCurve) -> list[go.Scatter]:
+    """The line of role-aware edges, dashed so that a line below it is seen, and the band of random ones."""
+    sizes = [point.n_parts for point in by_role.points]
+    return [
+        *_band(
+            sizes,
+            [point.matched for point in by_role.points],
+            f"{by_role.random_circuits} layer-matched role-aware ones",
+            RAISES,
+        ),
+        _line(
+            sizes,
+            [point.faithfulness for point in by_role.points],
+            "top role-aware edges by eap-ig, 95 % interval",
+            {"color": RAISES, "width": 2.5, "dash": "dash"},
+        ),
+    ]
+
+
+def _of_parts(by_role: RoleCurve | None) -> str:
+    return "" if by_role is None else f"; role-aware ones, of {by_role.n_parts_model}"
 
 
 def _has_room(size: int, last: int) -> bool:

@@ -64,7 +64,7 @@ def metric_of(
 
 def metric_by_role(
     model: HybridLM,
-    kept: Sequence[np.ndarray],
+    kept: Iterable[np.ndarray],
     roles: Sequence[str],
     pairs: TokenPairs,
     metric: Metric,
@@ -79,12 +79,13 @@ def metric_by_role(
     """
     graph = Graph.of(model)
     expected = (len(roles), *graph.mask.shape)
+    masks = []
     for mask in kept:
         if mask.shape != expected:
             raise InputError(
                 f"a mask has shape {mask.shape}, expected {expected}: roles, writers and readers"
             )
-    masks = [mask & graph.live((mask & graph.mask).any(0)) for mask in kept]
+        masks.append(mask & graph.live((mask & graph.mask).any(0)))
     found = []
     with frozen(model), torch.no_grad():
         machine = Machine(model)

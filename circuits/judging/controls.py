@@ -2,7 +2,8 @@
 
 Uniform ones are a floor: a small uniformly random set rarely holds a path from `embed` to `logits`. Layer-matched ones
 have as many edges as the circuit between every pair of blocks, so they hold paths as often as circuits do, and the
-circuit has to beat them by choosing the right heads and ports.
+circuit has to beat them by choosing the right heads and ports. Role-aware ones are drawn by the same two rules from the
+role-aware edges that have a score: all others carry the same on both sides.
 """
 
 from __future__ import annotations
@@ -28,11 +29,7 @@ class RandomCircuits:
     @classmethod
     def draw(cls, graph: Graph, count: int, seed: int) -> RandomCircuits:
         """`count` random orders. Raises `InputError` for fewer than one, or a negative seed."""
-        if count < 1:
-            raise InputError(
-                f"random_circuits is {count}, expected at least 1",
-                hint="20 give a band, 1 a single comparison",
-            )
+        _check_count(count)
         return cls(graph, generator(seed).random((count, len(graph.edges))))
 
     def uniform(self, size: int) -> list[Circuit]:
@@ -54,7 +51,7 @@ class RandomCircuits:
                 f"the circuit is of a model of {circuit.graph}, the random orders of one of {self.graph}",
                 hint="draw them for the circuit's graph",
             )
-        kinds = _block_pairs(self.graph)
+        kinds = _block_pairs(self.graph, *np.nonzero(self.graph.mask))
         wanted = np.bincount(kinds[_places(circuit)], minlength=kinds.max() + 1)
         return [self._circuit(_first_of_each(kinds, row, wanted)) for row in self.priority]
 
@@ -62,16 +59,74 @@ class RandomCircuits:
         return Circuit(self.graph, tuple(self.graph.edges[place] for place in places.tolist()))
 
 
+@dataclass(frozen=True)
+class RandomParts:
+    """Random orders of the role-aware edges that have a score; a random circuit takes the first ones."""
+
+    graph: Graph
+    scored: np.ndarray
+    """Bool `[role writer reader]`: true at the role-aware edges to draw from."""
+    priority: np.ndarray
+    """`[circuit part]`, uniform draws: a role-aware edge of smaller priority is taken earlier."""
+
+    @classmethod
+    def draw(cls, graph: Graph, scored: np.ndarray, count: int, seed: int) -> RandomParts:
+        """`count` random orders. Raises `InputError` for fewer than one, or a negative seed."""
+        _check_count(count)
+        return cls(graph, scored, generator(seed).random((count, int(scored.sum()))))
+
+    def uniform(self, size: int) -> list[np.ndarray]:
+        """The first `size` role-aware edges of each order: bool `[role writer reader]` each.
+
+        Raises `InputError` for a size that no circuit has.
+        """
+        most = self.priority.shape[1]
+        if not 0 <= size <= most:
+            raise InputError(
+                f"size is {size:,}, expected 0 to {most:,}, the role-aware edges that have a score",
+                hint="ask for fewer",
+            )
+        return [self._mask(np.argsort(row, kind="stable")[:size]) for row in self.priority]
+
+    def layer_matched(self, chosen: np.ndarray) -> list[np.ndarray]:
+        """Of each order the first role-aware edges between each two blocks, as many as `chosen` has, of whatever role.
+
+        `chosen` and each of the results are bool `[role writer reader]`. Raises `InputError` where one of the chosen
+        has no score.
+        """
+        if (chosen & ~self.scored).any():
+            raise InputError(
+                f"{(chosen & ~self.scored).sum():,} of {chosen.sum():,} role-aware edges have no score",
+                hint="find the circuit again: tinysql circuit find RUN --edit EDIT --by-role --overwrite",
+            )
+        kinds = _block_pairs(self.graph, *np.nonzero(self.scored)[1:])
+        wanted = np.bincount(kinds[chosen[self.scored]], minlength=kinds.max() + 1)
+        return [self._mask(_first_of_each(kinds, row, wanted)) for row in self.priority]
+
+    def _mask(self, places: np.ndarray) -> np.ndarray:
+        found = np.zeros(self.priority.shape[1], dtype=bool)
+        found[places] = True
+        mask = np.zeros_like(self.scored)
+        mask[self.scored] = found
+        return mask
+
+
+def _check_count(count: int) -> None:
+    if count < 1:
+        raise InputError(
+            f"random_circuits is {count}, expected at least 1", hint="20 give a band, 1 a single comparison"
+        )
+
+
 def _places(circuit: Circuit) -> np.ndarray:
     """Where the circuit's edges stand in `graph.edges`."""
     return np.flatnonzero(circuit.mask[circuit.graph.mask])
 
 
-def _block_pairs(graph: Graph) -> np.ndarray:
-    """A number for each edge of `graph.edges`: the same for edges between the same two blocks."""
+def _block_pairs(graph: Graph, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """A number for each edge from a writer `rows` to a reader `columns`: the same for edges between the same blocks."""
     writers = np.array([writer.block for writer in graph.writers])
     readers = np.array([reader.block for reader in graph.readers])
-    rows, columns = np.nonzero(graph.mask)
     _, kinds = np.unique(np.stack([writers[rows], readers[columns]]), axis=1, return_inverse=True)
     return kinds.reshape(-1)
 

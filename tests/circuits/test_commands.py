@@ -21,10 +21,12 @@ from circuits.graph import Edge, Graph
 from circuits.judging.compare import compare
 from circuits.judging.generation import circuit_accuracy
 from circuits.judging.ratios import ratios_of
+from circuits.judging.role_curves import ByRole
 from circuits.methods.eap_ig import eap_ig, integration_error
 from circuits.methods.table import METHODS, UNSIGNED
 from circuits.metrics import logit_diff
 from circuits.pages import sections, sentence
+from circuits.role_circuit import RoleCircuit
 from circuits.scores import EdgeScores
 from circuits.select import greedy_edges, significant_edges
 from data_gen.errors import InputError
@@ -303,6 +305,7 @@ def test_a_file_that_tells_nothing_of_its_pairs_is_run_on_all_and_that_is_said(
     ("verb", "options", "reason"),
     [
         ("eval", ["--edit", EDIT, "--oracle-pairs", "4"], "--oracle-pairs says nothing with --circuit"),
+        ("eval", ["--edit", EDIT, "--by-role"], "--by-role says nothing with --circuit"),
         ("eval", ["--edit", EDIT, "--answers", "4"], "--answers says nothing with --circuit"),
         ("eval", ["--edit", EDIT], "belongs to a model of pattern '*' (1 heads), this one has pattern '*-'"),
         (
@@ -478,6 +481,80 @@ def test_role_scores_are_kept_printed_and_read_again(copy: Path, capsys) -> None
     (folder / "roles.safetensors").write_bytes(b"cut")
     assert main(["circuit", "show", str(copy)]) == 2
     assert "holds no whole role scores" in capsys.readouterr().err
+
+
+def test_a_role_aware_circuit_is_found_run_told_and_drawn(copy: Path, capsys) -> None:
+    folder = copy / "circuits" / EDIT
+    assert main(find(copy, EDIT, "--by-role", "--edges", "6", "--seed", "3")) == 0
+    kept = RoleCircuit.load(folder / "role_circuit.json")
+    assert len(kept) == 6
+    assert (kept.metadata["method"], kept.metadata["settings"]["seed"]) == ("eap-ig", 3)
+    command = ["circuit", "eval", str(copy), "--edit", EDIT, "--pairs", "24", "--random", "3"]
+    assert main([*command, "--oracle-pairs", "0"]) == 0
+    assert json.loads((folder / "report.json").read_text())["by_role"] is None
+    (without,) = sections(copy)
+    capsys.readouterr()
+    assert main([*command, "--oracle-pairs", "0", "--by-role"]) == 0
+    said, report = capsys.readouterr().out, json.loads((folder / "report.json").read_text())
+    found = ByRole.from_json(report["by_role"])
+    assert json.loads(json.dumps(found.to_json())) == report["by_role"]
+    assert (found.circuit.n_parts, found.curve.random_circuits, found.curve.seed) == (6, 3, 4)
+    assert found.curve.n_pairs == report["report"]["n_pairs"]
+    # Sizes of the plain curve, and where role-aware edges are fewer than its last, all of them.
+    many, sizes = found.curve.n_parts_model, [point["n_edges"] for point in report["curve"]["points"]]
+    assert [point.n_parts for point in found.curve.points] == [min(size, many) for size in sizes]
+    assert f"6 role-aware edges, parts of {found.circuit.n_edges} edges" in said
+    told = f"plain edges {found.reach.plain}, role-aware edges {found.reach.role_aware}"
+    assert told in said
+    (section,) = sections(copy)
+    assert told in section.html
+    for name in ("top role-aware edges by eap-ig", "3 layer-matched role-aware ones, 5"):
+        assert name in section.html
+        assert name not in without.html
+
+
+def test_a_run_without_roles_is_refused_before_the_work_with_the_whole_command(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    def work(*_: object, **__: object) -> None:
+        raise AssertionError("a circuit was run")
+
+    command = ["circuit", "eval", str(copy), "--edit", EDIT, "--pairs", "24", "--random", "2", "--by-role"]
+    remedy = f"tinysql circuit find {copy} --edit {EDIT} --by-role --overwrite"
+    with monkeypatch.context() as patch:
+        patch.setattr(artefacts, "evaluate", work)
+        assert main(command) == 2
+        said = capsys.readouterr().err
+        assert "holds no role-aware circuit" in said
+        assert remedy in said
+        assert main(find(copy, EDIT, "--by-role")) == 0
+        (copy / "circuits" / EDIT / "roles.json").unlink()
+        assert main(command) == 2
+        said = capsys.readouterr().err
+        assert "stands without roles.json" in said
+        assert remedy in said
+
+
+@pytest.mark.parametrize(
+    ("verb", "options"),
+    [
+        ("show", ["--out", "page.html"]),
+        ("compare", ["--edit", EDIT, "--out", "page.html"]),
+        ("eval", ["--edit", EDIT]),
+    ],
+)
+def test_the_file_of_a_role_aware_circuit_is_refused_in_a_sentence(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, verb: str, options: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    RoleCircuit(Graph("*-", n_heads=2), ()).save(Path("c.json"))
+    assert main(["circuit", verb, str(run), "--circuit", "c.json", *options]) == 2
+    said = capsys.readouterr().err
+    assert (
+        "c.json is a role-aware circuit, and here a circuit's edges act at the tokens of every role" in said
+    )
+    assert "eval RUN --edit EDIT --by-role" in said
+    assert not Path("page.html").exists()
 
 
 def test_an_evaluation_prints_areas_and_stability_and_minimality_when_asked(copy: Path, capsys) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from circuits.circuit import Circuit
 from circuits.graph import Graph
-from circuits.judging.controls import RandomCircuits
+from circuits.judging.controls import RandomCircuits, RandomParts
 from data_gen.errors import InputError
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM
@@ -98,3 +98,45 @@ def test_sizes_that_no_circuit_has_and_circuits_of_another_graph_are_refused(gra
 def test_a_negative_seed_is_refused(graph: Graph) -> None:
     with pytest.raises(InputError, match="seed is -1, expected at least 0"):
         RandomCircuits.draw(graph, 2, seed=-1)
+
+
+@pytest.fixture(scope="module")
+def scored(graph: Graph) -> np.ndarray:
+    """Two thirds of the role-aware edges of three roles."""
+    return graph.mask & (np.random.default_rng(0).random((3, *graph.mask.shape)) < 2 / 3)
+
+
+def parts_by_blocks(graph: Graph, mask: np.ndarray) -> Counter[tuple[int, int]]:
+    _, writers, readers = np.nonzero(mask)
+    return Counter(
+        (graph.writers[writer].block, graph.readers[reader].block)
+        for writer, reader in zip(writers.tolist(), readers.tolist(), strict=True)
+    )
+
+
+def test_layer_matched_role_aware_edges_are_as_many_between_every_two_blocks(
+    graph: Graph, scored: np.ndarray
+) -> None:
+    chosen = scored & (np.random.default_rng(1).random(scored.shape) < 0.2)
+    drawn = RandomParts.draw(graph, scored, 5, seed=1).layer_matched(chosen)
+    assert all(parts_by_blocks(graph, one) == parts_by_blocks(graph, chosen) for one in drawn)
+    assert not any((one & ~scored).any() for one in drawn)
+    assert len({one.tobytes() for one in (*drawn, chosen)}) == 6
+
+
+def test_uniform_role_aware_edges_have_a_score_and_are_nested(graph: Graph, scored: np.ndarray) -> None:
+    draws = RandomParts.draw(graph, scored, 4, seed=1)
+    for small, large in zip(draws.uniform(10), draws.uniform(25), strict=True):
+        assert (small.sum(), large.sum()) == (10, 25)
+        assert not (small & ~large).any()
+        assert not (large & ~scored).any()
+
+
+def test_role_aware_edges_that_cannot_be_drawn_are_refused(graph: Graph, scored: np.ndarray) -> None:
+    draws = RandomParts.draw(graph, scored, 1, seed=0)
+    with pytest.raises(InputError, match="the role-aware edges that have a score"):
+        draws.uniform(int(scored.sum()) + 1)
+    with pytest.raises(InputError, match="role-aware edges have no score"):
+        draws.layer_matched(np.ones_like(scored))
+    with pytest.raises(InputError, match="random_circuits is 0"):
+        RandomParts.draw(graph, scored, 0, seed=0)

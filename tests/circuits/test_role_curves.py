@@ -9,9 +9,21 @@ import torch
 from circuits.circuit import Circuit
 from circuits.engine.forward import metric_by_role, metric_of
 from circuits.graph import Graph
-from circuits.judging.role_curves import role_curve, top_parts
+from circuits.judging.curves import faithfulness_curve
+from circuits.judging.ratios import ratios_of
+from circuits.judging.role_curves import (
+    RoleCurve,
+    crossing,
+    evaluate_by_role,
+    reach,
+    role_curve,
+    top_parts,
+    top_role_edges,
+)
+from circuits.methods.eap_ig import eap_ig
 from circuits.methods.role_scores import role_scores
 from circuits.metrics import logit_diff
+from circuits.select import top_edges
 from data_gen.errors import InputError
 
 ROLES = ("even", "odd")
@@ -63,7 +75,8 @@ def test_a_planted_copy_needs_its_edges_at_the_name_and_the_question_alone(copie
     # Where the prompts are the same nothing can be carried.
     torch.testing.assert_close(found[2], found[3])
     assert abs(found[0] - found[3]) > 1
-    points = role_curve(case.model, scores, pairs, [0, int((scores.values != 0).sum())])
+    sizes = [0, int((scores.values != 0).sum())]
+    points = role_curve(case.model, scores, pairs, sizes, random_circuits=1).points
     assert [point.faithfulness.value for point in points] == pytest.approx([0, 1], abs=1e-3)
     assert points[0].n_edges == 0 < points[1].n_edges < points[1].n_parts
 
@@ -87,3 +100,65 @@ def test_what_is_of_another_model_is_refused(random_case, with_roles) -> None:
         role_curve(other.model, scores, pairs, [1])
     with pytest.raises(InputError, match="a mask has shape"):
         metric_by_role(other.model, [top_parts(scores, 1)], scores.roles, pairs, logit_diff)
+
+
+def test_a_curve_has_bands_that_hold_what_random_parts_reach_and_reads_back(copied_name) -> None:
+    case, pairs = copied_name("copy-attention-name")
+    scores = role_scores(case.model, pairs)
+    curve = role_curve(case.model, scores, pairs, random_circuits=6, seed=1)
+    assert curve.n_parts_model == (scores.values != 0).sum()
+    assert all(point.n_parts <= curve.n_parts_model for point in curve.points)
+    assert max(point.faithfulness.value - point.random.mean for point in curve.points) > 0.5
+    assert all(point.random.low <= point.random.mean <= point.random.high for point in curve.points)
+    assert RoleCurve.from_json(curve.to_json()) == curve
+    # A random circuit of every scored part is the circuit of them all.
+    (whole,) = role_curve(case.model, scores, pairs, [curve.n_parts_model], random_circuits=2, seed=1).points
+    assert whole.random.mean == pytest.approx(whole.faithfulness.value)
+    assert whole.matched.mean == pytest.approx(whole.faithfulness.value)
+    with pytest.raises(InputError, match="not a curve of role-aware edges"):
+        RoleCurve.from_json({"points": [{}]})
+
+
+def test_a_circuit_of_the_top_parts_is_the_point_of_the_curve(copied_name) -> None:
+    case, pairs = copied_name("copy-attention-name")
+    scores = role_scores(case.model, pairs)
+    circuit = top_role_edges(scores, 5)
+    (point,) = role_curve(case.model, scores, pairs, [5], random_circuits=3, seed=2).points
+    assert evaluate_by_role(case.model, circuit, scores, pairs, random_circuits=3, seed=2) == point
+
+
+@pytest.mark.parametrize("level", [0.1, 0.5, 0.8])
+def test_edges_reach_a_level_where_one_less_does_not(copied_name, level: float) -> None:
+    case, pairs = copied_name("copy-attention-name")
+    scores, roles = eap_ig(case.model, pairs), role_scores(case.model, pairs)
+    curves = (
+        faithfulness_curve(case.model, scores, pairs, random_circuits=1),
+        role_curve(case.model, roles, pairs, random_circuits=1),
+    )
+    found = reach(case.model, scores, roles, pairs, curves, level=level)
+    assert found.plain is not None
+    assert found.role_aware is not None
+    ratios = ratios_of(case.model, roles.graph, pairs, logit_diff, seed=0, batch_size=None)
+    kept = [top_parts(roles, n) for n in (found.role_aware - 1, found.role_aware)]
+    below, above = ratios.of(
+        metric_by_role(case.model, kept, roles.roles, pairs, logit_diff).double().numpy()
+    )
+    assert below < level <= above
+    edges = [top_edges(scores, n) for n in (found.plain - 1, found.plain) if n]
+    *below, above = ratios.of(metric_of(case.model, edges, pairs, logit_diff).double().numpy())
+    assert all(value < level for value in below)
+    assert above >= level
+
+
+def test_a_crossing_lies_in_front_of_the_first_size_that_reaches_it() -> None:
+    known = [(1, 0.0), (10, 0.5), (100, 0.9), (1000, 0.2)]
+    tried: list[int] = []
+
+    def faithfulness(size: int) -> float:
+        tried.append(size)
+        return 0.8 if size >= 37 else 0.7
+
+    assert crossing(faithfulness, known, 0.8) == 37
+    assert all(10 < size < 100 for size in tried)
+    assert len(tried) <= 7
+    assert crossing(faithfulness, known, 1.0) is None

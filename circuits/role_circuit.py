@@ -1,0 +1,107 @@
+"""Role-aware edges -> RoleCircuit: edges of one graph, each kept at the tokens of a role alone, as a JSON file."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from circuits.circuit import Circuit, metadata_of
+from circuits.graph import Edge, Graph
+from data_gen.errors import InputError
+from data_gen.files import read_json, write_atomic
+
+AGAIN = "make it again: tinysql circuit find RUN --edit EDIT --by-role --overwrite"
+
+
+class RoleEdge(NamedTuple):
+    """An edge at the tokens of one role."""
+
+    edge: Edge
+    role: str
+    """A family of roles (`saes.roles.family`)."""
+    score: float
+    """Mean score there, in units of the metric."""
+
+
+@dataclass(frozen=True, eq=False)
+class RoleCircuit:
+    """Role-aware edges of a graph.
+
+    Raises `InputError` for an edge that the graph does not have, and for one that stands twice at the same role.
+    """
+
+    graph: Graph
+    parts: tuple[RoleEdge, ...]
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """JSON values: what made it."""
+
+    def __post_init__(self) -> None:
+        seen = set()
+        for part in self.parts:
+            self.graph.index(part.edge)
+            if (part.edge, part.role) in seen:
+                raise InputError(f"edge `{part.edge}` stands twice at role `{part.role}`", hint=AGAIN)
+            seen.add((part.edge, part.role))
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    @property
+    def circuit(self) -> Circuit:
+        """The plain circuit of the edges that these are parts of."""
+        return Circuit(self.graph, tuple(part.edge for part in self.parts), self.metadata)
+
+    def mask(self, roles: Sequence[str]) -> np.ndarray:
+        """Bool `[role writer reader]`: true at its parts. Raises `InputError` for one whose role is none of these."""
+        number = {role: place for place, role in enumerate(roles)}
+        found = np.zeros((len(roles), *self.graph.mask.shape), dtype=bool)
+        for part in self.parts:
+            if part.role not in number:
+                raise InputError(
+                    f"edge `{part.edge}` is kept at role `{part.role}`, of which there are no scores",
+                    hint=AGAIN,
+                )
+            found[number[part.role], *self.graph.index(part.edge)] = True
+        return found
+
+    def save(self, path: Path) -> None:
+        """Write one JSON file, whole or not at all."""
+        write_atomic(path, json.dumps(self.to_json(), indent=1))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values: what `save` writes."""
+        return {
+            "graph": self.graph.to_json(),
+            "role_edges": [
+                {"edge": str(part.edge), "role": part.role, "score": part.score} for part in self.parts
+            ],
+            "metadata": self.metadata,
+        }
+
+    @classmethod
+    def load(cls, path: Path) -> RoleCircuit:
+        """Inverse of `save`. Raises `InputError` for a file that is missing, cut short or no role-aware circuit."""
+        found = read_json(path)
+        try:
+            parts = tuple(
+                RoleEdge(Edge.parse(entry["edge"]), str(entry["role"]), float(entry["score"]))
+                for entry in found["role_edges"]
+            )
+            about, graph = metadata_of(found["metadata"]), Graph.from_json(found["graph"])
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{path} is not a role-aware circuit: {error!r}", hint=AGAIN) from error
+        for part in parts:
+            if not math.isfinite(part.score):
+                raise InputError(
+                    f"the score of `{part.edge}` at `{part.role}` in {path} is {part.score}, expected a number",
+                    hint=AGAIN,
+                )
+        return cls(graph, parts, about)
