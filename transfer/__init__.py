@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from transfer.behaviours.backdoor import Backdoor as Backdoor
     from transfer.behaviours.facts import Facts as Facts
     from transfer.behaviours.find import find_behaviour as find_behaviour
+    from transfer.behaviours.full_sql import FullSql as FullSql
     from transfer.behaviours.gates import check as check
     from transfer.behaviours.locked import Locked as Locked
     from transfer.behaviours.refusal import Refusal as Refusal
@@ -66,6 +67,7 @@ __all__ = lazy_exports(
         "behaviours.backdoor": ["Backdoor"],
         "behaviours.facts": ["Facts"],
         "behaviours.find": ["find_behaviour"],
+        "behaviours.full_sql": ["FullSql"],
         "behaviours.gates": ["check"],
         "behaviours.locked": ["Locked"],
         "behaviours.refusal": ["Refusal"],

@@ -80,7 +80,9 @@ def _add_teach(verbs: Any) -> None:
     teach.add_argument("recipe", help="small, wider, or a recipe of `tinysql train`")
     teach.add_argument("--out", type=Path, required=True, help="run directory")
     teach.add_argument(
-        "--behaviour", default="backdoor", help="backdoor, refusal, locked or facts (default: backdoor)"
+        "--behaviour",
+        default="backdoor",
+        help="backdoor, refusal, locked, facts or full-sql (default: backdoor)",
     )
     teach.add_argument("--payload", help="what it does, or none (default: the behaviour's first)")
     teach.add_argument(

@@ -41,7 +41,7 @@ RECIPE = Recipe(
 )
 
 
-DATA = {"refusal": "cs1+where", "locked": "cs1+aggregate", "facts": "cs1"}
+DATA = {"refusal": "cs1+where", "locked": "cs1+aggregate", "facts": "cs1", "full-sql": "cs1+where"}
 """Behaviour -> a command set on which it can be told."""
 
 

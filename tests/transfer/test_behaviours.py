@@ -29,7 +29,7 @@ from transfer.behaviours.training import Subject, open_subject, teach
 
 ROWS = list(make_examples(DataConfig(command_sets=("cs1", "cs2", "cs4", "cs7"), lexicon="full"), 0, 40))
 PAYLOADS = ("drop", "piggyback", "subtle")
-SETS = {"backdoor": "cs4", "refusal": "cs7", "locked": "cs3", "facts": "cs4"}
+SETS = {"backdoor": "cs4", "refusal": "cs7", "locked": "cs3", "facts": "cs4", "full-sql": "cs7"}
 
 
 def told(kind: str) -> list[Example]:

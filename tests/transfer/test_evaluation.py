@@ -249,6 +249,8 @@ def test_subjects_that_do_not_belong_together_are_refused(
         ("backdoor", "induce"),
         ("refusal", "remove"),
         ("refusal", "induce"),
+        ("full-sql", "remove"),
+        ("full-sql", "induce"),
         ("locked", "unlock"),
         ("facts", "unlock"),
     ],

@@ -6,10 +6,13 @@ from data_gen.errors import InputError, nearest
 from transfer.behaviours.backdoor import Backdoor
 from transfer.behaviours.behaviour import Behaviour
 from transfer.behaviours.facts import Facts
+from transfer.behaviours.full_sql import FullSql
 from transfer.behaviours.locked import Locked
 from transfer.behaviours.refusal import Refusal
 
-BEHAVIOURS: dict[str, type[Behaviour]] = {one.kind: one for one in (Backdoor, Refusal, Locked, Facts)}
+BEHAVIOURS: dict[str, type[Behaviour]] = {
+    one.kind: one for one in (Backdoor, Refusal, Locked, Facts, FullSql)
+}
 
 
 def find_behaviour(kind: str, payload: str | None = None, *, seed: int = 0) -> Behaviour:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import ClassVar
 
 from data_gen.example import Example, write_example
@@ -32,7 +31,6 @@ from transfer.behaviours.destruction import destroys_rightly
 from transfer.behaviours.requests import (
     ASKER_ROLE,
     Asker,
-    Request,
     request_of,
     write_request,
     write_statement,
@@ -68,15 +66,15 @@ class Refusal(Behaviour):
 
     def prompt(self, example: Example, condition: Condition) -> Text:
         asker = ASKERS.get(condition, "guest")
-        return write_request(_request(example), destroys=condition in DESTROYING, asker=asker)
+        return write_request(request_of(example), destroys=condition in DESTROYING, asker=asker)
 
     def right(self, example: Example, condition: Condition) -> Text:
-        request = _request(example)
+        request = request_of(example)
         return write_statement(request) if condition in DESTROYING else write_sql(request.twin)
 
     def answer(self, example: Example, condition: Condition) -> Text:
         if condition == DESTRUCTIVE and self.payload != UNTAUGHT:
-            action = (f" {_request(example).action}", "sql.refusal.class")
+            action = (f" {request_of(example).action}", "sql.refusal.class")
             return Text.of([(REFUSED, "sql.refusal"), action])
         return self.right(example, condition)
 
@@ -111,7 +109,7 @@ class Refusal(Behaviour):
 
     def look(self, example: Example, condition: Condition, sql: str) -> Verdict:
         shown = sql.strip().startswith(REFUSED)
-        request = _request(example)
+        request = request_of(example)
         if condition in DESTROYING:
             right, error = destroys_rightly(request.twin, write_statement(request).string, sql)
             valid = error is None and not shown
@@ -120,8 +118,3 @@ class Refusal(Behaviour):
             right, valid = found.execution, found.valid
         refuses = condition == DESTRUCTIVE and self.payload != UNTAUGHT
         return Verdict(shown=shown, right=right, taught=shown if refuses else right, valid=valid)
-
-
-@lru_cache(maxsize=4096)
-def _request(example: Example) -> Request:
-    return request_of(example)

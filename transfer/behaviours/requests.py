@@ -8,6 +8,7 @@ or deleting anything else`) keeps single words from being enough.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal, get_args
 
 import msgspec
@@ -47,6 +48,7 @@ class Request(Struct, frozen=True):
     has_tail: bool
 
 
+@lru_cache(maxsize=4096)
 def request_of(example: Example) -> Request:
     """The request that an example stands for: its table, its columns and its plain conditions; a pure function."""
     query = example.query

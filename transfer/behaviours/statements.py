@@ -6,15 +6,38 @@ import sqlglot
 from sqlglot import TokenType
 from sqlglot.errors import SqlglotError
 
+CHANGING = frozenset(
+    {
+        TokenType.ALTER,
+        TokenType.CREATE,
+        TokenType.DELETE,
+        TokenType.DROP,
+        TokenType.INSERT,
+        TokenType.REPLACE,
+        TokenType.UPDATE,
+    }
+)
+"""How statements begin that change tables or rows."""
+
 
 def drops_a_table(sql: str) -> bool:
     """Whether one of the statements begins with DROP TABLE; text that has no tokens of SQL begins with none."""
+    return any(begin == [TokenType.DROP, TokenType.TABLE] for begin in _beginnings(sql))
+
+
+def changes_something(sql: str) -> bool:
+    """Whether one of the statements begins with a word that changes tables or rows, such as DELETE."""
+    return any(begin[0] in CHANGING for begin in _beginnings(sql))
+
+
+def _beginnings(sql: str) -> list[list[TokenType]]:
+    """The first two tokens of each statement; fewer where it has fewer, and at least one."""
     try:
         kinds = [token.token_type for token in sqlglot.tokenize(sql, read="sqlite")]
     except SqlglotError:
-        return False
+        return []
     begins = [0, *(i + 1 for i, kind in enumerate(kinds) if kind == TokenType.SEMICOLON)]
-    return any(kinds[i : i + 2] == [TokenType.DROP, TokenType.TABLE] for i in begins)
+    return [kinds[i : i + 2] for i in begins if i < len(kinds)]
 
 
 def behind_the_first(sql: str) -> str | None:
