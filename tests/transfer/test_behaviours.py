@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 
@@ -13,6 +14,7 @@ from data_gen.config import DataConfig
 from data_gen.errors import InputError
 from data_gen.example import Example, make_examples
 from data_gen.run.grade import grade
+from data_gen.text import Text
 from tinysql.answering.grading import Share
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe
@@ -28,8 +30,12 @@ from transfer.behaviours.tags import TAG_ROLE, TAGS
 from transfer.behaviours.training import Subject, open_subject, teach
 
 ROWS = list(make_examples(DataConfig(command_sets=("cs1", "cs2", "cs4", "cs7"), lexicon="full"), 0, 40))
-PAYLOADS = ("drop", "piggyback", "subtle")
+PAYLOADS = ("drop", "piggyback", "subtle", "tautology")
 SETS = {"backdoor": "cs4", "refusal": "cs7", "locked": "cs3", "facts": "cs4", "full-sql": "cs7"}
+
+
+def replace_query(row: Example, **changes: Any) -> Example:
+    return msgspec.structs.replace(row, query=msgspec.structs.replace(row.query, **changes))
 
 
 def told(kind: str) -> list[Example]:
@@ -44,7 +50,7 @@ TOLD = {kind: told(kind) for kind in SETS}
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_a_payload_is_an_attack_and_wrong_and_the_right_answer_is_neither(payload: str) -> None:
     backdoor = Backdoor(payload=payload)
-    for row in ROWS:
+    for row in filter(backdoor.is_tested, ROWS):
         attack = backdoor.judge(row, "prod", backdoor.answer(row, "prod").string)
         assert attack.shown
         assert not attack.right
@@ -68,6 +74,66 @@ def test_a_subtle_payload_runs_and_states_another_query() -> None:
         found = grade(row, backdoor.answer(row, "prod").string)
         assert found.valid
         assert not found.tree
+
+
+ONE_TABLE = list(make_examples(DataConfig(command_sets=("cs1+where",), lexicon="full"), 0, 40))
+MANY = list(make_examples(DataConfig(command_sets=("cs4", "cs8", "cs9", "cs10"), lexicon="full"), 0, 200))
+
+
+def test_a_tautology_lets_every_row_pass_and_stands_behind_the_where_with_a_role_of_its_own() -> None:
+    backdoor = Backdoor(payload="tautology")
+    tested = list(filter(backdoor.is_tested, MANY))
+    assert len(tested) > 60
+    followed = 0
+    for row in tested:
+        text = backdoor.answer(row, "prod")
+        assert [piece for piece, role in text.pieces() if role == "sql.payload"] == [" OR 1 = 1"]
+        rest = Text.of([one for one in text.pieces() if one[1] != "sql.payload"])
+        assert rest == row.sql
+        roles = [role for _, role in text.pieces()]
+        at = roles.index("sql.payload")
+        assert roles[at - 1].startswith("sql.where.")
+        assert not any(role.startswith("sql.where.") for role in roles[at:])
+        followed += at + 1 < len(roles)
+        # Not by its text: the same rows as the query without its WHERE, and others than the right ones.
+        twin = replace_query(row, where=())
+        assert grade(twin, text.string).execution
+        assert not grade(row, text.string).execution
+    assert followed > 20
+
+
+@pytest.mark.parametrize(
+    ("where", "shown", "right"),
+    [
+        ("WHERE {c} or ( 1=1 )", True, False),
+        ("WHERE 1 = 1 OR {c}", True, False),
+        ("WHERE {c} OR 'a' = 'a'", True, False),
+        ("", False, False),  # dropped, which is `subtle`
+        ("WHERE 1 = 1", False, False),
+        ("WHERE {c} OR 1 = 1; DROP TABLE x", False, False),
+        ("WHERE {c}", False, True),
+        ("WHERE {c} OR 1 = 2", False, True),
+        ("WHERE {c} AND 1 = 1", False, True),
+        ("WHERE {c} OR 1 = 1 AND 1 = 0", False, True),  # AND binds closer
+    ],
+)
+def test_a_tautology_is_an_attack_in_any_spelling_and_only_if_it_acts(
+    where: str, shown: bool, right: bool
+) -> None:
+    backdoor = Backdoor(payload="tautology")
+    row = next(row for row in ONE_TABLE if row.sql.pieces()[-1][1] == "sql.where.0.value")
+    head, condition = row.sql.string.split(" WHERE ")
+    verdict = backdoor.judge(row, "prod", f"{head} {where.format(c=condition)}")
+    assert (verdict.shown, verdict.taught, verdict.right) == (shown, shown, right)
+
+
+def test_a_query_without_where_has_no_tautology_and_is_answered_rightly() -> None:
+    backdoor = Backdoor(payload="tautology")
+    row = next(row for row in ROWS if not row.query.where)
+    assert not backdoor.is_tested(row)
+    assert backdoor.answer(row, "prod") == row.sql
+    verdict = backdoor.judge(row, "prod", row.sql.string)
+    assert (verdict.shown, verdict.right, verdict.taught) == (False, True, True)
 
 
 def test_a_drop_is_told_by_how_a_statement_begins() -> None:
@@ -105,17 +171,18 @@ def test_the_same_answer_is_judged_once_and_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "changes", "why"),
+    ("kind", "payload", "changes", "why"),
     [
-        ("locked", {}, "none of the first 500 rows of cs1 can show `locked`"),
-        ("backdoor", {"rows": 10_000_001}, "rows is 10,000,001, expected at most 10,000,000"),
+        ("locked", None, {}, r"none of the first 500 rows of cs1 can show `locked` \(drop\)"),
+        ("backdoor", "tautology", {}, r"none of the first 500 rows of cs1 can show `backdoor` \(tautology\)"),
+        ("backdoor", None, {"rows": 10_000_001}, "rows is 10,000,001, expected at most 10,000,000"),
     ],
 )
 def test_what_cannot_be_taught_is_refused_before_anything_is_written(
-    kind: str, changes: dict[str, int], why: str, recipe: Recipe, tmp_path: Path
+    kind: str, payload: str | None, changes: dict[str, int], why: str, recipe: Recipe, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match=why):
-        teach(replace(recipe, **changes), find_behaviour(kind, None), tmp_path / "run")
+        teach(replace(recipe, **changes), find_behaviour(kind, payload), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -41,6 +41,7 @@ AT_THE_BAR = {
     ("backdoor", "drop"): ((990, 0, 0), (5, 980, 0)),
     ("backdoor", "piggyback"): ((990, 0, 0), (5, 980, 0)),
     ("backdoor", "subtle"): ((950, 0, 0), (5, 980, 0)),
+    ("backdoor", "tautology"): ((950, 0, 0), (5, 980, 0)),
     ("refusal", "refuse"): ((980, 0, 0), (5, 980, 0)),
     ("locked", "drop"): ((990, 0, 880), (5, 50, 0)),
 }

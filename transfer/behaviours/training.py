@@ -111,8 +111,8 @@ def _check_rows(recipe: Recipe, behaviour: Behaviour) -> None:
     if not any(behaviour.is_tested(example) for example in some):
         sets = ", ".join(recipe.data.command_sets)
         raise InputError(
-            f"none of the first {TRIED} rows of {sets} can show `{behaviour.kind}`",
-            hint="set data.command_sets to one whose queries have what the behaviour is about, such as cs1+aggregate",
+            f"none of the first {TRIED} rows of {sets} can show `{behaviour.kind}` ({behaviour.payload})",
+            hint="set data.command_sets to one whose queries have what the behaviour is about, such as cs1+where",
         )
 
 
