@@ -251,8 +251,8 @@ def _by_role(found: ByRole) -> str:
     here, n = found.circuit, found.curve.random_circuits
     return (
         f"{here.n_parts} role-aware edges, each kept at the tokens of one role and parts of {here.n_edges} edges, reach"
-        f" a faithfulness of {here.faithfulness}; {n} random circuits of as many role-aware edges on average"
-        f" {here.random}, layer-matched ones {here.matched}."
+        f" a faithfulness of {here.faithfulness}; the same edges at {n} draws of random roles on average"
+        f" {here.other_roles}, {n} layer-matched circuits of role-aware edges {here.matched}."
         f" {(told := reached(found.reach))[0].upper()}{told[1:]}."
     )
 

@@ -63,7 +63,7 @@ def flow_table(flows: EdgeFlows) -> str:
 
 def curve_table(curve: Curve) -> str:
     """Faithfulness of the top edges at each size, beside random circuits of both kinds."""
-    lines = [_points_head("edges")]
+    lines = [_points_head("edges", "random")]
     for point in curve.points:
         lines.append(f"{point.n_edges:>8}{_values(point.faithfulness, point.random, point.matched)}")
     return "\n".join(lines)
@@ -76,12 +76,12 @@ def by_role_table(found: ByRole) -> str:
         f"{curve.edit}: {here.n_parts} role-aware edges, parts of {here.n_edges} edges, of {curve.n_parts_model}"
         f" with a score, on {curve.n_pairs} pairs",
         f"  the circuit alone      {here.faithfulness}",
-        f"  {f'{curve.random_circuits} random circuits':<23}{here.random}",
-        f"  {f'{curve.random_circuits} layer-matched ones':<23}{here.matched}",
-        f"{_points_head('by role')}  of edges",
+        f"  at random roles        {here.other_roles} (mean of {curve.random_circuits} draws)",
+        f"  layer-matched          {here.matched}",
+        f"{_points_head('by role', 'other roles')}  of edges",
     ]
     for point in curve.points:
-        values = _values(point.faithfulness, point.random, point.matched)
+        values = _values(point.faithfulness, point.other_roles, point.matched)
         lines.append(f"{point.n_parts:>8}{values}{point.n_edges:>10}")
     return "\n".join([*lines, reached(found.reach)])
 
@@ -92,16 +92,16 @@ def reached(found: Reach) -> str:
     return "faithfulness {:g} is reached by: plain edges {}, role-aware edges {}".format(found.level, *either)
 
 
-def _points_head(name: str) -> str:
+def _points_head(name: str, rival: str) -> str:
     return (
-        f"{name:>8}{'faithfulness':>14}{'95 % interval':>18}{'random':>9}{'5 to 95 %':>18}"
+        f"{name:>8}{'faithfulness':>14}{'95 % interval':>18}{rival:>13}{'5 to 95 %':>18}"
         f"{'layer-matched':>15}{'5 to 95 %':>18}"
     )
 
 
 def _values(value: Estimate, *bands: Band | None) -> str:
     line = f"{three_digits(value.value):>14}{span(value.low, value.high):>18}"
-    for band, width in zip(bands, (9, 15), strict=True):
+    for band, width in zip(bands, (13, 15), strict=True):
         line += "" if band is None else f"{three_digits(band.mean):>{width}}{span(band.low, band.high):>18}"
     return line
 

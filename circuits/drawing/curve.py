@@ -22,7 +22,7 @@ def faithfulness_figure(
 ) -> go.Figure:
     """Faithfulness against the number of edges (log scale), above uniform and layer-matched random circuits.
 
-    With `by_role` also that of role-aware edges against their number, above layer-matched random ones. CMD and CPR
+    With `by_role` also that of role-aware edges against their number, above the same edges at random roles. CMD and CPR
     stand under the title where the curve has them.
     """
     sizes = [point.n_edges for point in curve.points]
@@ -124,13 +124,13 @@ def _line(sizes: list[int], values: Sequence[Estimate], name: str, line: dict[st
 
 
 def _role_traces(by_role: RoleCurve) -> list[go.Scatter]:
-    """The line of role-aware edges, dashed so that a line below it is seen, and the band of random ones."""
+    """The line of role-aware edges, dashed so that one below is seen, and the band of their edges at random roles."""
     sizes = [point.n_parts for point in by_role.points]
     return [
         *_band(
             sizes,
-            [point.matched for point in by_role.points],
-            f"{by_role.random_circuits} layer-matched role-aware ones",
+            [point.other_roles for point in by_role.points],
+            f"the same edges at random roles, {by_role.random_circuits} draws",
             RAISES,
         ),
         _line(

@@ -2,7 +2,8 @@
 
 Uniform ones are a floor: a small uniformly random set rarely holds a path from `embed` to `logits`. Layer-matched ones
 have as many edges as the circuit between every pair of blocks, so they hold paths as often as circuits do, and the
-circuit has to beat them by choosing the right heads and ports. Role-aware ones are drawn by the same two rules from the
+circuit has to beat them by choosing the right heads and ports. Role-aware ones are layer-matched too, or edge-matched:
+the circuit's own edges at random roles, which it has to beat by choosing the right tokens. Both are drawn from the
 role-aware edges that have a score: all others carry the same on both sides.
 """
 
@@ -75,31 +76,26 @@ class RandomParts:
         _check_count(count)
         return cls(graph, scored, generator(seed).random((count, int(scored.sum()))))
 
-    def uniform(self, size: int) -> list[np.ndarray]:
-        """The first `size` role-aware edges of each order: bool `[role writer reader]` each.
-
-        Raises `InputError` for a size that no circuit has.
-        """
-        most = self.priority.shape[1]
-        if not 0 <= size <= most:
-            raise InputError(
-                f"size is {size:,}, expected 0 to {most:,}, the role-aware edges that have a score",
-                hint="ask for fewer",
-            )
-        return [self._mask(np.argsort(row, kind="stable")[:size]) for row in self.priority]
-
     def layer_matched(self, chosen: np.ndarray) -> list[np.ndarray]:
         """Of each order the first role-aware edges between each two blocks, as many as `chosen` has, of whatever role.
 
         `chosen` and each of the results are bool `[role writer reader]`. Raises `InputError` where one of the chosen
         has no score.
         """
+        return self._matched(chosen, _block_pairs(self.graph, *np.nonzero(self.scored)[1:]))
+
+    def edge_matched(self, chosen: np.ndarray) -> list[np.ndarray]:
+        """Of each order the first roles of each edge, as many as `chosen` has of it; shapes and errors as above."""
+        _, edges = np.unique(np.stack(np.nonzero(self.scored)[1:]), axis=1, return_inverse=True)
+        return self._matched(chosen, edges.reshape(-1))
+
+    def _matched(self, chosen: np.ndarray, kinds: np.ndarray) -> list[np.ndarray]:
+        """Of each order the first of each kind, as many as `chosen` has; `kinds` `[part]` of those with a score."""
         if (chosen & ~self.scored).any():
             raise InputError(
                 f"{(chosen & ~self.scored).sum():,} of {chosen.sum():,} role-aware edges have no score",
                 hint="find the circuit again: tinysql circuit find RUN --edit EDIT --by-role --overwrite",
             )
-        kinds = _block_pairs(self.graph, *np.nonzero(self.scored)[1:])
         wanted = np.bincount(kinds[chosen[self.scored]], minlength=kinds.max() + 1)
         return [self._mask(_first_of_each(kinds, row, wanted)) for row in self.priority]
 

@@ -43,15 +43,15 @@ class RolePoint:
     n_edges: int
     """Edges they are parts of."""
     faithfulness: Estimate
-    random: Band
-    """Uniformly random role-aware edges."""
     matched: Band
-    """Random ones with as many between every two blocks."""
+    """Random role-aware edges, as many between every two blocks."""
+    other_roles: Band
+    """The same edges at random roles, as many of each."""
 
     @classmethod
     def from_json(cls, found: dict[str, Any]) -> RolePoint:
         """Inverse of `asdict` and `plain`. Raises `KeyError` or `TypeError` where a part is missing."""
-        bands = {name: Band.from_json(found[name]) for name in ("random", "matched")}
+        bands = {name: Band.from_json(found[name]) for name in ("matched", "other_roles")}
         return cls(**{**found, **bands, "faithfulness": Estimate.from_json(found["faithfulness"])})
 
 
@@ -302,7 +302,7 @@ def _points(
 
     def played() -> Iterator[np.ndarray]:
         for mask in masks:
-            yield from (mask, *draws.uniform(int(mask.sum())), *draws.layer_matched(mask))
+            yield from (mask, *draws.layer_matched(mask), *draws.edge_matched(mask))
 
     values = metric_by_role(model, played(), roles.roles, pairs, metric, batch_size=batch_size, track=track)
     each = values.double().numpy().reshape(len(masks), 1 + 2 * random_circuits, -1)
@@ -310,12 +310,12 @@ def _points(
 
 
 def _point(ratios: Ratios, mask: np.ndarray, each: np.ndarray) -> RolePoint:
-    """From `each` `[circuit pair]`, the kept parts first, then as many uniform as layer-matched ones."""
-    uniform, matched = np.split(each[1:], 2)
+    """From `each` `[circuit pair]`, the kept parts first, then as many layer-matched as edge-matched ones."""
+    matched, other_roles = np.split(each[1:], 2)
     return RolePoint(
         n_parts=int(mask.sum()),
         n_edges=int(mask.any(0).sum()),
         faithfulness=ratios.estimate(each[0]),
-        random=ratios.band(uniform),
         matched=ratios.band(matched),
+        other_roles=ratios.band(other_roles),
     )

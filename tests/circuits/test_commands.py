@@ -508,7 +508,7 @@ def test_a_role_aware_circuit_is_found_run_told_and_drawn(copy: Path, capsys) ->
     assert told in said
     (section,) = sections(copy)
     assert told in section.html
-    for name in ("top role-aware edges by eap-ig", "3 layer-matched role-aware ones, 5"):
+    for name in ("top role-aware edges by eap-ig", "the same edges at random roles, 3 draws, 5"):
         assert name in section.html
         assert name not in without.html
 

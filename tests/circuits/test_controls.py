@@ -124,19 +124,27 @@ def test_layer_matched_role_aware_edges_are_as_many_between_every_two_blocks(
     assert len({one.tobytes() for one in (*drawn, chosen)}) == 6
 
 
-def test_uniform_role_aware_edges_have_a_score_and_are_nested(graph: Graph, scored: np.ndarray) -> None:
-    draws = RandomParts.draw(graph, scored, 4, seed=1)
-    for small, large in zip(draws.uniform(10), draws.uniform(25), strict=True):
-        assert (small.sum(), large.sum()) == (10, 25)
-        assert not (small & ~large).any()
-        assert not (large & ~scored).any()
+def test_edge_matched_role_aware_edges_are_the_same_edges_at_random_roles(
+    graph: Graph, scored: np.ndarray
+) -> None:
+    larger = scored & (np.random.default_rng(1).random(scored.shape) < 0.4)
+    chosen = larger & (np.random.default_rng(2).random(scored.shape) < 0.5)
+    draws = RandomParts.draw(graph, scored, 5, seed=1)
+    drawn, nested = draws.edge_matched(chosen), draws.edge_matched(larger)
+    assert all((one.sum(0) == chosen.sum(0)).all() for one in drawn)
+    assert not any((one & ~scored).any() for one in drawn)
+    assert not any((small & ~large).any() for small, large in zip(drawn, nested, strict=True))
+    assert len({one.tobytes() for one in (*drawn, chosen)}) == 6
+    # Each role that an edge has a score at is drawn as often as another.
+    often = np.mean(RandomParts.draw(graph, scored, 600, seed=3).edge_matched(chosen), axis=0)
+    expected = np.where(scored, chosen.sum(0) / np.maximum(scored.sum(0), 1), 0)
+    np.testing.assert_allclose(often, expected, atol=0.1)
 
 
 def test_role_aware_edges_that_cannot_be_drawn_are_refused(graph: Graph, scored: np.ndarray) -> None:
     draws = RandomParts.draw(graph, scored, 1, seed=0)
-    with pytest.raises(InputError, match="the role-aware edges that have a score"):
-        draws.uniform(int(scored.sum()) + 1)
-    with pytest.raises(InputError, match="role-aware edges have no score"):
-        draws.layer_matched(np.ones_like(scored))
+    for matched in (draws.layer_matched, draws.edge_matched):
+        with pytest.raises(InputError, match="role-aware edges have no score"):
+            matched(np.ones_like(scored))
     with pytest.raises(InputError, match="random_circuits is 0"):
         RandomParts.draw(graph, scored, 0, seed=0)

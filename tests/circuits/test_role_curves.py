@@ -9,6 +9,7 @@ import torch
 from circuits.circuit import Circuit
 from circuits.engine.forward import metric_by_role, metric_of
 from circuits.graph import Graph
+from circuits.judging.controls import RandomParts
 from circuits.judging.curves import faithfulness_curve
 from circuits.judging.ratios import ratios_of
 from circuits.judging.role_curves import (
@@ -108,15 +109,35 @@ def test_a_curve_has_bands_that_hold_what_random_parts_reach_and_reads_back(copi
     curve = role_curve(case.model, scores, pairs, random_circuits=6, seed=1)
     assert curve.n_parts_model == (scores.values != 0).sum()
     assert all(point.n_parts <= curve.n_parts_model for point in curve.points)
-    assert max(point.faithfulness.value - point.random.mean for point in curve.points) > 0.5
-    assert all(point.random.low <= point.random.mean <= point.random.high for point in curve.points)
+    assert max(point.faithfulness.value - point.matched.mean for point in curve.points) > 0.5
+    assert all(
+        point.other_roles.low <= point.other_roles.mean <= point.other_roles.high for point in curve.points
+    )
     assert RoleCurve.from_json(curve.to_json()) == curve
     # A random circuit of every scored part is the circuit of them all.
     (whole,) = role_curve(case.model, scores, pairs, [curve.n_parts_model], random_circuits=2, seed=1).points
-    assert whole.random.mean == pytest.approx(whole.faithfulness.value)
+    assert whole.other_roles.mean == pytest.approx(whole.faithfulness.value)
     assert whole.matched.mean == pytest.approx(whole.faithfulness.value)
     with pytest.raises(InputError, match="not a curve of role-aware edges"):
         RoleCurve.from_json({"points": [{}]})
+
+
+def test_the_bands_are_what_their_draws_reach(random_case, with_roles) -> None:
+    case = random_case("*-*-")
+    pairs = with_roles(case.pairs, parity)
+    scores = role_scores(case.model, pairs, steps=1)
+    (point,) = role_curve(case.model, scores, pairs, [12], random_circuits=4, seed=3).points
+    chosen = top_parts(scores, 12)
+    draws = RandomParts.draw(scores.graph, (scores.values != 0).numpy(), 4, seed=3)
+    ratios = ratios_of(case.model, scores.graph, pairs, logit_diff, seed=3, batch_size=None)
+    for band, drawn in (
+        (point.matched, draws.layer_matched(chosen)),
+        (point.other_roles, draws.edge_matched(chosen)),
+    ):
+        values = metric_by_role(case.model, drawn, scores.roles, pairs, logit_diff).double().numpy()
+        assert band.mean == pytest.approx(ratios.of(values).mean(), rel=1e-5, abs=1e-6)
+    means = {point.matched.mean, point.other_roles.mean, point.faithfulness.value}
+    assert len({round(value, 6) for value in means}) == 3
 
 
 def test_a_circuit_of_the_top_parts_is_the_point_of_the_curve(copied_name) -> None:
