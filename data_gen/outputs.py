@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from data_gen.errors import InputError
-from data_gen.files import beside, check_replaceable, find_json, refusal
+from data_gen.files import beside, check_replaceable, find_json, refusal, remove_leftovers
 
 MARKERS = ("config.json", "unfinished.json")
 """Files whose keys show a directory to be an output of ours, which `overwrite` may therefore empty."""
@@ -137,6 +137,8 @@ def _is_replaced(path: Path, overwrite: bool, kind: str | None) -> bool:
     if os.path.lexists(path) and not path.is_dir():
         what = "a file" if path.exists() else "a link to nothing"
         raise InputError(f"output `{path}` is {what}, expected a directory", hint="choose another output")
+    # Who was killed while it wrote the first marker left a directory that nobody could know as ours.
+    remove_leftovers(path, MARKERS)
     if not path.is_dir() or not any(path.iterdir()):
         return False
     if not overwrite:

@@ -169,10 +169,11 @@ def holding(path: Path) -> Iterator[None]:
         os.close(place)
 
 
-def start_run(path: Path, recipe: Recipe, init: str | None = None) -> Run:
-    """Write `config.json` of a new run: the recipe, the checkpoint it begins with if any, and what made it."""
+def start_run(path: Path, recipe: Recipe, init: str | None = None, dataset: Path | None = None) -> Run:
+    """Write `config.json` of a new run: the recipe, what it begins with and whose rows it takes if so, what made it."""
     path.mkdir(parents=True, exist_ok=True)
     begins = {"init": init} if init is not None else {}
+    begins |= {"dataset": str(dataset.resolve())} if dataset is not None else {}
     return _write(path, {"recipe": to_json(recipe), **begins, "made_by": provenance()})
 
 

@@ -15,6 +15,7 @@ import torch
 
 from data_gen.config import DataConfig
 from data_gen.errors import InputError
+from data_gen.files import beside
 from data_gen.store.dataset import read_dataset, write_dataset
 from tinysql.cli import main
 from tinysql.config import override
@@ -360,6 +361,67 @@ def test_what_a_refusal_could_go_on_with_is_kept(
     with pytest.raises(InputError, match="no space"):
         fit(recipe, tmp_path / "full")
     assert (tmp_path / "full" / "tokenizer.json").exists()
+
+
+def test_what_cannot_be_taken_back_hides_no_refusal(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(_: Path) -> None:
+        raise OSError(39, "Directory not empty")
+
+    monkeypatch.setattr(Path, "rmdir", busy)
+    with pytest.raises(InputError, match="tokens, the model's context is 20"):
+        fit(override(recipe, ["train.model.n_ctx=20"]), tmp_path / "run")
+
+
+def half_written(path: Path) -> Path:
+    """What a killed writer of `path` left."""
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    half = beside(path)
+    half = half.with_name(half.name.replace(f".{os.getpid()}.", f".{ended.pid}."))
+    half.write_text("{")
+    return half
+
+
+@pytest.mark.parametrize("option", ["--resume", "--overwrite"])
+def test_a_run_that_was_killed_before_its_first_file_was_whole_begins(option: str, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    half_written(tmp_path / "run" / "config.json")
+    assert train_tiny(tmp_path / "run", option) == 0
+    assert not list((tmp_path / "run").glob(".*.tmp"))
+
+
+def test_what_a_killed_writer_left_in_a_run_goes_when_it_is_resumed(
+    recipe: Recipe, tmp_path: Path, killed_at: Killer
+) -> None:
+    with killed_at(13):
+        fit(recipe, tmp_path / "run")
+    half = half_written(tmp_path / "run" / "metrics.jsonl")
+    fit(recipe, tmp_path / "run", resume=True)
+    assert not half.exists()
+
+
+def test_a_run_that_was_killed_before_its_link_to_the_rows_knows_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_dataset(
+        DataConfig(command_sets=("cs1",), lexicon="demo", max_columns=3, seed=5), 60, tmp_path / "rows"
+    )
+    few = [setting for setting in FEW if not setting.startswith("rows")]
+
+    def killed(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tinysql.training.fit.finished", killed)
+        assert train_tiny(tmp_path / "run", "--data", str(tmp_path / "rows"), settings=few) == 130
+    assert not (tmp_path / "run" / "data").exists()
+    # Its rows are those of the dataset, so another number of them is refused as beside --data.
+    assert train_tiny(tmp_path / "run", "--resume", settings=["rows=9"]) == 2
+    assert "--set rows has no effect beside --data" in capsys.readouterr().err
+    assert train_tiny(tmp_path / "run", "--resume", settings=()) == 0
+    assert (tmp_path / "run" / "data" / "train").resolve() == (tmp_path / "rows").resolve()
 
 
 def test_a_checkpoint_without_its_tokenizer_is_told_how_to_get_it(

@@ -14,6 +14,7 @@ from data_gen.seeding import read_seed
 
 if TYPE_CHECKING:
     from tinysql.recipes import Recipe
+    from tinysql.runs import Run
 
 REPLACED = {
     "data": ("rows", "variants", "data."),
@@ -54,7 +55,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def call(arguments: argparse.Namespace) -> None:
     from data_gen.outputs import check_directory
 
-    check_settings(arguments)
     out = Path(arguments.out or Path("runs") / arguments.recipe)
     recipe, goes_on = read_recipe(arguments, out), arguments.resume and (out / "config.json").is_file()
     is_first = os.environ.get("RANK", "0") == "0"  # of several processes, one looks and says it
@@ -107,22 +107,24 @@ def read_recipe(arguments: argparse.Namespace, out: Path) -> Recipe:
                 )
             recipe = run.recipe if seed is None else run.recipe.with_seed(seed)
             arguments.init = run.config.get("init") if arguments.init is None else arguments.init
-            arguments.data = linked_rows(out) if arguments.data is None else arguments.data
+            arguments.data = rows_of(run) if arguments.data is None else arguments.data
+            check_settings(arguments)
             return override(recipe, arguments.set)
+    check_settings(arguments)
     return override(recipe.with_seed(seed or 0), arguments.set)
 
 
-def linked_rows(out: Path) -> Path | None:
+def rows_of(run: Run) -> Path | None:
     """The dataset that a run was given by --data; `InputError` where it was moved, None where it has its own rows."""
-    link = out / "data" / "train"
-    if not link.is_symlink():
-        return None
-    if not link.exists():
+    link = run.path / "data" / "train"
+    # A run that was killed at once has no link yet.
+    dataset = link.readlink() if link.is_symlink() else run.config.get("dataset")
+    if dataset is not None and not Path(dataset).exists():
         raise InputError(
-            f"the dataset `{link.readlink()}` that {out} was started with is not there",
+            f"the dataset `{dataset}` that {run.path} was started with is not there",
             hint="say where it is with --data",
         )
-    return link.readlink()
+    return None if dataset is None else Path(dataset)
 
 
 def say_where_it_begins(out: Path) -> None:

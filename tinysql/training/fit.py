@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ import torch
 
 from data_gen.config import DataConfig
 from data_gen.errors import InputError
-from data_gen.files import read_json
+from data_gen.files import read_json, remove_leftovers
 from data_gen.outputs import claim_directory
 from data_gen.store.dataset import read_dataset, write_dataset
 from tinysql.devices import find_device, memory_of
@@ -127,6 +127,7 @@ def _prepare(
     """
     if path.is_dir():
         held.enter_context(holding(path))
+        remove_leftovers(path)
     if resume and (path / "config.json").exists():
         run = resume_run(path, recipe, init)
     else:
@@ -136,7 +137,7 @@ def _prepare(
         if is_new:
             held.enter_context(holding(path))
         held.push(partial(_take_back, path, is_new))
-        run = start_run(path, recipe, init)
+        run = start_run(path, recipe, init, dataset)
     if finished(run):
         return
     if dataset is not None:
@@ -162,9 +163,10 @@ def _take_back(path: Path, is_new: bool, kind: object, error: BaseException | No
     if (path / "bad_batch.safetensors").exists() or any(path.glob("checkpoints/*")):
         return
     if (path / "config.json").exists() and not read_log(path / "metrics.jsonl"):
-        claim_directory(path, overwrite=True, kind="training run")
-        if is_new:
-            path.rmdir()
+        with suppress(InputError, OSError):  # what cannot be removed must not hide what was refused
+            claim_directory(path, overwrite=True, kind="training run")
+            if is_new:
+                path.rmdir()
 
 
 def _check_sources(path: Path, dataset: Path | None, init: str | None, recipe: Recipe) -> None:
