@@ -145,7 +145,7 @@ def _is_replaced(path: Path, overwrite: bool, kind: str | None) -> bool:
         raise InputError(
             f"output directory `{path}` is not empty",
             hint="choose another output, or pass --overwrite to replace what is there"
-            + (" or --resume to go on with it" if kind == _kind_of(path) == "training run" else ""),
+            + (" or --resume to go on with it" if kind == "training run" and _is_run(path) else ""),
         )
     found = _kind_of(path)
     if found is None:
@@ -162,7 +162,14 @@ def _is_replaced(path: Path, overwrite: bool, kind: str | None) -> bool:
     return True
 
 
+def _is_run(path: Path) -> bool:
+    """Whether it is a training run, and not one that is half deleted."""
+    return _kind_of(path) == "training run" and (path / MARKERS[0]).is_file()
+
+
 def _empty(path: Path) -> None:
+    if _is_run(path):  # what is half deleted must not be gone on with, by settings that were to be replaced
+        os.replace(path / MARKERS[0], path / MARKERS[1])
     # The markers go last: a process killed meanwhile leaves a directory that is still known as ours.
     for entry in sorted(path.iterdir(), key=lambda entry: entry.name in MARKERS):
         if entry.is_dir() and not entry.is_symlink():

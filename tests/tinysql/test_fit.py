@@ -363,6 +363,23 @@ def test_what_a_refusal_could_go_on_with_is_kept(
     assert (tmp_path / "full" / "tokenizer.json").exists()
 
 
+def test_a_run_that_is_half_deleted_is_not_gone_on_with(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = fit(recipe, tmp_path / "run").path
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("data_gen.outputs.shutil.rmtree", killed)
+        assert train_tiny(out, "--overwrite") == 130
+    # The older run's settings, which --resume would take, are those that were to be replaced.
+    assert train_tiny(out, "--resume", settings=()) == 2
+    assert capsys.readouterr().err.endswith("or pass --overwrite to replace what is there\n")
+    assert train_tiny(out, "--overwrite") == 0
+
+
 def test_what_cannot_be_taken_back_hides_no_refusal(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -372,6 +389,21 @@ def test_what_cannot_be_taken_back_hides_no_refusal(
     monkeypatch.setattr(Path, "rmdir", busy)
     with pytest.raises(InputError, match="tokens, the model's context is 20"):
         fit(override(recipe, ["train.model.n_ctx=20"]), tmp_path / "run")
+
+
+def test_checkpoints_that_a_kill_behind_the_weights_left_go_when_the_run_is_resumed(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+        save_tensors(path, tensors)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tinysql.training.fit.save_tensors", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fit(recipe, tmp_path / "run")
+    assert list((tmp_path / "run" / "checkpoints").iterdir())
+    fit(recipe, tmp_path / "run", resume=True)
+    assert not (tmp_path / "run" / "checkpoints").exists()
 
 
 def half_written(path: Path) -> Path:

@@ -139,6 +139,7 @@ def _prepare(
         held.push(partial(_take_back, path, is_new))
         run = start_run(path, recipe, init, dataset)
     if finished(run):
+        shutil.rmtree(path / "checkpoints", ignore_errors=True)  # a kill behind the weights leaves them
         return
     if dataset is not None:
         link = path / "data" / "train"
