@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)  # the folder of this file would hide the package `circuits`
 
-from circuits.artefacts import draw, load_found, unseen
+from circuits.finding import draw, load_found, unseen
 from circuits.judging.generation import circuit_accuracy
 from circuits.select import top_edges
 from data_gen.files import write_atomic

@@ -12,14 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from circuits.circuit import Circuit
 from circuits.files.role_files import SIDECAR, load_roles
-from circuits.finding import FindSettings as FindSettings
-from circuits.finding import Found as Found
-from circuits.finding import bar, score
-from circuits.finding import draw as draw
-from circuits.finding import find_on_run as find_on_run
-from circuits.finding import load_found as load_found
-from circuits.finding import read_found as read_found
-from circuits.finding import unseen as unseen
+from circuits.finding import FindSettings, bar, draw, load_found, score, unseen
 from circuits.graph import Graph
 from circuits.judging.agreement import Agreement, agreement
 from circuits.judging.faithfulness import Curve, Report, evaluate, faithfulness_curve

@@ -138,7 +138,7 @@ def call_find(arguments: argparse.Namespace) -> None:
     run = open_run(arguments.run)
     check_free(run.path, arguments.edit, arguments.overwrite)
     # What computes is loaded behind what can be refused without it, here and below: it takes seconds.
-    from circuits.artefacts import FindSettings, find_on_run
+    from circuits.finding import FindSettings, find_on_run
     from circuits.methods.eap_ig import left_out
     from circuits.tables import edge_table, flow_table, role_table
 
@@ -256,7 +256,7 @@ def call_show(arguments: argparse.Namespace) -> None:
         path = run.path / "circuits" / "circuits.html"
     else:
         path = found_in(run.path, arguments.edit) / "graph.html"
-    from circuits.artefacts import load_found
+    from circuits.finding import load_found
     from circuits.pages import write_page
 
     if arguments.edit is not None:
@@ -311,7 +311,7 @@ def call_compare(arguments: argparse.Namespace) -> None:
     for run in runs:
         for edit in edits:
             found_in(run.path, edit)
-    from circuits.artefacts import load_found
+    from circuits.finding import load_found
     from circuits.judging.compare import compare
     from circuits.pages import write_difference
     from circuits.tables import difference_table
@@ -349,8 +349,8 @@ def call_export(arguments: argparse.Namespace) -> None:
     run = open_run(arguments.run)
     path = None if arguments.out is None else _output(arguments, [run.path])
     found_in(run.path, arguments.edit)
-    from circuits.artefacts import load_found
     from circuits.files.export import exported
+    from circuits.finding import load_found
 
     circuit, scores = load_found(run.path, arguments.edit)
     text = exported(circuit, scores, arguments.format, d_model=run.shape.d_model)

@@ -9,12 +9,12 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from circuits.artefacts import read_found
 from circuits.circuit import Circuit
 from circuits.drawing.curve import faithfulness_figure
 from circuits.drawing.facts import edge_rows, main_role
 from circuits.files.flow_files import load_flows
 from circuits.files.role_files import load_roles
+from circuits.finding import read_found
 from circuits.graph import Graph
 from circuits.judging.compare import Overlap, compare, compare_all
 from circuits.judging.faithfulness import Curve

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from circuits.artefacts import draw, unseen
 from circuits.bench.standings import CONTROL, ROWS, Row, markdown, read_rows
+from circuits.finding import draw, unseen
 from circuits.graph import Graph
 from circuits.judging.agreement import agreement
 from circuits.judging.bootstrap import plain

@@ -13,10 +13,11 @@ import pytest
 import torch
 
 from circuits import artefacts, finding
-from circuits.artefacts import draw, eval_on_run, load_found, unseen
+from circuits.artefacts import eval_on_run
 from circuits.circuit import Circuit
 from circuits.files.exchange import read_circuit
 from circuits.files.role_files import load_roles
+from circuits.finding import draw, load_found, unseen
 from circuits.graph import Edge, Graph
 from circuits.judging.compare import compare
 from circuits.judging.generation import circuit_accuracy

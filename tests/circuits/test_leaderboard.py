@@ -12,7 +12,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from circuits.artefacts import draw, unseen
 from circuits.bench.leaderboard import (
     RANDOM_CIRCUITS,
     LeaderboardSettings,
@@ -26,6 +25,7 @@ from circuits.bench.leaderboard import (
     leaderboard,
 )
 from circuits.bench.standings import CONTROL, MEASURES, read_rows
+from circuits.finding import draw, unseen
 from circuits.judging.curves import faithfulness_curve
 from circuits.judging.recovery import recovery
 from circuits.methods.table import METHODS
