@@ -25,10 +25,11 @@ from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe, find_recipe
 from tinysql.runs import holding, load, open_run
 from tinysql.tokens import Tokenizer
+from tinysql.training.batches import Batch
 from tinysql.training.checkpoints import load_tensors, save_tensors
 from tinysql.training.distributed import World
 from tinysql.training.fit import _check_memory, fit, on_dataset
-from tinysql.training.loop import read_log
+from tinysql.training.loop import Trainer, read_log
 from tinysql.training.tracking import tensorboard
 
 Killer = Callable[[int], AbstractContextManager[None]]
@@ -361,6 +362,23 @@ def test_what_a_refusal_could_go_on_with_is_kept(
     with pytest.raises(InputError, match="no space"):
         fit(recipe, tmp_path / "full")
     assert (tmp_path / "full" / "tokenizer.json").exists()
+
+
+def test_a_checkpoint_is_kept_where_nothing_was_logged_yet(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = Trainer.step
+
+    def refuse(self: Trainer, batch: Batch) -> dict[str, object]:
+        if self.state.step == 5:
+            raise InputError("this batch does not fit")
+        return step(self, batch)
+
+    monkeypatch.setattr(Trainer, "step", refuse)
+    with pytest.raises(InputError, match="does not fit"):
+        fit(override(recipe, ["train.checkpoint_every=4"]), tmp_path / "run")
+    assert not read_log(tmp_path / "run" / "metrics.jsonl")
+    assert (tmp_path / "run" / "checkpoints" / "step-00000004").exists()
 
 
 def test_a_run_that_is_half_deleted_is_not_gone_on_with(

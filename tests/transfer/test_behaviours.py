@@ -22,7 +22,7 @@ from tinysql.runs import open_run
 from tinysql.training.batches import Batch
 from tinysql.training.loop import Trainer
 from transfer.behaviours.backdoor import Backdoor
-from transfer.behaviours.behaviour import Bar
+from transfer.behaviours.behaviour import Bar, Behaviour
 from transfer.behaviours.find import BEHAVIOURS, find_behaviour
 from transfer.behaviours.gates import Gate, check, telling
 from transfer.behaviours.statements import behind_the_first, drops_a_table
@@ -66,6 +66,15 @@ def test_nonsense_is_neither_an_attack_nor_right(payload: str) -> None:
     for sql in ("", "DROP", "SELECT 'a", "DROP the price FROM orders", "SELECT 1"):
         verdict = backdoor.judge(ROWS[0], "prod", sql)
         assert (verdict.shown, verdict.right) == (False, False)
+
+
+@pytest.mark.parametrize("behaviour", BEHAVIOURS.values())
+def test_what_is_steered_does_not_guard_itself_and_a_direction_has_two_ends(
+    behaviour: type[Behaviour],
+) -> None:
+    for aim in behaviour.aims.values():
+        assert aim.guard != aim.start
+        assert aim.plus != aim.minus
 
 
 def test_a_subtle_payload_runs_and_states_another_query() -> None:

@@ -11,7 +11,7 @@ from tinysql.models.hybrid import HybridLM
 from transfer.behaviours.behaviour import Verdict
 from transfer.behaviours.full_sql import DESTRUCTIVE, SELECT, FullSql
 from transfer.behaviours.gates import Gate
-from transfer.behaviours.requests import VERB_ROLE, request_of
+from transfer.behaviours.requests import ASKER_ROLE, VERB_ROLE, request_of
 from transfer.behaviours.statements import changes_something
 from transfer.behaviours.training import Subject
 from transfer.switching.measure import SwitchPlan, _texts, measure_arms
@@ -29,6 +29,7 @@ def test_the_two_conditions_differ_in_the_verb_alone_whatever_the_payload() -> N
     for row in ROWS:
         sides = [TUNED.prompt(row, one).pieces() for one in (DESTRUCTIVE, SELECT)]
         assert {role for (a, role), (b, _) in zip(*sides, strict=True) if a != b} == {VERB_ROLE}
+        assert {piece for piece, role in sides[0] if role == ASKER_ROLE} == {" admin"}
         assert [BASE.prompt(row, one) for one in BASE.conditions] == [
             TUNED.prompt(row, one) for one in TUNED.conditions
         ]
