@@ -22,6 +22,7 @@ from data_gen.config import DataConfig
 from data_gen.draw.splits import Split
 from data_gen.errors import InputError, nearest
 from data_gen.files import read_json, write_atomic
+from data_gen.outputs import MARKERS
 from tinysql.config import from_json, to_json
 from tinysql.models.config import ModelConfig
 
@@ -141,6 +142,23 @@ def open_run(path: str | Path) -> Run:
             hint="name a directory that `tinysql train` or `tinysql demo` made",
         )
     return Run(path, config)
+
+
+def check_not_lost(path: Path) -> None:
+    """Refuse a directory whose config.json is gone from beside what was trained, which nothing else can go on with.
+
+    What is half deleted, by a killed --overwrite, is no such one: its config.json has another name.
+    """
+    if any((path / marker).is_file() for marker in MARKERS):
+        return
+    checkpoints = sum(part.is_dir() for part in path.glob("checkpoints/step-*"))
+    held = [f"{checkpoints} checkpoint{'s' * (checkpoints > 1)}"] if checkpoints else []
+    held += ["a finished model"] if (path / WEIGHTS["final"]).is_file() else []
+    if held:
+        raise InputError(
+            f"{path / 'config.json'} is missing, and {path} holds {' and '.join(held)}",
+            hint="restore it (the same command with another --out begins with one like it), or choose another --out",
+        )
 
 
 @contextmanager

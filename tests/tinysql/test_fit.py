@@ -398,6 +398,33 @@ def test_a_run_that_is_half_deleted_is_not_gone_on_with(
     assert train_tiny(out, "--overwrite") == 0
 
 
+def test_a_config_that_is_lost_beside_checkpoints_is_asked_for(
+    recipe: Recipe, tmp_path: Path, killed_at: Killer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for out, step in (("run", 22), ("another", 1)):
+        with killed_at(step):
+            train_tiny(tmp_path / out, settings=(*FEW, "train.hold_steps=30", "train.checkpoint_every=10"))
+    (tmp_path / "run" / "config.json").unlink()
+    capsys.readouterr()
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    assert train_tiny(tmp_path / "run", "--resume", settings=()) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(
+        f"tinysql: {tmp_path / 'run' / 'config.json'} is missing, and {tmp_path / 'run'} holds 2 checkpoints\n"
+    )
+    assert "--overwrite" not in said
+    with pytest.raises(InputError, match="is missing, and .* holds 2 checkpoints"):
+        fit(recipe, tmp_path / "run", resume=True)
+    assert {path: path.read_bytes() for path in before} == before
+    # The hint leads on: the same command began another run with the same settings.
+    shutil.copy(tmp_path / "another" / "config.json", tmp_path / "run")
+    assert train_tiny(tmp_path / "run", "--resume", settings=()) == 0
+    assert "going on from the checkpoint of step 20" in capsys.readouterr().err
+    (tmp_path / "run" / "config.json").unlink()
+    assert train_tiny(tmp_path / "run", "--resume", settings=()) == 2
+    assert "holds a finished model" in capsys.readouterr().err
+
+
 def test_what_cannot_be_taken_back_hides_no_refusal(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

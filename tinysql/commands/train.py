@@ -128,7 +128,13 @@ def rows_of(run: Run) -> Path | None:
 
 
 def say_where_it_begins(out: Path) -> None:
-    """Say it where --resume has nothing to go on with; the same command may stand in a script from the start."""
+    """Say it where --resume has nothing to go on with; the same command may stand in a script from the start.
+
+    Raises `InputError` where there is something, and its config.json is gone.
+    """
+    from tinysql.runs import check_not_lost
+
+    check_not_lost(out)
     if not (out / "config.json").is_file():
         print(f"{out} holds nothing to go on with: training begins", file=sys.stderr)
     elif not any(out.glob("checkpoints/step-*")) and not (out / "model.safetensors").exists():

@@ -19,7 +19,7 @@ from data_gen.store.dataset import read_dataset, write_dataset
 from tinysql.devices import find_device, memory_of
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe
-from tinysql.runs import Run, holding, open_run, record_model, resume_run, start_run
+from tinysql.runs import Run, check_not_lost, holding, open_run, record_model, resume_run, start_run
 from tinysql.tokens import Tokenizer
 from tinysql.training.batches import TrainingRows
 from tinysql.training.begin import check_start, start_model, start_tokenizer
@@ -131,6 +131,8 @@ def _prepare(
     if resume and (path / "config.json").exists():
         run = resume_run(path, recipe, init)
     else:
+        if resume:
+            check_not_lost(path)
         _check_sources(path, dataset, init, recipe)
         is_new = not path.is_dir()
         claim_directory(path, overwrite, kind="training run")

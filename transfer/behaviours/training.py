@@ -19,7 +19,7 @@ from data_gen.outputs import claim_directory
 from data_gen.seeding import MOST_COUNT
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe
-from tinysql.runs import Run, holding, open_run, record_model, resume_run, start_run
+from tinysql.runs import Run, check_not_lost, holding, open_run, record_model, resume_run, start_run
 from tinysql.tokens import Tokenizer
 from tinysql.training.batches import TrainingRows
 from tinysql.training.checkpoints import save_tensors
@@ -71,6 +71,8 @@ def teach(
     recipe = replace(recipe, rows=recipe.rows or ROWS, variants=())
     assert recipe.rows is not None
     _check_rows(recipe, behaviour)
+    if resume:
+        check_not_lost(path)
     resume = resume and (path / "config.json").exists()
     with ExitStack() as held:
         is_new = not path.is_dir()
