@@ -13,6 +13,12 @@ from typing import Any, TypeVar
 from data_gen.errors import InputError, nearest
 
 Config = TypeVar("Config")
+WANTED = {
+    float: "give a number, such as 0.001",
+    int: "give a whole number, such as 8",
+    bool: "give True or False",
+}
+"""What to give where a value of that type is wanted."""
 
 
 def to_json(config: Any) -> dict[str, Any]:
@@ -123,11 +129,12 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
                 hint="give a number below 1.8e308",
             ) from error
     if hint is float and not _is_finite(value):
-        raise InputError(f"{where} is {value}, expected a finite number", hint="give a number, such as 0.001")
+        raise InputError(f"{where} is {value}, expected a finite number", hint=WANTED[float])
     if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
     raise InputError(
-        f"{where} is {value!r}, expected {hint.__name__}", hint=f"give a value of type {hint.__name__}"
+        f"{where} is {value!r}, expected {hint.__name__}",
+        hint=WANTED.get(hint, f"give a value of type {hint.__name__}"),
     )
 
 
