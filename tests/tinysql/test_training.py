@@ -394,6 +394,17 @@ def test_a_loss_that_is_not_finite_stops_and_saves_the_batch(
     assert (tmp_path / "run" / "checkpoints" / "step-00000010").exists() == (step == 12)
 
 
+def test_a_loss_that_is_not_finite_within_the_warm_up_names_the_rate_that_was_set(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    file = tmp_path / "run" / "bad_batch.safetensors"
+    said = r"not finite at step 1: .*, learning rate 2e\+28 of 1e\+30"
+    hint = f"train again with a lower train.lr and another --out; its batch is in {file}"
+    with pytest.raises(InputError, match=f"{said}\nhint: {hint}"):
+        fit(override(recipe, ["train.lr=1e30", "train.warmup_steps=100"]), tmp_path / "run")
+    assert file.exists()
+
+
 def test_pieces_of_a_batch_give_the_step_of_the_whole(recipe: Recipe, whole: Path, tmp_path: Path) -> None:
     halves = fit(override(recipe, ["train.accumulate=2"]), tmp_path / "halves").path
     expected, found = (

@@ -154,7 +154,8 @@ class Trainer:
         found = self._within_memory(batch, lambda: [self._backward(piece) for piece in self._pieces(batch)])
         loss = self.world.total(torch.stack([one.cross_entropy for one in found]).sum())
         norm = self.world.whole(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip))
-        self._unchecked.append(Update(self.state.step, batch, rate, torch.stack([loss, norm])))
+        numbers, is_warming = torch.stack([loss, norm]), self.state.step + 1 < self.config.warmup_steps
+        self._unchecked.append(Update(self.state.step, batch, rate, self.config.lr, is_warming, numbers))
         if self.model.device.type == "cpu":
             self.check()
         self._within_memory(batch, self.optimizer.step)
