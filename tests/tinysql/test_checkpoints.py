@@ -120,6 +120,28 @@ def test_whole_weights_of_another_shape_are_refused_and_kept(
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+def test_the_way_past_weights_of_another_shape_is_named_where_there_is_one(
+    trained: tuple[HybridLM, torch.optim.AdamW], tmp_path: Path
+) -> None:
+    newest, older = tmp_path / "step-00000030", tmp_path / "step-00000020"
+    file = newest / "model.safetensors"
+    save_tensors(file, {**load_tensors(file), "embed.W_E": torch.zeros(60, 8)})
+    way = f"move step-00000030 out of {tmp_path} to go on from step-00000020"
+    with pytest.raises(InputError, match=f"30/model.safetensors: weight `embed.W_E` .*\nhint: {way}"):
+        load_training(tmp_path, *trained, World())
+    # The one before has to be whole.
+    kept = (older / "optimizer.safetensors").read_bytes()
+    (older / "optimizer.safetensors").write_bytes(kept[:-100])
+    with pytest.raises(InputError, match="weight `embed.W_E`") as refused:
+        load_training(tmp_path, *trained, World())
+    assert "go on from" not in str(refused.value)
+    (older / "optimizer.safetensors").write_bytes(kept)
+    newest.rename(tmp_path.parent / f"{tmp_path.name}-away")
+    found = load_training(tmp_path, *trained, World())
+    assert found is not None
+    assert found[0].step == 20
+
+
 @pytest.mark.parametrize("step", [25, 30])
 def test_a_damaged_checkpoint_stays_until_a_whole_one_is_written(
     step: int, trained: tuple[HybridLM, torch.optim.AdamW], tmp_path: Path

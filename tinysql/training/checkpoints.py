@@ -6,9 +6,11 @@ import json
 import math
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
+from typing import NamedTuple
 
 import safetensors
 import safetensors.torch
@@ -115,6 +117,15 @@ def save_training(
     world.wait()
 
 
+class _Checkpoint(NamedTuple):
+    """What lies whole in a directory, and fits the model and its optimizer."""
+
+    state: TrainState
+    model: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    average: dict[str, Tensor]
+
+
 def load_training(
     directory: Path, model: HybridLM, optimizer: torch.optim.AdamW, world: World
 ) -> tuple[TrainState, dict[str, Tensor]] | None:
@@ -125,16 +136,12 @@ def load_training(
     """
     found = _steps(directory)
     for place in reversed(found):
-        weights, average = place / "model.safetensors", place / "average.safetensors"
         try:
-            parts = {name: load_tensors(place / f"{name}.safetensors") for name in PARTS}
-            state = _read_state(place / "state.json")
-            _check_weights(model.state_dict(), parts["model"], weights)
-            _check_finite(parts["model"], weights)
-            _check_average(parts["average"], state, model, average)
-            fit_weights(model, parts["model"], weights, world)
-            _fit_moments(optimizer, model, parts["optimizer"], world)
-        except OtherModel:
+            read = _read(place, model, optimizer)
+        except OtherModel as error:
+            older = _newest(found[: found.index(place)], model, optimizer)
+            if older is not None:
+                error.hint = f"move {place.name} out of {directory} to go on from {older.name}, or restore it"
             raise
         except InputError as error:
             reason = error.message
@@ -148,8 +155,31 @@ def load_training(
                     f"{place} is damaged ({reason}); going on from the checkpoint before", stacklevel=2
                 )
             continue
+        fit_weights(model, read.model, place / "model.safetensors", world)
+        _fit_moments(optimizer, model, read.optimizer, world)
         model_now = model.state_dict()
-        return state, {name: world.shared(t, model_now[name]) for name, t in parts["average"].items()}
+        return read.state, {name: world.shared(t, model_now[name]) for name, t in read.average.items()}
+    return None
+
+
+def _read(place: Path, model: HybridLM, optimizer: torch.optim.AdamW) -> _Checkpoint:
+    """The checkpoint of a directory; `InputError` where it is damaged, `OtherModel` where it is of another shape."""
+    weights, average = place / "model.safetensors", place / "average.safetensors"
+    parts = {name: load_tensors(place / f"{name}.safetensors") for name in PARTS}
+    state = _read_state(place / "state.json")
+    _check_weights(model.state_dict(), parts["model"], weights)
+    _check_finite(parts["model"], weights)
+    _check_average(parts["average"], state, model, average)
+    _check_moments(optimizer, model, parts["optimizer"])
+    return _Checkpoint(state, parts["model"], parts["optimizer"], parts["average"])
+
+
+def _newest(places: Sequence[Path], model: HybridLM, optimizer: torch.optim.AdamW) -> Path | None:
+    """The last of the directories that holds a whole checkpoint of this model."""
+    for place in reversed(places):
+        with suppress(InputError):
+            _read(place, model, optimizer)
+            return place
     return None
 
 
@@ -198,15 +228,14 @@ def _steps(directory: Path) -> list[Path]:
     return sorted(path for path in directory.glob("step-*") if path.name[5:].isdigit() and path.is_dir())
 
 
-def _fit_moments(
-    optimizer: torch.optim.AdamW, model: HybridLM, tensors: Mapping[str, Tensor], world: World
-) -> None:
-    fresh: dict[Tensor, dict[str, Tensor]] = {}
+def _moments(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Those of the weight `name`."""
+    return {key.rsplit("/", 1)[1]: value for key, value in tensors.items() if key.rsplit("/", 1)[0] == name}
+
+
+def _check_moments(optimizer: torch.optim.AdamW, model: HybridLM, tensors: Mapping[str, Tensor]) -> None:
     for name, parameter in model.named_parameters():
-        moments = {
-            key.rsplit("/", 1)[1]: value for key, value in tensors.items() if key.rsplit("/", 1)[0] == name
-        }
-        expected = moments_of(optimizer, parameter)
+        moments, expected = _moments(tensors, name), moments_of(optimizer, parameter)
         if set(moments) != expected:
             raise InputError(
                 f"the optimizer of this checkpoint holds {sorted(moments)} for `{name}`, expected {sorted(expected)}",
@@ -226,8 +255,14 @@ def _fit_moments(
                 f"and the weight is {tuple(parameter.shape)}",
                 hint="remove the checkpoint and train again",
             )
-        fresh[parameter] = {
+
+
+def _fit_moments(
+    optimizer: torch.optim.AdamW, model: HybridLM, tensors: Mapping[str, Tensor], world: World
+) -> None:
+    """Put whole moments that fit into the optimizer."""
+    for name, parameter in model.named_parameters():
+        optimizer.state[parameter] = {
             key: value.to(parameter.device) if key == "step" else world.shared(value, parameter)
-            for key, value in moments.items()
+            for key, value in _moments(tensors, name).items()
         }
-    optimizer.state.update(fresh)
