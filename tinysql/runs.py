@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 WEIGHTS = {"final": "model.safetensors", "best": "best.safetensors"}
 """The weights of a run that can be loaded: those that training ended with, and those of the best grade on the way."""
+SEEDS = ("data.seed", "train.seed")
+"""Settings of a recipe that --seed decides."""
 RECORDED = ("torch", "transformer-lens", "sae-lens", "tokenizers", "datasets", "sqlglot", "numpy")
 
 
@@ -230,17 +232,30 @@ def resume_run(path: Path, recipe: Recipe, init: str | None = None) -> Run:
             f"{path} was started with --init {run.config.get('init')}, not {init}",
             hint="repeat what it was started with, or choose another directory",
         )
-    if replace(run.recipe, name=recipe.name) != recipe:
-        changed = [
-            key
-            for key, value in _leaves(to_json(recipe)).items()
-            if key != "name" and _leaves(run.config["recipe"]).get(key) != value
-        ]
-        raise InputError(
-            f"{path} was started with another recipe ({', '.join(changed) or 'other keys'} differ)",
-            hint="repeat the settings it was started with, or choose another directory",
-        )
+    check_same(run, recipe, hint="repeat what it was started with, or choose another directory")
     return run
+
+
+def check_same(run: Run, recipe: Recipe, hint: str) -> None:
+    """`InputError` with the `hint` where the run was started with other settings than the recipe's."""
+    apart = settings_apart(run, recipe)
+    if apart:
+        said = "; ".join(f"{name} {_set(had)}, not {_set(given)}" for name, (had, given) in apart.items())
+        raise InputError(f"{run.path} was started with {said}", hint=hint)
+
+
+def _set(value: Any) -> str:
+    """A value as --set takes it."""
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def settings_apart(run: Run, recipe: Recipe) -> dict[str, tuple[Any, Any]]:
+    """Setting -> what the run began with and what the recipe has, where they differ; --seed decides two at once."""
+    apart = dict(_apart(to_json(replace(run.recipe, name=recipe.name)), to_json(recipe)))
+    if all(name in apart for name in SEEDS) and len({apart[name] for name in SEEDS}) == 1:
+        seeds = [apart.pop(name) for name in SEEDS]
+        apart = {"--seed": seeds[0], **apart}
+    return apart
 
 
 def load(
@@ -313,11 +328,12 @@ def _commit() -> str | None:
         return None
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            found |= _leaves(value, f"{prefix}{key}.")
-        else:
-            found[prefix + key] = value
-    return found
+def _apart(
+    had: Mapping[str, Any], given: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, tuple[Any, Any]]]:
+    for key, value in had.items():
+        other = given[key]
+        if isinstance(value, Mapping) and isinstance(other, Mapping):
+            yield from _apart(value, other, f"{prefix}{key}.")
+        elif value != other:
+            yield prefix + key, (value, other)

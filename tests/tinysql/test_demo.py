@@ -63,7 +63,9 @@ def test_a_demo_of_another_seed_cannot_be_resumed(
 ) -> None:
     start_run(tmp_path / "run", find_recipe("tiny"))
     assert main(["demo", "--recipe", "tiny", "--out", str(tmp_path / "run"), "--resume", "--seed", "1"]) == 2
-    assert "was started with another recipe" in capsys.readouterr().err
+    assert (
+        "was started with --seed 0, not 1\nhint: repeat what it was started with" in capsys.readouterr().err
+    )
     assert commands == []
 
 

@@ -23,7 +23,7 @@ from tinysql.models.config import ModelConfig
 from tinysql.models.huggingface import to_hf
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe, find_recipe
-from tinysql.runs import holding, load, open_run
+from tinysql.runs import holding, load, open_run, start_run
 from tinysql.tokens import Tokenizer
 from tinysql.training.batches import Batch
 from tinysql.training.checkpoints import load_tensors, save_tensors
@@ -536,8 +536,13 @@ def test_a_run_goes_on_with_its_own_settings(
             train_tiny(tmp_path / out, *own, settings=[*few, "train.checkpoint_every=1"])
     config = (tmp_path / "run" / "config.json").read_bytes()
     for options, settings, said in (
-        ((), ["train.lr=0.5"], "was started with another recipe (train.lr differ)"),
-        (("--seed", "4"), [], "(train.seed differ)"),
+        (
+            (),
+            ["train.lr=0.5", "train.model.n_ctx=9"],
+            "train.model.n_ctx 512, not 9; train.lr 0.003, not 0.5\n"
+            "hint: leave out --set train.model.n_ctx, --set train.lr: the run's own hold; or choose another --out",
+        ),
+        (("--seed", "4"), [], "train.seed 3, not 4\nhint: leave out --seed: the run's own hold"),
         (("--init", "elsewhere"), [], f"was started with --init {checkpoint[0]}, not elsewhere"),
     ):
         assert train_tiny(tmp_path / "run", "--resume", *options, settings=settings) == 2
@@ -554,13 +559,40 @@ def test_a_run_goes_on_with_its_own_settings(
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
+@pytest.mark.parametrize(
+    ("given", "said", "leave_out"),
+    [
+        (["--seed", "2"], "--seed 0, not 2", "--seed"),
+        (["--set", "train.seed=2"], "train.seed 0, not 2", "--set train.seed"),
+        (["--set", "train.lr=0.5"], "train.lr 0.003, not 0.5", "--set train.lr"),
+        (["--set", "train.model={}"], "train.model.pattern ", "--set train.model"),
+        (
+            ["--set", "data.command_sets=cs3"],
+            "data.command_sets cs1,cs2, not cs3",
+            "--set data.command_sets",
+        ),
+    ],
+)
+def test_a_setting_that_is_not_the_run_s_own_is_named_with_both_values(
+    given: list[str], said: str, leave_out: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_run(tmp_path / "run", find_recipe("tiny"))
+    assert train_tiny(tmp_path / "run", "--resume", *given, settings=()) == 2
+    printed = capsys.readouterr().err
+    assert f"{tmp_path / 'run'} was started with {said}" in printed
+    assert f"hint: leave out {leave_out}: the run's own hold; or choose another --out" in printed
+
+
 def test_a_run_that_does_not_name_its_recipe_is_compared_with_all_that_is_given(
     recipe: Recipe, tmp_path: Path, killed_at: Killer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with killed_at(2):
         fit(replace(recipe, name=""), tmp_path / "run")
     assert train_tiny(tmp_path / "run", "--resume", settings=()) == 2
-    assert "another recipe (rows, train.hold_steps, train.decay_steps differ)" in capsys.readouterr().err
+    assert (
+        "rows 200, not 400; train.hold_steps 15, not 60; train.decay_steps 5, not 20\nhint: repeat"
+        in capsys.readouterr().err
+    )
     given = ("rows=200", "train.hold_steps=15", "train.decay_steps=5")
     assert train_tiny(tmp_path / "run", "--resume", settings=given) == 0
     assert "holds no checkpoint yet: training begins at step 0" in capsys.readouterr().err

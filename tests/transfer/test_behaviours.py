@@ -340,7 +340,7 @@ def test_teaching_that_was_killed_goes_on_to_the_same_weights(
         with pytest.raises(InputError, match=said):
             teach(recipe, find_behaviour("backdoor", **changed), tmp_path / "run", start=start, resume=True)
     other = replace(recipe, train=replace(train, lr=1e-9))
-    with pytest.raises(InputError, match=r"another recipe \(train.lr differ\)"):
+    with pytest.raises(InputError, match=r"was started with train.lr [\d.]+, not 1e-09\nhint: repeat what"):
         teach(other, backdoor, tmp_path / "run", start=start, resume=True)
     again = teach(recipe, backdoor, tmp_path / "run", start=start, resume=True)
     assert steps == [0, 1, 2, 3, 4, 4, 5, 6, 7]

@@ -109,9 +109,32 @@ def read_recipe(arguments: argparse.Namespace, out: Path) -> Recipe:
             arguments.init = run.config.get("init") if arguments.init is None else arguments.init
             arguments.data = rows_of(run) if arguments.data is None else arguments.data
             check_settings(arguments)
-            return override(recipe, arguments.set)
+            recipe = override(recipe, arguments.set)
+            check_own(run, recipe, arguments)
+            return recipe
     check_settings(arguments)
     return override(recipe.with_seed(seed or 0), arguments.set)
+
+
+def check_own(run: Run, recipe: Recipe, arguments: argparse.Namespace) -> None:
+    """Refuse, before anything that takes seconds is loaded, settings that are not the run's own; all stand here."""
+    from dataclasses import replace
+
+    from tinysql.runs import check_same, settings_apart
+
+    if arguments.data is not None:  # which decides these, whatever the seed
+        own = run.recipe
+        recipe = replace(recipe, data=own.data, rows=own.rows, variants=own.variants)
+    names = [given_as(name, arguments) for name in settings_apart(run, recipe)]
+    hint = f"leave out {', '.join(dict.fromkeys(names))}: the run's own hold; or choose another --out"
+    check_same(run, recipe, hint)
+
+
+def given_as(field: str, arguments: argparse.Namespace) -> str:
+    """The option that gave a field its value."""
+    names = [setting.partition("=")[0] for setting in arguments.set]
+    found = next((name for name in names if f"{field}.".startswith(f"{name}.")), None)
+    return "--seed" if found is None else f"--set {found}"
 
 
 def rows_of(run: Run) -> Path | None:
