@@ -214,6 +214,7 @@ def test_a_model_cut_short_is_trained_again(
     assert main(["ask", str(copy), "show the name", *schema]) == 2
     assert "is not a whole checkpoint" in capsys.readouterr().err
     assert main(["train", "tiny", "--out", str(copy), "--resume"]) == 0
+    assert "already finished" not in capsys.readouterr().err
     assert (copy / "model.safetensors").read_bytes() == whole
 
 
@@ -240,6 +241,13 @@ def test_resume_says_where_nothing_was_begun(
     for words in (["--out", str(run), "--resume"], ["--out", str(tmp_path / "new")]):
         assert main(["train", "tiny", *words]) == 0
         assert "nothing to go on with" not in capsys.readouterr().err
+
+
+def test_a_run_that_is_finished_says_so(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "tiny", "--out", str(run), "--resume"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == f"{run} is already finished: nothing is trained\n"
+    assert printed.out == f"{run}\n"
 
 
 def test_an_answer_that_does_not_fit_the_schema_is_said_to_be_none(

@@ -72,6 +72,7 @@ def call(arguments: argparse.Namespace) -> None:
         recipe = with_context_of(recipe, arguments.init)
     trackers = [tensorboard(out)] if arguments.tensorboard else []
     trackers += [weights_and_biases(out, arguments.wandb)] if arguments.wandb else []
+    before = written(out / "model.safetensors")
     run = fit(
         recipe,
         out,
@@ -83,7 +84,18 @@ def call(arguments: argparse.Namespace) -> None:
         trackers=trackers,
     )
     if is_first:
+        if before is not None and written(out / "model.safetensors") == before:
+            print(f"{out} is already finished: nothing is trained", file=sys.stderr)
         print(run.path)
+
+
+def written(file: Path) -> tuple[int, int] | None:
+    """Which file it is and when it was written, as no two of one name are; None where there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def read_recipe(arguments: argparse.Namespace, out: Path) -> Recipe:
