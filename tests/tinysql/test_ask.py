@@ -114,6 +114,32 @@ def test_a_schema_file_that_is_not_there_is_named(
     assert printed.out == ""
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            "hello world",
+            "schema file `FILE`: schema `hello world` is not CREATE TABLE statements\nhint: write",
+        ),
+        ("CREATE TABLE t ( a BLOB )", "schema file `FILE`: column `a`"),
+        ("", "schema file `FILE` is empty\nhint: give a file with"),
+        (" \n", "schema file `FILE` is empty\nhint: give a file with"),
+        (None, "`FILE` is a directory, expected a file with a CREATE TABLE statement\nhint: name the file"),
+    ],
+)
+def test_a_file_that_holds_no_schema_is_named(
+    content: str | None, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "cars.sql"
+    if content is None:
+        file.mkdir()
+    else:
+        file.write_text(content)
+    # Before the run is looked at, which is none.
+    assert main(["ask", str(tmp_path), "show me the wheels", "--schema", str(file)]) == 2
+    assert capsys.readouterr().err.startswith(f"tinysql: {said.replace('FILE', str(file))}")
+
+
 def test_a_statement_is_no_path(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     long = "CREATE TABLE cars ( " + ", ".join(f"a{number} TEXT" for number in range(60)) + " )"
     assert read_schema(long) == long

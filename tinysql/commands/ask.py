@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data_gen.errors import InputError
 from data_gen.files import refusal
 from data_gen.seeding import read_seed
+
+if TYPE_CHECKING:
+    from data_gen.read.create import Created
 
 SUFFIXES = (".sql", ".json", ".db")
 """How files that hold a schema are called."""
@@ -46,7 +50,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(arguments: argparse.Namespace) -> None:
     from data_gen.example import prompt_string
-    from data_gen.read.create import read_create
     from data_gen.read.parse import parse_sql
     from data_gen.schema import write_schema
     from tinysql.runs import open_run
@@ -59,7 +62,7 @@ def call(arguments: argparse.Namespace) -> None:
         raise InputError(
             "the question is empty", hint='ask something, such as "show me the price and the name"'
         )
-    created = read_create(read_schema(arguments.schema))
+    created = created_by(arguments.schema)
     schema = created.schema
     if created.left_out:
         print(f"the model is not told of {'; '.join(created.left_out)}", file=sys.stderr)
@@ -86,15 +89,31 @@ def call(arguments: argparse.Namespace) -> None:
         print(f"warning: the answer does not fit the schema ({error.message})", file=sys.stderr)
 
 
+def created_by(given: str) -> Created:
+    """The schema that a statement creates, or those in the file of that name; `InputError` names such a file."""
+    from data_gen.read.create import read_create
+
+    text = read_schema(given)
+    if text == given:  # a file whose content is its own name holds no schema either
+        return read_create(text)
+    if not text.strip():
+        raise InputError(f"schema file `{given}` is empty", hint="give a file with a CREATE TABLE statement")
+    try:
+        return read_create(text)
+    except InputError as error:
+        raise InputError(f"schema file `{given}`: {error.message}", hint=error.hint) from error
+
+
 def read_schema(given: str) -> str:
     """The statement itself, or what the file of that name holds; `InputError` where such a file cannot be read."""
     file = Path(given)
     try:
         if file.is_file():
             return file.read_text()
+        is_directory = bool(given) and file.is_dir()
     except UnicodeDecodeError as error:
         raise InputError(
-            f"schema file {given} is no text", hint="give a file with a CREATE TABLE statement"
+            f"schema file `{given}` is no text", hint="give a file with a CREATE TABLE statement"
         ) from error
     except OSError as error:  # one of a statement is that it is too long for a name
         if is_path(given):
@@ -102,6 +121,11 @@ def read_schema(given: str) -> str:
         return given
     except ValueError:  # no file has such a name
         return given
+    if is_directory:
+        raise InputError(
+            f"`{given}` is a directory, expected a file with a CREATE TABLE statement",
+            hint="name the file, or give the statement itself",
+        )
     if is_path(given):
         raise InputError(
             f"there is no file `{given}` to read the schema from",
