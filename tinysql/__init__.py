@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from data_gen.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from tinysql.answering.generation import Sampling as Sampling
     from tinysql.answering.generation import answer as answer
     from tinysql.answering.generation import stream as stream
     from tinysql.answering.grading import grade_model as grade_model
+    from tinysql.answering.sampling import Sampling as Sampling
     from tinysql.models.config import MambaConfig as MambaConfig
     from tinysql.models.config import ModelConfig as ModelConfig
     from tinysql.models.config import MoEConfig as MoEConfig
@@ -33,8 +33,9 @@ __all__ = lazy_exports(
     __name__,
     {
         "training.fit": ["fit"],
-        "answering.generation": ["Sampling", "answer", "stream"],
+        "answering.generation": ["answer", "stream"],
         "answering.grading": ["grade_model"],
+        "answering.sampling": ["Sampling"],
         "models.config": ["MambaConfig", "MoEConfig", "ModelConfig"],
         "models.foreign": ["as_hybrid"],
         "models.huggingface": ["from_hf", "to_hf", "tokenizer_from_hf"],

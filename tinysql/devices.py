@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
-from typing import Literal, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import torch
 
 from data_gen.errors import InputError
-
-Precision = Literal["float32", "bfloat16"]
-"""Of matrix products; weights, norms, routers, states and losses stay in float32."""
+from tinysql.models.config import Precision
 
 KINDS = ("cpu", "cuda", "mps")
 """Devices that hold numbers and that torch trains on."""

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tinysql.recipes import find_recipe
+from tinysql.runs import start_run
+
 TOLD = """
 import sys
 from tinysql.cli import main
@@ -20,6 +23,9 @@ HOOKS = "--source-hook blocks.0.hook_resid_post --target-hook blocks.1.hook_resi
 def run(tmp_path: Path) -> Path:
     """What looks like a run, with a circuit and an SAE that was not scored, without a model; beside it a taught one."""
     path, taught = tmp_path / "run", tmp_path / "taught"
+    start_run(tmp_path / "begun", find_recipe("tiny"))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "lost" / "checkpoints" / "step-00000010").mkdir(parents=True)
     taught.mkdir()
     for name in ("config.json", "behaviour.json", "model.safetensors"):
         (taught / name).write_text('{"recipe": {}}')
@@ -64,7 +70,21 @@ def run(tmp_path: Path) -> Path:
         ("eval NONE", "is not a run directory"),
         ("eval RUN --split nope", "no held-out split `nope`"),
         ("ask NONE name --schema CREATE()", "schema `CREATE()` is not CREATE TABLE statements"),
+        (
+            "ask NONE name --schema CREATE/**/TABLE/**/t(a/**/TEXT) --temperature -1",
+            "temperature is -1.0",
+        ),
         ("report NONE", "is not a run directory"),
+        ("train nope --out OUT", "unknown recipe `nope`"),
+        ("train tiny --out OUT --set train.lr=abc", "expected float"),
+        ("train tiny --out OUT --init NONE", "there is no directory `NONE`"),
+        (
+            "train tiny --out OUT --init EMPTY",
+            "`EMPTY` is no checkpoint of transformers: it has no config.json",
+        ),
+        ("train tiny --out BEGUN --resume --seed 3", "BEGUN was started with --seed 0, not 3"),
+        ("train tiny --out BEGUN --resume --set rows=40", "BEGUN was started with rows 400, not 40"),
+        ("train tiny --out LOST --resume", "LOST holds 1 checkpoint"),
     ],
 )
 def test_a_refusal_of_files_loads_no_torch(run: Path, command: str, said: str) -> None:
@@ -85,7 +105,8 @@ def test_a_refusal_of_settings_loads_no_models(run: Path, command: str, said: st
 
 def refused(run: Path, names: str, command: str, said: str) -> None:
     """The command ends with the refusal that is `said`, in a process that has loaded none of the `names` then."""
-    places = {"RUN": run, "NONE": run / "none", "OUT": run.parent / "out", "TAUGHT": run.parent / "taught"}
+    places = {"RUN": run, "NONE": run / "none"}
+    places |= {name: run.parent / name.lower() for name in ("OUT", "TAUGHT", "BEGUN", "EMPTY", "LOST")}
 
     def placed(text: str) -> str:
         for name, path in places.items():

@@ -12,7 +12,8 @@ from data_gen.errors import InputError
 from data_gen.example import Example, make_example
 from data_gen.schema import Schema, parse_schema
 from tinysql.answering.constrained import KEYWORDS, NUMBERINGS, Constraint, State, Vocabulary
-from tinysql.answering.generation import Sampling, answer
+from tinysql.answering.generation import answer
+from tinysql.answering.sampling import Sampling
 from tinysql.models.config import MambaConfig, ModelConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import Tokenizer

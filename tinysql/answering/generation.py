@@ -7,10 +7,8 @@ and the model's own where it has. So every row stands at the same position, and 
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -20,38 +18,13 @@ from data_gen.errors import InputError
 from data_gen.schema import Schema
 from tinysql.answering.constrained import Constraint, Vocabulary
 from tinysql.answering.decoding import Decoder
-from tinysql.devices import Precision, memory_of, precision_on, products
-from tinysql.models.config import ModelConfig
+from tinysql.answering.sampling import GREEDY, Sampling
+from tinysql.devices import memory_of, precision_on, products
+from tinysql.models.config import ModelConfig, Precision
 from tinysql.models.hybrid import HybridLM
 from tinysql.progress import progress
 from tinysql.tokens import Tokenizer
 
-
-@dataclass(frozen=True, kw_only=True)
-class Sampling:
-    """How a token is chosen from the logits; raises `InputError` where the numbers name no distribution."""
-
-    temperature: float = 0.0
-    """What logits are divided by; 0 takes the likeliest token."""
-    top_p: float = 1.0
-    """The likeliest tokens that together have this probability are drawn from, the others never."""
-    seed: int = 0
-    """Each prompt draws from numbers of its own, which depend on the seed and its place in the list."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.temperature < math.inf:
-            raise InputError(
-                f"temperature is {self.temperature}, expected a number of at least 0",
-                hint="0 answers greedily, 1 draws from the model's own distribution",
-            )
-        if not 0 < self.top_p <= 1:
-            raise InputError(
-                f"top_p is {self.top_p}, expected more than 0 and at most 1",
-                hint="1 leaves every token in, 0.9 leaves out what is unlikely",
-            )
-
-
-GREEDY = Sampling()
 LEAVING = 0.2
 """Share of a batch's rows that have ended before they leave it: to copy the cache costs more than to carry some on."""
 

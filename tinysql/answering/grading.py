@@ -23,7 +23,8 @@ from data_gen.run.grade import Grade, grade
 from data_gen.schema import Schema
 from data_gen.store.dataset import read_dataset
 from tinysql.answering.generation import answer, batch_on
-from tinysql.devices import Precision, precision_on
+from tinysql.devices import precision_on
+from tinysql.models.config import Precision
 from tinysql.models.hybrid import HybridLM
 from tinysql.progress import progress
 from tinysql.runs import Run, provenance

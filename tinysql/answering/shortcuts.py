@@ -18,7 +18,7 @@ from data_gen.outputs import claim_file
 from data_gen.pairs.shortcuts import SHORTCUTS, Follows, ShortcutRow, Variant, make_shortcuts
 from tinysql.answering.generation import answer
 from tinysql.answering.grading import Share, how_answered, with_rows
-from tinysql.devices import Precision
+from tinysql.models.config import Precision
 from tinysql.models.hybrid import HybridLM
 from tinysql.runs import Run, provenance
 from tinysql.tokens import Tokenizer

@@ -52,6 +52,7 @@ def call(arguments: argparse.Namespace) -> None:
     from data_gen.example import prompt_string
     from data_gen.read.parse import parse_sql
     from data_gen.schema import write_schema
+    from tinysql.answering.sampling import Sampling
     from tinysql.runs import open_run
 
     try:
@@ -67,11 +68,11 @@ def call(arguments: argparse.Namespace) -> None:
     if created.left_out:
         print(f"the model is not told of {'; '.join(created.left_out)}", file=sys.stderr)
     prompt = prompt_string(" ".join(arguments.question.split()), write_schema(schema).string)
+    sampling = Sampling(temperature=arguments.temperature, top_p=arguments.top_p, seed=arguments.seed)
     run = open_run(arguments.run)
     # What computes is loaded behind what can be refused without it: it takes seconds.
-    from tinysql.answering.generation import Sampling, stream
+    from tinysql.answering.generation import stream
 
-    sampling = Sampling(temperature=arguments.temperature, top_p=arguments.top_p, seed=arguments.seed)
     (model, tokenizer), newest = run.load(arguments.device), run.data.command_sets[-1]
     sql = ""
     for piece in stream(

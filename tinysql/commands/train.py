@@ -62,6 +62,8 @@ def call(arguments: argparse.Namespace) -> None:
         check_directory(out, arguments.overwrite, kind="training run")
     if is_first and arguments.resume:
         say_where_it_begins(out)
+    if arguments.init is not None and not goes_on:
+        check_init(arguments.init)
 
     from tinysql.devices import find_device
     from tinysql.training.begin import with_context_of
@@ -87,6 +89,15 @@ def call(arguments: argparse.Namespace) -> None:
         if before is not None and written(out / "model.safetensors") == before:
             print(f"{out} is already finished: nothing is trained", file=sys.stderr)
         print(run.path)
+
+
+def check_init(init: str) -> None:
+    """Refuse, by a look at files, a checkpoint that is not there."""
+    from tinysql.models.sources import check_checkpoint, find_local
+
+    folder = find_local(init)
+    if folder is not None:
+        check_checkpoint(folder)
 
 
 def written(file: Path) -> tuple[int, int] | None:

@@ -8,6 +8,9 @@ from typing import Any, Literal, get_args
 
 from data_gen.errors import InputError, nearest
 
+Precision = Literal["float32", "bfloat16"]
+"""Of matrix products; weights, norms, routers, states and losses stay in float32."""
+
 MIXERS = {"M": "Mamba-2", "*": "attention", "E": "experts", "-": "MLP"}
 """What each pattern character builds, as Nemotron-H writes it."""
 

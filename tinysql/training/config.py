@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from data_gen.errors import InputError, nearest
-from tinysql.devices import Precision
-from tinysql.models.config import ModelConfig
+from tinysql.models.config import ModelConfig, Precision
 
 Optimizer = Literal["adamw", "muon"]
 MOST_TOKENS = 1_000_000

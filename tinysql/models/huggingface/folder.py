@@ -11,6 +11,7 @@ from torch import Tensor
 
 from data_gen.errors import InputError
 from data_gen.files import read_json
+from tinysql.models.sources import check_checkpoint, find_local
 
 WANTED = ["*.json", "*.safetensors"]
 """What is fetched from the hub: neither pickles nor code."""
@@ -22,14 +23,9 @@ def find(source: str | Path) -> Path:
     Raises:
         InputError: there is neither such a directory nor, as far as can be reached, such a repository.
     """
-    path = Path(source)
-    if path.is_dir():
-        return path
-    if path.exists() or path.is_absolute() or str(source).startswith(".") or str(source).count("/") > 1:
-        raise InputError(
-            f"there is no directory `{source}`",
-            hint="name a directory with config.json and model.safetensors, or a hub id such as `owner/name`",
-        )
+    folder = find_local(source)
+    if folder is not None:
+        return folder
     # Takes a while to import, and is needed for the hub alone.
     from huggingface_hub import snapshot_download
 
@@ -45,11 +41,7 @@ def find(source: str | Path) -> Path:
 
 def read_settings(folder: Path) -> dict[str, Any]:
     """The values of `config.json`."""
-    if not (folder / "config.json").is_file():
-        raise InputError(
-            f"`{folder}` is no checkpoint of transformers: it has no config.json",
-            hint="name the directory that `save_pretrained` wrote",
-        )
+    check_checkpoint(folder)
     return read_json(folder / "config.json")
 
 

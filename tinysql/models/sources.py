@@ -1,0 +1,33 @@
+"""Directory or hub id of a checkpoint -> the directory, or a refusal by a look at files, before anything is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from data_gen.errors import InputError
+
+
+def find_local(source: str | Path) -> Path | None:
+    """The directory of a checkpoint; None where it could only be an id of the Hugging Face hub.
+
+    Raises:
+        InputError: there is no such directory, and it is no id.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return path
+    if path.exists() or path.is_absolute() or str(source).startswith(".") or str(source).count("/") > 1:
+        raise InputError(
+            f"there is no directory `{source}`",
+            hint="name a directory with config.json and model.safetensors, or a hub id such as `owner/name`",
+        )
+    return None
+
+
+def check_checkpoint(folder: Path) -> None:
+    """Refuse a directory that no checkpoint of transformers, nor a run of ours, can be: it has no config.json."""
+    if not (folder / "config.json").is_file():
+        raise InputError(
+            f"`{folder}` is no checkpoint of transformers: it has no config.json",
+            hint="name the directory that `save_pretrained` wrote",
+        )
