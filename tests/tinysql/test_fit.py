@@ -103,7 +103,7 @@ def test_a_dataset_that_cannot_be_trained_on_costs_no_older_run(recipe: Recipe, 
     ("name", "change", "said"),
     [
         ("tokenizer.json", lambda data: b"{", "is not a whole tokenizer file"),
-        ("config.json", lambda data: data.replace(b'"n_heads": 2', b'"n_heads": 4'), "recipe|expects"),
+        ("config.json", lambda data: data.replace(b'"n_heads": 2', b'"n_heads": 4'), "n_heads 4, not 2"),
         ("model.safetensors", lambda data: data[:-8] + b"\xff" * 8, "is not finite"),
     ],
 )
@@ -564,6 +564,11 @@ def test_a_run_goes_on_with_its_own_settings(
     [
         (["--seed", "2"], "--seed 0, not 2", "--seed"),
         (["--set", "train.seed=2"], "train.seed 0, not 2", "--set train.seed"),
+        (
+            ["--set", "train.seed=2", "--set", "data.seed=2"],
+            "--seed 0, not 2",
+            "--set data.seed, --set train.seed",
+        ),
         (["--set", "train.lr=0.5"], "train.lr 0.003, not 0.5", "--set train.lr"),
         (["--set", "train.model={}"], "train.model.pattern ", "--set train.model"),
         (

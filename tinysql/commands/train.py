@@ -143,12 +143,14 @@ def check_own(run: Run, recipe: Recipe, arguments: argparse.Namespace) -> None:
     """Refuse, before anything that takes seconds is loaded, settings that are not the run's own; all stand here."""
     from dataclasses import replace
 
-    from tinysql.runs import check_same, settings_apart
+    from tinysql.runs import SEEDS, check_same, settings_apart
 
     if arguments.data is not None:  # which decides these, whatever the seed
         own = run.recipe
         recipe = replace(recipe, data=own.data, rows=own.rows, variants=own.variants)
-    names = [given_as(name, arguments) for name in settings_apart(run, recipe)]
+    apart = settings_apart(run, recipe)
+    fields = [field for name in apart for field in (SEEDS if name == "--seed" else (name,))]
+    names = [given_as(field, arguments) for field in fields]
     hint = f"leave out {', '.join(dict.fromkeys(names))}: the run's own hold; or choose another --out"
     check_same(run, recipe, hint)
 
