@@ -342,6 +342,10 @@ def test_teaching_that_was_killed_goes_on_to_the_same_weights(
     other = replace(recipe, train=replace(train, lr=1e-9))
     with pytest.raises(InputError, match=r"was started with train.lr [\d.]+, not 1e-09\nhint: repeat what"):
         teach(other, backdoor, tmp_path / "run", start=start, resume=True)
+    lost = (tmp_path / "run" / "config.json").rename(tmp_path / "config.json")
+    with pytest.raises(InputError, match="config.json is missing, and .* holds 2 checkpoints\n"):
+        teach(recipe, backdoor, tmp_path / "run", start=start, resume=True)
+    lost.rename(tmp_path / "run" / "config.json")
     again = teach(recipe, backdoor, tmp_path / "run", start=start, resume=True)
     assert steps == [0, 1, 2, 3, 4, 4, 5, 6, 7]
     for name, weight in whole.model.state_dict().items():
