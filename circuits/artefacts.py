@@ -21,7 +21,7 @@ from circuits.judging.role_curves import ByRole, evaluate_by_role, reach, role_c
 from circuits.judging.stability import Stability, resampled
 from circuits.methods.exact import exact
 from circuits.methods.role_scores import RoleScores
-from circuits.places import directory_of, found_by_role
+from circuits.places import REPORT, check_by_role_stays, directory_of, found_by_role
 from circuits.role_circuit import RoleCircuit
 from circuits.scores import EdgeScores
 from data_gen.errors import InputError
@@ -64,6 +64,7 @@ def eval_on_run(
     minimality: bool = False,
     answers: int = 0,
     by_role: bool = False,
+    overwrite: bool = False,
     seed: int | None = None,
     device: str = "cpu",
 ) -> Evaluated:
@@ -74,9 +75,11 @@ def eval_on_run(
     `minimality` leaves out each edge in turn, which takes longer than the rest together.
     On the first `answers` pairs that this seed draws, but for those seen in finding, the circuit writes whole answers,
     and the model and the random circuits beside it.
-    `by_role` runs the role-aware circuit and those of every size too, beside as many random ones.
-    Raises `InputError` for the finding's own seed, or as the parts do.
+    `by_role` runs the role-aware circuit and those of every size too, beside as many random ones. Without it, a report
+    that has these is replaced with `overwrite` alone; any other is replaced always.
+    Raises `InputError` for the finding's own seed, such a report without `overwrite`, or as the parts do.
     """
+    check_by_role_stays(run.path, edit, by_role=by_role, overwrite=overwrite)
     if answers < 0:
         raise InputError(f"answers is {answers}, expected 0 or more", hint="0 leaves them out")
     if oracle_pairs < 0:
@@ -86,7 +89,7 @@ def eval_on_run(
     kept = _role_aware(run.path, edit, circuit.graph) if by_role else None
     settings = _settings(directory / "config.json")
     seed = _other_seed(settings, seed)
-    out = claim_file(directory / "report.json")
+    out = claim_file(directory / REPORT)
     model, tokenizer = run.load(find_device(device))
     drawn = _held_out(run, edit, pairs, seed, settings, tokenizer)
     asked = _held_out(run, edit, answers, seed, settings, tokenizer) if answers else []

@@ -112,6 +112,9 @@ def _add_eval(score: argparse.ArgumentParser) -> None:
     )
     score.add_argument("--minimality", action="store_true", help="leave out each edge in turn: is it needed?")
     score.add_argument(
+        "--overwrite", action="store_true", help="replace an evaluation by role with one that has none"
+    )
+    score.add_argument(
         "--seed",
         type=read_seed,
         help="seed of pairs, random circuits and bootstrap (default: find's seed + 1)",
@@ -168,14 +171,16 @@ def call_find(arguments: argparse.Namespace) -> None:
 
 def call_eval(arguments: argparse.Namespace) -> None:
     """Evaluate a found circuit, write `report.json` and print it."""
-    from circuits.places import found_by_role, found_in
+    from circuits.places import check_by_role_stays, found_by_role, found_in
     from tinysql.runs import open_run
 
     run = open_run(arguments.run)
     if arguments.circuit is not None:
         _eval_file(arguments, run)
         return
-    (found_by_role if arguments.by_role else found_in)(run.path, arguments.edit)
+    by_role, overwrite = arguments.by_role, arguments.overwrite
+    (found_by_role if by_role else found_in)(run.path, arguments.edit)
+    check_by_role_stays(run.path, arguments.edit, by_role=by_role, overwrite=overwrite)
     from circuits.artefacts import eval_on_run
     from circuits.tables import area_table, by_role_table, curve_table
 
@@ -187,7 +192,8 @@ def call_eval(arguments: argparse.Namespace) -> None:
         oracle_pairs=16 if arguments.oracle_pairs is None else arguments.oracle_pairs,
         minimality=arguments.minimality,
         answers=arguments.answers,
-        by_role=arguments.by_role,
+        by_role=by_role,
+        overwrite=overwrite,
         seed=arguments.seed,
         device=arguments.device,
     )
@@ -207,21 +213,19 @@ def _eval_file(arguments: argparse.Namespace, run: Run) -> None:
     """Evaluate the circuit of a file and print it; its scores are not there, nor what is made of them."""
     from data_gen.errors import InputError
 
-    if arguments.oracle_pairs is not None:
-        raise InputError(
-            "--oracle-pairs says nothing with --circuit",
-            hint="a circuit without its scores cannot be compared with the oracle: leave it out",
-        )
-    if arguments.answers:
-        raise InputError(
-            "--answers says nothing with --circuit",
-            hint="leave it out, or evaluate a circuit that was found in the run",
-        )
-    if arguments.by_role:
-        raise InputError(
-            "--by-role says nothing with --circuit",
-            hint="leave it out, or evaluate a circuit that was found in the run with --by-role",
-        )
+    in_run = "leave it out, or evaluate a circuit that was found in the run"
+    for option, is_given, hint in (
+        (
+            "--oracle-pairs",
+            arguments.oracle_pairs is not None,
+            "a circuit without its scores cannot be compared with the oracle: leave it out",
+        ),
+        ("--answers", arguments.answers, in_run),
+        ("--by-role", arguments.by_role, f"{in_run} with --by-role"),
+        ("--overwrite", arguments.overwrite, "nothing is written: leave it out"),
+    ):
+        if is_given:
+            raise InputError(f"{option} says nothing with --circuit", hint=hint)
     from circuits.artefacts import eval_circuit
 
     circuit = _read(arguments.circuit, run)

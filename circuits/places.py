@@ -6,11 +6,12 @@ from pathlib import Path
 
 from circuits.graph import Graph
 from data_gen.errors import InputError
+from data_gen.files import find_json
 from data_gen.outputs import check_directory
 from data_gen.pairs.edits import edit_named
 from tinysql.runs import open_run
 
-CIRCUIT, ROLE_CIRCUIT = "circuit.json", "role_circuit.json"
+CIRCUIT, ROLE_CIRCUIT, REPORT = "circuit.json", "role_circuit.json", "report.json"
 
 
 def directory_of(run: Path, edit: str) -> Path:
@@ -55,3 +56,19 @@ def found_by_role(run: Path, edit: str) -> Path:
             hint=f"find it with: tinysql circuit find {run} --edit {edit} --by-role --overwrite",
         )
     return file
+
+
+def check_by_role_stays(run: Path, edit: str, *, by_role: bool, overwrite: bool) -> None:
+    """Raise `InputError` where an evaluation without roles would replace one by role, unless `overwrite`."""
+    file = directory_of(run, edit) / REPORT
+    if by_role or overwrite:
+        return
+    try:
+        found = find_json(file)
+    except InputError:  # what cannot be read holds nothing that could be lost
+        return
+    if found is not None and found.get("by_role") is not None:
+        raise InputError(
+            f"{file} holds an evaluation by role, which one without roles would replace",
+            hint="pass --by-role to make both anew, or --overwrite to lose it",
+        )

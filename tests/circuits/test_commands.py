@@ -308,6 +308,7 @@ def test_a_file_that_tells_nothing_of_its_pairs_is_run_on_all_and_that_is_said(
         ("eval", ["--edit", EDIT, "--oracle-pairs", "4"], "--oracle-pairs says nothing with --circuit"),
         ("eval", ["--edit", EDIT, "--by-role"], "--by-role says nothing with --circuit"),
         ("eval", ["--edit", EDIT, "--answers", "4"], "--answers says nothing with --circuit"),
+        ("eval", ["--edit", EDIT, "--overwrite"], "--overwrite says nothing with --circuit"),
         ("eval", ["--edit", EDIT], "belongs to a model of pattern '*' (1 heads), this one has pattern '*-'"),
         (
             "show",
@@ -512,6 +513,39 @@ def test_a_role_aware_circuit_is_found_run_told_and_drawn(copy: Path, capsys) ->
     for name in ("top role-aware edges by eap-ig", "the same edges at random roles, 3 draws, 5"):
         assert name in section.html
         assert name not in without.html
+
+
+def test_an_evaluation_by_role_is_replaced_by_one_without_when_asked_alone(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    def work(*_: object, **__: object) -> None:
+        raise AssertionError("the circuit was read")
+
+    file = copy / "circuits" / EDIT / "report.json"
+    assert main(find(copy, EDIT, "--by-role", "--edges", "6")) == 0
+    command = ["circuit", "eval", str(copy), "--edit", EDIT, "--pairs", "24", "--random", "2"]
+    command += ["--oracle-pairs", "0"]
+    assert main([*command, "--by-role"]) == 0
+    before = file.read_bytes()
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr(artefacts, "eval_on_run", work)
+        assert main(command) == 2
+    said = capsys.readouterr().err
+    assert f"{file} holds an evaluation by role, which one without roles would replace" in said
+    assert "pass --by-role to make both anew, or --overwrite to lose it" in said
+    with monkeypatch.context() as patch:
+        patch.setattr(artefacts, "load_found", work)
+        with pytest.raises(InputError, match="holds an evaluation by role"):
+            eval_on_run(open_run(copy), EDIT, pairs=24, random_circuits=2)
+    assert file.read_bytes() == before
+    assert main([*command, "--overwrite"]) == 0
+    assert json.loads(file.read_text())["by_role"] is None
+    # One without roles, or one cut short, is replaced as ever.
+    assert main(command) == 0
+    file.write_bytes(before[:100])
+    assert main(command) == 0
+    assert json.loads(file.read_text())["by_role"] is None
 
 
 def test_a_run_without_roles_is_refused_before_the_work_with_the_whole_command(
