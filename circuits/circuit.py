@@ -78,9 +78,11 @@ class Circuit:
         """Inverse of `save`. Raises `InputError` for a file that is missing, cut short, no circuit or role-aware."""
         found = read_json(Path(path))
         if "role_edges" in found:
+            about = found.get("metadata")
+            edit = about.get("edit", "EDIT") if isinstance(about, dict) else "EDIT"
             raise InputError(
                 f"{path} is a role-aware circuit, and here a circuit's edges act at the tokens of every role",
-                hint="run it with: tinysql circuit eval RUN --edit EDIT --by-role",
+                hint=f"run it with: tinysql circuit eval RUN --edit {edit} --by-role",
             )
         try:
             about = metadata_of(found["metadata"])

@@ -291,8 +291,12 @@ def _read(file: Path, run: Run) -> Circuit:
     """The circuit of a file. Raises `InputError` for one of another model than the run's."""
     from circuits.files.exchange import read_circuit
     from circuits.graph import Graph
+    from data_gen.errors import InputError
 
-    circuit = read_circuit(file)
+    try:
+        circuit = read_circuit(file)
+    except InputError as error:  # a file does not know whose it is, the command does
+        raise InputError(error.message, hint=error.hint.replace(" RUN ", f" {run.path} ")) from error
     circuit.check_belongs(Graph.of_config(run.shape), f"the circuit in {file}")
     return circuit
 

@@ -36,20 +36,20 @@ def check_free(run: Path, edit: str, overwrite: bool) -> None:
     check_directory(directory, overwrite)
 
 
-def found_in(run: Path, edit: str) -> Path:
-    """The directory of a circuit that was found. Raises `InputError` when there is none."""
+def found_in(run: Path, edit: str, options: str = "") -> Path:
+    """The directory of a circuit that was found. Raises `InputError`, whose hint has `options`, when there is none."""
     directory = directory_of(run, edit)
     if not (directory / CIRCUIT).is_file():
         raise InputError(
             f"{run} holds no circuit of edit `{edit}`",
-            hint=f"find it with: tinysql circuit find {run} --edit {edit}",
+            hint=f"find it with: tinysql circuit find {run} --edit {edit}{options}",
         )
     return directory
 
 
 def found_by_role(run: Path, edit: str) -> Path:
     """The file of a role-aware circuit that was found. Raises `InputError` when there is none."""
-    file = found_in(run, edit) / ROLE_CIRCUIT
+    file = found_in(run, edit, " --by-role") / ROLE_CIRCUIT
     if not file.is_file():
         raise InputError(
             f"{run} holds no role-aware circuit of edit `{edit}`",

@@ -556,6 +556,11 @@ def test_a_run_without_roles_is_refused_before_the_work_with_the_whole_command(
 
     command = ["circuit", "eval", str(copy), "--edit", EDIT, "--pairs", "24", "--random", "2", "--by-role"]
     remedy = f"tinysql circuit find {copy} --edit {EDIT} --by-role --overwrite"
+    nothing = ["circuit", "eval", str(copy), "--edit", "order_by.0.direction"]
+    for options in ([], ["--by-role"]):
+        assert main([*nothing, *options]) == 2
+        whole = " ".join(["find", str(copy), "--edit", "order_by.0.direction", *options])
+        assert f"hint: find it with: tinysql circuit {whole}\n" in capsys.readouterr().err
     with monkeypatch.context() as patch:
         patch.setattr(artefacts, "evaluate", work)
         assert main(command) == 2
@@ -582,13 +587,15 @@ def test_the_file_of_a_role_aware_circuit_is_refused_in_a_sentence(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, verb: str, options: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    RoleCircuit(Graph("*-", n_heads=2), ()).save(Path("c.json"))
-    assert main(["circuit", verb, str(run), "--circuit", "c.json", *options]) == 2
-    said = capsys.readouterr().err
-    assert (
-        "c.json is a role-aware circuit, and here a circuit's edges act at the tokens of every role" in said
-    )
-    assert "eval RUN --edit EDIT --by-role" in said
+    for about, edit in (({"edit": "schema.table"}, "schema.table"), ({}, "EDIT")):
+        RoleCircuit(Graph("*-", n_heads=2), (), about).save(Path("c.json"))
+        assert main(["circuit", verb, str(run), "--circuit", "c.json", *options]) == 2
+        said = capsys.readouterr().err
+        assert (
+            "c.json is a role-aware circuit, and here a circuit's edges act at the tokens of every role"
+            in said
+        )
+        assert f"hint: run it with: tinysql circuit eval {run} --edit {edit} --by-role\n" in said
     assert not Path("page.html").exists()
 
 
