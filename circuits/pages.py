@@ -18,11 +18,11 @@ from circuits.finding import read_found
 from circuits.graph import Graph
 from circuits.judging.compare import Overlap, compare, compare_all
 from circuits.judging.faithfulness import Curve
-from circuits.judging.ratios import Band, Estimate, span, three_digits
+from circuits.judging.ratios import Band, Estimate, counted, span, three_digits
 from circuits.judging.role_curves import ByRole
 from circuits.methods.eap_ig import left_out
 from circuits.methods.role_scores import RoleScores
-from circuits.places import graph_of
+from circuits.places import REPORT, graph_of
 from circuits.scores import EdgeScores
 from circuits.show import show, show_difference
 from circuits.tables import reached
@@ -109,21 +109,26 @@ def _section(directory: Path, graph: Graph | None) -> Section:
         figure_html(show(circuit, scores=scores, roles=roles, flows=load_flows(directory))),
         _table(circuit, scores, roles),
     ]
-    evaluated = directory / "report.json"
+    evaluated = directory / REPORT
     if evaluated.is_file():
-        said, curve = _evaluated(evaluated)
-        parts.insert(1, f"<p>{html.escape(said)}</p>")
+        told, curve = _evaluated(evaluated)
+        parts[1:1] = [f"<p>{html.escape(paragraph)}</p>" for paragraph in told]
         parts.append(figure_html(curve))
     return Section(f"Circuit: {directory.name}", "".join(parts), 40)
 
 
-def _evaluated(file: Path) -> tuple[str, go.Figure]:
-    """What a `report.json` says in words, and its curve. Raises `InputError` for a file that is no report."""
+def _evaluated(file: Path) -> tuple[list[str], go.Figure]:
+    """What a `report.json` says in words, a paragraph each, and its curve.
+
+    Raises `InputError` for a file that is no report.
+    """
     written = read_json(file)
     try:
         told = written.get("by_role")
-        roles = None if told is None else ByRole.from_json(told).curve
-        return sentence(written), faithfulness_figure(Curve.from_json(written["curve"]), by_role=roles)
+        found = None if told is None else ByRole.from_json(told)
+        said = [sentence(written), *([] if found is None else [_by_role(found)])]
+        roles = None if found is None else found.curve
+        return said, faithfulness_figure(Curve.from_json(written["curve"]), by_role=roles)
     except InputError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -218,17 +223,17 @@ def _found(circuit: Circuit) -> str:
 
 
 def sentence(written: dict[str, Any]) -> str:
-    """A report in words."""
+    """A report in words, but for what it says of role-aware edges."""
     report, curve = written["report"], written["curve"]
     band, matched = (Band.from_json(report[kind]) for kind in ("random", "matched"))
     better = report["sufficiency"]
     n = report["random_circuits"]
     parts = [
-        f"On {report['n_pairs']} held-out pairs the circuit alone reaches a faithfulness of"
+        f"On {counted(report['n_pairs'], 'held-out pair')} the circuit alone reaches a faithfulness of"
         f" {_with_interval(report['faithfulness'])}; 1 is the full model, 0 the corrupt run.",
-        f"{n} random circuits of {report['n_edges']} edges reach on average {band}, {n} with as many edges"
-        f" between every two blocks {matched}; the circuit is more faithful than {better['share']:.0%} of these"
-        f" (p = {better['p']:.2g}).",
+        f"{counted(n, 'random circuit')} of {counted(report['n_edges'], 'edge')} reach{'es' if n == 1 else ''} on"
+        f" average {band}, {n} with as many edges between every two blocks {matched}; the circuit is more"
+        f" faithful than {better['share']:.0%} of these (p = {better['p']:.2g}).",
         f"Everything outside the circuit reaches {_with_interval(report['completeness'])}.",
         *_more(report.get("minimality"), curve.get("areas"), written.get("stability")),
     ]
@@ -241,8 +246,6 @@ def sentence(written: dict[str, Any]) -> str:
         )
     if written.get("accuracy"):
         parts.append(_accuracy(written["accuracy"]))
-    if written.get("by_role"):
-        parts.append(_by_role(ByRole.from_json(written["by_role"])))
     return " ".join(parts)
 
 
@@ -250,9 +253,10 @@ def _by_role(found: ByRole) -> str:
     """Sentences on role-aware edges."""
     here, n = found.circuit, found.curve.random_circuits
     return (
-        f"{here.n_parts} role-aware edges, each kept at the tokens of one role and parts of {here.n_edges} edges, reach"
-        f" a faithfulness of {here.faithfulness}; the same edges at {n} draws of random roles on average"
-        f" {here.other_roles}, {n} layer-matched circuits of role-aware edges {here.matched}."
+        f"{counted(here.n_parts, 'role-aware edge')}, each kept at the tokens of one role and parts of"
+        f" {counted(here.n_edges, 'edge')}, reach{'es' if here.n_parts == 1 else ''} a faithfulness of"
+        f" {here.faithfulness}; the same edges at {counted(n, 'draw')} of random roles on average"
+        f" {here.other_roles}, {counted(n, 'layer-matched circuit')} of role-aware edges {here.matched}."
         f" {(told := reached(found.reach))[0].upper()}{told[1:]}."
     )
 
@@ -264,10 +268,11 @@ def _accuracy(written: dict[str, Any]) -> str:
         for share in (written[name] for name in ("clean", "corrupt", "model", "floor"))
     )
     uniform, matched = (Band.from_json(written[kind]) for kind in ("random", "matched"))
+    asked, draws = written["clean"]["total"], written["random_circuits"]
     return (
-        f"Writing whole answers to {written['clean']['total']} held-out prompts alone, the circuit is right by"
+        f"Writing whole answers to {counted(asked, 'held-out prompt')} alone, the circuit is right by"
         f" execution on a share of {clean}; the whole model on {model}, no edge on {floor},"
-        f" {written['random_circuits']} random circuits on average on {uniform}, layer-matched ones on {matched}. On"
+        f" {counted(draws, 'random circuit')} on average on {uniform}, layer-matched ones on {matched}. On"
         f" {corrupt} it gives the corrupt prompt's answer. Brackets behind shares are Wilson's 95 % intervals."
     )
 

@@ -8,7 +8,7 @@ from circuits.circuit import Circuit
 from circuits.drawing.facts import edge_rows
 from circuits.judging.compare import Overlap
 from circuits.judging.curves import Curve
-from circuits.judging.ratios import Band, Estimate, span, three_digits
+from circuits.judging.ratios import Band, Estimate, counted, span, three_digits
 from circuits.judging.role_curves import ByRole, Reach
 from circuits.methods.edge_flows import EdgeFlows
 from circuits.methods.role_scores import RoleScores
@@ -16,6 +16,7 @@ from circuits.scores import EdgeScores
 
 LINES = 20
 """Edges listed at most."""
+ROLE_AWARE, PARTS = "role-aware edges", "parts of so many edges"
 
 
 def edge_table(scores: EdgeScores, circuit: Circuit) -> str:
@@ -73,16 +74,16 @@ def by_role_table(found: ByRole) -> str:
     """What role-aware edges reach: of the circuit, at each size, and how many of either kind reach the level."""
     curve, here = found.curve, found.circuit
     lines = [
-        f"{curve.edit}: {here.n_parts} role-aware edges, parts of {here.n_edges} edges, of {curve.n_parts_model}"
-        f" with a score, on {curve.n_pairs} pairs",
+        f"{curve.edit}: {counted(here.n_parts, 'role-aware edge')}, parts of {counted(here.n_edges, 'edge')},"
+        f" of {curve.n_parts_model} with a score, on {counted(curve.n_pairs, 'pair')}",
         f"  the circuit alone      {here.faithfulness}",
-        f"  at random roles        {here.other_roles} (mean of {curve.random_circuits} draws)",
+        f"  at random roles        {here.other_roles} (mean of {counted(curve.random_circuits, 'draw')})",
         f"  layer-matched          {here.matched}",
-        f"{_points_head('by role', 'other roles')}  of edges",
+        f"{_points_head(ROLE_AWARE, 'random roles')}  {PARTS}",
     ]
     for point in curve.points:
         values = _values(point.faithfulness, point.other_roles, point.matched)
-        lines.append(f"{point.n_parts:>8}{values}{point.n_edges:>10}")
+        lines.append(f"{point.n_parts:>{len(ROLE_AWARE)}}{values}{point.n_edges:>{len(PARTS) + 2}}")
     return "\n".join([*lines, reached(found.reach)])
 
 

@@ -9,12 +9,14 @@ import plotly.graph_objects as go
 
 from circuits.drawing.style import INK, LOWERS, NEUTRAL, RAISES, THIRD, bare_layout
 from circuits.judging.curves import Curve
-from circuits.judging.ratios import Band, Estimate, span
+from circuits.judging.ratios import Band, Estimate, counted, span
 from circuits.judging.role_curves import RoleCurve
 
-GRID = "#eeeeee"
+GRID, ROLE_AWARE = "#eeeeee", "role-aware edges"
 DASHES = {NEUTRAL: "dot", THIRD: "dashdot", RAISES: "longdashdot"}
 """Of the means of random circuits."""
+NEAR = 0.005
+"""Lines that are nowhere further apart are said to coincide: the eye sees one."""
 
 
 def faithfulness_figure(
@@ -23,21 +25,28 @@ def faithfulness_figure(
     """Faithfulness against the number of edges (log scale), above uniform and layer-matched random circuits.
 
     With `by_role` also that of role-aware edges against their number, above the same edges at random roles. CMD and CPR
-    stand under the title where the curve has them.
+    stand under the title where the curve has them, and whether the two lines coincide.
     """
+    plain = "" if by_role is None else "plain edges: "
     sizes = [point.n_edges for point in curve.points]
     figure = go.Figure(
         [
             *_band(
-                sizes, [p.random for p in curve.points], f"{curve.random_circuits} random circuits", NEUTRAL
+                sizes,
+                [point.random for point in curve.points],
+                plain + counted(curve.random_circuits, "random circuit"),
+                NEUTRAL,
             ),
             *_band(
-                sizes, [p.matched for p in curve.points], f"{curve.random_circuits} layer-matched ones", THIRD
+                sizes,
+                [point.matched for point in curve.points],
+                plain + counted(curve.random_circuits, "layer-matched one"),
+                THIRD,
             ),
             _line(
                 sizes,
                 [point.faithfulness for point in curve.points],
-                f"top edges by {curve.method}, 95 % interval",
+                f"{'top edges' if by_role is None else f'{plain}the top'} by {curve.method}, 95 % interval",
                 {"color": LOWERS, "width": 2.5},
             ),
             *([] if by_role is None else _role_traces(by_role)),
@@ -49,9 +58,12 @@ def faithfulness_figure(
         figure.add_annotation(
             x=1.01, xref="paper", xanchor="left", y=level, text=text, showarrow=False, font={"size": 12}
         )
-    made = title or f"Faithfulness on {curve.edit}, {curve.n_pairs} held-out pairs, {curve.metric}"
-    figure.update_layout(bare_layout("<br>".join(filter(None, [made, _areas(curve)]))))
-    figure.update_layout(margin={"r": 100, "t": 80, "b": 120}, legend={"y": -0.18})
+    pairs = counted(curve.n_pairs, "held-out pair")
+    made = title or f"Faithfulness on {curve.edit}, {pairs}, {curve.metric}"
+    below = [_areas(curve, plain), _coincidence(curve, by_role)]
+    small = [f'<span style="font-size:12px">{text}</span>' for text in below if text]
+    figure.update_layout(bare_layout("<br>".join([made, *small])))
+    figure.update_layout(margin={"r": 100, "t": 80 + 16 * (len(small) > 1), "b": 120}, legend={"y": -0.18})
     figure.update_xaxes(
         type="log",
         tickvals=sizes,
@@ -64,19 +76,33 @@ def faithfulness_figure(
     return figure
 
 
-def _areas(curve: Curve) -> str:
-    """CMD and CPR with their intervals, and CMD of the layer-matched random circuits, in small letters."""
+def _areas(curve: Curve, of: str) -> str:
+    """CMD and CPR with their intervals, and CMD of the layer-matched random circuits, behind what they are `of`."""
     if curve.areas is None:
         return ""
     cmd, cpr = curve.areas.cmd, curve.areas.cpr
-    text = (
-        f"CMD {cmd.value.value:.3f} ({span(cmd.value.low, cmd.value.high)}), of layer-matched random circuits"
-        f" {cmd.matched.mean:.3f}; CPR {cpr.value.value:.3f} ({span(cpr.value.low, cpr.value.high)})"
+    return (
+        f"{of[:1].upper()}{of[1:]}CMD {cmd.value.value:.3f} ({span(cmd.value.low, cmd.value.high)}),"
+        f" of layer-matched random circuits {cmd.matched.mean:.3f}; CPR {cpr.value.value:.3f}"
+        f" ({span(cpr.value.low, cpr.value.high)}); 95 % intervals"
     )
-    return f'<span style="font-size:12px">{text}; 95 % intervals</span>'
 
 
-def _band(sizes: list[int], bands: Sequence[Band | None], name: str, color: str) -> list[go.Scatter]:
+def _coincidence(curve: Curve, by_role: RoleCurve | None) -> str:
+    """That both lines are one at every size, where they are: one hides the other."""
+    if by_role is None or [one.n_edges for one in curve.points] != [one.n_parts for one in by_role.points]:
+        return ""
+    both = zip(curve.points, by_role.points, strict=True)
+    if any(abs(one.faithfulness.value - other.faithfulness.value) > NEAR for one, other in both):
+        return ""
+    return (
+        f"The lines of plain and of role-aware edges coincide: at no size are they more than {NEAR:g} apart"
+    )
+
+
+def _band(
+    sizes: list[int], bands: Sequence[Band | None], name: str, color: str, unit: str = "edges"
+) -> list[go.Scatter]:
     """Percentiles and mean of one kind of random circuits; nothing where a report is older than they are."""
     known = [(size, band) for size, band in zip(sizes, bands, strict=True) if band is not None]
     if not known:
@@ -99,12 +125,14 @@ def _band(sizes: list[int], bands: Sequence[Band | None], name: str, color: str)
         mode="lines",
         line={"color": color, "dash": DASHES[color]},
         name=f"{name}, mean",
-        hovertemplate="%{x} edges: %{y:.3f}<extra></extra>",
+        hovertemplate=f"%{{x}} {unit}: %{{y:.3f}}<extra></extra>",
     )
     return [area, mean]
 
 
-def _line(sizes: list[int], values: Sequence[Estimate], name: str, line: dict[str, Any]) -> go.Scatter:
+def _line(
+    sizes: list[int], values: Sequence[Estimate], name: str, line: dict[str, Any], unit: str = "edges"
+) -> go.Scatter:
     """Faithfulness with its intervals."""
     return go.Scatter(
         x=sizes,
@@ -119,7 +147,7 @@ def _line(sizes: list[int], values: Sequence[Estimate], name: str, line: dict[st
         mode="lines+markers",
         line=line,
         name=name,
-        hovertemplate="%{x} edges: %{y:.3f}<extra></extra>",
+        hovertemplate=f"%{{x}} {unit}: %{{y:.3f}}<extra></extra>",
     )
 
 
@@ -130,14 +158,16 @@ def _role_traces(by_role: RoleCurve) -> list[go.Scatter]:
         *_band(
             sizes,
             [point.other_roles for point in by_role.points],
-            f"the same edges at random roles, {by_role.random_circuits} draws",
+            f"role-aware edges: the same edges at random roles, {counted(by_role.random_circuits, 'draw')}",
             RAISES,
+            ROLE_AWARE,
         ),
         _line(
             sizes,
             [point.faithfulness for point in by_role.points],
-            "top role-aware edges by eap-ig, 95 % interval",
+            "role-aware edges: the top by eap-ig, counted in role-aware edges, 95 % interval",
             {"color": RAISES, "width": 2.5, "dash": "dash"},
+            ROLE_AWARE,
         ),
     ]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from circuits.graph import Edge, Graph
 from circuits.judging.bootstrap import interval
-from circuits.judging.ratios import span
+from circuits.judging.ratios import counted, span
 from circuits.methods.edge_flows import EdgeFlow
 from circuits.methods.role_scores import RoleScores
 from circuits.scores import EdgeScores
@@ -93,7 +93,8 @@ def _estimates(scores: EdgeScores, edges: Sequence[Edge]) -> list[str]:
     n = len(scores.per_example)
     return [
         f"score {row.score:.4g} (95 % {span(row.low, row.high, '{:.3g}'.format)})"
-        f"<br>same sign in {row.same_sign:.0%} of {n} pairs" + ("" if row.q is None else f", q = {row.q:.2g}")
+        f"<br>same sign in {row.same_sign:.0%} of {counted(n, 'pair')}"
+        + ("" if row.q is None else f", q = {row.q:.2g}")
         for row in edge_rows(scores, edges)
     ]
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from circuits.judging.bootstrap import draw_counts, plain
-from circuits.judging.ratios import Estimate, estimate
+from circuits.judging.ratios import Estimate, counted, estimate
 from circuits.scores import EdgeScores
 from data_gen.errors import InputError
 
@@ -34,7 +34,7 @@ class Agreement:
 
     def __str__(self) -> str:
         return (
-            f"{self.method} against {self.oracle}, {self.n_edges} edges on {self.n_pairs} pairs\n"
+            f"{self.method} against {self.oracle}, {self.n_edges} edges on {counted(self.n_pairs, 'pair')}\n"
             f"  Pearson correlation    {self.pearson}\n"
             f"  Spearman of sizes      {self.spearman:.3f}\n"
             f"  top {self.top:<3} shared         {self.top_shared:.3f}"

@@ -24,7 +24,7 @@ from circuits.judging.curves import faithfulness_curve as faithfulness_curve
 from circuits.judging.minimality import Minimality, leave_one_out
 from circuits.judging.ratios import Band as Band
 from circuits.judging.ratios import Estimate as Estimate
-from circuits.judging.ratios import ratios_of
+from circuits.judging.ratios import counted, ratios_of
 from circuits.metrics import Metric, logit_diff, metric_name
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import TokenPairs
@@ -76,12 +76,12 @@ class Report:
     def __str__(self) -> str:
         found = (
             f"{self.edit}: {self.n_edges} of {self.n_edges_model} edges ({self.n_live_edges} live, "
-            f"{self.n_live_outside} live outside) on {self.n_pairs} pairs\n"
+            f"{self.n_live_outside} live outside) on {counted(self.n_pairs, 'pair')}\n"
             f"  the circuit alone      {self.faithfulness}\n"
             f"  everything outside it  {self.completeness}\n"
-            f"  {f'{self.random_circuits} random circuits':<23}{self.random}\n"
-            f"  {f'{self.random_circuits} layer-matched ones':<23}{self.matched}; less faithful than the circuit:"
-            f" {self.sufficiency.share:.0%}, p = {self.sufficiency.p:.3f}"
+            f"  {counted(self.random_circuits, 'random circuit'):<23}{self.random}\n"
+            f"  {counted(self.random_circuits, 'layer-matched one'):<23}{self.matched}; less faithful than the"
+            f" circuit: {self.sufficiency.share:.0%}, p = {self.sufficiency.p:.3f}"
         )
         if self.minimality is None:
             return found

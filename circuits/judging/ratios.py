@@ -131,6 +131,11 @@ def three_digits(value: float) -> str:
     return f"{round(value, 3) + 0.0:.3f}"
 
 
+def counted(n: int, noun: str) -> str:
+    """A number and its noun, as in "1 pair" and "2 pairs"."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
 def span(low: float, high: float, number: Callable[[float], str] = three_digits) -> str:
     """`low to high`, each as `number` writes it; `none` for what has no interval."""
     return "none" if isnan(low) else f"{number(low)} to {number(high)}"

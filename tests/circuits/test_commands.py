@@ -510,7 +510,16 @@ def test_a_role_aware_circuit_is_found_run_told_and_drawn(copy: Path, capsys) ->
     assert told in said
     (section,) = sections(copy)
     assert told in section.html
-    for name in ("top role-aware edges by eap-ig", "the same edges at random roles, 3 draws, 5"):
+    by_role = [text for text in section.html.split("</p>") if told in text]
+    assert len(by_role) == 1
+    assert sentence(report) not in by_role[0]
+    assert sentence(report) in section.html
+    for name in (
+        "role-aware edges: the top by eap-ig, counted in role-aware edges",
+        "role-aware edges: the same edges at random roles, 3 draws, 5",
+        "Plain edges: CMD",
+        "plain edges: the top by eap-ig",
+    ):
         assert name in section.html
         assert name not in without.html
 

@@ -226,3 +226,11 @@ def test_a_report_reads_as_its_numbers_say(random_case) -> None:
         f" random edges ({needed.quantile:.3f}); redundant: {len(needed.redundant)}",
     ]
     assert str(dataclasses.replace(report, minimality=None)).splitlines() == lines[:-1]
+    alone = str(dataclasses.replace(report, n_pairs=1, random_circuits=1)).splitlines()
+    assert alone[0].endswith(" on 1 pair")
+    assert alone[3:5] == [
+        line.replace("2 random circuits ", "1 random circuit  ").replace(
+            "2 layer-matched ones ", "1 layer-matched one  "
+        )
+        for line in lines[3:5]
+    ]

@@ -261,6 +261,9 @@ def test_a_report_is_told_number_by_number() -> None:
         " of 0.8. On 6 of these pairs every edge was patched one at a time: the Pearson correlation of eap-ig with what"
         " was measured is 0.700 (95 % interval 0.650 to 0.750), and 65% of the top 20 edges are the same."
     )
+    alone = {**written["report"], "n_pairs": 1, "random_circuits": 1, "n_edges": 1}
+    assert sentence({**written, "report": alone}).startswith("On 1 held-out pair the circuit alone ")
+    assert " 1 random circuit of 1 edge reaches on average 0.200 " in sentence({**written, "report": alone})
     unstable = {**written, "stability": {**written["stability"], "stable": False, "jaccard": 0.5}}
     assert "0.500 (0.050 by chance), below the bar of 0.8" in sentence(unstable)
     bare = {"report": {**report, "minimality": None}, "curve": {}}

@@ -19,6 +19,7 @@ from circuits.graph import Edge, Graph
 from circuits.judging.compare import compare
 from circuits.judging.curves import Area, Areas, Curve, CurvePoint
 from circuits.judging.ratios import Band, Estimate
+from circuits.judging.role_curves import RoleCurve, RolePoint
 from circuits.methods.role_scores import RoleScores
 from circuits.scores import EdgeScores
 from circuits.select import top_edges
@@ -331,9 +332,60 @@ def test_the_curve_shows_both_bands_levels_and_sizes() -> None:
     assert len(faithfulness_figure(curve_of(matched=False, areas=None)).data) == 3
 
 
+def role_curve_of(sizes: tuple[int, ...], values: tuple[float, ...]) -> RoleCurve:
+    band = Band(0.1, 0.0, 0.3)
+    points = tuple(
+        RolePoint(
+            n_parts=n, n_edges=n, faithfulness=Estimate(v, v - 0.1, v + 0.1), matched=band, other_roles=band
+        )
+        for n, v in zip(sizes, values, strict=True)
+    )
+    counts = {"n_pairs": 8, "n_parts_model": 40, "random_circuits": 1, "seed": 0}
+    return RoleCurve(edit="x", metric="logit_diff", points=points, **counts)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "values", "is_one"),
+    [
+        ((1, 10, 13), (0.2, 0.8, 1.0), True),
+        ((1, 10, 13), (0.196, 0.804, 1.0), True),
+        ((1, 10, 13), (0.2, 0.806, 1.0), False),
+        ((1, 10, 12), (0.2, 0.8, 1.0), False),
+        ((1, 10), (0.2, 0.8), False),
+    ],
+)
+def test_that_two_lines_are_one_everywhere_is_said(sizes, values, is_one) -> None:
+    by_role = role_curve_of(sizes, values)
+    title = faithfulness_figure(curve_of(matched=True, areas=None), by_role=by_role).layout.title.text
+    assert ("coincide: at no size are they more than 0.005 apart" in title) is is_one
+
+
+def test_names_say_whether_edges_are_plain_or_role_aware_and_what_is_counted() -> None:
+    by_role = role_curve_of((1, 10, 13), (0.1, 0.7, 1.0))
+    figure = faithfulness_figure(curve_of(matched=True, areas=None), by_role=by_role)
+    assert [trace.name for trace in figure.data] == [
+        "plain edges: 5 random circuits, 5–95 %",
+        "plain edges: 5 random circuits, mean",
+        "plain edges: 5 layer-matched ones, 5–95 %",
+        "plain edges: 5 layer-matched ones, mean",
+        "plain edges: the top by eap, 95 % interval",
+        "role-aware edges: the same edges at random roles, 1 draw, 5–95 %",
+        "role-aware edges: the same edges at random roles, 1 draw, mean",
+        "role-aware edges: the top by eap-ig, counted in role-aware edges, 95 % interval",
+    ]
+    units = [trace.hovertemplate for trace in figure.data if trace.hovertemplate]
+    assert (
+        units
+        == ["%{x} edges: %{y:.3f}<extra></extra>"] * 3
+        + ["%{x} role-aware edges: %{y:.3f}<extra></extra>"] * 2
+    )
+
+
 def test_the_curve_has_its_areas_in_the_title() -> None:
     area = Area(value=Estimate(0.25, 0.2, 0.3), random=Band(0.9, 0.8, 1.0), matched=Band(0.7, 0.6, 0.8))
-    figure = faithfulness_figure(
-        curve_of(matched=True, areas=Areas(cmd=area, cpr=area, cmd_log=area, cpr_log=area))
-    )
-    assert "CMD 0.250 (0.200 to 0.300), of layer-matched random circuits 0.700" in figure.layout.title.text
+    curve = curve_of(matched=True, areas=Areas(cmd=area, cpr=area, cmd_log=area, cpr_log=area))
+    told = "CMD 0.250 (0.200 to 0.300), of layer-matched random circuits 0.700"
+    assert f">{told}" in faithfulness_figure(curve).layout.title.text
+    # Role-aware edges have no areas.
+    both = faithfulness_figure(curve, by_role=role_curve_of((1, 10, 13), (0.2, 0.8, 1.0)))
+    assert f">Plain edges: {told}" in both.layout.title.text

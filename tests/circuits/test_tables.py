@@ -8,9 +8,10 @@ import torch
 from circuits.graph import Graph
 from circuits.judging.curves import Curve, CurvePoint
 from circuits.judging.ratios import Band, Estimate
+from circuits.judging.role_curves import ByRole, Reach, RoleCurve, RolePoint
 from circuits.scores import EdgeScores
 from circuits.select import top_edges
-from circuits.tables import LINES, curve_table, edge_table
+from circuits.tables import LINES, by_role_table, curve_table, edge_table
 
 GRAPH = Graph("*-*-", n_heads=2)
 
@@ -34,3 +35,27 @@ def test_a_rounded_zero_has_no_minus() -> None:
     curve = Curve(edit="e", method="m", metric="m", points=(point,), **counts)
     _, row = curve_table(curve).splitlines()
     assert row.split() == ["5", "0.000", "0.000", "to", "0.000", "0.000", "0.000", "to", "0.250"]
+
+
+@pytest.mark.parametrize(
+    ("n", "told"),
+    [
+        (1, "e: 1 role-aware edge, parts of 1 edge, of 40 with a score, on 1 pair"),
+        (2, "e: 2 role-aware edges, parts of 2 edges, of 40 with a score, on 2 pairs"),
+    ],
+)
+def test_role_aware_edges_are_named_and_one_is_no_plural(n: int, told: str) -> None:
+    band = Band(0.1, 0.0, 0.3)
+    point = RolePoint(
+        n_parts=n, n_edges=n, faithfulness=Estimate(0.5, 0.4, 0.6), matched=band, other_roles=band
+    )
+    counts = {"n_pairs": n, "n_parts_model": 40, "random_circuits": n, "seed": 0}
+    curve = RoleCurve(edit="e", metric="m", points=(point,), **counts)
+    found = ByRole(circuit=point, curve=curve, reach=Reach(level=0.8, plain=None, role_aware=None))
+    first, _, draws, _, head, row, _ = by_role_table(found).splitlines()
+    assert first == told
+    assert draws.endswith(f"(mean of {n} draw{'s' if n > 1 else ''})")
+    assert head.startswith("role-aware edges  faithfulness")
+    assert head.endswith("  parts of so many edges")
+    assert len(row) == len(head)
+    assert (row.split()[0], row.split()[-1]) == (str(n), str(n))
