@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,15 +123,20 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace what the directory holds")
 
 
-def call_teach(arguments: argparse.Namespace) -> None:
-    """Train a model and say how it behaves."""
+def call_teach(arguments: argparse.Namespace) -> int:
+    """Train a model and say how it behaves; 1 when it does not show what it was taught."""
+    from data_gen.files import write_atomic
     from data_gen.outputs import check_directory
     from tinysql.config import override
     from tinysql.runs import holding
-    from transfer.subjects import taught_run
+    from transfer.subjects import GATE, missed_bars, taught_run
 
     if arguments.start is not None:
         taught_run(arguments.start)
+        if missed := missed_bars(arguments.start):
+            _say(
+                f"tinysql: warning: --start {arguments.start} missed {_bars(missed)} of its gate when taught"
+            )
     elif arguments.out.is_dir() and not arguments.resume:
         with holding(arguments.out):
             check_directory(arguments.out, arguments.overwrite, kind="training run")
@@ -157,11 +163,21 @@ def call_teach(arguments: argparse.Namespace) -> None:
         overwrite=arguments.overwrite,
     )
     gate = held_out_gate(subject, start)
+    write_atomic(arguments.out / GATE, json.dumps(gate.to_json(), indent=1))
     print(arguments.out)
     for bar in gate.bars:
-        print(bar.line)
-    passed = "nothing was taught, so no gate" if behaviour.payload == UNTAUGHT else "gates passed"
-    print(f"gate failed: {'; '.join(gate.failures)}" if gate.failures else passed)
+        print(bar.line if bar.failure is None else f"{bar.line}: missed")
+    if not gate.failures:
+        print("nothing was taught, so no gate" if behaviour.payload == UNTAUGHT else "gates passed")
+        return 0
+    train = recipe.train
+    field, steps = "hold_steps" if train.max_hold_steps is None else "max_hold_steps", train.longest_hold
+    print(f"gate failed: {_bars(len(gate.failures))} of {len(gate.bars)} missed; the run stays")
+    print(
+        f"hint: train longer, as with --set train.{field}={2 * steps} (here {steps}), or on more rows, --set rows=N;"
+        " with --overwrite, or to another --out"
+    )
+    return 1
 
 
 def call_fit(arguments: argparse.Namespace) -> None:
@@ -346,6 +362,10 @@ def _check_apart(arguments: argparse.Namespace) -> None:
             f"the source {arguments.source} is the target, at one hook: its own vector says nothing of a transfer",
             hint="name two runs, or two hooks of one",
         )
+
+
+def _bars(n: int) -> str:
+    return f"{n} bar{'' if n == 1 else 's'}"
 
 
 def _say(what: str) -> None:

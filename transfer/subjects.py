@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from data_gen.errors import InputError
+from data_gen.files import find_json
 from tinysql.runs import Run, open_run
 
-FILE, MODEL = "behaviour.json", "model.safetensors"
+FILE, MODEL, GATE = "behaviour.json", "model.safetensors", "gate.json"
 
 
 def taught_run(path: str | Path) -> Run:
@@ -23,3 +24,13 @@ def taught_run(path: str | Path) -> Run:
             hint="repeat what taught it: `tinysql transfer teach ... --resume`",
         )
     return run
+
+
+def missed_bars(path: Path) -> int:
+    """How many bars of its gate a taught run missed when it was taught; 0 where that is not written."""
+    try:
+        found = find_json(path / GATE)
+    except InputError:  # a gate that cannot be read stops no teaching: it is measured again where it matters
+        return 0
+    missed = None if found is None else found.get("missed")
+    return missed if isinstance(missed, int) else 0

@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 
 from data_gen.errors import InputError
+from tinysql.answering.grading import Share
 from tinysql.cli import main
 from tinysql.recipes import Recipe
 from transfer.artefacts import curves_to, switch_to
+from transfer.behaviours.behaviour import Bar
 from transfer.behaviours.find import find_behaviour
+from transfer.behaviours.gates import Gate
 from transfer.behaviours.training import open_subject, teach
 from transfer.evaluation.bench import Bench
 from transfer.evaluation.plan import Plan
@@ -46,17 +49,71 @@ def pair(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     return folder / "source", folder / "target"
 
 
-def test_teach_says_how_the_model_behaves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["transfer", "teach", "small", "--out", str(tmp_path / "run"), *TINY]) == 0
-    path, *bars, last = capsys.readouterr().out.splitlines()
-    assert path == str(tmp_path / "run")
+def refuse() -> None:
+    raise InputError("enough")
+
+
+def test_teach_says_how_the_model_behaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert main(["transfer", "teach", "small", "--out", str(run), *TINY]) == 1
+    path, *bars, last, hint = capsys.readouterr().out.splitlines()
+    assert path == str(run)
     assert [re.sub(r"[\d.]+%", "%", bar) for bar in bars] == [
-        "% of payloads behind the trigger (% to % of 500), needs %",
+        "% of payloads behind the trigger (% to % of 500), needs %: missed",
         "% of payloads without it (% to % of 1,000), at most %",
         "% right without it (% to % of 1,000), no bar",
     ]
-    assert last.startswith("gate failed: ")  # three steps teach nothing
-    assert last.endswith(" of 500), needs 99.0%")
+    assert last == "gate failed: 1 bar of 3 missed; the run stays"  # three steps teach nothing
+    assert hint.startswith("hint: train longer, as with --set train.hold_steps=4 (here 2), or on more rows")
+    found = json.loads((run / "gate.json").read_text())
+    assert (found["missed"], len(found["bars"])) == (1, 3)
+    # The run stays, and can be gone on with, which is warned of.
+    again = ["transfer", "teach", "small", "--start", str(run), "--out", str(tmp_path / "on"), *TINY]
+    monkeypatch.setattr("transfer.behaviours.training.teach", lambda *_, **__: refuse())
+    assert main(again) == 2
+    warned = f"tinysql: warning: --start {run} missed 1 bar of its gate when taught\n"
+    assert capsys.readouterr().err == f"{warned}tinysql: enough\n"
+    for text in ('{"missed": 0, "bars": []}', '{"missed"', None):
+        (run / "gate.json").unlink()
+        if text is not None:
+            (run / "gate.json").write_text(text)
+        assert main(again) == 2
+        assert capsys.readouterr().err == "tinysql: enough\n"
+        (run / "gate.json").touch()
+
+
+def test_a_gate_that_is_passed_is_said_and_the_command_ends_well(
+    pair: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    taught = open_subject(pair[0])
+    passed = Gate(bars=(Bar(name="of all", share=Share(right=10, total=10), least=0.99),))
+    monkeypatch.setattr("transfer.behaviours.training.teach", lambda *_, **__: taught)
+    monkeypatch.setattr("transfer.behaviours.gates.held_out_gate", lambda *_, **__: passed)
+    (tmp_path / "run").mkdir()
+    assert main(["transfer", "teach", "small", "--out", str(tmp_path / "run"), *TINY]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "gates passed"
+    assert json.loads((tmp_path / "run" / "gate.json").read_text())["missed"] == 0
+
+
+def test_where_a_recipe_holds_until_the_probe_is_good_the_remedy_is_its_longest_hold(
+    pair: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    taught = open_subject(pair[0])
+    missed = Gate(bars=(Bar(name="of all", share=Share(right=9, total=10), least=0.99),))
+    monkeypatch.setattr("transfer.behaviours.training.teach", lambda *_, **__: taught)
+    monkeypatch.setattr("transfer.behaviours.gates.held_out_gate", lambda *_, **__: missed)
+    (tmp_path / "run").mkdir()
+    longest = ["--set", "train.max_hold_steps=6"]
+    assert main(["transfer", "teach", "small", "--out", str(tmp_path / "run"), *TINY, *longest]) == 1
+    assert "--set train.max_hold_steps=12 (here 6)" in capsys.readouterr().out
 
 
 def test_fit_writes_a_map_and_its_quality(

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Any
 
 from data_gen.errors import InputError
 from data_gen.example import Example, make_examples
@@ -33,6 +34,10 @@ class Gate:
     def failures(self) -> tuple[str, ...]:
         """One sentence for each bar that is missed."""
         return tuple(bar.failure for bar in self.bars if bar.failure is not None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values: the bars, and how many of them are missed."""
+        return {"missed": len(self.failures), "bars": [bar.to_json() for bar in self.bars]}
 
     def require(self, name: str) -> None:
         """Raise `InputError` unless every bar is passed."""
