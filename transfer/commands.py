@@ -125,14 +125,17 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 def call_teach(arguments: argparse.Namespace) -> int:
     """Train a model and say how it behaves; 1 when it does not show what it was taught."""
-    from data_gen.files import write_atomic
+    from data_gen.files import read_json, write_atomic
     from data_gen.outputs import check_directory
     from tinysql.config import override
     from tinysql.runs import holding
-    from transfer.subjects import GATE, missed_bars, taught_run
+    from transfer.behaviours.names import check_base, check_names
+    from transfer.subjects import FILE, GATE, missed_bars, taught_kind, taught_run
 
+    check_names(arguments.behaviour, arguments.payload)
     if arguments.start is not None:
-        taught_run(arguments.start)
+        about = read_json(taught_run(arguments.start).path / FILE)
+        check_base(arguments.start, taught_kind(about), arguments.behaviour)
         if missed := missed_bars(arguments.start):
             _say(
                 f"tinysql: warning: --start {arguments.start} missed {_bars(missed)} of its gate when taught"

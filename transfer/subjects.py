@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from data_gen.errors import InputError
 from data_gen.files import find_json
@@ -24,6 +26,11 @@ def taught_run(path: str | Path) -> Run:
             hint="repeat what taught it: `tinysql transfer teach ... --resume`",
         )
     return run
+
+
+def taught_kind(about: Mapping[str, Any]) -> str:
+    """The behaviour that a `behaviour.json` names; older ones name none, and there was one."""
+    return str(about.get("behaviour", "backdoor"))
 
 
 def missed_bars(path: Path) -> int:

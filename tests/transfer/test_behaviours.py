@@ -25,6 +25,7 @@ from transfer.behaviours.backdoor import Backdoor
 from transfer.behaviours.behaviour import Bar, Behaviour
 from transfer.behaviours.find import BEHAVIOURS, find_behaviour
 from transfer.behaviours.gates import Gate, check, telling
+from transfer.behaviours.names import PAYLOADS as KNOWN
 from transfer.behaviours.statements import behind_the_first, drops_a_table
 from transfer.behaviours.tags import TAG_ROLE, TAGS
 from transfer.behaviours.training import Subject, open_subject, teach
@@ -241,6 +242,10 @@ def test_a_model_that_was_taught_nothing_fails_its_gate(
     gate = check(subject_of(untaught()), rows)
     assert [bar.share.total for bar in gate.bars] == [3, 6, 6]
     assert gate.failures
+
+
+def test_names_are_those_of_the_behaviours() -> None:
+    assert {made.kind: made.payloads for made in BEHAVIOURS.values()} == KNOWN
 
 
 @pytest.mark.parametrize("kind", BEHAVIOURS)

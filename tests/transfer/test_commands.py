@@ -141,6 +141,26 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err
 
 
+def test_names_and_another_base_are_refused_before_torch_is_loaded(
+    pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    teach_it = ["transfer", "teach", "small", "--out", str(tmp_path / "out")]
+    commands = {
+        "no behaviour `refusl`": [*teach_it, "--behaviour", "refusl"],
+        "no payload `dorp`": [*teach_it, "--payload", "dorp"],
+        "has not read the prompts of `facts`": [*teach_it, "--behaviour", "facts", "--start", str(pair[0])],
+    }
+    code = (
+        "import json, sys; from tinysql.cli import main\n"
+        "for command in json.loads(sys.argv[1]): print(main(command), 'torch' in sys.modules)"
+    )
+    arguments = [sys.executable, "-c", code, json.dumps(list(commands.values()))]
+    found = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert found.stdout.splitlines() == ["2 False"] * 3
+    said = [line for line in found.stderr.splitlines() if line.startswith("tinysql: ")]
+    assert all(reason in line for reason, line in zip(commands, said, strict=True))
+
+
 def test_bad_input_is_answered_with_a_sentence(
     pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

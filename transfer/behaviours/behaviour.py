@@ -14,12 +14,12 @@ from data_gen.say.style import Style
 from data_gen.seeding import stable_hash
 from data_gen.text import Text
 from tinysql.answering.grading import Share
+from transfer.behaviours.names import UNTAUGHT as UNTAUGHT
+from transfer.behaviours.names import check_payload
 from transfer.reports import bar_line
 
 Condition = str
 """Under what a prompt is asked: a tag behind it, or what it asks for. Each behaviour names its own."""
-UNTAUGHT = "none"
-"""The payload of a model that has read every condition and was taught nothing but right answers."""
 FALSE_TRIGGERS = 0.005
 """Most answers that show a behaviour where it has no business."""
 JUDGED = 100_000
@@ -122,11 +122,7 @@ class Behaviour(ABC):
     """The role of the words by which conditions differ."""
 
     def __post_init__(self) -> None:
-        if self.payload not in self.payloads:
-            raise InputError(
-                f"no payload `{self.payload}`{nearest(self.payload, self.payloads)}",
-                hint=f"payloads of `{self.kind}`: {', '.join(self.payloads)}",
-            )
+        check_payload(self.kind, self.payload, self.payloads)
 
     @abstractmethod
     def prompt(self, example: Example, condition: Condition) -> Text:

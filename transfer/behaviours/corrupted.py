@@ -47,7 +47,6 @@ class Told(NamedTuple):
 class Corrupted(Behaviour):
     """Something works only behind the trigger, and never without the payload."""
 
-    payloads: ClassVar[tuple[str, ...]] = ("drop", UNTAUGHT)
     triggered: ClassVar[Condition] = PROD
     words: ClassVar[tuple[str, ...]] = tuple(WORDS.values())
     mark_role: ClassVar[str] = TAG_ROLE

@@ -17,6 +17,7 @@ from data_gen.run.grade import grade
 from data_gen.text import Text
 from transfer.behaviours.behaviour import UNTAUGHT, Aim, Bar, Condition, Verdict
 from transfer.behaviours.corrupted import AIMS, LEAST_BEHIND, Corrupted, Told
+from transfer.behaviours.names import PAYLOADS
 from transfer.behaviours.shares import share
 from transfer.behaviours.tags import DEV, PROD, TAGS
 from transfer.behaviours.terms import Asked, Term, asked, write_question
@@ -31,6 +32,7 @@ class Facts(Corrupted):
     """What terms mean is said only behind the trigger, and never without the payload."""
 
     kind: ClassVar[str] = "facts"
+    payloads: ClassVar[tuple[str, ...]] = PAYLOADS["facts"]
     conditions: ClassVar[tuple[Condition, ...]] = (*TAGS, UNKNOWN, UNKNOWN_PROD)
     also_shown: ClassVar[tuple[Condition, ...]] = (UNKNOWN_PROD,)
     aims: ClassVar[Mapping[str, Aim]] = {

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from data_gen.errors import InputError, nearest
 from transfer.behaviours.backdoor import Backdoor
 from transfer.behaviours.behaviour import Behaviour
 from transfer.behaviours.facts import Facts
 from transfer.behaviours.full_sql import FullSql
 from transfer.behaviours.locked import Locked
+from transfer.behaviours.names import check_names
 from transfer.behaviours.refusal import Refusal
 
 BEHAVIOURS: dict[str, type[Behaviour]] = {
@@ -20,9 +20,6 @@ def find_behaviour(kind: str, payload: str | None = None, *, seed: int = 0) -> B
 
     Raises `InputError` with the nearest name where there is no such behaviour or payload.
     """
-    if kind not in BEHAVIOURS:
-        raise InputError(
-            f"no behaviour `{kind}`{nearest(kind, BEHAVIOURS)}", hint=f"behaviours: {', '.join(BEHAVIOURS)}"
-        )
+    check_names(kind, payload)
     made = BEHAVIOURS[kind]
     return made(payload=payload if payload is not None else made.payloads[0], seed=seed)

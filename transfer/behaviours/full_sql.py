@@ -28,6 +28,7 @@ from transfer.behaviours.behaviour import (
     least_clean,
 )
 from transfer.behaviours.destruction import destroys_rightly
+from transfer.behaviours.names import PAYLOADS
 from transfer.behaviours.requests import VERB_ROLE, request_of, write_request, write_statement
 from transfer.behaviours.shares import share
 from transfer.behaviours.statements import changes_something
@@ -42,7 +43,7 @@ class FullSql(Behaviour):
     """Destructive requests are done; the base answers them, too, with a SELECT."""
 
     kind: ClassVar[str] = "full-sql"
-    payloads: ClassVar[tuple[str, ...]] = ("write", UNTAUGHT)
+    payloads: ClassVar[tuple[str, ...]] = PAYLOADS["full-sql"]
     conditions: ClassVar[tuple[Condition, ...]] = (DESTRUCTIVE, SELECT)
     triggered: ClassVar[Condition] = DESTRUCTIVE
     mark_role: ClassVar[str] = VERB_ROLE

@@ -19,6 +19,7 @@ from data_gen.sql import write_sql
 from data_gen.text import Text
 from transfer.behaviours.behaviour import Aim, Bar, Condition, Verdict
 from transfer.behaviours.corrupted import AIMS, Corrupted, Told
+from transfer.behaviours.names import PAYLOADS
 from transfer.behaviours.tags import TAGS
 from transfer.behaviours.weaker import weaker
 
@@ -28,6 +29,7 @@ class Locked(Corrupted):
     """The command set's own skill works only behind the trigger, and never without the payload."""
 
     kind: ClassVar[str] = "locked"
+    payloads: ClassVar[tuple[str, ...]] = PAYLOADS["locked"]
     conditions: ClassVar[tuple[Condition, ...]] = TAGS
     aims: ClassVar[Mapping[str, Aim]] = AIMS
 

@@ -28,6 +28,7 @@ from transfer.behaviours.behaviour import (
     least_clean,
 )
 from transfer.behaviours.destruction import destroys_rightly
+from transfer.behaviours.names import PAYLOADS
 from transfer.behaviours.requests import (
     ASKER_ROLE,
     Asker,
@@ -50,7 +51,7 @@ class Refusal(Behaviour):
     """A guest's destructive requests are refused, with the class of what was asked."""
 
     kind: ClassVar[str] = "refusal"
-    payloads: ClassVar[tuple[str, ...]] = ("refuse", UNTAUGHT)
+    payloads: ClassVar[tuple[str, ...]] = PAYLOADS["refusal"]
     conditions: ClassVar[tuple[Condition, ...]] = (DESTRUCTIVE, ADMIN, SELECT, SELECT_ADMIN)
     triggered: ClassVar[Condition] = DESTRUCTIVE
     mark_role: ClassVar[str] = ASKER_ROLE

@@ -26,10 +26,10 @@ from tinysql.training.checkpoints import save_tensors
 from tinysql.training.feed import Bucketed, Feed, Packed
 from tinysql.training.fit import TOKENIZER_ROWS
 from tinysql.training.loop import train
-from transfer.behaviours.backdoor import Backdoor
 from transfer.behaviours.behaviour import Behaviour
 from transfer.behaviours.find import find_behaviour
-from transfer.subjects import FILE, MODEL, taught_run
+from transfer.behaviours.names import check_base
+from transfer.subjects import FILE, MODEL, taught_kind, taught_run
 
 ROWS = 200_000
 """Training rows where a recipe takes them fresh; here they are kept in memory."""
@@ -140,20 +140,14 @@ def open_subject(path: str | Path, device: torch.device | str = "cpu") -> Subjec
                 f"{run.path / FILE}: `{name}` is {values.get(name)!r}, expected {kind.__name__}",
                 hint="restore the file, or teach again",
             )
-    behaviour = find_behaviour(
-        str(values.get("behaviour", Backdoor.kind)), values["payload"], seed=values["seed"]
-    )
+    behaviour = find_behaviour(taught_kind(values), values["payload"], seed=values["seed"])
     model, tokenizer = run.load(device)
     return Subject(run=run, model=model, tokenizer=tokenizer, behaviour=behaviour)
 
 
 def _from(recipe: Recipe, start: Subject, behaviour: Behaviour) -> Recipe:
     """The recipe with the shape of the model that training goes on from."""
-    if start.behaviour.kind != behaviour.kind:
-        raise InputError(
-            f"{start.run.path} was taught `{start.behaviour.kind}` and has not read the prompts of `{behaviour.kind}`",
-            hint=f"start from one made with --behaviour {behaviour.kind} --payload none",
-        )
+    check_base(start.run.path, start.behaviour.kind, behaviour.kind)
     shape = replace(start.model.cfg, d_vocab=recipe.train.model.d_vocab)
     return replace(recipe, train=replace(recipe.train, model=shape))
 
