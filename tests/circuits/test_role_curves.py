@@ -152,13 +152,17 @@ def test_a_circuit_of_the_top_parts_is_the_point_of_the_curve(copied_name) -> No
 def test_edges_reach_a_level_where_one_less_does_not(copied_name, level: float) -> None:
     case, pairs = copied_name("copy-attention-name")
     scores, roles = eap_ig(case.model, pairs), role_scores(case.model, pairs)
+    most = len(roles.graph.edges), int((roles.values != 0).sum())
+    # All of them alone: what is less has to be run.
     curves = (
-        faithfulness_curve(case.model, scores, pairs, random_circuits=1),
-        role_curve(case.model, roles, pairs, random_circuits=1),
+        faithfulness_curve(case.model, scores, pairs, [most[0]], random_circuits=1),
+        role_curve(case.model, roles, pairs, [most[1]], random_circuits=1),
     )
     found = reach(case.model, scores, roles, pairs, curves, level=level)
     assert found.plain is not None
     assert found.role_aware is not None
+    assert found.plain < most[0]
+    assert found.role_aware < most[1]
     ratios = ratios_of(case.model, roles.graph, pairs, logit_diff, seed=0, batch_size=None)
     kept = [top_parts(roles, n) for n in (found.role_aware - 1, found.role_aware)]
     below, above = ratios.of(

@@ -84,35 +84,35 @@ def test_teach_says_how_the_model_behaves(
         (run / "gate.json").touch()
 
 
+@pytest.fixture
+def gated(
+    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[int, list[str]], int]:
+    """Teach with a gate of so many right of ten, and nothing trained; the exit code."""
+
+    def teach_with(right: int, settings: list[str]) -> int:
+        gate = Gate(bars=(Bar(name="of all", share=Share(right=right, total=10), least=0.99),))
+        taught = open_subject(pair[0])
+        monkeypatch.setattr("transfer.behaviours.training.teach", lambda *_, **__: taught)
+        monkeypatch.setattr("transfer.behaviours.gates.held_out_gate", lambda *_, **__: gate)
+        (tmp_path / "run").mkdir()
+        return main(["transfer", "teach", "small", "--out", str(tmp_path / "run"), *TINY, *settings])
+
+    return teach_with
+
+
 def test_a_gate_that_is_passed_is_said_and_the_command_ends_well(
-    pair: tuple[Path, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    gated: Callable[[int, list[str]], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    taught = open_subject(pair[0])
-    passed = Gate(bars=(Bar(name="of all", share=Share(right=10, total=10), least=0.99),))
-    monkeypatch.setattr("transfer.behaviours.training.teach", lambda *_, **__: taught)
-    monkeypatch.setattr("transfer.behaviours.gates.held_out_gate", lambda *_, **__: passed)
-    (tmp_path / "run").mkdir()
-    assert main(["transfer", "teach", "small", "--out", str(tmp_path / "run"), *TINY]) == 0
+    assert gated(10, []) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "gates passed"
     assert json.loads((tmp_path / "run" / "gate.json").read_text())["missed"] == 0
 
 
 def test_where_a_recipe_holds_until_the_probe_is_good_the_remedy_is_its_longest_hold(
-    pair: tuple[Path, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    gated: Callable[[int, list[str]], int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    taught = open_subject(pair[0])
-    missed = Gate(bars=(Bar(name="of all", share=Share(right=9, total=10), least=0.99),))
-    monkeypatch.setattr("transfer.behaviours.training.teach", lambda *_, **__: taught)
-    monkeypatch.setattr("transfer.behaviours.gates.held_out_gate", lambda *_, **__: missed)
-    (tmp_path / "run").mkdir()
-    longest = ["--set", "train.max_hold_steps=6"]
-    assert main(["transfer", "teach", "small", "--out", str(tmp_path / "run"), *TINY, *longest]) == 1
+    assert gated(9, ["--set", "train.max_hold_steps=6"]) == 1
     assert "--set train.max_hold_steps=12 (here 6)" in capsys.readouterr().out
 
 
