@@ -7,6 +7,7 @@ from pathlib import Path
 
 from data_gen.files import read_path
 from data_gen.seeding import read_count, read_seed
+from tinysql.device_names import read_device
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pairs", type=read_count, default=32, help="test pairs per run and edit (default: 32)"
     )
     circuits.add_argument("--seed", type=read_seed, default=0, help="seed of the runs' pairs (default: 0)")
-    circuits.add_argument("--device", default="cpu", help="where to run (default: cpu)")
+    circuits.add_argument("--device", type=read_device, default="cpu", help="where to run (default: cpu)")
     circuits.add_argument("--resume", action="store_true", help="keep the rows that --out holds already")
     circuits.set_defaults(call=call_circuits)
 

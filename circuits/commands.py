@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from data_gen.files import read_path
 from data_gen.seeding import read_count, read_seed
+from tinysql.device_names import read_device
 
 if TYPE_CHECKING:
     from circuits.circuit import Circuit
@@ -83,7 +84,7 @@ def _add_find(find: argparse.ArgumentParser) -> None:
     find.add_argument("--by-role", action="store_true", help="say between which roles' tokens edges run")
     find.add_argument("--seed", type=read_seed, default=0, help="seed of the pairs (default: 0)")
     find.add_argument("--overwrite", action="store_true", help="replace the circuit of that edit")
-    find.add_argument("--device", default="cpu", help="where to run (default: cpu)")
+    find.add_argument("--device", type=read_device, default="cpu", help="where to run (default: cpu)")
     find.set_defaults(call=call_find)
 
 
@@ -119,7 +120,7 @@ def _add_eval(score: argparse.ArgumentParser) -> None:
         type=read_seed,
         help="seed of pairs, random circuits and bootstrap (default: find's seed + 1)",
     )
-    score.add_argument("--device", default="cpu", help="where to run (default: cpu)")
+    score.add_argument("--device", type=read_device, default="cpu", help="where to run (default: cpu)")
     score.set_defaults(call=call_eval)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_gen.seeding import read_count, read_seed
+from tinysql.device_names import read_device
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,7 +85,7 @@ def _add_training(train: argparse.ArgumentParser) -> None:
     train.add_argument(
         "--on-disk", action="store_true", help="keep the activations on disk, for more than fit into memory"
     )
-    train.add_argument("--device", default="cpu", help="where to train (default: cpu)")
+    train.add_argument("--device", type=read_device, default="cpu", help="where to train (default: cpu)")
     train.add_argument("--overwrite", action="store_true", help="replace an SAE of that name")
     train.add_argument(
         "--resume", action="store_true", help="go on where a training of that name was cut off"
@@ -96,7 +97,7 @@ def _of_an_sae(verbs: Any, name: str, help: str) -> argparse.ArgumentParser:
     verb: argparse.ArgumentParser = verbs.add_parser(name, help=help)
     verb.add_argument("run", type=Path, help="a run directory")
     verb.add_argument("--name", default="topk", help="directory under RUN/saes (default: topk)")
-    verb.add_argument("--device", default="cpu", help="where to run (default: cpu)")
+    verb.add_argument("--device", type=read_device, default="cpu", help="where to run (default: cpu)")
     return verb
 
 

@@ -10,10 +10,8 @@ from typing import ParamSpec, TypeVar
 import torch
 
 from data_gen.errors import InputError
+from tinysql.device_names import KINDS
 from tinysql.models.config import Precision
-
-KINDS = ("cpu", "cuda", "mps")
-"""Devices that hold numbers and that torch trains on."""
 
 
 def find_device(name: str) -> torch.device:

@@ -86,7 +86,7 @@ class Run:
         from tinysql.tokens import Tokenizer
         from tinysql.training.checkpoints import load_tensors, load_weights
 
-        file = self._weights(weights)
+        file = self.weights_file(weights)
         if self.shape.num_parameters() > file.stat().st_size:  # a weight takes a byte at least
             load_tensors(file)  # which says so of a file that is cut short
             raise InputError(
@@ -109,7 +109,7 @@ class Run:
         _tokenizer_digest(self)
         return model.to(place).eval(), tokenizer
 
-    def _weights(self, name: str) -> Path:
+    def weights_file(self, name: str = "final") -> Path:
         """The file of these weights; `InputError` where there is none."""
         if name not in WEIGHTS:
             raise InputError(

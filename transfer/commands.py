@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_gen.errors import InputError
 from data_gen.seeding import read_count, read_seed
+from tinysql.device_names import read_device
 
 if TYPE_CHECKING:
     from transfer.evaluation.bench import Bench
@@ -95,7 +96,7 @@ def _add_teach(verbs: Any) -> None:
     teach.add_argument(
         "--set", action="append", default=[], metavar="A=VALUE", help="override a field of the recipe"
     )
-    teach.add_argument("--device", default="cpu", help="where to train (default: cpu)")
+    teach.add_argument("--device", type=read_device, default="cpu", help="where to train (default: cpu)")
     teach.add_argument("--resume", action="store_true", help="go on with a run that was cut off")
     teach.add_argument("--overwrite", action="store_true", help="replace a run of that name")
     teach.set_defaults(call=call_teach)
@@ -119,7 +120,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="A=VALUE", help="override a field of the plan"
     )
     parser.add_argument("--seed", type=read_seed, default=0, help="seed of rows and controls (default: 0)")
-    parser.add_argument("--device", default="cpu", help="where to run (default: cpu)")
+    parser.add_argument("--device", type=read_device, default="cpu", help="where to run (default: cpu)")
     parser.add_argument("--overwrite", action="store_true", help="replace what the directory holds")
 
 

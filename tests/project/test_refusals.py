@@ -1,5 +1,6 @@
 """What is refused by a look at files is refused before what computes is loaded, which takes seconds."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,17 @@ def run(tmp_path: Path) -> Path:
     start_run(tmp_path / "begun", find_recipe("tiny"))
     (tmp_path / "empty").mkdir()
     (tmp_path / "lost" / "checkpoints" / "step-00000010").mkdir(parents=True)
+    llama = {
+        "model_type": "llama",
+        "num_hidden_layers": 2,
+        "hidden_size": 16,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "vocab_size": 100,
+    }
+    for name, said in (("cut", '{"model_'), ("bert", '{"model_type": "bert"}'), ("llama", json.dumps(llama))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(said)
     taught.mkdir()
     for name in ("config.json", "behaviour.json", "model.safetensors"):
         (taught / name).write_text('{"recipe": {}}')
@@ -82,6 +94,21 @@ def run(tmp_path: Path) -> Path:
             "train tiny --out OUT --init EMPTY",
             "`EMPTY` is no checkpoint of transformers: it has no config.json",
         ),
+        ("train tiny --out OUT --init CUT", "CUT/config.json` is not whole JSON"),
+        ("train tiny --out OUT --init BERT", "`model_type` is 'bert', which cannot be imported"),
+        ("train tiny --out OUT --init LLAMA", "`LLAMA` has no weights in safetensors: none"),
+        ("train tiny --out OUT --init BEGUN", "BEGUN holds no finished model"),
+        ("train tiny --out OUT --init TAUGHT", "TAUGHT/config.json has no `model`"),
+        ("train tiny --out OUT --device toaster", "device `toaster` cannot be used (tinysql computes on cpu"),
+        ("eval RUN --device cpu:x", "device `cpu:x` cannot be used"),
+        ("ask RUN name --schema x --device toaster", "device `toaster` cannot be used"),
+        ("circuit find RUN --edit schema.table --device toaster", "device `toaster` cannot be used"),
+        ("circuit eval RUN --edit schema.table --device toaster", "device `toaster` cannot be used"),
+        ("bench circuits --device toaster", "device `toaster` cannot be used"),
+        ("sae train RUN --device toaster", "device `toaster` cannot be used"),
+        ("sae eval RUN --device toaster", "device `toaster` cannot be used"),
+        ("transfer teach small --out OUT --device toaster", "device `toaster` cannot be used"),
+        (f"transfer fit RUN RUN {HOOKS} --out OUT --device toaster", "device `toaster` cannot be used"),
         ("train tiny --out BEGUN --resume --seed 3", "BEGUN was started with --seed 0, not 3"),
         ("train tiny --out BEGUN --resume --set rows=40", "BEGUN was started with rows 400, not 40"),
         ("train tiny --out LOST --resume", "LOST holds 1 checkpoint"),
@@ -106,7 +133,8 @@ def test_a_refusal_of_settings_loads_no_models(run: Path, command: str, said: st
 def refused(run: Path, names: str, command: str, said: str) -> None:
     """The command ends with the refusal that is `said`, in a process that has loaded none of the `names` then."""
     places = {"RUN": run, "NONE": run / "none"}
-    places |= {name: run.parent / name.lower() for name in ("OUT", "TAUGHT", "BEGUN", "EMPTY", "LOST")}
+    names_beside = ("OUT", "TAUGHT", "BEGUN", "EMPTY", "LOST", "CUT", "BERT", "LLAMA")
+    places |= {name: run.parent / name.lower() for name in names_beside}
 
     def placed(text: str) -> str:
         for name, path in places.items():

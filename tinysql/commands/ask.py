@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from data_gen.errors import InputError
 from data_gen.files import refusal
 from data_gen.seeding import read_seed
+from tinysql.device_names import read_device
 
 if TYPE_CHECKING:
     from data_gen.read.create import Created
@@ -44,7 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=read_seed, default=0, help="another seed draws another answer (default: 0)"
     )
-    parser.add_argument("--device", default="cpu", help="where to run the model (default: cpu)")
+    parser.add_argument(
+        "--device", type=read_device, default="cpu", help="where to run the model (default: cpu)"
+    )
     parser.set_defaults(call=call)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from data_gen.draw.splits import UNSEEN
 from data_gen.seeding import read_count
+from tinysql.device_names import read_device
 
 HELD_OUT = tuple([split for split in UNSEEN if split != "train"])
 
@@ -27,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="swap names instead of grading: are they copied from the schema or from the English?",
     )
-    parser.add_argument("--device", default="cpu", help="where to run the model (default: cpu)")
+    parser.add_argument(
+        "--device", type=read_device, default="cpu", help="where to run the model (default: cpu)"
+    )
     parser.add_argument(
         "--precision",
         choices=["float32", "bfloat16"],

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_gen.errors import InputError
-from data_gen.files import read_path
+from data_gen.files import read_json, read_path
 from data_gen.seeding import read_seed
+from tinysql.device_names import read_device
 
 if TYPE_CHECKING:
     from tinysql.recipes import Recipe
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="A.B=VALUE", help="override a field of the recipe"
     )
-    parser.add_argument("--device", default="cpu", help="where to train (default: cpu)")
+    parser.add_argument("--device", type=read_device, default="cpu", help="where to train (default: cpu)")
     parser.add_argument("--data", type=read_path, help="train on the rows of this dataset directory")
     parser.add_argument(
         "--init",
@@ -92,12 +93,24 @@ def call(arguments: argparse.Namespace) -> None:
 
 
 def check_init(init: str) -> None:
-    """Refuse, by a look at files, a checkpoint that is not there."""
-    from tinysql.models.sources import check_checkpoint, find_local
+    """Refuse, by a look at files, a checkpoint or a run that is not there, or that no training can begin with."""
+    from tinysql.models.huggingface.reading import read_config
+    from tinysql.models.huggingface.settings import Settings
+    from tinysql.models.sources import check_checkpoint, check_weights, find_local
+    from tinysql.runs import Run
 
     folder = find_local(init)
-    if folder is not None:
-        check_checkpoint(folder)
+    if folder is None:
+        return
+    check_checkpoint(folder)
+    values = read_json(folder / "config.json")
+    if "recipe" in values:
+        run = Run(folder, values)
+        run.weights_file()
+        _ = run.shape  # read, and refused where it is none
+    else:
+        read_config(Settings(values, f"`{folder / 'config.json'}`"))
+        check_weights(folder)
 
 
 def written(file: Path) -> tuple[int, int] | None:

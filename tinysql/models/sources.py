@@ -6,6 +6,9 @@ from pathlib import Path
 
 from data_gen.errors import InputError
 
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+"""One file with all weights, or the list of those that hold some."""
+
 
 def find_local(source: str | Path) -> Path | None:
     """The directory of a checkpoint; None where it could only be an id of the Hugging Face hub.
@@ -31,3 +34,15 @@ def check_checkpoint(folder: Path) -> None:
             f"`{folder}` is no checkpoint of transformers: it has no config.json",
             hint="name the directory that `save_pretrained` wrote",
         )
+
+
+def check_weights(folder: Path) -> None:
+    """Refuse a directory of a checkpoint that holds no weights in safetensors."""
+    if any((folder / name).is_file() for name in WEIGHTS):
+        return
+    pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
+    has = f"only `{pickles[0]}`, whose format can run code" if pickles else "none"
+    raise InputError(
+        f"`{folder}` has no weights in safetensors: {has}",
+        hint="choose a checkpoint with model.safetensors, or have its owner save one with `save_pretrained`",
+    )

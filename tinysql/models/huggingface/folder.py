@@ -11,7 +11,7 @@ from torch import Tensor
 
 from data_gen.errors import InputError
 from data_gen.files import read_json
-from tinysql.models.sources import check_checkpoint, find_local
+from tinysql.models.sources import check_checkpoint, check_weights, find_local
 
 WANTED = ["*.json", "*.safetensors"]
 """What is fetched from the hub: neither pickles nor code."""
@@ -51,16 +51,10 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     Raises:
         InputError: there are none in safetensors, or a file is missing or cut short.
     """
+    check_weights(folder)
     if (folder / "model.safetensors").is_file():
         return _read(folder / "model.safetensors")
-    if (folder / "model.safetensors.index.json").is_file():
-        return _read_sharded(folder)
-    pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
-    has = f"only `{pickles[0]}`, whose format can run code" if pickles else "none"
-    raise InputError(
-        f"`{folder}` has no weights in safetensors: {has}",
-        hint="choose a checkpoint with model.safetensors, or have its owner save one with `save_pretrained`",
-    )
+    return _read_sharded(folder)
 
 
 def _read_sharded(folder: Path) -> dict[str, Tensor]:
