@@ -141,13 +141,15 @@ def _is_replaced(path: Path, overwrite: bool, kind: str | None) -> bool:
     remove_leftovers(path, MARKERS)
     if not path.is_dir() or not any(path.iterdir()):
         return False
+    found = _kind_of(path)
     if not overwrite:
+        is_ours = found is not None and kind in (None, found)  # or --overwrite would be refused
         raise InputError(
             f"output directory `{path}` is not empty",
-            hint="choose another output, or pass --overwrite to replace what is there"
+            hint="choose another output"
+            + (", or pass --overwrite to replace what is there" if is_ours else "")
             + (" or --resume to go on with it" if kind == "training run" and _is_run(path) else ""),
         )
-    found = _kind_of(path)
     if found is None:
         raise InputError(
             f"output directory `{path}` holds no {' or '.join(f'`{marker}`' for marker in MARKERS)} that "

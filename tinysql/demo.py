@@ -80,10 +80,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def call(arguments: argparse.Namespace) -> None:
     from data_gen.outputs import check_directory
     from tinysql.cli import run_step
+    from tinysql.runs import check_not_lost
 
     begun = time.perf_counter()
     out: Path = arguments.out
     todo, done = list(steps(out, arguments.recipe, arguments.seed)), 0
+    check_not_lost(out)
     if arguments.overwrite or not arguments.resume:
         # What is there is deleted by the training, once it is known that there will be one.
         check_directory(out, arguments.overwrite, kind="training run")

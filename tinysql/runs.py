@@ -159,7 +159,8 @@ def check_not_lost(path: Path) -> None:
     if held:
         raise InputError(
             f"{path / 'config.json'} is missing, and {path} holds {' and '.join(held)}",
-            hint="restore it (the same command with another --out begins with one like it), or choose another --out",
+            hint="restore it (the same command with another --out begins with one like it) and pass --resume, "
+            f"move {path} away, or choose another --out",
         )
 
 

@@ -129,7 +129,7 @@ def call_teach(arguments: argparse.Namespace) -> int:
     from data_gen.files import read_json, write_atomic
     from data_gen.outputs import check_directory
     from tinysql.config import override
-    from tinysql.runs import holding
+    from tinysql.runs import check_not_lost, holding
     from transfer.behaviours.names import check_base, check_names
     from transfer.subjects import FILE, GATE, missed_bars, taught_kind, taught_run
 
@@ -143,6 +143,7 @@ def call_teach(arguments: argparse.Namespace) -> int:
             )
     elif arguments.out.is_dir() and not arguments.resume:
         with holding(arguments.out):
+            check_not_lost(arguments.out)
             check_directory(arguments.out, arguments.overwrite, kind="training run")
     # What computes is loaded behind what can be refused without it, here and below: it takes seconds.
     from tinysql.devices import find_device

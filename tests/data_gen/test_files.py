@@ -158,6 +158,31 @@ def test_overwrite_never_empties_a_directory_for_the_name_of_its_config(tmp_path
     assert set(os.listdir(tmp_path)) == {name, "thesis.txt"}
 
 
+@pytest.mark.parametrize(
+    ("config", "kind", "offered"),
+    [
+        ('{"recipe": {}}', "training run", True),
+        ('{"recipe": {}}', None, True),
+        ('{"recipe": {}}', "dataset", False),
+        ('{"a": 1}', None, False),
+        ("{", "training run", False),
+        (None, "training run", False),
+    ],
+)
+def test_overwrite_is_offered_where_it_would_not_be_refused(tmp_path, config, kind, offered):
+    (tmp_path / "weights").write_text("days of work")
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    with pytest.raises(InputError, match="is not empty\nhint: choose another output") as refused:
+        claim_directory(tmp_path, kind=kind)
+    assert ("--overwrite" in refused.value.hint) == offered
+    try:
+        claim_directory(tmp_path, overwrite=True, kind=kind)
+        assert offered
+    except InputError:
+        assert not offered
+
+
 CONFIGS = {
     "dataset": {"kind": "pairs", "shard_rows": 10, "made_by": {}},
     "training run": {"recipe": {}, "made_by": {}},

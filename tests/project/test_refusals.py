@@ -112,6 +112,9 @@ def run(tmp_path: Path) -> Path:
         ("train tiny --out BEGUN --resume --seed 3", "BEGUN was started with --seed 0, not 3"),
         ("train tiny --out BEGUN --resume --set rows=40", "BEGUN was started with rows 400, not 40"),
         ("train tiny --out LOST --resume", "LOST holds 1 checkpoint"),
+        ("train tiny --out LOST", "LOST holds 1 checkpoint"),
+        ("demo --out LOST --overwrite", "LOST holds 1 checkpoint"),
+        ("transfer teach small --out LOST", "LOST holds 1 checkpoint"),
     ],
 )
 def test_a_refusal_of_files_loads_no_torch(run: Path, command: str, said: str) -> None:

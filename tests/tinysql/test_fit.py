@@ -412,9 +412,15 @@ def test_a_config_that_is_lost_beside_checkpoints_is_asked_for(
     assert said.startswith(
         f"tinysql: {tmp_path / 'run' / 'config.json'} is missing, and {tmp_path / 'run'} holds 2 checkpoints\n"
     )
+    # However the run is asked for, what is said is the same, and loses nothing.
+    for option in ((), ("--overwrite",)):
+        assert train_tiny(tmp_path / "run", *option, settings=()) == 2
+        assert capsys.readouterr().err == said
     assert "--overwrite" not in said
-    with pytest.raises(InputError, match="is missing, and .* holds 2 checkpoints"):
-        fit(recipe, tmp_path / "run", resume=True)
+    assert f"move {tmp_path / 'run'} away, or choose another --out" in said
+    for resume, overwrite in ((True, False), (False, False), (False, True)):
+        with pytest.raises(InputError, match="is missing, and .* holds 2 checkpoints"):
+            fit(recipe, tmp_path / "run", resume=resume, overwrite=overwrite)
     assert {path: path.read_bytes() for path in before} == before
     # The hint leads on: the same command began another run with the same settings.
     shutil.copy(tmp_path / "another" / "config.json", tmp_path / "run")

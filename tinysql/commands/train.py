@@ -55,14 +55,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(arguments: argparse.Namespace) -> None:
     from data_gen.outputs import check_directory
+    from tinysql.runs import check_not_lost
 
     out = Path(arguments.out or Path("runs") / arguments.recipe)
     recipe, goes_on = read_recipe(arguments, out), arguments.resume and (out / "config.json").is_file()
     is_first = os.environ.get("RANK", "0") == "0"  # of several processes, one looks and says it
-    if is_first and not arguments.resume:  # before what takes seconds to load
-        check_directory(out, arguments.overwrite, kind="training run")
-    if is_first and arguments.resume:
-        say_where_it_begins(out)
+    if is_first:  # before what takes seconds to load
+        check_not_lost(out)
+        if arguments.resume:
+            say_where_it_begins(out)
+        else:
+            check_directory(out, arguments.overwrite, kind="training run")
     if arguments.init is not None and not goes_on:
         check_init(arguments.init)
 
@@ -189,13 +192,7 @@ def rows_of(run: Run) -> Path | None:
 
 
 def say_where_it_begins(out: Path) -> None:
-    """Say it where --resume has nothing to go on with; the same command may stand in a script from the start.
-
-    Raises `InputError` where there is something, and its config.json is gone.
-    """
-    from tinysql.runs import check_not_lost
-
-    check_not_lost(out)
+    """Say it where --resume has nothing to go on with; the same command may stand in a script from the start."""
     if not (out / "config.json").is_file():
         print(f"{out} holds nothing to go on with: training begins", file=sys.stderr)
     elif not any(out.glob("checkpoints/step-*")) and not (out / "model.safetensors").exists():

@@ -131,8 +131,7 @@ def _prepare(
     if resume and (path / "config.json").exists():
         run = resume_run(path, recipe, init)
     else:
-        if resume:
-            check_not_lost(path)
+        check_not_lost(path)
         _check_sources(path, dataset, init, recipe)
         is_new = not path.is_dir()
         claim_directory(path, overwrite, kind="training run")

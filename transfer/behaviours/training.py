@@ -71,8 +71,7 @@ def teach(
     recipe = replace(recipe, rows=recipe.rows or ROWS, variants=())
     assert recipe.rows is not None
     _check_rows(recipe, behaviour)
-    if resume:
-        check_not_lost(path)
+    check_not_lost(path)
     resume = resume and (path / "config.json").exists()
     with ExitStack() as held:
         is_new = not path.is_dir()
