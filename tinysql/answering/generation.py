@@ -172,13 +172,17 @@ def stream(
     *,
     sampling: Sampling = GREEDY,
     schema: Schema | None = None,
+    heard: list[int] | None = None,
 ) -> Iterator[str]:
-    """The same answer, piece by piece as it is made; a character comes once its last byte is there."""
+    """The same answer, piece by piece as it is made; a character comes once its last byte is there.
+
+    `heard` is given the answer's tokens, also the end.
+    """
     encoded = tokenizer.encode_text(prompt)
     _check_prompts(model, tokenizer, [encoded])
     noise = _Noise(sampling.seed, 1, model.cfg.n_ctx).of([0]) if sampling.temperature else None
     constraints = _constraints(model, tokenizer, [schema]) if schema is not None else None
-    ids: list[int] = []
+    ids = heard if heard is not None else []
     said = ""
     for _, tokens in generate(
         model,

@@ -77,20 +77,35 @@ def call(arguments: argparse.Namespace) -> None:
     from tinysql.answering.generation import stream
 
     (model, tokenizer), newest = run.load(arguments.device), run.data.command_sets[-1]
-    sql = ""
-    for piece in stream(
-        model, tokenizer, prompt, sampling=sampling, schema=schema if arguments.constrain else None
-    ):
+    tokens: list[int] = []
+    sql, kept_to = "", schema if arguments.constrain else None
+    for piece in stream(model, tokenizer, prompt, sampling=sampling, schema=kept_to, heard=tokens):
         print(piece, end="", flush=True)
         sql += piece
     print(flush=True)
     if not sql.strip():
         print("warning: the model answered nothing", file=sys.stderr)
         return
+    if kept_to is not None and arguments.temperature == 0:
+        from tinysql.answering.replaced import replaced_names
+
+        say_what_was_replaced(replaced_names(model, tokenizer, prompt, kept_to, tokens))
     try:
         parse_sql(sql, schema, newest)
     except InputError as error:
         print(f"warning: the answer does not fit the schema ({error.message})", file=sys.stderr)
+
+
+def say_what_was_replaced(names: dict[str, str]) -> None:
+    """Warn in one line of names that the schema lacks and the model would have written, and what stands there."""
+    places = [
+        f"`{wanted}` where the answer {f'has `{said}`' if said else 'ends'}" for wanted, said in names.items()
+    ]
+    if places:
+        print(
+            f"warning: the schema lacks what the model would have written: {', '.join(places)}",
+            file=sys.stderr,
+        )
 
 
 def created_by(given: str) -> Created:
