@@ -27,6 +27,7 @@ from tinysql.training.checkpoints import load_tensors, save_tensors
 from tinysql.training.distributed import World, join_world
 from tinysql.training.feed import Bucketed, Feed, Generated, Packed, mixed_texts
 from tinysql.training.loop import read_log, train
+from tinysql.training.replacing import drop, put_back, set_aside, settle
 from tinysql.training.tracking import Tracker
 
 FIRST_PROBE_ROW = 1 << 40
@@ -51,7 +52,8 @@ def fit(
     """Make the rows, learn the tokenizer and train the model of `recipe` in the directory `path`.
 
     Every step leaves a whole artefact or none; with `resume`, steps that are done are not repeated, and training
-    goes on from its newest checkpoint. `dataset` is a directory that `tinysql data make` wrote, whose rows are
+    goes on from its newest checkpoint. With `overwrite`, an older run is removed once the new one has done a step.
+    `dataset` is a directory that `tinysql data make` wrote, whose rows are
     trained on in place of new ones; `init` is a checkpoint of transformers, a directory or a hub id, or a run
     directory of ours, whose model and tokenizer training begins with, in the recipe's context (`with_context_of`
     gives the checkpoint's own). Started by `torchrun`, all processes train one model. What is refused before the
@@ -128,12 +130,13 @@ def _prepare(
     if path.is_dir():
         held.enter_context(holding(path))
         remove_leftovers(path)
+    settle(path, replaces=resume or overwrite)
     if resume and (path / "config.json").exists():
         run = resume_run(path, recipe, init)
     else:
         check_not_lost(path)
         _check_sources(path, dataset, init, recipe)
-        is_new = not path.is_dir()
+        is_new = not path.is_dir() or (overwrite and set_aside(path))
         claim_directory(path, overwrite, kind="training run")
         if is_new:
             held.enter_context(holding(path))
@@ -156,7 +159,9 @@ def _prepare(
 
 
 def _take_back(path: Path, is_new: bool, kind: object, error: BaseException | None, trace: object) -> None:
-    """Leave nothing of a run that was refused before its first step: what mends it would ask for --overwrite.
+    """Leave nothing of a run that was refused before its first step, and put back the one that it was to replace.
+
+    What mends it would ask for --overwrite.
 
     What the system refused, as a full disk, goes on with --resume and stays.
     """
@@ -169,6 +174,7 @@ def _take_back(path: Path, is_new: bool, kind: object, error: BaseException | No
             claim_directory(path, overwrite=True, kind="training run")
             if is_new:
                 path.rmdir()
+            put_back(path)
 
 
 def _check_sources(path: Path, dataset: Path | None, init: str | None, recipe: Recipe) -> None:
@@ -206,11 +212,12 @@ def _train(
         world=world,
         start=start_model(init, config.model.n_ctx) if init is not None else None,
         grade=_grader(recipe, tokenizer) if recipe.train.grade_every else None,
-        trackers=trackers,
+        trackers=[lambda *_: drop(path), *trackers],
     )
     weights = world.gathered(model.state_dict())
     if world.rank == 0:
         save_tensors(path / "model.safetensors", weights)
+        drop(path)  # too short a run logs nothing
         shutil.rmtree(path / "checkpoints", ignore_errors=True)
 
 

@@ -1,0 +1,149 @@
+"""An older run is there, whole, until the one that --overwrite puts in its place has done a step."""
+
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from data_gen.errors import InputError
+from tinysql.cli import main
+from tinysql.config import override
+from tinysql.recipes import Recipe, find_recipe
+from tinysql.training.fit import fit
+from tinysql.training.loop import Trainer
+from tinysql.training.replacing import kept_place
+
+Killer = Callable[[int], AbstractContextManager[None]]
+Files = dict[str, bytes]
+
+
+@pytest.fixture(scope="module")
+def older() -> Recipe:
+    few = [
+        "rows=60",
+        "train.hold_steps=8",
+        "train.decay_steps=4",
+        "train.warmup_steps=2",
+        "train.probe_every=10",
+    ]
+    return override(find_recipe("tiny"), few)
+
+
+@pytest.fixture(scope="module")
+def newer(older: Recipe) -> Recipe:
+    return override(older, ["train.lr=0.001"])
+
+
+@pytest.fixture(scope="module")
+def original(older: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fit(older, tmp_path_factory.mktemp("older") / "run").path
+
+
+@pytest.fixture
+def run(original: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(original, tmp_path / "run")
+
+
+def files(path: Path) -> Files:
+    return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+def test_what_is_refused_before_the_first_step_leaves_the_older_run(older: Recipe, run: Path) -> None:
+    before = files(run)
+    with pytest.raises(InputError, match="tokens, the model's context is 20"):
+        fit(override(older, ["train.model.n_ctx=20"]), run, overwrite=True)
+    assert files(run) == before
+    assert os.listdir(run.parent) == ["run"]
+
+
+def test_a_batch_that_does_not_fit_at_the_first_step_leaves_the_older_run(
+    newer: Recipe, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Trainer, batch: object) -> None:
+        raise InputError("the batch does not fit")
+
+    monkeypatch.setattr(Trainer, "step", full)
+    before = files(run)
+    with pytest.raises(InputError, match="does not fit"):
+        fit(newer, run, overwrite=True)
+    assert files(run) == before
+    assert os.listdir(run.parent) == ["run"]
+
+
+def test_the_older_run_goes_with_the_first_line_of_the_log(
+    newer: Recipe, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, step = [], Trainer.step
+    monkeypatch.setattr(
+        Trainer, "step", lambda self, batch: there.append(kept_place(run).is_dir()) or step(self, batch)
+    )
+    assert fit(newer, run, overwrite=True).recipe == newer
+    assert there == [True] * 10 + [False] * 2
+    assert os.listdir(run.parent) == ["run"]
+
+
+def test_a_kill_before_the_first_line_keeps_both_and_resume_goes_on(
+    newer: Recipe, run: Path, killed_at: Killer
+) -> None:
+    before = files(run)
+    with killed_at(3):
+        fit(newer, run, overwrite=True)
+    assert files(kept_place(run)) == before
+    says = "run.replaced keeps the run that .*run replaces, until a step is done"
+    with pytest.warns(UserWarning, match=says), pytest.raises(InputError, match="is not empty"):
+        fit(newer, run)
+    # Replaced once more, it is the older run that is kept, and not what has done no step.
+    with pytest.warns(UserWarning, match=says), killed_at(3):
+        fit(newer, run, overwrite=True)
+    assert files(kept_place(run)) == before
+    with pytest.warns(UserWarning, match=says):
+        assert fit(newer, run, resume=True).recipe == newer
+    assert os.listdir(run.parent) == ["run"]
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_a_kill_before_anything_of_the_new_run_is_written_puts_the_older_back(
+    made: bool, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = files(run)
+    run.rename(kept_place(run))
+    if made:
+        run.mkdir()
+    with pytest.warns(UserWarning, match="run was to be replaced and no step was done: it is put back"):
+        assert main(["train", "tiny", "--out", str(run)]) == 2
+    said = capsys.readouterr().err
+    assert f"output directory `{run}` is not empty\n" in said
+    assert files(run) == before
+    assert os.listdir(run.parent) == ["run"]
+
+
+def test_a_kill_between_the_first_line_and_the_removal_ends_in_the_removal(
+    newer: Recipe, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tinysql.training.fit.drop", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fit(newer, run, overwrite=True)
+    monkeypatch.undo()
+    assert kept_place(run).is_dir()
+    with pytest.warns(UserWarning, match="run.replaced, which .*run has replaced, is removed"):
+        assert fit(newer, run, resume=True).recipe == newer
+    assert os.listdir(run.parent) == ["run"]
+
+
+def test_a_directory_that_cannot_be_moved_is_emptied_as_it_stands(
+    newer: Recipe, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "link").symlink_to(run, target_is_directory=True)
+    assert fit(newer, tmp_path / "link", overwrite=True).recipe == newer
+    assert (tmp_path / "link").is_symlink()
+    monkeypatch.chdir(run)
+    for place in (Path(), run):
+        assert fit(newer, place, overwrite=True).recipe == newer
+    assert (run / "model.safetensors").is_file()
+    assert sorted(os.listdir(tmp_path)) == ["link", "run"]
