@@ -80,13 +80,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def call(arguments: argparse.Namespace) -> None:
     from data_gen.outputs import check_directory
     from tinysql.cli import run_step
-    from tinysql.runs import check_not_lost
+    from tinysql.runs import check_not_lost, check_one_way
 
     begun = time.perf_counter()
     out: Path = arguments.out
     todo, done = list(steps(out, arguments.recipe, arguments.seed)), 0
+    check_one_way(resume=arguments.resume, overwrite=arguments.overwrite)
     check_not_lost(out)
-    if arguments.overwrite or not arguments.resume:
+    if not arguments.resume:
         # What is there is deleted by the training, once it is known that there will be one.
         check_directory(out, arguments.overwrite, kind="training run")
         todo[0] = todo[0]._replace(again=("--overwrite",))

@@ -146,6 +146,15 @@ def open_run(path: str | Path) -> Run:
     return Run(path, config)
 
 
+def check_one_way(*, resume: bool, overwrite: bool) -> None:
+    """Refuse to go on with a run and to replace it at once."""
+    if resume and overwrite:
+        raise InputError(
+            "cannot both overwrite and resume: one begins again, the other keeps what is there",
+            hint="pass --overwrite or --resume, not both",
+        )
+
+
 def check_not_lost(path: Path) -> None:
     """Refuse a directory whose config.json is gone from beside what was trained, which nothing else can go on with.
 

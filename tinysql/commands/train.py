@@ -55,8 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(arguments: argparse.Namespace) -> None:
     from data_gen.outputs import check_directory
-    from tinysql.runs import check_not_lost
+    from tinysql.runs import check_not_lost, check_one_way
 
+    check_one_way(resume=arguments.resume, overwrite=arguments.overwrite)
+    if arguments.wandb is not None and not arguments.wandb.strip():
+        raise InputError("--wandb names no project", hint="name one, or leave out --wandb")
     out = Path(arguments.out or Path("runs") / arguments.recipe)
     recipe, goes_on = read_recipe(arguments, out), arguments.resume and (out / "config.json").is_file()
     is_first = os.environ.get("RANK", "0") == "0"  # of several processes, one looks and says it
@@ -77,7 +80,7 @@ def call(arguments: argparse.Namespace) -> None:
     if arguments.init is not None and not goes_on and not any(is_set(name, arguments) for name in KEPT):
         recipe = with_context_of(recipe, arguments.init)
     trackers = [tensorboard(out)] if arguments.tensorboard else []
-    trackers += [weights_and_biases(out, arguments.wandb)] if arguments.wandb else []
+    trackers += [weights_and_biases(out, arguments.wandb)] if arguments.wandb is not None else []
     before = written(out / "model.safetensors")
     run = fit(
         recipe,

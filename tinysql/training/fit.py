@@ -19,7 +19,16 @@ from data_gen.store.dataset import read_dataset, write_dataset
 from tinysql.devices import find_device, memory_of
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe
-from tinysql.runs import Run, check_not_lost, holding, open_run, record_model, resume_run, start_run
+from tinysql.runs import (
+    Run,
+    check_not_lost,
+    check_one_way,
+    holding,
+    open_run,
+    record_model,
+    resume_run,
+    start_run,
+)
 from tinysql.tokens import Tokenizer
 from tinysql.training.batches import TrainingRows
 from tinysql.training.begin import check_start, start_model, start_tokenizer
@@ -51,16 +60,16 @@ def fit(
 ) -> Run:
     """Make the rows, learn the tokenizer and train the model of `recipe` in the directory `path`.
 
-    Every step leaves a whole artefact or none; with `resume`, steps that are done are not repeated, and training
-    goes on from its newest checkpoint. With `overwrite`, an older run is removed once the new one has done a step.
-    `dataset` is a directory that `tinysql data make` wrote, whose rows are
-    trained on in place of new ones; `init` is a checkpoint of transformers, a directory or a hub id, or a run
-    directory of ours, whose model and tokenizer training begins with, in the recipe's context (`with_context_of`
-    gives the checkpoint's own). Started by `torchrun`, all processes train one model. What is refused before the
-    first step leaves no directory behind.
-    `InputError` when `path` holds something else or another process trains in it, or the recipe needs a GPU and
-    there is none.
+    Every step leaves a whole artefact or none; with `resume`, steps that are done are not repeated, and training goes
+    on from its newest checkpoint. With `overwrite`, an older run is removed once the new one has done a step.
+    `dataset` is a directory that `tinysql data make` wrote, whose rows are trained on in place of new ones; `init` is
+    a checkpoint of transformers, a directory or a hub id, or a run directory of ours, whose model and tokenizer
+    training begins with, in the recipe's context (`with_context_of` gives the checkpoint's own). Started by
+    `torchrun`, all processes train one model. What is refused before the first step leaves no directory behind.
+    `InputError` when `resume` and `overwrite` are both asked for, `path` holds something else or another process
+    trains in it, or the recipe needs a GPU and there is none.
     """
+    check_one_way(resume=resume, overwrite=overwrite)
     path, dataset = Path(path), Path(dataset) if dataset is not None else None
     device = find_device(device) if isinstance(device, str) else device
     if recipe.needs_gpu and device.type == "cpu":
