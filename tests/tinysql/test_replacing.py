@@ -86,7 +86,7 @@ def test_the_older_run_goes_with_the_first_line_of_the_log(
 
 
 def test_a_kill_before_the_first_line_keeps_both_and_resume_goes_on(
-    newer: Recipe, run: Path, killed_at: Killer
+    newer: Recipe, run: Path, killed_at: Killer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = files(run)
     with killed_at(3):
@@ -95,6 +95,9 @@ def test_a_kill_before_the_first_line_keeps_both_and_resume_goes_on(
     says = "run.replaced keeps the run that .*run replaces, until a step is done"
     with pytest.warns(UserWarning, match=says), pytest.raises(InputError, match="is not empty"):
         fit(newer, run)
+    capsys.readouterr()
+    assert main(["train", "tiny", "--out", str(run)]) == 2
+    assert capsys.readouterr().err.startswith(f"{kept_place(run)} keeps the run that {run} replaces")
     # Replaced once more, it is the older run that is kept, and not what has done no step.
     with pytest.warns(UserWarning, match=says), killed_at(3):
         fit(newer, run, overwrite=True)

@@ -56,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def call(arguments: argparse.Namespace) -> None:
     from data_gen.outputs import check_directory
     from tinysql.runs import check_not_lost, check_one_way
+    from tinysql.training.replacing import what_is_kept
 
     check_one_way(resume=arguments.resume, overwrite=arguments.overwrite)
     if arguments.wandb is not None and not arguments.wandb.strip():
@@ -68,6 +69,9 @@ def call(arguments: argparse.Namespace) -> None:
         if arguments.resume:
             say_where_it_begins(out)
         else:
+            kept = what_is_kept(out)
+            if kept is not None and not arguments.overwrite and (out / "config.json").is_file():
+                print(kept, file=sys.stderr)  # in front of the refusal of what is there
             check_directory(out, arguments.overwrite, kind="training run")
     if arguments.init is not None and not goes_on:
         check_init(arguments.init)

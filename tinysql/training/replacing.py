@@ -13,7 +13,6 @@ from pathlib import Path
 
 from data_gen.outputs import check_directory
 from tinysql.runs import holding
-from tinysql.training.loop import read_log
 
 
 def kept_place(path: Path) -> Path:
@@ -24,9 +23,17 @@ def kept_place(path: Path) -> Path:
 
 def has_begun(path: Path) -> bool:
     """Whether a run has done a step."""
+    # Loads torch, without which it is known what is kept.
+    from tinysql.training.loop import read_log
+
     if (path / "model.safetensors").exists() or any(path.glob("checkpoints/step-*")):
         return True
     return bool(read_log(path / "metrics.jsonl"))
+
+
+def what_is_kept(path: Path) -> str | None:
+    """The sentence that says where the run is that a new one at `path` replaces; None where none is."""
+    return _kept(path) if kept_place(path).is_dir() else None
 
 
 def set_aside(path: Path) -> bool:
@@ -78,5 +85,9 @@ def settle(path: Path, *, replaces: bool) -> None:
             put_back(path)
             said = f"{path} was to be replaced and no step was done: it is put back"
         else:
-            said = f"{place} keeps the run that {path} replaces, until a step is done"
+            said = _kept(path)
     warnings.warn(said, stacklevel=2)
+
+
+def _kept(path: Path) -> str:
+    return f"{kept_place(path)} keeps the run that {path} replaces, until a step is done"
