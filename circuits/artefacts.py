@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from circuits.circuit import Circuit
 from circuits.files.role_files import SIDECAR, load_roles
-from circuits.finding import FindSettings, bar, draw, load_found, score, unseen
+from circuits.finding import FindSettings, bar, draw, load_found, load_found_by_role, score, unseen
 from circuits.graph import Graph
 from circuits.judging.agreement import Agreement, agreement
 from circuits.judging.faithfulness import Curve, Report, evaluate, faithfulness_curve
@@ -86,7 +86,7 @@ def eval_on_run(
         raise InputError(f"oracle_pairs is {oracle_pairs}, expected 0 or more", hint="0 leaves them out")
     directory = directory_of(run.path, edit)
     circuit, scores = load_found(run.path, edit)
-    kept = _role_aware(run.path, edit, circuit.graph) if by_role else None
+    kept = _role_aware(run.path, edit) if by_role else None
     settings = _settings(directory / "config.json")
     seed = _other_seed(settings, seed)
     out = claim_file(directory / REPORT)
@@ -135,16 +135,15 @@ def eval_on_run(
     return found
 
 
-def _role_aware(run: Path, edit: str, graph: Graph) -> tuple[RoleCircuit, RoleScores]:
+def _role_aware(run: Path, edit: str) -> tuple[RoleCircuit, RoleScores]:
     """The role-aware circuit that was found, and what it was chosen by. Raises `InputError` when they are not there."""
-    file = found_by_role(run, edit)
-    circuit, roles = RoleCircuit.load(file), load_roles(file.parent)
+    file, circuit = found_by_role(run, edit), load_found_by_role(run, edit)
+    roles = load_roles(file.parent)
     if roles is None:
         raise InputError(
             f"{file} stands without {SIDECAR}",
             hint=f"find both again: tinysql circuit find {run} --edit {edit} --by-role --overwrite",
         )
-    circuit.circuit.check_belongs(graph, str(file))
     return circuit, roles
 
 

@@ -78,12 +78,7 @@ class Circuit:
         """Inverse of `save`. Raises `InputError` for a file that is missing, cut short, no circuit or role-aware."""
         found = read_json(Path(path))
         if "role_edges" in found:
-            about = found.get("metadata")
-            edit = about.get("edit", "EDIT") if isinstance(about, dict) else "EDIT"
-            raise InputError(
-                f"{path} is a role-aware circuit, and here a circuit's edges act at the tokens of every role",
-                hint=f"run it with: tinysql circuit eval RUN --edit {edit} --by-role",
-            )
+            raise role_aware(str(path), found.get("metadata"))
         try:
             about = metadata_of(found["metadata"])
             return cls(Graph.from_json(found["graph"]), edges_of(found["edges"]), about)
@@ -91,6 +86,15 @@ class Circuit:
             raise
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InputError(f"{path} is not a circuit: {error!r}", hint=AGAIN) from error
+
+
+def role_aware(what: str, metadata: object) -> InputError:
+    """The refusal of a role-aware circuit where a plain one is read: without its roles it would be another one."""
+    edit = metadata.get("edit", "EDIT") if isinstance(metadata, dict) else "EDIT"
+    return InputError(
+        f"{what} is a role-aware circuit, and here a circuit's edges act at the tokens of every role",
+        hint=f"run it with: tinysql circuit eval RUN --edit {edit} --by-role",
+    )
 
 
 def metadata_of(found: object) -> dict[str, Any]:

@@ -54,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=FORMATS,
         help="the circuit as json, graphml or dot; all scores as mib or scores (json) (default: json)",
     )
+    export.add_argument("--by-role", action="store_true", help="the role-aware circuit, after find --by-role")
     export.add_argument("--out", type=read_path, help="file (default: standard output)")
     _add_overwrite(export)
     export.set_defaults(call=call_export)
@@ -351,18 +352,20 @@ def call_compare(arguments: argparse.Namespace) -> None:
 
 def call_export(arguments: argparse.Namespace) -> None:
     """Write a circuit, or its scores, in a format of other programs."""
-    from circuits.places import found_in
+    from circuits.places import found_by_role, found_in
     from data_gen.files import write_atomic
     from tinysql.runs import open_run
 
-    run = open_run(arguments.run)
+    run, edit = open_run(arguments.run), arguments.edit
     path = None if arguments.out is None else _output(arguments, [run.path])
-    found_in(run.path, arguments.edit)
-    from circuits.files.export import exported
-    from circuits.finding import load_found
+    (found_by_role if arguments.by_role else found_in)(run.path, edit)
+    from circuits.files.export import exported, exported_by_role
+    from circuits.finding import load_found, load_found_by_role
 
-    circuit, scores = load_found(run.path, arguments.edit)
-    text = exported(circuit, scores, arguments.format, d_model=run.shape.d_model)
+    if arguments.by_role:
+        text = exported_by_role(load_found_by_role(run.path, edit), arguments.format)
+    else:
+        text = exported(*load_found(run.path, edit), arguments.format, d_model=run.shape.d_model)
     if path is None:
         sys.stdout.write(text)
     else:

@@ -24,7 +24,16 @@ from circuits.methods.eap_ig import change_of
 from circuits.methods.edge_flows import EdgeFlows, edge_flows
 from circuits.methods.role_scores import RoleScores, role_scores
 from circuits.methods.table import METHODS, UNSIGNED
-from circuits.places import CIRCUIT, ROLE_CIRCUIT, check_free, directory_of, found_in, graph_of
+from circuits.places import (
+    CIRCUIT,
+    ROLE_CIRCUIT,
+    check_free,
+    directory_of,
+    found_by_role,
+    found_in,
+    graph_of,
+)
+from circuits.role_circuit import RoleCircuit
 from circuits.scores import EdgeScores
 from circuits.select import greedy_edges, significant_edges, top_edges
 from data_gen.errors import InputError, nearest
@@ -168,6 +177,15 @@ def unseen(
 def load_found(run: Path, edit: str) -> tuple[Circuit, EdgeScores]:
     """What `find_on_run` wrote. Raises `InputError` when there is none, it is cut short, or of another model."""
     return read_found(found_in(run, edit), graph_of(run))
+
+
+def load_found_by_role(run: Path, edit: str) -> RoleCircuit:
+    """The role-aware circuit that `find_on_run` wrote if asked for roles. Raises `InputError` as `load_found` does."""
+    file, graph = found_by_role(run, edit), graph_of(run)
+    circuit = RoleCircuit.load(file)
+    if graph is not None:
+        circuit.check_belongs(graph, f"the role-aware circuit in {file.parent}")
+    return circuit
 
 
 def read_found(directory: Path, graph: Graph | None) -> tuple[Circuit, EdgeScores]:

@@ -33,7 +33,14 @@ class RoleEdge(NamedTuple):
 class RoleCircuit:
     """Role-aware edges of a graph.
 
-    Raises `InputError` for an edge that the graph does not have, and for one that stands twice at the same role.
+    Raises `InputError` for an edge that the graph does not have, for one that stands twice at the same role, and for a
+    role that cannot be printed.
+
+    Example:
+        >>> graph = Graph(pattern="*", n_heads=1)
+        >>> circuit = RoleCircuit(graph, (RoleEdge(Edge("embed", "logits"), "schema.table", -1.5),))
+        >>> [f"{part.edge} at {part.role}" for part in circuit.parts]
+        ['embed -> logits at schema.table']
     """
 
     graph: Graph
@@ -47,6 +54,11 @@ class RoleCircuit:
             self.graph.index(part.edge)
             if (part.edge, part.role) in seen:
                 raise InputError(f"edge `{part.edge}` stands twice at role `{part.role}`", hint=AGAIN)
+            if not part.role or not part.role.isprintable():
+                raise InputError(
+                    f"edge `{part.edge}` stands at role {part.role!r:.60}, which cannot be printed",
+                    hint=AGAIN,
+                )
             seen.add((part.edge, part.role))
 
     def __len__(self) -> int:
@@ -56,6 +68,10 @@ class RoleCircuit:
     def circuit(self) -> Circuit:
         """The plain circuit of the edges that these are parts of."""
         return Circuit(self.graph, tuple(part.edge for part in self.parts), self.metadata)
+
+    def check_belongs(self, graph: Graph, name: str = "the role-aware circuit") -> None:
+        """Raises `InputError` where its edges are of another graph than a model's `graph`; `name` says whose."""
+        self.circuit.check_belongs(graph, name)
 
     def mask(self, roles: Sequence[str]) -> np.ndarray:
         """Bool `[role writer reader]`: true at its parts. Raises `InputError` for one whose role is none of these."""
@@ -70,9 +86,9 @@ class RoleCircuit:
             found[number[part.role], *self.graph.index(part.edge)] = True
         return found
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write one JSON file, whole or not at all."""
-        write_atomic(path, json.dumps(self.to_json(), indent=1))
+        write_atomic(Path(path), json.dumps(self.to_json(), indent=1))
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values: what `save` writes."""
@@ -85,9 +101,12 @@ class RoleCircuit:
         }
 
     @classmethod
-    def load(cls, path: Path) -> RoleCircuit:
-        """Inverse of `save`. Raises `InputError` for a file that is missing, cut short or no role-aware circuit."""
-        found = read_json(path)
+    def load(cls, path: str | Path) -> RoleCircuit:
+        """Inverse of `save`. Raises `InputError` for a file that is missing, cut short or no role-aware circuit.
+
+        Whether it belongs to a model is what `check_belongs` says.
+        """
+        found = read_json(Path(path))
         try:
             parts = tuple(
                 RoleEdge(Edge.parse(entry["edge"]), str(entry["role"]), float(entry["score"]))

@@ -1,8 +1,10 @@
-"""Circuit <-> GraphML and DOT: for networkx, Gephi, yEd and Graphviz, none of which is needed here.
+"""Circuit <-> GraphML and DOT, RoleCircuit -> both: for networkx, Gephi, yEd and Graphviz, none needed here.
 
 Writers and readers are nodes of their own (an MLP is both: `out:blocks.1.mlp` and `in:blocks.1.mlp`), and beside the
 circuit's edges stand arcs of kind `feeds` from each reader to the writers computed from it, so that paths of the
 drawing are paths of the model. Reading takes the edges of kind `edge` and the graph's own description.
+A role-aware circuit has one arc for every role that an edge is kept at, and that role on it; it comes back as JSON
+alone (`RoleCircuit.load`), and is never taken for a plain one.
 """
 
 from __future__ import annotations
@@ -15,9 +17,10 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 from xml.parsers import expat
 
-from circuits.circuit import Circuit, edges_of, metadata_of
-from circuits.graph import Graph
+from circuits.circuit import Circuit, edges_of, metadata_of, role_aware
+from circuits.graph import Edge, Graph
 from circuits.paths import computed_by
+from circuits.role_circuit import RoleCircuit
 from data_gen.errors import InputError
 from data_gen.files import write_atomic
 
@@ -33,6 +36,8 @@ _KEYS = {
     "score": ("edge", "double"),
 }
 """By attribute: what carries it, and its type. `kind` is of nodes `writer` or `reader`, of edges `edge` or `feeds`."""
+_ROLE_KEYS = {**_KEYS, "role": ("edge", "string")}
+"""Those of a role-aware circuit: `role` is the one whose tokens the edge is kept at."""
 
 
 class _Node(NamedTuple):
@@ -48,13 +53,14 @@ class _Arc(NamedTuple):
     kind: str
     edge: str
     score: float | None
+    role: str | None = None
 
 
-def to_graphml(circuit: Circuit) -> str:
-    """The circuit as a GraphML document."""
+def to_graphml(circuit: Circuit | RoleCircuit) -> str:
+    """The circuit as a GraphML document; a role-aware one has the role on every arc of kind `edge`."""
     ElementTree.register_namespace("", _SPACE)
     root = ElementTree.Element(f"{{{_SPACE}}}graphml")
-    for name, (owner, kind) in _KEYS.items():
+    for name, (owner, kind) in (_ROLE_KEYS if isinstance(circuit, RoleCircuit) else _KEYS).items():
         attributes = {"id": name, "for": owner, "attr.name": name, "attr.type": kind}
         ElementTree.SubElement(root, f"{{{_SPACE}}}key", attributes)
     graph = ElementTree.SubElement(root, f"{{{_SPACE}}}graph", {"id": "circuit", "edgedefault": "directed"})
@@ -66,7 +72,7 @@ def to_graphml(circuit: Circuit) -> str:
     for arc in arcs:
         ends = {"source": arc.source, "target": arc.target}
         element = ElementTree.SubElement(graph, f"{{{_SPACE}}}edge", ends)
-        _data(element, kind=arc.kind, edge=arc.edge or None, score=arc.score)
+        _data(element, kind=arc.kind, edge=arc.edge or None, role=arc.role, score=arc.score)
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=False) + "\n"
 
@@ -74,8 +80,8 @@ def to_graphml(circuit: Circuit) -> str:
 def from_graphml(document: str | bytes) -> Circuit:
     """Inverse of `to_graphml`; attributes are told by their names, so a file that networkx wrote again is read too.
 
-    Raises `InputError` for what is no GraphML, no circuit, or declares a document type: entities, which can make a
-    small file large or read other files, are declared there.
+    Raises `InputError` for what is no GraphML, no circuit, a role-aware one, or declares a document type: entities,
+    which can make a small file large or read other files, are declared there.
     """
     root = _parse(document)
     names = {key.get("id"): key.get("attr.name") for key in root.iter(f"{{{_SPACE}}}key")}
@@ -88,13 +94,15 @@ def from_graphml(document: str | bytes) -> Circuit:
 
     rows = [attributes(edge) for edge in graph.findall(f"{{{_SPACE}}}edge")]
     about = attributes(graph)
+    if any("role" in row for row in rows):
+        raise role_aware("the GraphML document", _edit_of(about.get("metadata")))
     _check_kinds("GraphML document", [row.get("kind") for row in rows])
     edges = [row.get("edge", "") for row in rows if row.get("kind") == "edge"]
     return _circuit("GraphML document", about.get("graph"), about.get("metadata"), edges)
 
 
-def to_dot(circuit: Circuit) -> str:
-    """The circuit as a DOT graph, one statement per line."""
+def to_dot(circuit: Circuit | RoleCircuit) -> str:
+    """The circuit as a DOT graph, one statement per line; a role-aware one has roles on its edges, as labels too."""
     nodes, arcs = _drawing(circuit)
     head = {"graph": json.dumps(circuit.graph.to_json()), "metadata": json.dumps(circuit.metadata)}
     lines = ["digraph circuit {", "  rankdir=BT;"]
@@ -106,18 +114,24 @@ def to_dot(circuit: Circuit) -> str:
     ]
     for arc in arcs:
         known = "" if arc.score is None else f' score="{arc.score!r}"'
+        if arc.role is not None:
+            role = arc.role.replace("\\", "\\\\").replace('"', '\\"')
+            known = f' role="{role}" label="{role}"{known}'
         shown = f"kind={arc.kind}{known}" if arc.kind == "edge" else "kind=feeds style=dotted"
         lines.append(f'  "{arc.source}" -> "{arc.target}" [{shown}];')
     return "\n".join([*lines, "}"]) + "\n"
 
 
 def from_dot(text: str) -> Circuit:
-    """Inverse of `to_dot`: reads what `to_dot` wrote, not DOT at large. Raises `InputError` for anything else."""
+    """Inverse of `to_dot`: reads what it wrote of a plain circuit. Raises `InputError` for anything else."""
     about = dict(re.findall(r"^  // (graph|metadata): (.*)$", text, re.MULTILINE))
     # A file that was cut between two statements would else be a smaller circuit.
     if "graph" in about and text.rstrip().splitlines()[-1] != "}":
         raise InputError("the DOT file is cut short: its last line is no `}`", hint=_AGAIN)
-    arcs = re.findall(r'^ *"([^"]+)" -> "([^"]+)"(?: \[kind=(\w+))?', text, re.MULTILINE)
+    found = re.findall(r'^ *"([^"]+)" -> "([^"]+)"(?: \[kind=(\w+)( role=)?)?', text, re.MULTILINE)
+    if any(role for *_, role in found):
+        raise role_aware("the DOT file", _edit_of(about.get("metadata")))
+    arcs = [arc[:3] for arc in found]
     _check_kinds("DOT file", [kind for *_, kind in arcs])
     edges = [
         f"{source.removeprefix('out:')} -> {target.removeprefix('in:')}"
@@ -127,10 +141,10 @@ def from_dot(text: str) -> Circuit:
     return _circuit("DOT file", about.get("graph"), about.get("metadata"), edges)
 
 
-def write_circuit(circuit: Circuit, path: str | Path) -> None:
+def write_circuit(circuit: Circuit | RoleCircuit, path: str | Path) -> None:
     """Write `.json`, `.graphml` or `.dot` by the path's suffix, whole or not at all.
 
-    Raises `InputError` for another suffix.
+    A role-aware circuit is read again from JSON alone, by `RoleCircuit.load`. Raises `InputError` for another suffix.
     """
     kind = _suffix(path)
     if kind == ".json":
@@ -140,7 +154,7 @@ def write_circuit(circuit: Circuit, path: str | Path) -> None:
 
 
 def read_circuit(path: str | Path) -> Circuit:
-    """Inverse of `write_circuit`. Raises `InputError` for a file that is missing, cut short or no circuit."""
+    """Inverse of `write_circuit`. Raises `InputError` for a file that is missing, cut short or no plain circuit."""
     kind = _suffix(path)
     if kind == ".json":
         return Circuit.load(path)
@@ -158,10 +172,11 @@ def _suffix(path: str | Path) -> str:
     return found
 
 
-def _drawing(circuit: Circuit) -> tuple[list[_Node], list[_Arc]]:
+def _drawing(circuit: Circuit | RoleCircuit) -> tuple[list[_Node], list[_Arc]]:
     """Every writer and reader that an edge of the circuit touches, and their arcs."""
-    graph, scores = circuit.graph, circuit.metadata.get("scores", {})
-    writers, readers = {edge.writer for edge in circuit.edges}, {edge.reader for edge in circuit.edges}
+    graph, arcs = circuit.graph, _edge_arcs(circuit)
+    writers = {arc.source.removeprefix("out:") for arc in arcs}
+    readers = {arc.target.removeprefix("in:") for arc in arcs}
     nodes = [
         *(
             _Node(f"out:{one.name}", "writer", one.name, one.block)
@@ -174,10 +189,6 @@ def _drawing(circuit: Circuit) -> tuple[list[_Node], list[_Arc]]:
             if one.name in readers
         ),
     ]
-    arcs = [
-        _Arc(f"out:{edge.writer}", f"in:{edge.reader}", "edge", str(edge), scores.get(str(edge)))
-        for edge in circuit.edges
-    ]
     for row, columns in computed_by(graph).items():
         writer = graph.writers[row].name
         arcs += [
@@ -186,6 +197,26 @@ def _drawing(circuit: Circuit) -> tuple[list[_Node], list[_Arc]]:
             if writer in writers and graph.readers[column].name in readers
         ]
     return nodes, arcs
+
+
+def _edge_arcs(circuit: Circuit | RoleCircuit) -> list[_Arc]:
+    """One arc of kind `edge` for each edge, or for each role-aware one."""
+    if isinstance(circuit, RoleCircuit):
+        return [_arc(part.edge, part.score, part.role) for part in circuit.parts]
+    scores = circuit.metadata.get("scores", {})
+    return [_arc(edge, scores.get(str(edge)), None) for edge in circuit.edges]
+
+
+def _arc(edge: Edge, score: float | None, role: str | None) -> _Arc:
+    return _Arc(f"out:{edge.writer}", f"in:{edge.reader}", "edge", str(edge), score, role)
+
+
+def _edit_of(metadata: str | None) -> object:
+    """Metadata of a file that is refused, for the hint alone: None where they cannot be read."""
+    try:
+        return json.loads(metadata or "{}")
+    except (ValueError, RecursionError):
+        return None
 
 
 def _check_kinds(what: str, kinds: Iterable[str | None]) -> None:

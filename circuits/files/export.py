@@ -1,4 +1,4 @@
-"""Circuit and scores -> the text of a file in one of the formats that other programs read."""
+"""Circuit and scores, or RoleCircuit -> the text of a file in one of the formats that other programs read."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 from circuits.circuit import Circuit
 from circuits.files.exchange import to_dot, to_graphml
 from circuits.files.mib import mib_scores
+from circuits.role_circuit import RoleCircuit
 from circuits.scores import EdgeScores
 from data_gen.errors import InputError
 
@@ -26,3 +27,19 @@ def exported(circuit: Circuit, scores: EdgeScores, kind: str, *, d_model: int) -
     if kind not in makers:
         raise InputError(f"unknown format `{kind}`", hint=f"known: {', '.join(makers)}")
     return makers[kind]()
+
+
+def exported_by_role(circuit: RoleCircuit, kind: str) -> str:
+    """The role-aware circuit as `json` (`RoleCircuit.to_json`), `graphml` or `dot`, its roles on the edges.
+
+    Raises `InputError` for another kind: the formats of scores have no roles.
+    """
+    if kind == "json":
+        return json.dumps(circuit.to_json(), indent=1) + "\n"
+    makers = {"graphml": to_graphml, "dot": to_dot}
+    if kind not in makers:
+        raise InputError(
+            f"format `{kind}` holds no roles",
+            hint=f"a role-aware circuit goes out as json, {' or '.join(makers)}",
+        )
+    return makers[kind](circuit)

@@ -210,7 +210,7 @@ def evaluate_by_role(
 
     Raises `InputError` as `role_curve` does, for a circuit of another model, and for a part that `roles` do not score.
     """
-    circuit.circuit.check_belongs(roles.graph, "the role-aware circuit")
+    circuit.check_belongs(roles.graph)
     return _points(
         model,
         roles,

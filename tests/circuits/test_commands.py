@@ -17,7 +17,7 @@ from circuits.artefacts import eval_on_run
 from circuits.circuit import Circuit
 from circuits.files.exchange import read_circuit
 from circuits.files.role_files import load_roles
-from circuits.finding import draw, load_found, unseen
+from circuits.finding import draw, load_found, load_found_by_role, unseen
 from circuits.graph import Edge, Graph
 from circuits.judging.compare import compare
 from circuits.judging.generation import circuit_accuracy
@@ -739,6 +739,46 @@ def test_an_exported_circuit_is_read_again(run: Path, tmp_path: Path, capsys, ki
     file = tmp_path / f"circuit.{kind}"
     file.write_text(capsys.readouterr().out)
     assert read_circuit(file).edges == Circuit.load(run / "circuits" / EDIT / "circuit.json").edges
+
+
+def test_a_role_aware_circuit_goes_out_with_its_roles_and_comes_back_as_json(
+    copy: Path, tmp_path: Path, capsys
+) -> None:
+    command = ["circuit", "export", str(copy), "--edit", EDIT, "--by-role"]
+    assert main(command) == 2
+    assert f"find it with: tinysql circuit find {copy} --edit {EDIT} --by-role" in capsys.readouterr().err
+    assert main(find(copy, EDIT, "--by-role", "--edges", "6")) == 0
+    kept = load_found_by_role(copy, EDIT)
+    capsys.readouterr()
+    written = {}
+    for kind in ("json", "graphml", "dot"):
+        file = tmp_path / f"c.{kind}"
+        assert main([*command, "--format", kind, "--out", str(file)]) == 0
+        assert capsys.readouterr().out.strip() == str(file)
+        written[kind] = file.read_text()
+        assert main(["circuit", "eval", str(copy), "--edit", EDIT, "--circuit", str(file)]) == 2
+        said = capsys.readouterr().err
+        assert "is a role-aware circuit, and here" in said
+        assert f"tinysql circuit eval {copy} --edit {EDIT} --by-role" in said
+    assert RoleCircuit.load(tmp_path / "c.json").parts == kept.parts
+    for part in kept.parts:
+        assert f'<data key="role">{part.role}</data>' in written["graphml"]
+        assert f'role="{part.role}" label="{part.role}" score="{part.score!r}"' in written["dot"]
+    assert main([*command, "--format", "mib"]) == 2
+    assert "format `mib` holds no roles" in capsys.readouterr().err
+
+
+def test_a_role_aware_circuit_of_another_model_is_refused(copy: Path, capsys) -> None:
+    assert main(find(copy, EDIT, "--by-role", "--edges", "6")) == 0
+    file = copy / "circuits" / EDIT / "role_circuit.json"
+    found = RoleCircuit.load(file)
+    RoleCircuit(Graph("*-*-", n_heads=2, n_kv_heads=2), found.parts, found.metadata).save(file)
+    with pytest.raises(InputError, match=f"the role-aware circuit in {file.parent} belongs to a model of"):
+        load_found_by_role(copy, EDIT)
+    for verb in (["export"], ["eval", "--random", "2"]):
+        capsys.readouterr()
+        assert main(["circuit", verb[0], str(copy), "--edit", EDIT, "--by-role", *verb[1:]]) == 2
+        assert "belongs to a model of" in capsys.readouterr().err
 
 
 def test_exported_scores_are_those_found(run: Path, tmp_path: Path, capsys) -> None:

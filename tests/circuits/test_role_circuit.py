@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 from circuits.circuit import Circuit
-from circuits.files.exchange import read_circuit
+from circuits.files.exchange import read_circuit, to_dot, to_graphml, write_circuit
+from circuits.files.export import exported_by_role
 from circuits.graph import Edge, Graph
 from circuits.judging.role_curves import evaluate_by_role, top_parts, top_role_edges
 from circuits.methods.role_scores import role_scores
@@ -18,6 +20,7 @@ from circuits.role_circuit import RoleCircuit, RoleEdge
 from data_gen.errors import InputError
 
 GRAPH = Graph("*-", n_heads=2, n_kv_heads=2)
+SPACE = "{http://graphml.graphdrawing.org/xmlns}"
 FIRST, SECOND = Edge("embed", "blocks.0.attn.v.1"), Edge("blocks.0.attn.head.1", "logits")
 
 
@@ -90,3 +93,99 @@ def test_a_circuit_that_the_scores_do_not_know_is_refused(copied_name, circuit: 
     elsewhere = replace(found, parts=(found.parts[0]._replace(role="sql.nowhere"),))
     with pytest.raises(InputError, match="of which there are no scores"):
         evaluate_by_role(case.model, elsewhere, scores, pairs)
+
+
+def arcs_of(circuit: RoleCircuit) -> list[dict[str | None, str | None]]:
+    """What a GraphML document says of each arc, by the declared names."""
+    root = ElementTree.fromstring(to_graphml(circuit))
+    names = {key.get("id"): key.get("attr.name") for key in root.iter(f"{SPACE}key")}
+    return [
+        {
+            "ends": f"{edge.get('source')} -> {edge.get('target')}",
+            **{names[data.get("key")]: data.text for data in edge},
+        }
+        for edge in root.iter(f"{SPACE}edge")
+    ]
+
+
+def test_graphml_has_one_arc_for_every_role_an_edge_is_kept_at(circuit: RoleCircuit) -> None:
+    value = "out:embed -> in:blocks.0.attn.v.1"
+    assert arcs_of(circuit) == [
+        {
+            "ends": "out:blocks.0.attn.head.1 -> in:logits",
+            "kind": "edge",
+            "edge": str(SECOND),
+            "role": "sql.from",
+            "score": "-2.5",
+        },
+        {"ends": value, "kind": "edge", "edge": str(FIRST), "role": "schema.table", "score": "1.25"},
+        {"ends": value, "kind": "edge", "edge": str(FIRST), "role": "english.table", "score": "0.5"},
+        {"ends": "in:blocks.0.attn.v.1 -> out:blocks.0.attn.head.1", "kind": "feeds"},
+    ]
+    root = ElementTree.fromstring(to_graphml(circuit))
+    declared = {key.get("id"): (key.get("for"), key.get("attr.type")) for key in root.iter(f"{SPACE}key")}
+    assert declared["role"] == ("edge", "string")
+    about = {data.get("key"): data.text for data in root.find(f"{SPACE}graph").findall(f"{SPACE}data")}
+    assert json.loads(about["metadata"]) == circuit.metadata
+    assert Graph.from_json(json.loads(about["graph"])) == GRAPH
+
+
+def test_dot_writes_the_role_on_every_edge_and_quotes_it(circuit: RoleCircuit) -> None:
+    lines = to_dot(circuit).splitlines()
+    kept = '"out:embed" -> "in:blocks.0.attn.v.1" [kind=edge'
+    assert f'  {kept} role="schema.table" label="schema.table" score="1.25"];' in lines
+    assert f'  {kept} role="english.table" label="english.table" score="0.5"];' in lines
+    assert sum("kind=edge" in line for line in lines) == 3
+    odd = RoleCircuit(GRAPH, (RoleEdge(FIRST, 'a "b" \\c', 1.0),))
+    assert (
+        f'  {kept} role="a \\"b\\" \\\\c" label="a \\"b\\" \\\\c" score="1.0"];' in to_dot(odd).splitlines()
+    )
+
+
+@pytest.mark.parametrize("suffix", ["json", "graphml", "dot"])
+def test_what_goes_out_with_roles_is_never_read_as_a_plain_circuit(
+    circuit: RoleCircuit, tmp_path: Path, suffix: str
+) -> None:
+    file = tmp_path / f"c.{suffix}"
+    write_circuit(circuit, file)
+    with pytest.raises(
+        InputError, match=r"is a role-aware circuit.*\nhint: .* --edit schema.table --by-role"
+    ):
+        read_circuit(file)
+    # Its edges alone are one, and they are read.
+    write_circuit(circuit.circuit, file)
+    assert set(read_circuit(file).edges) == {FIRST, SECOND}
+
+
+@pytest.mark.parametrize("suffix", ["graphml", "dot"])
+def test_a_role_is_refused_whatever_became_of_the_metadata(
+    circuit: RoleCircuit, tmp_path: Path, suffix: str
+) -> None:
+    file = tmp_path / f"c.{suffix}"
+    write_circuit(circuit, file)
+    file.write_text(file.read_text().replace('{"edit": "schema.table"}', "{"))
+    with pytest.raises(InputError, match="is a role-aware circuit.*\nhint: .* --edit EDIT --by-role"):
+        read_circuit(file)
+
+
+def test_exported_by_role_is_what_the_writers_write_and_scores_have_no_roles(circuit: RoleCircuit) -> None:
+    assert json.loads(exported_by_role(circuit, "json")) == circuit.to_json()
+    assert exported_by_role(circuit, "graphml") == to_graphml(circuit)
+    assert exported_by_role(circuit, "dot") == to_dot(circuit)
+    for kind in ("mib", "scores"):
+        with pytest.raises(
+            InputError, match=f"format `{kind}` holds no roles\nhint: .* json, graphml or dot"
+        ):
+            exported_by_role(circuit, kind)
+
+
+def test_a_circuit_of_another_graph_is_refused(circuit: RoleCircuit) -> None:
+    circuit.check_belongs(GRAPH)
+    with pytest.raises(InputError, match="the role-aware circuit belongs to a model of"):
+        circuit.check_belongs(Graph("*-", n_heads=4, n_kv_heads=4))
+
+
+@pytest.mark.parametrize("role", ["", "a\nb", "a\x00"])
+def test_a_role_that_cannot_be_printed_is_refused(role: str) -> None:
+    with pytest.raises(InputError, match="cannot be printed"):
+        RoleCircuit(GRAPH, (RoleEdge(FIRST, role, 1.0),))
