@@ -15,6 +15,7 @@ from circuits.planted.wiring import (
     Rows,
     rest_with,
     wire_attention_head,
+    wire_decoy_experts,
     wire_expert,
     wire_mamba_head,
     wire_mlp,
@@ -25,6 +26,7 @@ from circuits.planted.words import (
     ASK,
     DIRECTION_CUES,
     DIRECTIONS,
+    FILLERS,
     cue_prompts,
 )
 from tinysql.tokens import TokenPairs
@@ -48,20 +50,31 @@ def direction(name: str, seed: int, *, mixer: str) -> Planted:
 def direction_experts(name: str, seed: int) -> Planted:
     """The router alone tells the cues apart: any cue makes an expert say its direction, and a head carries that.
 
-    So the path into the experts themselves carries nothing, and that through the router everything.
+    So the path into the experts themselves carries nothing, and that through the router everything. One of two decoys
+    that fire beside them does tell the cues apart, and what it says is read by a head whose writing nobody reads.
     """
     draft = Draft("*E*-", seed)
-    head, cues = draft.shuffled(4)[0], words(DIRECTION_CUES)
-    down, up, rest, *_ = draft.shuffled(EXPERTS)
-    moe, said = draft.moe(1), axes("found")[:2]
+    (head, idle, *_), cues = draft.shuffled(4), words(DIRECTION_CUES)
+    down, up, rest, unread, off_path, *_ = draft.shuffled(EXPERTS)
+    moe, said, aside = draft.moe(1), axes("found")[:2], axes("found")[2:4]
     for place, expert in enumerate((down, up)):
         routes = cues.chunk(2)[place].sum(0)
         wire_expert(moe, expert, routes=routes, reads=cues.sum(0)[None], writes=said[place][None])
     rest_with(moe, rest)
+    wire_decoy_experts(
+        moe,
+        (unread, off_path),
+        everywhere=axes("token").sum(0),
+        routes=cues.sum(0),
+        reads=cues,
+        writes=spread(aside, len(cues)),
+    )
     carries = carry(draft, 2, head, takes=said, writes=words(DIRECTIONS, "output"), cues=cues)
+    carry(draft, 2, idle, takes=aside, writes=axes("unread")[:2], cues=cues)
     edges = ["embed -> blocks.1.moe.router", f"{carries.head} -> logits"]
     edges += [f"blocks.1.moe.expert.{expert} -> {carries.value}" for expert in (down, up)]
-    return draft.finish(name, direction_prompts(draft), edges)
+    decoys = [f"blocks.1.moe.expert.{expert}" for expert in (unread, off_path)]
+    return draft.finish(name, direction_prompts(draft), edges, decoys=decoys)
 
 
 @torch.no_grad()
@@ -77,10 +90,13 @@ def aggregate(name: str, seed: int, *, mixer: str) -> Planted:
 
 @torch.no_grad()
 def aggregate_experts(name: str, seed: int) -> Planted:
-    """A head carries the cue to the end, whose router sends it to the one expert that knows what it means."""
+    """A head carries the cue to the end, whose router sends it to the one expert that knows what it means.
+
+    Of two decoys that fire beside it one lowers words that are no answers, by what the head carries.
+    """
     draft = Draft("*-*E", seed)
     head, code = draft.shuffled(4)[0], axes("found")
-    *speakers, rest = draft.shuffled(EXPERTS)
+    *speakers, rest, unread, off_path = draft.shuffled(EXPERTS)
     carries = carry(draft, 2, head, takes=words(AGGREGATE_CUES), writes=code)
     moe, output = draft.moe(3), words(AGGREGATES, "output")
     edges = [f"embed -> {carries.value}", f"{carries.head} -> blocks.3.moe.router"]
@@ -92,7 +108,16 @@ def aggregate_experts(name: str, seed: int) -> Planted:
             f"blocks.3.moe.expert.{expert} -> logits",
         ]
     rest_with(moe, rest)
-    return draft.finish(name, aggregate_prompts(draft), edges)
+    wire_decoy_experts(
+        moe,
+        (unread, off_path),
+        everywhere=axes("token").sum(0),
+        routes=code.sum(0),
+        reads=code,
+        writes=-spread(words(FILLERS, "output"), len(code)),
+    )
+    decoys = [f"blocks.3.moe.expert.{expert}" for expert in (unread, off_path)]
+    return draft.finish(name, aggregate_prompts(draft), edges, decoys=decoys)
 
 
 class Carrying:

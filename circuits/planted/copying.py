@@ -14,14 +14,17 @@ from circuits.planted.wiring import (
     Rows,
     rest_with,
     wire_attention_head,
+    wire_decoy_experts,
     wire_expert,
     wire_mamba_head,
     wire_mamba_shift,
 )
-from circuits.planted.words import COLUMN, NAMES, TABLE, naming_prompts
+from circuits.planted.words import COLUMN, FILLERS, NAMES, TABLE, naming_prompts
 
 MARKERS = slice(TABLE, COLUMN + 1)
 NAMED = slice(NAMES.start, NAMES.stop)
+SILENT = slice(FILLERS.start, FILLERS.stop - 1)
+"""Three words that are never an answer, one for each two names."""
 
 
 @torch.no_grad()
@@ -95,22 +98,32 @@ def copy_experts(name: str, seed: int, *, edit: str) -> Planted:
     """The induction head of `copy_attention` finds the name; the expert it is routed to says it.
 
     Three experts know two names each and nothing of the others', so both the router and the chosen expert must hear
-    the head.
+    the head. Of two decoys that fire beside them one lowers words that are no answers, by what the head found.
     """
     draft = Draft("*-*E", seed)
     names = len(NAMES)
     code = axes("found")[:names]
     found, source = _wire_induction(draft, writes=code)
-    *speakers, rest, _ = draft.shuffled(EXPERTS)
+    *speakers, rest, unread, off_path, _ = draft.shuffled(EXPERTS)
     moe, output = draft.moe(3), axes("output")[NAMED]
     for place, expert in enumerate(speakers):
         its = slice(2 * place, 2 * place + 2)
         wire_expert(moe, expert, routes=code[its].sum(0), reads=code[its], writes=output[its])
     rest_with(moe, rest)
+    lowers = -axes("output")[SILENT].repeat_interleave(2, dim=0)
+    wire_decoy_experts(
+        moe,
+        (unread, off_path),
+        everywhere=axes("token").sum(0),
+        routes=code.sum(0),
+        reads=code,
+        writes=lowers,
+    )
     edges = [*source[edit], f"{found} -> blocks.3.moe.router"]
     for expert in speakers:
         edges += [f"{found} -> blocks.3.moe.expert.{expert}", f"blocks.3.moe.expert.{expert} -> logits"]
-    return draft.finish(name, naming_prompts(edit, N_PAIRS, draft.generator), edges)
+    decoys = [f"blocks.3.moe.expert.{expert}" for expert in (unread, off_path)]
+    return draft.finish(name, naming_prompts(edit, N_PAIRS, draft.generator), edges, decoys=decoys)
 
 
 def _wire_induction(draft: Draft, writes: Rows) -> tuple[str, dict[str, list[str]]]:

@@ -21,8 +21,9 @@ from tinysql.tokens import TokenPairs
 
 N_PAIRS = 32
 """Pairs a planted model comes with."""
-EXPERTS = 5
-"""Routed experts of a planted `E` block, one of which takes the rest."""
+EXPERTS, ACTIVE = 7, 3
+"""Routed experts of a planted `E` block, one of which takes the rest, and how many a token is sent to: where the
+mechanism speaks, to one expert of it and two decoys."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,6 +46,9 @@ class Planted:
     cancelling: frozenset[Edge] = frozenset()
     """Edges of two parts that undo each other: each has an effect of its own, together they have none, and no edge of
     the truth is among them."""
+    decoys: tuple[str, ...] = ()
+    """Experts that fire where the mechanism speaks and do nothing for the answer, by name: one whose writing nobody
+    reads, then one whose writing is read off the path alone. No edge into or out of them is true."""
 
     @property
     def ambiguous(self) -> frozenset[Edge]:
@@ -77,7 +81,9 @@ class Draft:
                 positions=positions,
                 activation=activation,
                 mamba=MambaConfig(n_heads=4, d_head=16, d_state=16, n_groups=2),
-                moe=MoEConfig(n_experts=EXPERTS, n_active=1, d_expert=16, d_shared=16, scale=1.0),
+                moe=MoEConfig(
+                    n_experts=EXPERTS, n_active=ACTIVE, d_expert=16, d_shared=16, scale=float(ACTIVE)
+                ),
             ),
             seed=seed,
         )
@@ -113,6 +119,7 @@ class Draft:
         *,
         alternatives: Iterable[Iterable[str]] = (),
         cancelling: Iterable[str] = (),
+        decoys: Iterable[str] = (),
     ) -> Planted:
         """Turn the stream, and say what was planted; edges are written as `embed -> blocks.0.mlp`."""
         with torch.no_grad():
@@ -125,6 +132,7 @@ class Draft:
             edges=_edges(edges),
             alternatives=tuple(map(_edges, alternatives)),
             cancelling=_edges(cancelling),
+            decoys=tuple(decoys),
         )
 
 

@@ -59,8 +59,33 @@ def wire_expert(
     moe.W_out[expert, : len(writes)] = writes
 
 
+def wire_decoy_experts(
+    moe: MoE,
+    experts: tuple[int, int],
+    *,
+    everywhere: Float[Tensor, " d_model"],
+    routes: Float[Tensor, " d_model"],
+    reads: Rows,
+    writes: Rows,
+) -> None:
+    """Two experts that fire and are no part of the mechanism.
+
+    The first takes in every token, in which `everywhere` stands, and keeps the weights of a decoy: it writes where
+    nobody reads. The second fires where the mechanism does (`routes`), hears what it hears (`reads`), and writes it
+    where it is read off the path alone.
+    """
+    unread, off_path = experts
+    moe.W_R[:, unread] = 2 * everywhere
+    # A decoy's relu^2 of all that it reads is about twice as loud as an expert that hears one thing.
+    moe.W_out[unread] /= 2
+    wire_expert(moe, off_path, routes=routes, reads=reads, writes=writes)
+
+
 def rest_with(moe: MoE, expert: int) -> None:
-    """Send to this expert every token in which no other expert's `routes` stands: sigmoid 1/2 beside nearly 1."""
+    """Send to this expert every token in which no other expert's `routes` stands: sigmoid 1/2 beside nearly 1.
+
+    Where a token is sent to several, those without its `routes` come behind this one.
+    """
     moe.W_R[:, expert].zero_()
     moe.selection_bias[expert] = 0.25
 

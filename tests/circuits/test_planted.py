@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from circuits.circuit import Circuit
-from circuits.engine.forward import metric_of
+from circuits.engine.forward import metric_of, run_circuit
 from circuits.graph import Edge, Graph
 from circuits.judging.faithfulness import evaluate
 from circuits.looking.contributions import contributions
@@ -18,9 +18,11 @@ from circuits.planted.cases import PLANTED
 from circuits.planted.cases import planted as plant
 from circuits.planted.draft import Draft, Planted
 from circuits.planted.stream import rotate
+from circuits.planted.words import FILLERS
 from circuits.scores import EdgeScores
 from circuits.select import top_edges
 from data_gen.errors import InputError
+from tinysql.models.layers import relu2
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +142,95 @@ def test_two_parts_that_undo_each_other_have_effects_alone_and_none_together(nam
     measured = exact(found.model, found.pairs)
     weakest = min(abs(measured[edge]) for edge in found.edges)
     assert all(abs(measured[edge]) > weakest for edge in found.cancelling)
+
+
+WITH_EXPERTS = [name for name in PLANTED if "experts" in name]
+
+
+def speech(found: Planted) -> tuple[int, torch.Tensor]:
+    """The `E` block, and bool `[pair seq]`: where an expert of the mechanism is chosen in the clean run."""
+    (block,) = {int(name.split(".")[1]) for name in found.decoys}
+    speakers = {int(edge.writer.rsplit(".", 1)[1]) for edge in found.edges if ".expert." in edge.writer}
+    hook = f"blocks.{block}.moe.hook_router"
+    _, cache = found.model.run_with_cache(found.pairs.clean.ids, names_filter=hook)
+    return block, (cache[hook][..., sorted(speakers)] > 3).any(-1)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("name", WITH_EXPERTS)
+@torch.no_grad()
+def test_two_decoy_experts_fire_where_the_mechanism_speaks_and_write_as_loudly(name: str, seed: int) -> None:
+    found = plant(name, seed)
+    assert len(found.decoys) == 2
+    block, spoken = speech(found)
+    assert spoken.any(1).all(), "an expert of the mechanism speaks in every prompt"
+    hooks = [f"blocks.{block}.moe.hook_{what}" for what in ("chosen", "weights", "expert_out")]
+    _, cache = found.model.run_with_cache(found.pairs.clean.ids, names_filter=hooks)
+    chosen, weights, out = (cache[hook][spoken] for hook in hooks)
+    decoys = torch.tensor([int(decoy.rsplit(".", 1)[1]) for decoy in found.decoys])
+    of_decoys = (chosen[..., None] == decoys).any(-1)
+    assert (of_decoys.sum(-1) == 2).all()
+    loud = (weights[..., None] * out).norm(dim=-1)
+    assert 0.3 < loud[of_decoys].mean() / loud[~of_decoys].mean() < 3
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("name", WITH_EXPERTS)
+def test_edges_of_decoy_experts_are_false_by_patching_and_by_running_the_rest(name: str, seed: int) -> None:
+    found = plant(name, seed)
+    truth = exact(found.model, found.pairs)
+    theirs = {edge for edge in truth.graph.edges if {edge.writer, edge.reader} & {*found.decoys}}
+    assert len(theirs) > 20
+    assert not theirs & found.edges
+    weakest = min(abs(truth[edge]) for edge in found.edges)
+    assert weakest > 4 * max(abs(truth[edge]) for edge in theirs)
+    # All of them together: what they do may not hide in being patched one at a time.
+    (without,) = faithfulness(found, frozenset(truth.graph.edges) - theirs)
+    assert (without - 1).abs().max() < 0.15
+
+
+@pytest.mark.parametrize("name", [name for name in WITH_EXPERTS if not name.startswith("direction")])
+def test_logits_read_the_second_decoy_of_words_that_are_no_answers_and_the_first_not_at_all(
+    name: str,
+) -> None:
+    found = plant(name, 0)
+    graph = Graph.of(found.model)
+    everything = frozenset(graph.edges)
+
+    def without(*decoys: str) -> torch.Tensor:
+        """`[pair word]` logits with the corrupt writing of these decoys in place of the clean one."""
+        kept = everything - {Edge(decoy, "logits") for decoy in decoys}
+        return run_circuit(found.model, Circuit(graph, tuple(kept)), found.pairs)
+
+    first, second = found.decoys
+    whole, without_first, without_second = without(), without(first), without(second)
+    # The divisor of the last norm hears every writer; it makes all words louder or softer alike.
+    assert torch.cosine_similarity(whole, without_first, dim=-1).min() > 0.9999
+    moved = without_second - whole
+    assert moved[:, FILLERS.start : FILLERS.stop].abs().amax(1).min() > 0.5
+    assert logit_diff(moved, found.pairs).abs().max() < 0.1 * logit_diff(whole, found.pairs).mean()
+
+
+@torch.no_grad()
+def test_a_head_beside_the_path_hears_the_second_decoy_of_the_experts_that_say_the_direction() -> None:
+    found = plant("direction-experts", 0)
+    block, spoken = speech(found)
+    number = int(found.decoys[1].rsplit(".", 1)[1])
+    moe = found.model.blocks[block].moe
+    hook = f"blocks.{block}.moe.hook_latent"
+    read = [
+        found.model.run_with_cache(side.ids, names_filter=hook)[1][hook][spoken]
+        for side in (found.pairs.clean, found.pairs.corrupt)
+    ]
+    clean, corrupt = (relu2(x @ moe.W_in[number]) @ moe.W_out[number] for x in read)
+    heard = torch.einsum("pd,hdw->phw", clean - corrupt, found.model.blocks[block + 1].attn.W_V)
+    loudness = heard.norm(dim=-1).mean(0)
+    idle = int(loudness.argmax())
+    carries = {edge.reader for edge in found.edges if ".attn.v." in edge.reader}
+    assert carries
+    assert f"blocks.{block + 1}.attn.v.{idle}" not in carries
+    (carrying,) = (int(reader.rsplit(".", 1)[1]) for reader in carries)
+    assert loudness[carrying] < 0.01 * loudness[idle]
 
 
 def test_the_same_seed_gives_the_same_model_and_another_seed_another_place() -> None:
