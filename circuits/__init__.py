@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from circuits.engine.batching import fitting_batch_size as fitting_batch_size
     from circuits.engine.forward import run_circuit as run_circuit
     from circuits.engine.rules import FROZEN as FROZEN
+    from circuits.engine.rules import FROZEN_NORMS as FROZEN_NORMS
+    from circuits.engine.rules import FROZEN_ROUTER as FROZEN_ROUTER
     from circuits.engine.rules import RELP as RELP
     from circuits.engine.rules import Rules as Rules
     from circuits.files.exchange import read_circuit as read_circuit
@@ -127,7 +129,7 @@ __all__ = lazy_exports(
         "drawing.curve": ["faithfulness_figure"],
         "engine.forward": ["run_circuit"],
         "engine.batching": ["fitting_batch_size"],
-        "engine.rules": ["FROZEN", "RELP", "Rules"],
+        "engine.rules": ["FROZEN", "FROZEN_NORMS", "FROZEN_ROUTER", "RELP", "Rules"],
         "files.exchange": ["read_circuit", "write_circuit"],
         "files.mib": ["write_mib"],
         "graph": [

@@ -5,6 +5,8 @@ patching (Jafari et al., arXiv 2508.21258), which takes the rules of layer-wise 
 maps with their scale frozen, attention is a linear map with its pattern frozen, an activation is a product with its
 own ratio `f(x) / x`, and a product of two branches gives half of the gradient to each. Mamba's `dt`, `B` and `C` and
 the router decide where information goes, as an attention pattern does, so they are frozen with it.
+`FROZEN_NORMS` holds the divisors alone, as circuit tracing does beside attention patterns (Ameisen et al. 2025,
+transformer-circuits.pub); `FROZEN_ROUTER` is our counterpart for experts, and `FROZEN` is both.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ class Rules:
     @property
     def suffix(self) -> str:
         """What a method is called more under these rules: nothing when all is live."""
-        return {LIVE: "", FROZEN: "-frozen", RELP: "-relp"}.get(self, "-ruled")
+        return SUFFIXES.get(self, "-ruled")
 
     def kept(self, x: Tensor, frozen: bool) -> Tensor:
         """`x`, without its gradient where `frozen`."""
@@ -56,5 +58,15 @@ def ratio(out: Tensor, base: Tensor) -> Tensor:
 
 
 LIVE = Rules()
+FROZEN_NORMS = Rules(frozen_norms=True)
+FROZEN_ROUTER = Rules(frozen_router=True)
 FROZEN = Rules(frozen_norms=True, frozen_router=True)
 RELP = Rules(frozen_norms=True, frozen_router=True, frozen_patterns=True, ratios=True)
+SUFFIXES = {
+    LIVE: "",
+    FROZEN_NORMS: "-frozen-norms",
+    FROZEN_ROUTER: "-frozen-router",
+    FROZEN: "-frozen",
+    RELP: "-relp",
+}
+"""What a method is called more under the rules that have a name."""

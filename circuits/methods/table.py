@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from circuits.engine.rules import FROZEN
+from circuits.engine.rules import FROZEN, FROZEN_NORMS, FROZEN_ROUTER
 from circuits.methods.acdc import acdc_scores
 from circuits.methods.eap import clean_corrupt, eap, relp
 from circuits.methods.eap_ig import eap_ig
@@ -20,6 +20,8 @@ METHODS: dict[str, Callable[[HybridLM, TokenPairs], EdgeScores]] = {
     "exact": exact,
     "eap": eap,
     "eap-ig": eap_ig,
+    "eap-ig-frozen-norms": partial(eap_ig, rules=FROZEN_NORMS),
+    "eap-ig-frozen-router": partial(eap_ig, rules=FROZEN_ROUTER),
     "eap-ig-frozen": partial(eap_ig, rules=FROZEN),
     "eap-ig-activations": partial(eap_ig, over="activations"),
     "clean-corrupt": clean_corrupt,

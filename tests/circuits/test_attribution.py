@@ -19,7 +19,7 @@ from circuits.engine.forward import run_circuit
 from circuits.engine.mixers import mixers_of
 from circuits.engine.ports import ReaderPort
 from circuits.engine.recording import Changes, Machine
-from circuits.engine.rules import FROZEN, RELP, Rules
+from circuits.engine.rules import FROZEN, FROZEN_NORMS, FROZEN_ROUTER, RELP, Rules
 from circuits.graph import Graph
 from circuits.methods.eap import clean_corrupt, eap, relp
 from circuits.methods.eap_ig import eap_ig, integration_error
@@ -338,7 +338,10 @@ def test_integrating_over_one_blocks_writing_gives_the_effect_of_all_its_edges(r
         assert clean.keys() == corrupt.keys()
 
 
-def test_frozen_norms_and_router_are_what_hooks_that_detach_them_give(random_case, shape) -> None:
+@pytest.mark.parametrize("rules", [FROZEN_NORMS, FROZEN_ROUTER, FROZEN], ids=["norms", "router", "both"])
+def test_frozen_norms_and_router_are_what_hooks_that_detach_them_give(
+    random_case, shape, rules: Rules
+) -> None:
     """The gradient at the embedding, with divisors and expert weights held by hooks on the model itself."""
     case = random_case(**shape)
     model, pairs = case.model, case.pairs
@@ -356,11 +359,13 @@ def test_frozen_norms_and_router_are_what_hooks_that_detach_them_give(random_cas
         gated = kept["hook_y"] * torch.nn.functional.silu(kept["hook_z"])
         return gated * (x / gated).detach()
 
-    does = {
-        ("ln1.hook_scale", "ln_final.hook_scale", "moe.hook_weights"): held,
+    of_norms = {
+        ("ln1.hook_scale", "ln_final.hook_scale"): held,
         ("mamba.hook_y", "mamba.hook_z"): keep,
         ("mamba.hook_gated",): divided_by_a_constant,
     }
+    of_router = {("moe.hook_weights",): held}
+    does = (of_norms if rules.frozen_norms else {}) | (of_router if rules.frozen_router else {})
     hooks = [(name, hook) for ends, hook in does.items() for name in model.hook_dict if name.endswith(ends)]
     leaf = stream.clone().requires_grad_()
     with model.hooks(fwd_hooks=[*hooks, ("blocks.0.hook_resid_pre", lambda x, hook: leaf)]):
@@ -369,8 +374,11 @@ def test_frozen_norms_and_router_are_what_hooks_that_detach_them_give(random_cas
     (gradient,) = torch.autograd.grad(metric.sum(), leaf)
     change = Machine(model).embedding(pairs.corrupt.ids).detach() - stream
     expected = (change * gradient).sum((1, 2))
-    scores = eap(model, pairs, rules=FROZEN)
+    scores = eap(model, pairs, rules=rules)
     torch.testing.assert_close(scores.per_example[:, 0].sum(-1), expected.float(), rtol=1e-4, atol=1e-5)
+    assert scores.method == {FROZEN_NORMS: "eap-frozen-norms", FROZEN_ROUTER: "eap-frozen-router"}.get(
+        rules, "eap-frozen"
+    )
 
 
 @pytest.mark.parametrize("rules", [FROZEN, RELP, Rules(ratios=True)], ids=["frozen", "relp", "ratios"])
