@@ -115,6 +115,7 @@ if TYPE_CHECKING:
     from circuits.planted.cases import planted as planted
     from circuits.planted.draft import Planted as Planted
     from circuits.role_circuit import RoleCircuit as RoleCircuit
+    from circuits.role_circuit import RoleEdge as RoleEdge
     from circuits.scores import EdgeScores as EdgeScores
     from circuits.select import greedy_edges as greedy_edges
     from circuits.select import significant_edges as significant_edges
@@ -207,7 +208,7 @@ __all__ = lazy_exports(
         "paths": ["widest_path"],
         "planted.cases": ["planted"],
         "planted.draft": ["Planted"],
-        "role_circuit": ["RoleCircuit"],
+        "role_circuit": ["RoleCircuit", "RoleEdge"],
         "scores": ["EdgeScores"],
         "select": ["greedy_edges", "significant_edges", "top_edges"],
         "show": ["show", "show_difference"],

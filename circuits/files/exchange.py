@@ -161,6 +161,8 @@ def read_circuit(path: str | Path) -> Circuit:
     try:
         found = Path(path).read_bytes()
         return from_graphml(found) if kind == ".graphml" else from_dot(found.decode())
+    except InputError as error:  # a document does not know where it stands, and two may be compared
+        raise InputError(f"{path}: {error.message}", hint=error.hint) from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read `{path}`: {error}", hint="check the path") from error
 

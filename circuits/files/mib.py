@@ -45,7 +45,8 @@ def mib_scores(scores: EdgeScores, *, d_model: int) -> dict[str, Any]:
         "nodes": {name: {"in_graph": False} for name in nodes},
         "edges": {
             f"{_writer(edge.writer)}->{_reader(edge.reader)}": {
-                "score": -float(values[graph.index(edge)]),
+                # From 0, for the negative of a score of 0 is written `-0.0`.
+                "score": 0.0 - float(values[graph.index(edge)]),
                 "in_graph": False,
             }
             for edge in graph.edges

@@ -27,6 +27,7 @@ from circuits.methods.exact import _Oracle, exact
 from circuits.metrics import answer_log_prob, logit_diff
 from circuits.scores import EdgeScores
 from data_gen.errors import InputError
+from tinysql.models.config import MoEConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import TokenPairs
 
@@ -379,6 +380,21 @@ def test_frozen_norms_and_router_are_what_hooks_that_detach_them_give(
     assert scores.method == {FROZEN_NORMS: "eap-frozen-norms", FROZEN_ROUTER: "eap-frozen-router"}.get(
         rules, "eap-frozen"
     )
+
+
+@pytest.mark.parametrize("n_active", [1, 2])
+def test_the_choice_of_one_active_expert_has_no_gradient_and_that_of_two_has(
+    random_case, n_active: int
+) -> None:
+    """A weight that is divided by itself is always 1; patching runs the other expert and sees the choice."""
+    case = random_case(pattern="*E", moe=MoEConfig(n_experts=4, n_active=n_active, d_expert=8, d_shared=8))
+    into_router = [edge for edge in Graph.of(case.model).edges if edge.reader.endswith(".router")]
+    assert into_router
+    measured = max(abs(exact(case.model, case.pairs)[edge]) for edge in into_router)
+    assert measured > 1e-3
+    for method in (eap, eap_ig):
+        found = max(abs(method(case.model, case.pairs)[edge]) for edge in into_router)
+        assert found < 1e-6 * measured if n_active == 1 else found > 1e-3 * measured
 
 
 @pytest.mark.parametrize("rules", [FROZEN, RELP, Rules(ratios=True)], ids=["frozen", "relp", "ratios"])

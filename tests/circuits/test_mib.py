@@ -45,6 +45,12 @@ def test_every_edge_of_mibs_graph_has_a_score_and_no_other(layers: int, heads: i
     assert len(found["nodes"]) == 2 + layers * (heads + 1)
 
 
+def test_a_score_of_zero_is_written_without_a_sign() -> None:
+    scores = scores_of("*-", 1)
+    scores.per_example.zero_()
+    assert "-0" not in json.dumps(mib_scores(scores, d_model=8)["edges"])
+
+
 def test_scores_keep_their_places_and_turn_their_sign() -> None:
     scores = scores_of("*-*-", 2)
     edges = mib_scores(scores, d_model=8)["edges"]

@@ -148,9 +148,8 @@ def test_what_goes_out_with_roles_is_never_read_as_a_plain_circuit(
 ) -> None:
     file = tmp_path / f"c.{suffix}"
     write_circuit(circuit, file)
-    with pytest.raises(
-        InputError, match=r"is a role-aware circuit.*\nhint: .* --edit schema.table --by-role"
-    ):
+    said = rf"{file}.* is a role-aware circuit.*\nhint: .* --edit schema.table --by-role"
+    with pytest.raises(InputError, match=said):
         read_circuit(file)
     # Its edges alone are one, and they are read.
     write_circuit(circuit.circuit, file)
