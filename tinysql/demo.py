@@ -34,7 +34,6 @@ def steps(out: Path, recipe: str, seed: int) -> Iterator[Step]:
         "make data, train a model",
         ["train", recipe, "--out", run, "--seed", str(seed)],
         out / "model.safetensors",
-        ("--resume",),
     )
     for split, what in (("test", "unseen schemas"), ("names", "unseen names")):
         yield Step(
@@ -90,10 +89,11 @@ def call(arguments: argparse.Namespace) -> None:
     if not arguments.resume:
         # What is there is deleted by the training, once it is known that there will be one.
         check_directory(out, arguments.overwrite, kind="training run")
-        todo[0] = todo[0]._replace(again=("--overwrite",))
-    else:
-        if is_trained(out, arguments.recipe, arguments.seed):
-            done = next((i for i, step in enumerate(todo) if not step.makes.exists()), len(todo))
+    elif is_trained(out, arguments.recipe, arguments.seed):
+        done = next((i for i, step in enumerate(todo) if not step.makes.exists()), len(todo))
+    # Whatever is there: a run that was to be replaced may stand beside, and is not given up unasked.
+    asked = [f"--{name}" for name in ("resume", "overwrite") if getattr(arguments, name)]
+    todo[0] = todo[0]._replace(command=[*todo[0].command, *asked])
     for number, step in enumerate(todo, start=1):
         head = f"[{number}/{len(todo)}] {step.title}"
         if number <= done:

@@ -1,5 +1,6 @@
 """The demo is a list of public commands; it goes on where it stopped, and never mixes seeds."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from tinysql.demo import steps
 from tinysql.floors import load_ours
 from tinysql.recipes import find_recipe
 from tinysql.runs import start_run
+from tinysql.training.replacing import kept_place
 
 
 def test_every_step_is_a_command_that_parses() -> None:
@@ -90,3 +92,28 @@ def test_a_demo_made_anew_does_every_step_again(commands: list[str], tmp_path: P
         assert main([*arguments, *again]) == 0
         assert commands == every
         commands.clear()
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_a_demo_keeps_the_run_that_a_killed_one_was_to_replace_until_it_is_asked_to(
+    made: bool, commands: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, every = tmp_path / "run", [step.command[0] for step in steps(tmp_path / "run", "tiny", 0)]
+    arguments = ["demo", "--recipe", "tiny", "--out", str(run)]
+    for again in ("", "--resume", "--overwrite"):
+        start_run(kept_place(run), find_recipe("tiny"))
+        (kept_place(run) / "model.safetensors").write_bytes(b"mine")
+        if made:
+            run.mkdir()
+        if again:
+            with pytest.warns(UserWarning, match="run.replaced keeps the run that .*run replaces"):
+                assert main([*arguments, again]) == 0
+            assert commands == every
+        else:
+            with pytest.warns(UserWarning, match="no step was done: it is put back"):
+                assert main(arguments) == 2
+            assert (run / "model.safetensors").read_bytes() == b"mine"
+            assert "is not empty" in capsys.readouterr().err
+        assert not kept_place(run).exists()
+        commands.clear()
+        shutil.rmtree(run)
