@@ -98,6 +98,11 @@ def test_a_kill_before_the_first_line_keeps_both_and_resume_goes_on(
     capsys.readouterr()
     assert main(["train", "tiny", "--out", str(run)]) == 2
     assert capsys.readouterr().err.startswith(f"{kept_place(run)} keeps the run that {run} replaces")
+    # So it is said where a new run that was refused is half deleted, and its first file has another name.
+    (run / "config.json").rename(run / "unfinished.json")
+    assert main(["train", "tiny", "--out", str(run)]) == 2
+    assert capsys.readouterr().err.startswith(f"{kept_place(run)} keeps the run that {run} replaces")
+    (run / "unfinished.json").rename(run / "config.json")
     # Replaced once more, it is the older run that is kept, and not what has done no step.
     with pytest.warns(UserWarning, match=says), killed_at(3):
         fit(newer, run, overwrite=True)
@@ -124,7 +129,7 @@ def test_a_kill_before_anything_of_the_new_run_is_written_puts_the_older_back(
 
 
 def test_a_kill_between_the_first_line_and_the_removal_ends_in_the_removal(
-    newer: Recipe, run: Path, monkeypatch: pytest.MonkeyPatch
+    newer: Recipe, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def killed(path: Path) -> None:
         raise KeyboardInterrupt
@@ -134,6 +139,10 @@ def test_a_kill_between_the_first_line_and_the_removal_ends_in_the_removal(
         fit(newer, run, overwrite=True)
     monkeypatch.undo()
     assert kept_place(run).is_dir()
+    # It may be half removed, so nobody is told that it is kept there.
+    capsys.readouterr()
+    assert main(["train", "tiny", "--out", str(run)]) == 2
+    assert capsys.readouterr().err.startswith(f"tinysql: output directory `{run}` is not empty")
     with pytest.warns(UserWarning, match="run.replaced, which .*run has replaced, is removed"):
         assert fit(newer, run, resume=True).recipe == newer
     assert os.listdir(run.parent) == ["run"]

@@ -70,7 +70,7 @@ def call(arguments: argparse.Namespace) -> None:
             say_where_it_begins(out)
         else:
             kept = what_is_kept(out)
-            if kept is not None and not arguments.overwrite and (out / "config.json").is_file():
+            if kept is not None and not arguments.overwrite and any(out.glob("*")):
                 print(kept, file=sys.stderr)  # in front of the refusal of what is there
             check_directory(out, arguments.overwrite, kind="training run")
     if arguments.init is not None and not goes_on:

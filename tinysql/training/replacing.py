@@ -23,17 +23,21 @@ def kept_place(path: Path) -> Path:
 
 def has_begun(path: Path) -> bool:
     """Whether a run has done a step."""
-    # Loads torch, without which it is known what is kept.
-    from tinysql.training.loop import read_log
-
     if (path / "model.safetensors").exists() or any(path.glob("checkpoints/step-*")):
         return True
-    return bool(read_log(path / "metrics.jsonl"))
+    log = path / "metrics.jsonl"
+    if not log.is_file():
+        return False
+    with log.open("rb") as lines:
+        return lines.readline().endswith(b"\n")  # a kill may cut the first line short
 
 
 def what_is_kept(path: Path) -> str | None:
-    """The sentence that says where the run is that a new one at `path` replaces; None where none is."""
-    return _kept(path) if kept_place(path).is_dir() else None
+    """The sentence that says where the run is that a new one at `path` is to replace.
+
+    None where none is, or the new one has done a step, behind which what is kept may be half removed.
+    """
+    return _kept(path) if kept_place(path).is_dir() and not has_begun(path) else None
 
 
 def set_aside(path: Path) -> bool:
