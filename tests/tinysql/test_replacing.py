@@ -1,5 +1,6 @@
 """An older run is there, whole, until the one that --overwrite puts in its place has done a step."""
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from data_gen.errors import InputError
 from tinysql.cli import main
 from tinysql.config import override
 from tinysql.recipes import Recipe, find_recipe
+from tinysql.runs import holding
 from tinysql.training.fit import fit
 from tinysql.training.loop import Trainer
 from tinysql.training.replacing import kept_place
@@ -85,6 +87,20 @@ def test_the_older_run_goes_with_the_first_line_of_the_log(
     assert os.listdir(run.parent) == ["run"]
 
 
+def test_a_run_too_short_for_a_line_of_the_log_replaces_the_older(newer: Recipe, run: Path) -> None:
+    short = override(newer, ["train.hold_steps=4", "train.decay_steps=2"])
+    assert fit(short, run, overwrite=True).recipe == short
+    assert (run / "metrics.jsonl").read_bytes() == b""
+    assert os.listdir(run.parent) == ["run"]
+
+
+def test_to_replace_a_run_and_go_on_with_it_at_once_is_refused(newer: Recipe, run: Path) -> None:
+    before = files(run)
+    with pytest.raises(InputError, match="cannot both overwrite and resume"):
+        fit(newer, run, resume=True, overwrite=True)
+    assert files(run) == before
+
+
 def test_a_kill_before_the_first_line_keeps_both_and_resume_goes_on(
     newer: Recipe, run: Path, killed_at: Killer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -92,6 +108,7 @@ def test_a_kill_before_the_first_line_keeps_both_and_resume_goes_on(
     with killed_at(3):
         fit(newer, run, overwrite=True)
     assert files(kept_place(run)) == before
+    (run / "metrics.jsonl").write_text('{"step": 9, "lo')  # killed while it wrote the first line
     says = "run.replaced keeps the run that .*run replaces, until a step is done"
     with pytest.warns(UserWarning, match=says), pytest.raises(InputError, match="is not empty"):
         fit(newer, run)
@@ -128,6 +145,19 @@ def test_a_kill_before_anything_of_the_new_run_is_written_puts_the_older_back(
     assert os.listdir(run.parent) == ["run"]
 
 
+def test_another_process_that_is_replacing_the_run_is_left_alone(newer: Recipe, run: Path) -> None:
+    before = files(run)
+    run.rename(kept_place(run))  # and has not yet made a directory in its place
+    for asked in ({}, {"resume": True}, {"overwrite": True}):
+        with (
+            holding(kept_place(run)),
+            pytest.raises(InputError, match="another process is at work in .*run.replaced"),
+        ):
+            fit(newer, run, **asked)
+    assert os.listdir(run.parent) == [kept_place(run).name]
+    assert files(kept_place(run)) == before
+
+
 def test_a_kill_between_the_first_line_and_the_removal_ends_in_the_removal(
     newer: Recipe, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -145,6 +175,26 @@ def test_a_kill_between_the_first_line_and_the_removal_ends_in_the_removal(
     assert capsys.readouterr().err.startswith(f"tinysql: output directory `{run}` is not empty")
     with pytest.warns(UserWarning, match="run.replaced, which .*run has replaced, is removed"):
         assert fit(newer, run, resume=True).recipe == newer
+    assert os.listdir(run.parent) == ["run"]
+
+
+def test_a_run_without_a_step_is_not_kept(
+    older: Recipe, newer: Recipe, tmp_path: Path, killed_at: Killer
+) -> None:
+    for recipe in (older, newer):
+        with killed_at(3):
+            fit(recipe, tmp_path / "run", overwrite=True)
+        assert os.listdir(tmp_path) == ["run"]
+
+
+def test_a_disk_of_its_own_is_emptied_as_it_stands(
+    newer: Recipe, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(here: Path, there: Path) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr("tinysql.training.replacing.os.rename", refused)
+    assert fit(newer, run, overwrite=True).recipe == newer
     assert os.listdir(run.parent) == ["run"]
 
 
