@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from data_gen.example import prompt_string
 from data_gen.read.create import read_create
@@ -11,6 +12,7 @@ from tinysql.answering.constrained import KEYWORDS
 from tinysql.answering.generation import stream
 from tinysql.answering.replaced import WORD, replaced_names
 from tinysql.cli import main
+from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import find_recipe
 from tinysql.runs import open_run
 from tinysql.training.fit import fit
@@ -49,7 +51,9 @@ def test_the_first_name_is_the_first_of_the_free_answer_that_the_schema_lacks(
     assert lacking, "the model is too small to be right"
     assert next(iter(found)) == lacking[0]
     assert not found.keys() & (known | KEYWORDS)
-    assert all(said == "" or said in WORD.findall(kept) for said in found.values())
+    # Each stands for another word of the answer, or for its end.
+    words = iter([*WORD.findall(kept), ""])
+    assert all(said in words for said in found.values())
     # Up to that name the two answers are one, and the word that has its place stands there.
     at = free.index(lacking[0])
     assert kept.startswith(free[:at])
@@ -72,6 +76,27 @@ def test_of_an_answer_that_needed_no_constraint_nothing_is_said(
     list(stream(model, tokenizer, prompt, schema=fitting, heard=kept))
     assert kept == free
     assert replaced_names(model, tokenizer, prompt, fitting, kept) == {}
+
+
+def test_a_name_that_would_have_gone_on_is_told_beside_the_one_that_ends_there(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (model, tokenizer), schema = open_run(run).load(), read_create(SCHEMAS[0]).schema
+    prompt = prompt_string(QUESTIONS[1], write_schema(schema).string)
+    given, begun = tokenizer.encode_text(prompt), tokenizer.encode_text(" SELECT wheels")
+    tokens = [*begun, *tokenizer.encode_text(" FROM cars"), tokenizer.end_id]
+    likeliest = [*tokens]
+    likeliest[len(begun)], *more = tokenizer.encode_text("_size FROM cars")
+
+    def forward(self: HybridLM, ids: torch.Tensor) -> torch.Tensor:
+        """Logits of a model that goes on behind `wheels`, and else says what the answer has."""
+        return torch.eye(model.cfg.d_vocab)[[0] * (len(given) - 1) + likeliest][None]
+
+    monkeypatch.setattr(HybridLM, "forward", forward)
+    monkeypatch.setattr(
+        "tinysql.answering.replaced.generate", lambda *_, **__: iter([([0], [token]) for token in more])
+    )
+    assert replaced_names(model, tokenizer, prompt, schema, tokens) == {"wheels_size": "wheels"}
 
 
 def test_ask_says_in_one_line_what_was_replaced(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

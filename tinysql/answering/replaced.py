@@ -26,7 +26,8 @@ def replaced_names(
     """Name that the schema lacks -> the word that the answer of these `tokens` has there, "" where it ends.
 
     Wherever the likeliest token may not follow, the model is let go on from that token for a word, behind the answer
-    as it is so far. That is what it would have written there for an answer drawn at temperature 0.
+    as it is so far. That is what it would have written there for an answer drawn at temperature 0. Of a word of the
+    answer only the first such name is told.
     """
     constraint, given = (
         Constraint(Vocabulary(tokenizer, model.cfg.d_vocab), schema),
@@ -39,6 +40,7 @@ def replaced_names(
     known = KEYWORDS | columns | {table.name for table in schema.tables}
     ended = tokens.index(tokenizer.end_id) if tokenizer.end_id in tokens else len(tokens)
     found: dict[str, str] = {}
+    told: set[int] = set()  # where words of the answer begin
     state = constraint.start
     for at, (token, own) in enumerate(zip(tokens, likeliest, strict=True)):
         if state.kind != STRING and not constraint.allowed(state)[own]:
@@ -52,11 +54,16 @@ def replaced_names(
             wanted = _words(tokenizer.decode([*begun, *_up_to(freely, tokenizer.end_id)]), before)
             made = {name.decode() for name in state.made}
             lacking = next(
-                (word for start, word in wanted if start < own_ends and word not in known | made), None
+                (place for place in wanted if place[0] < own_ends and place[1] not in known | made), None
             )
             if lacking is not None:
-                said = (word for _, word in _words(tokenizer.decode(tokens[:ended]), before + 1))
-                found.setdefault(lacking, next(said, ""))
+                begins, name = lacking
+                answered = _words(tokenizer.decode(tokens[:ended]), begins + 1)
+                place, said = answered[0] if answered else (own_ends, "")
+                # Once a name has been replaced the model goes on from what replaced it: no name of its own.
+                if place not in told:
+                    told.add(place)
+                    found.setdefault(name, said)
         state = constraint.after(state, token)
     return found
 
