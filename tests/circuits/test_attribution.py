@@ -339,9 +339,16 @@ def test_integrating_over_one_blocks_writing_gives_the_effect_of_all_its_edges(r
         assert clean.keys() == corrupt.keys()
 
 
-@pytest.mark.parametrize("rules", [FROZEN_NORMS, FROZEN_ROUTER, FROZEN], ids=["norms", "router", "both"])
+@pytest.mark.parametrize(
+    ("rules", "norms", "router", "name"),
+    [
+        (FROZEN_NORMS, True, False, "eap-frozen-norms"),
+        (FROZEN_ROUTER, False, True, "eap-frozen-router"),
+        (FROZEN, True, True, "eap-frozen"),
+    ],
+)
 def test_frozen_norms_and_router_are_what_hooks_that_detach_them_give(
-    random_case, shape, rules: Rules
+    random_case, shape, rules: Rules, norms: bool, router: bool, name: str
 ) -> None:
     """The gradient at the embedding, with divisors and expert weights held by hooks on the model itself."""
     case = random_case(**shape)
@@ -366,8 +373,8 @@ def test_frozen_norms_and_router_are_what_hooks_that_detach_them_give(
         ("mamba.hook_gated",): divided_by_a_constant,
     }
     of_router = {("moe.hook_weights",): held}
-    does = (of_norms if rules.frozen_norms else {}) | (of_router if rules.frozen_router else {})
-    hooks = [(name, hook) for ends, hook in does.items() for name in model.hook_dict if name.endswith(ends)]
+    does = (of_norms if norms else {}) | (of_router if router else {})
+    hooks = [(one, hook) for ends, hook in does.items() for one in model.hook_dict if one.endswith(ends)]
     leaf = stream.clone().requires_grad_()
     with model.hooks(fwd_hooks=[*hooks, ("blocks.0.hook_resid_pre", lambda x, hook: leaf)]):
         logits = model(pairs.clean.ids)
@@ -377,9 +384,7 @@ def test_frozen_norms_and_router_are_what_hooks_that_detach_them_give(
     expected = (change * gradient).sum((1, 2))
     scores = eap(model, pairs, rules=rules)
     torch.testing.assert_close(scores.per_example[:, 0].sum(-1), expected.float(), rtol=1e-4, atol=1e-5)
-    assert scores.method == {FROZEN_NORMS: "eap-frozen-norms", FROZEN_ROUTER: "eap-frozen-router"}.get(
-        rules, "eap-frozen"
-    )
+    assert scores.method == name
 
 
 @pytest.mark.parametrize("n_active", [1, 2])

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from circuits.looking.ablation import Ablation
+from circuits.looking.ablation import Ablation, ablate
 from circuits.planted.cases import planted as plant
 
 BEFORE = list(sys.path)
@@ -25,7 +25,11 @@ def wired():
 @pytest.fixture(scope="module")
 def subject(wired) -> SimpleNamespace:
     return SimpleNamespace(
-        name="wired", set="cs1", seed=0, model=wired.model, pairs=lambda *_: wired.pairs[:6]
+        name="wired",
+        set="cs1",
+        seed=0,
+        model=wired.model,
+        pairs=lambda edit, n, seed: wired.pairs[6 * seed : 6 * seed + 6],
     )
 
 
@@ -54,6 +58,34 @@ def test_the_wired_heads_are_the_largest_units_and_every_kind_is_measured(wired,
         assert -1 <= row["pearson"]["low"] <= row["pearson"]["high"] <= 1
 
 
+def test_what_stands_in_for_a_unit_comes_from_other_pairs(wired, unit_rows) -> None:
+    (row,) = (row for row in unit_rows if row["kind"] == Ablation.MEAN)
+
+    def drops(reference) -> list[float]:
+        found = ablate(wired.model, wired.pairs[:6], Ablation.MEAN, units=row["units"], reference=reference)
+        return found.drops.double().numpy().mean(0).tolist()
+
+    assert row["drops"] == pytest.approx(drops(wired.pairs[6:12]))
+    assert row["drops"] != pytest.approx(drops(wired.pairs[:6]))
+
+
+def test_both_lenses_read_rows_of_the_test_split_and_one_is_fitted_on_those_of_training(
+    subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fakes = {
+        "open_run": lambda path: SimpleNamespace(split=str),
+        "rows_of": lambda subject, split, n: f"{split} rows",
+        "fit_tuned_lens": lambda model, rows: f"fitted on {rows}",
+        "logit_lens": lambda model, rows: rows,
+        "tuned_lens": lambda model, rows, fitted: f"{rows}, {fitted}",
+        "_lens": lambda reading: {"reading": reading},
+    }
+    for name, fake in fakes.items():
+        monkeypatch.setattr(looking, name, fake)
+    read = [row["reading"] for row in looking.lens_rows(Path("run"), subject)]
+    assert read == ["test rows", "test rows, fitted on train rows"]
+
+
 def test_what_is_copied_goes_from_its_source_to_where_the_answer_is(wired, subject, with_roles) -> None:
     some = wired.pairs[:6]
     differs = some.clean.ids != some.corrupt.ids
@@ -72,6 +104,8 @@ def test_what_is_copied_goes_from_its_source_to_where_the_answer_is(wired, subje
     assert answer["share"][0] == pytest.approx(0)
     assert source["share"][-1] == pytest.approx(0, abs=1e-4)
     assert answer["share"][-1] == pytest.approx(1)
+    assert source["others"] == answer["others"]
+    assert source["others"][-1] == pytest.approx(0, abs=1e-4)
 
 
 def test_the_tables_have_a_cell_for_every_column(wired, unit_rows, subject) -> None:
