@@ -78,25 +78,42 @@ def test_of_an_answer_that_needed_no_constraint_nothing_is_said(
     assert replaced_names(model, tokenizer, prompt, fitting, kept) == {}
 
 
-def test_a_name_that_would_have_gone_on_is_told_beside_the_one_that_ends_there(
-    run: Path, monkeypatch: pytest.MonkeyPatch
+COUNTED = " SELECT MAX(wheels) AS MAX_wheels FROM cars ORDER BY MAX_wheels"
+
+
+@pytest.mark.parametrize(
+    ("begun", "rest", "freely", "found"),
+    [
+        # A name of the model's that goes on is told beside the one that ends there.
+        (" SELECT wheels", " FROM cars", "_size FROM cars", {"wheels_size": "wheels"}),
+        # What is no name is none, though one follows it.
+        (" SELECT wheels", " FROM cars", ". toys FROM cars", {}),
+        # Neither is lacking what the answer made.
+        (COUNTED, "", ". FROM cars", {}),
+    ],
+)
+def test_what_a_model_would_have_written_behind_an_answer(
+    begun: str, rest: str, freely: str, found: dict[str, str], run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (model, tokenizer), schema = open_run(run).load(), read_create(SCHEMAS[0]).schema
     prompt = prompt_string(QUESTIONS[1], write_schema(schema).string)
-    given, begun = tokenizer.encode_text(prompt), tokenizer.encode_text(" SELECT wheels")
-    tokens = [*begun, *tokenizer.encode_text(" FROM cars"), tokenizer.end_id]
+    given, before = tokenizer.encode_text(prompt), tokenizer.encode_text(begun)
+    tokens = [*before, *tokenizer.encode_text(rest), tokenizer.end_id]
     likeliest = [*tokens]
-    likeliest[len(begun)], *more = tokenizer.encode_text("_size FROM cars")
+    likeliest[len(before)], *more = tokenizer.encode_text(freely)
 
     def forward(self: HybridLM, ids: torch.Tensor) -> torch.Tensor:
-        """Logits of a model that goes on behind `wheels`, and else says what the answer has."""
+        """Logits of a model that says what the answer has, but for one place."""
         return torch.eye(model.cfg.d_vocab)[[0] * (len(given) - 1) + likeliest][None]
 
+    asked = []
     monkeypatch.setattr(HybridLM, "forward", forward)
     monkeypatch.setattr(
-        "tinysql.answering.replaced.generate", lambda *_, **__: iter([([0], [token]) for token in more])
+        "tinysql.answering.replaced.generate",
+        lambda _, prompts, **__: asked.extend(prompts) or iter([([0], [token]) for token in more]),
     )
-    assert replaced_names(model, tokenizer, prompt, schema, tokens) == {"wheels_size": "wheels"}
+    assert replaced_names(model, tokenizer, prompt, schema, tokens) == found
+    assert asked == [[*given, *before, likeliest[len(before)]]], "the place is one that may not follow"
 
 
 def test_ask_says_in_one_line_what_was_replaced(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
