@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from data_gen.query import Query
 from data_gen.read.lexing import tokenize
 from data_gen.read.lookup import to_query
@@ -83,13 +85,16 @@ def _read_with_sqlglot(sql: str) -> Reading:
             raise SqlError(f"SQL begins with `{sql.strip()[:20]}`, expected SELECT or WITH")
         if TokenType.SEMICOLON in kinds:
             raise SqlError("SQL has more than one statement, expected one")
-        # The parser forgives `SELECT a, FROM t`, which no database runs.
+        # The parser forgives `SELECT a, FROM t` and `SELECT, a FROM t`, which no database runs.
         ends = {TokenType.COMMA, TokenType.R_PAREN, TokenType.FROM, TokenType.WHERE, TokenType.GROUP_BY}
         ends |= {TokenType.HAVING, TokenType.ORDER_BY, TokenType.LIMIT, TokenType.UNION}
         ends |= {TokenType.EXCEPT, TokenType.INTERSECT}
         for kind, following in zip(kinds, [*kinds[1:], TokenType.COMMA], strict=True):
             if kind == TokenType.COMMA and following in ends:
                 raise SqlError("a comma stands where none belongs")
+        starts = (ends | {TokenType.SELECT, TokenType.DISTINCT, TokenType.L_PAREN}) - {TokenType.R_PAREN}
+        if any(kind in starts and following == TokenType.COMMA for kind, following in pairwise(kinds)):
+            raise SqlError("a comma stands where none belongs")
         reading = read_tree(parse_tree(sql, tokens))
     except ParseError as error:
         reason = error.errors[0]["description"] if error.errors else str(error)

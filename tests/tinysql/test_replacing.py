@@ -109,7 +109,7 @@ def test_a_kill_before_the_first_line_keeps_both_and_resume_goes_on(
         fit(newer, run, overwrite=True)
     assert files(kept_place(run)) == before
     (run / "metrics.jsonl").write_text('{"step": 9, "lo')  # killed while it wrote the first line
-    says = "run.replaced keeps the run that .*run replaces, until a step is done"
+    says = "run.replaced keeps the run that .*run replaces, until a step is logged; to have it back"
     with pytest.warns(UserWarning, match=says), pytest.raises(InputError, match="is not empty"):
         fit(newer, run)
     capsys.readouterr()

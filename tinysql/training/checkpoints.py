@@ -48,7 +48,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(
             f"{path} is not a whole checkpoint ({error})",
-            hint="go on with `tinysql train --resume`, or restore the file",
+            hint="restore the file, or go on with `tinysql train --resume`, from the last checkpoint if one is left",
         ) from error
 
 

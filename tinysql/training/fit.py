@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -154,6 +155,11 @@ def _prepare(
     if finished(run):
         shutil.rmtree(path / "checkpoints", ignore_errors=True)  # a kill behind the weights leaves them
         return
+    if (path / "model.safetensors").exists() and not any(path.glob("checkpoints/step-*")):
+        warnings.warn(
+            f"{path / 'model.safetensors'} is not whole and no checkpoint is left: training begins at step 0",
+            stacklevel=2,
+        )
     if dataset is not None:
         link = path / "data" / "train"
         link.parent.mkdir(exist_ok=True)

@@ -94,4 +94,7 @@ def settle(path: Path, *, replaces: bool) -> None:
 
 
 def _kept(path: Path) -> str:
-    return f"{kept_place(path)} keeps the run that {path} replaces, until a step is done"
+    return (
+        f"{kept_place(path)} keeps the run that {path} replaces, until a step is logged; "
+        f"to have it back, remove {path} and rename it"
+    )
