@@ -123,10 +123,18 @@ class Run:
                 f"{self.path} holds no {file.name}: no grade has been taken while it trained",
                 hint="load its final weights, or train with `--set train.grade_every=500`",
             )
+        older = kept_place(self.path)
+        beside = f"; {older} beside it keeps the run that it replaces" if older.is_dir() else ""
         raise InputError(
-            f"{self.path} holds no finished model",
+            f"{self.path} holds no finished model{beside}",
             hint="repeat what began it, such as `tinysql train`, with `--resume`",
         )
+
+
+def kept_place(path: Path) -> Path:
+    """Where the run that a new one replaces at `path` is kept until that has done a step."""
+    real = Path(os.path.realpath(path))
+    return real.with_name(f".{real.name}.replaced")
 
 
 def open_run(path: str | Path) -> Run:

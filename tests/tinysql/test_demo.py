@@ -10,8 +10,7 @@ from tinysql.cli import NOUNS, Parser, main
 from tinysql.demo import steps
 from tinysql.floors import load_ours
 from tinysql.recipes import find_recipe
-from tinysql.runs import start_run
-from tinysql.training.replacing import kept_place
+from tinysql.runs import kept_place, start_run
 
 
 def test_every_step_is_a_command_that_parses() -> None:
@@ -56,7 +55,8 @@ def test_a_stopped_demo_goes_on_with_the_first_step_not_done(commands: list[str]
     assert main([*arguments, "--resume"]) == 0
     assert commands == []
     (tmp_path / "run" / "model.safetensors").write_bytes(b"cut")
-    assert main([*arguments, "--resume"]) == 0
+    with pytest.warns(UserWarning, match="no checkpoint is left: training begins at step 0"):
+        assert main([*arguments, "--resume"]) == 0
     assert commands == [step.command[0] for step in steps(tmp_path / "run", "tiny", 0)]
 
 

@@ -13,10 +13,9 @@ from data_gen.errors import InputError
 from tinysql.cli import main
 from tinysql.config import override
 from tinysql.recipes import Recipe, find_recipe
-from tinysql.runs import holding
+from tinysql.runs import holding, kept_place, open_run
 from tinysql.training.fit import fit
 from tinysql.training.loop import Trainer
-from tinysql.training.replacing import kept_place
 
 Killer = Callable[[int], AbstractContextManager[None]]
 Files = dict[str, bytes]
@@ -108,6 +107,8 @@ def test_a_kill_before_the_first_line_keeps_both_and_resume_goes_on(
     with killed_at(3):
         fit(newer, run, overwrite=True)
     assert files(kept_place(run)) == before
+    with pytest.raises(InputError, match="holds no finished model; .*run.replaced beside it keeps the run"):
+        open_run(run).weights_file()
     (run / "metrics.jsonl").write_text('{"step": 9, "lo')  # killed while it wrote the first line
     says = "run.replaced keeps the run that .*run replaces, until a step is logged; to have it back"
     with pytest.warns(UserWarning, match=says), pytest.raises(InputError, match="is not empty"):

@@ -12,13 +12,7 @@ import warnings
 from pathlib import Path
 
 from data_gen.outputs import check_directory
-from tinysql.runs import holding
-
-
-def kept_place(path: Path) -> Path:
-    """Where the run that a new one replaces at `path` is kept."""
-    real = Path(os.path.realpath(path))
-    return real.with_name(f".{real.name}.replaced")
+from tinysql.runs import holding, kept_place
 
 
 def has_begun(path: Path) -> bool:
