@@ -46,7 +46,15 @@ class Circuit:
         return self.graph.select(self.edges)
 
     def check_belongs(self, graph: Graph, name: str = "the circuit") -> None:
-        """Raises `InputError` where its edges are of another graph than a model's `graph`; `name` says whose."""
+        """Raises `InputError` where its edges are of another graph than `graph`, a model's `Graph.of(model)`.
+
+        `name` is what the sentence calls the circuit. A model itself, or anything else that is no graph, is refused.
+        """
+        if not isinstance(graph, Graph):
+            raise InputError(
+                f"{name} is held against a graph, and this is a {type(graph).__name__}",
+                hint="give the model's graph: check_belongs(circuits.Graph.of(model))",
+            )
         if self.graph != graph:
             raise InputError(
                 f"{name} belongs to a model of {self.graph}, this one has {graph}",

@@ -70,7 +70,7 @@ class RoleCircuit:
         return Circuit(self.graph, tuple(part.edge for part in self.parts), self.metadata)
 
     def check_belongs(self, graph: Graph, name: str = "the role-aware circuit") -> None:
-        """Raises `InputError` where its edges are of another graph than a model's `graph`; `name` says whose."""
+        """Raises `InputError` as `Circuit.check_belongs` does: `graph` is a model's `Graph.of(model)`."""
         self.circuit.check_belongs(graph, name)
 
     def mask(self, roles: Sequence[str]) -> np.ndarray:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -18,6 +19,8 @@ from circuits.judging.role_curves import evaluate_by_role, top_parts, top_role_e
 from circuits.methods.role_scores import role_scores
 from circuits.role_circuit import RoleCircuit, RoleEdge
 from data_gen.errors import InputError
+from tinysql.models.config import ModelConfig
+from tinysql.models.hybrid import HybridLM
 
 GRAPH = Graph("*-", n_heads=2, n_kv_heads=2)
 SPACE = "{http://graphml.graphdrawing.org/xmlns}"
@@ -182,6 +185,23 @@ def test_a_circuit_of_another_graph_is_refused(circuit: RoleCircuit) -> None:
     circuit.check_belongs(GRAPH)
     with pytest.raises(InputError, match="the role-aware circuit belongs to a model of"):
         circuit.check_belongs(Graph("*-", n_heads=4, n_kv_heads=4))
+
+
+def test_what_is_no_graph_is_refused_in_one_sentence_that_asks_for_one(
+    circuit: RoleCircuit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The tests' check of types would speak first; a user has none.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    model = HybridLM(ModelConfig(pattern="*-", d_model=8, n_heads=2, d_head=4, d_vocab=5, n_ctx=8))
+    circuit.check_belongs(Graph.of(model))
+    for one in (circuit, circuit.circuit):
+        for other in (model, model.cfg, "*-", None):
+            with pytest.raises(InputError) as refused:
+                one.check_belongs(other)
+            assert refused.value.message.endswith(
+                f" is held against a graph, and this is a {type(other).__name__}"
+            )
+            assert refused.value.hint.endswith("check_belongs(circuits.Graph.of(model))")
 
 
 @pytest.mark.parametrize("role", ["", "a\nb", "a\x00"])
