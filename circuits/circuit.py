@@ -86,7 +86,7 @@ class Circuit:
         """Inverse of `save`. Raises `InputError` for a file that is missing, cut short, no circuit or role-aware."""
         found = read_json(Path(path))
         if "role_edges" in found:
-            raise role_aware(str(path), found.get("metadata"))
+            raise role_aware(str(path), found.get("metadata"), found.get("graph"))
         try:
             about = metadata_of(found["metadata"])
             return cls(Graph.from_json(found["graph"]), edges_of(found["edges"]), about)
@@ -96,12 +96,28 @@ class Circuit:
             raise InputError(f"{path} is not a circuit: {error!r}", hint=AGAIN) from error
 
 
-def role_aware(what: str, metadata: object) -> InputError:
-    """The refusal of a role-aware circuit where a plain one is read: without its roles it would be another one."""
+class RoleAwareError(InputError):
+    """A role-aware circuit where a plain one is read: without its roles it would be another one."""
+
+    def __init__(self, message: str, hint: str, graph: Graph | None) -> None:
+        super().__init__(message, hint)
+        self.graph = graph
+        """Whose edges the circuit's are; None where the file does not say."""
+
+
+def role_aware(what: str, metadata: object, graph: object) -> RoleAwareError:
+    """The refusal of a role-aware circuit, with the `metadata` and the `graph` that stand in its file."""
     edit = metadata.get("edit", "EDIT") if isinstance(metadata, dict) else "EDIT"
-    return InputError(
+    try:
+        of = Graph.from_json(graph) if isinstance(graph, dict) else None
+    except (ValueError, KeyError, TypeError, OverflowError):
+        of = None
+    return RoleAwareError(
         f"{what} is a role-aware circuit, and here a circuit's edges act at the tokens of every role",
-        hint=f"run it with: tinysql circuit eval RUN --edit {edit} --by-role",
+        hint=f"`tinysql circuit eval RUN --edit {edit} --by-role` runs the one that"
+        " `tinysql circuit find --by-role` wrote in RUN;"
+        " in Python `circuits.RoleCircuit.load` reads one from JSON and `circuits.evaluate_by_role` runs it",
+        graph=of,
     )
 
 

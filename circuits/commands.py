@@ -12,7 +12,6 @@ from data_gen.seeding import read_count, read_seed
 from tinysql.device_names import read_device
 
 if TYPE_CHECKING:
-    from circuits.circuit import Circuit
     from tinysql.runs import Run
 
 EDGES, Q = 50, 0.05
@@ -229,8 +228,9 @@ def _eval_file(arguments: argparse.Namespace, run: Run) -> None:
         if is_given:
             raise InputError(f"{option} says nothing with --circuit", hint=hint)
     from circuits.artefacts import eval_circuit
+    from circuits.files.given import given_circuit
 
-    circuit = _read(arguments.circuit, run)
+    circuit = given_circuit(arguments.circuit, run)
     if "settings" not in circuit.metadata:
         print(
             f"{arguments.circuit} does not say on which pairs it was found: none is left out", file=sys.stderr
@@ -283,24 +283,11 @@ def _show_file(arguments: argparse.Namespace, run: Run) -> None:
             "--circuit has no place of its own in the run", hint="say where to draw it with --out"
         )
     path = _output(arguments, [run.path, arguments.circuit])
+    from circuits.files.given import given_circuit
     from circuits.pages import write_circuit_page
 
-    write_circuit_page(_read(arguments.circuit, run), arguments.circuit.name, path)
+    write_circuit_page(given_circuit(arguments.circuit, run), arguments.circuit.name, path)
     print(path)
-
-
-def _read(file: Path, run: Run) -> Circuit:
-    """The circuit of a file. Raises `InputError` for one of another model than the run's."""
-    from circuits.files.exchange import read_circuit
-    from circuits.graph import Graph
-    from data_gen.errors import InputError
-
-    try:
-        circuit = read_circuit(file)
-    except InputError as error:  # a file does not know whose it is, the command does
-        raise InputError(error.message, hint=error.hint.replace(" RUN ", f" {run.path} ")) from error
-    circuit.check_belongs(Graph.of_config(run.shape), f"the circuit in {file}")
-    return circuit
 
 
 def call_compare(arguments: argparse.Namespace) -> None:
@@ -321,6 +308,7 @@ def call_compare(arguments: argparse.Namespace) -> None:
     for run in runs:
         for edit in edits:
             found_in(run.path, edit)
+    from circuits.files.given import given_circuit
     from circuits.finding import load_found
     from circuits.judging.compare import compare
     from circuits.pages import write_difference
@@ -328,7 +316,7 @@ def call_compare(arguments: argparse.Namespace) -> None:
 
     circuits = [load_found(run.path, edit)[0] for run in runs for edit in edits]
     if file is not None:
-        circuits.append(_read(file, runs[0]))
+        circuits.append(given_circuit(file, runs[0]))
         names = (edits[0], file.name)
     elif len(edits) == 2:
         names = (edits[0], edits[1])

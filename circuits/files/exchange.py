@@ -17,7 +17,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 from xml.parsers import expat
 
-from circuits.circuit import Circuit, edges_of, metadata_of, role_aware
+from circuits.circuit import Circuit, RoleAwareError, edges_of, metadata_of, role_aware
 from circuits.graph import Edge, Graph
 from circuits.paths import computed_by
 from circuits.role_circuit import RoleCircuit
@@ -95,7 +95,7 @@ def from_graphml(document: str | bytes) -> Circuit:
     rows = [attributes(edge) for edge in graph.findall(f"{{{_SPACE}}}edge")]
     about = attributes(graph)
     if any("role" in row for row in rows):
-        raise role_aware("the GraphML document", _edit_of(about.get("metadata")))
+        raise role_aware("the GraphML document", *(_value(about.get(name)) for name in ("metadata", "graph")))
     _check_kinds("GraphML document", [row.get("kind") for row in rows])
     edges = [row.get("edge", "") for row in rows if row.get("kind") == "edge"]
     return _circuit("GraphML document", about.get("graph"), about.get("metadata"), edges)
@@ -130,7 +130,7 @@ def from_dot(text: str) -> Circuit:
         raise InputError("the DOT file is cut short: its last line is no `}`", hint=_AGAIN)
     found = re.findall(r'^ *"([^"]+)" -> "([^"]+)"(?: \[kind=(\w+)( role=)?)?', text, re.MULTILINE)
     if any(role for *_, role in found):
-        raise role_aware("the DOT file", _edit_of(about.get("metadata")))
+        raise role_aware("the DOT file", *(_value(about.get(name)) for name in ("metadata", "graph")))
     arcs = [arc[:3] for arc in found]
     _check_kinds("DOT file", [kind for *_, kind in arcs])
     edges = [
@@ -161,6 +161,8 @@ def read_circuit(path: str | Path) -> Circuit:
     try:
         found = Path(path).read_bytes()
         return from_graphml(found) if kind == ".graphml" else from_dot(found.decode())
+    except RoleAwareError as error:
+        raise RoleAwareError(f"{path}: {error.message}", error.hint, error.graph) from error
     except InputError as error:  # a document does not know where it stands, and two may be compared
         raise InputError(f"{path}: {error.message}", hint=error.hint) from error
     except (OSError, UnicodeDecodeError) as error:
@@ -213,10 +215,10 @@ def _arc(edge: Edge, score: float | None, role: str | None) -> _Arc:
     return _Arc(f"out:{edge.writer}", f"in:{edge.reader}", "edge", str(edge), score, role)
 
 
-def _edit_of(metadata: str | None) -> object:
-    """Metadata of a file that is refused, for the hint alone: None where they cannot be read."""
+def _value(text: str | None) -> object:
+    """A JSON value in a file that is refused, for the sentence alone: None where it cannot be read."""
     try:
-        return json.loads(metadata or "{}")
+        return json.loads(text or "{}")
     except (ValueError, RecursionError):
         return None
 

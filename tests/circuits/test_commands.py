@@ -15,7 +15,7 @@ import torch
 from circuits import artefacts, finding
 from circuits.artefacts import eval_on_run
 from circuits.circuit import Circuit
-from circuits.files.exchange import read_circuit
+from circuits.files.exchange import read_circuit, write_circuit
 from circuits.files.role_files import load_roles
 from circuits.finding import draw, load_found, load_found_by_role, unseen
 from circuits.graph import Edge, Graph
@@ -27,7 +27,7 @@ from circuits.methods.eap_ig import eap_ig, integration_error
 from circuits.methods.table import METHODS, UNSIGNED
 from circuits.metrics import logit_diff
 from circuits.pages import sections, sentence
-from circuits.role_circuit import RoleCircuit
+from circuits.role_circuit import RoleCircuit, RoleEdge
 from circuits.scores import EdgeScores
 from circuits.select import greedy_edges, significant_edges
 from data_gen.errors import InputError
@@ -596,16 +596,40 @@ def test_the_file_of_a_role_aware_circuit_is_refused_in_a_sentence(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, verb: str, options: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    graph = Graph.of_config(open_run(run).shape)
     for about, edit in (({"edit": "schema.table"}, "schema.table"), ({}, "EDIT")):
-        RoleCircuit(Graph("*-", n_heads=2), (), about).save(Path("c.json"))
+        RoleCircuit(graph, (), about).save(Path("c.json"))
         assert main(["circuit", verb, str(run), "--circuit", "c.json", *options]) == 2
         said = capsys.readouterr().err
         assert (
-            "c.json is a role-aware circuit, and here a circuit's edges act at the tokens of every role"
+            "c.json is a role-aware circuit, and here a circuit's edges act at the tokens of every role\n"
             in said
         )
-        assert f"hint: run it with: tinysql circuit eval {run} --edit {edit} --by-role\n" in said
+        assert (
+            f"hint: `tinysql circuit eval {run} --edit {edit} --by-role` runs the one that"
+            f" `tinysql circuit find --by-role` wrote in {run}; in Python `circuits.RoleCircuit.load` reads"
+            in said
+        )
     assert not Path("page.html").exists()
+
+
+@pytest.mark.parametrize("suffix", ["json", "graphml", "dot"])
+def test_a_role_aware_circuit_of_another_model_is_named_as_such(
+    run: Path, tmp_path: Path, capsys, suffix: str
+) -> None:
+    file, other = tmp_path / f"c.{suffix}", Graph("*-*-", n_heads=2)
+    write_circuit(RoleCircuit(other, (RoleEdge(other.edges[0], "sql.from", 1.0),)), file)
+    assert main(["circuit", "eval", str(run), "--edit", EDIT, "--circuit", str(file)]) == 2
+    said = capsys.readouterr().err
+    ours = Graph.of_config(open_run(run).shape)
+    assert f"{file} is a role-aware circuit of a model of {other}, and {run} has {ours}\n" in said
+    assert "tinysql circuit eval RUN --edit EDIT --by-role" in said
+    # Where the file no longer says whose it is, it is refused as role-aware alone.
+    file.write_text(file.read_text().replace("*-*-", "*?*-"))
+    assert main(["circuit", "eval", str(run), "--edit", EDIT, "--circuit", str(file)]) == 2
+    said = capsys.readouterr().err
+    assert "is a role-aware circuit, and here" in said
+    assert f"tinysql circuit eval {run} --edit EDIT --by-role" in said
 
 
 def test_an_evaluation_prints_areas_and_stability_and_minimality_when_asked(copy: Path, capsys) -> None:
