@@ -4,6 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from tinysql import recipes as trained
@@ -14,6 +15,7 @@ from transfer import recipes as taught
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 RECIPES = {("train", ""): trained.find_recipe, ("transfer", "teach"): taught.find_recipe}
 """Where the settings of a command belong."""
 
@@ -24,11 +26,28 @@ def fenced(path: Path) -> list[str]:
     return [line for block in blocks for line in block.splitlines()[1:]]
 
 
-COMMANDS = [(path.name, line) for path in DOCUMENTS for line in fenced(path) if re.match(r"tinysql \w", line)]
+def indented(path: Path) -> list[str]:
+    """The commands in a notebook's prose, which stand indented."""
+    cells = nbformat.read(path, as_version=4).cells
+    prose = "\n".join(cell["source"] for cell in cells if cell["cell_type"] == "markdown")
+    return re.findall(r"^    (tinysql \w.*)", prose, re.MULTILINE)
+
+
+COMMANDS = [
+    *((path.name, line) for path in DOCUMENTS for line in fenced(path) if re.match(r"tinysql \w", line)),
+    *((path.name, line) for path in NOTEBOOKS for line in indented(path)),
+]
 
 
 def test_the_documents_show_commands() -> None:
     assert {command.split()[1] for _, command in COMMANDS} == set(NOUNS)
+
+
+def test_what_a_notebook_finds_by_role_it_evaluates_by_role_too() -> None:
+    shown = [
+        line.split()[1:3] for name, line in COMMANDS if name == "04_circuits.ipynb" and "--by-role" in line
+    ]
+    assert shown == [["circuit", "find"], ["circuit", "eval"]]
 
 
 @pytest.mark.parametrize(("document", "command"), COMMANDS, ids=[command for _, command in COMMANDS])
