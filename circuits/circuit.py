@@ -15,7 +15,10 @@ from circuits.graph import Edge, Graph
 from data_gen.errors import InputError
 from data_gen.files import read_json, write_atomic
 
-AGAIN = "make it again: tinysql circuit find"
+AGAIN = (
+    "`tinysql circuit find` makes one and `tinysql circuit export` writes it, in Python `circuits.write_circuit`;"
+    " docs/circuits.md has the format"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,13 +90,26 @@ class Circuit:
         found = read_json(Path(path))
         if "role_edges" in found:
             raise role_aware(str(path), found.get("metadata"), found.get("graph"))
+        if (gaps := lacking(found, ("graph", "edges", "metadata"))) is not None:
+            raise InputError(f"{path} is not a circuit: {gaps}", hint=AGAIN)
         try:
             about = metadata_of(found["metadata"])
             return cls(Graph.from_json(found["graph"]), edges_of(found["edges"]), about)
-        except InputError:
-            raise
+        except InputError as error:  # what a part of it is told does not name the file
+            raise InputError(f"{path}: {error.message}", hint=error.hint or AGAIN) from error
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise InputError(f"{path} is not a circuit: {error!r}", hint=AGAIN) from error
+            raise InputError(f"{path} is not a circuit: {why(error)}", hint=AGAIN) from error
+
+
+def lacking(found: dict[str, Any], names: Iterable[str]) -> str | None:
+    """The end of a sentence that says which of the names a file lacks; None where it has them all."""
+    gaps = [f"`{name}`" for name in names if name not in found]
+    return f"it has no {', no '.join(gaps)}" if gaps else None
+
+
+def why(error: Exception) -> str:
+    """The end of a sentence on a file that could not be read: a name that is missing, or what Python says."""
+    return f"it has no `{error.args[0]}`" if isinstance(error, KeyError) else repr(error)
 
 
 class RoleAwareError(InputError):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from circuits.circuit import Circuit, metadata_of
+from circuits.circuit import Circuit, lacking, metadata_of, why
 from circuits.graph import Edge, Graph
 from data_gen.errors import InputError
 from data_gen.files import read_json, write_atomic
@@ -107,20 +107,28 @@ class RoleCircuit:
         Whether it belongs to a model is what `check_belongs` says.
         """
         found = read_json(Path(path))
+        if "edges" in found and "role_edges" not in found:
+            raise InputError(
+                f"{path} is not a role-aware circuit: it has no `role_edges`, but the `edges` of a plain one",
+                hint="`tinysql circuit export RUN --edit EDIT --by-role` writes a role-aware one;"
+                " in Python `circuits.read_circuit` reads this one",
+            )
+        if (gaps := lacking(found, ("graph", "role_edges", "metadata"))) is not None:
+            raise InputError(f"{path} is not a role-aware circuit: {gaps}", hint=AGAIN)
         try:
             parts = tuple(
                 RoleEdge(Edge.parse(entry["edge"]), str(entry["role"]), float(entry["score"]))
                 for entry in found["role_edges"]
             )
             about, graph = metadata_of(found["metadata"]), Graph.from_json(found["graph"])
+            for part in parts:
+                if not math.isfinite(part.score):
+                    raise InputError(
+                        f"the score of `{part.edge}` at `{part.role}` is {part.score}, expected a number",
+                        hint=AGAIN,
+                    )
+            return cls(graph, parts, about)
+        except InputError as error:  # what a part of it is told does not name the file
+            raise InputError(f"{path}: {error.message}", hint=AGAIN) from error
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"{path} is not a role-aware circuit: {error!r}", hint=AGAIN) from error
-        for part in parts:
-            if not math.isfinite(part.score):
-                raise InputError(
-                    f"the score of `{part.edge}` at `{part.role}` in {path} is {part.score}, expected a number",
-                    hint=AGAIN,
-                )
-        return cls(graph, parts, about)
+            raise InputError(f"{path} is not a role-aware circuit: {why(error)}", hint=AGAIN) from error

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 from xml.parsers import expat
 
-from circuits.circuit import Circuit, RoleAwareError, edges_of, metadata_of, role_aware
+from circuits.circuit import AGAIN, Circuit, RoleAwareError, edges_of, metadata_of, role_aware, why
 from circuits.graph import Edge, Graph
 from circuits.paths import computed_by
 from circuits.role_circuit import RoleCircuit
@@ -25,7 +25,6 @@ from data_gen.errors import InputError
 from data_gen.files import write_atomic
 
 _SPACE = "http://graphml.graphdrawing.org/xmlns"
-_AGAIN = "write it with `write_circuit`; docs/circuits.md has the format"
 _KEYS = {
     "graph": ("graph", "string"),
     "metadata": ("graph", "string"),
@@ -87,7 +86,7 @@ def from_graphml(document: str | bytes) -> Circuit:
     names = {key.get("id"): key.get("attr.name") for key in root.iter(f"{{{_SPACE}}}key")}
     graph = root.find(f"{{{_SPACE}}}graph")
     if graph is None:
-        raise InputError("the GraphML document holds no graph", hint="write it with `to_graphml`")
+        raise InputError("the GraphML document holds no graph", hint=AGAIN)
 
     def attributes(element: ElementTree.Element) -> dict[str | None, str]:
         return {names.get(data.get("key")): data.text or "" for data in element.findall(f"{{{_SPACE}}}data")}
@@ -124,10 +123,12 @@ def to_dot(circuit: Circuit | RoleCircuit) -> str:
 
 def from_dot(text: str) -> Circuit:
     """Inverse of `to_dot`: reads what it wrote of a plain circuit. Raises `InputError` for anything else."""
+    if not text.strip():
+        raise InputError("the DOT file is empty", hint=AGAIN)
     about = dict(re.findall(r"^  // (graph|metadata): (.*)$", text, re.MULTILINE))
     # A file that was cut between two statements would else be a smaller circuit.
     if "graph" in about and text.rstrip().splitlines()[-1] != "}":
-        raise InputError("the DOT file is cut short: its last line is no `}`", hint=_AGAIN)
+        raise InputError("the DOT file is cut short: its last line is no `}`", hint=AGAIN)
     found = re.findall(r'^ *"([^"]+)" -> "([^"]+)"(?: \[kind=(\w+)( role=)?)?', text, re.MULTILINE)
     if any(role for *_, role in found):
         raise role_aware("the DOT file", *(_value(about.get(name)) for name in ("metadata", "graph")))
@@ -229,20 +230,20 @@ def _check_kinds(what: str, kinds: Iterable[str | None]) -> None:
         if kind not in ("edge", "feeds"):
             raise InputError(
                 f"arc {number} of the {what} is of kind {kind or 'none'}, expected `edge` or `feeds`",
-                hint=_AGAIN,
+                hint=AGAIN,
             )
 
 
 def _circuit(what: str, graph: str | None, metadata: str | None, edges: Iterable[str]) -> Circuit:
     if graph is None:
-        raise InputError(f"the {what} does not say which graph its edges are of", hint=_AGAIN)
+        raise InputError(f"the {what} does not say which graph its edges are of", hint=AGAIN)
     try:
         about = metadata_of(json.loads(metadata or "{}"))
         return Circuit(Graph.from_json(json.loads(graph)), edges_of(edges), about)
-    except InputError:
-        raise
+    except InputError as error:
+        raise InputError(error.message, hint=error.hint or AGAIN) from error
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise InputError(f"the {what} holds no circuit: {error!r}", hint=_AGAIN) from error
+        raise InputError(f"the {what} holds no circuit: {why(error)}", hint=AGAIN) from error
 
 
 def _data(element: ElementTree.Element, **values: str | int | float | None) -> None:
@@ -260,6 +261,8 @@ def _parse(document: str | bytes) -> ElementTree.Element:
         )
 
     data = document.encode() if isinstance(document, str) else document
+    if not data.strip():
+        raise InputError("the GraphML document is empty", hint=AGAIN)
     # The declaration stands in front of the elements, so this stops before any entity is expanded.
     guard = expat.ParserCreate()
     guard.StartDoctypeDeclHandler = refuse
@@ -269,4 +272,4 @@ def _parse(document: str | bytes) -> ElementTree.Element:
     except (expat.ExpatError, ElementTree.ParseError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"not whole XML ({error})", hint="write it with `to_graphml`") from error
+        raise InputError(f"not whole XML ({error})", hint=AGAIN) from error

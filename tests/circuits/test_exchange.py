@@ -190,6 +190,29 @@ def test_dot_draws_upwards_writers_as_boxes_and_readers_as_ellipses(circuit: Cir
     assert '  "in:blocks.1.mlp" -> "out:blocks.1.mlp" [kind=feeds style=dotted];' in lines
 
 
+@pytest.mark.parametrize("suffix", ["graphml", "dot"])
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda text: "", "is empty"),
+        (lambda text: " \n", "is empty"),
+        (lambda text: text[: len(text) // 2], "is cut short|not whole XML"),
+        (lambda text: text.replace("blocks.0.attn.v.1", "blocks.14.attn.v.1"), "has no `blocks.14.attn.v.1`"),
+        (lambda text: text.replace("pattern", "patern"), "holds no circuit: it has no `pattern`"),
+    ],
+)
+def test_a_refused_drawing_names_its_file_and_the_command_that_writes_one(
+    circuit: Circuit, tmp_path: Path, suffix: str, change, reason: str
+) -> None:
+    file = tmp_path / f"c.{suffix}"
+    write_circuit(circuit, file)
+    file.write_text(change(file.read_text()))
+    with pytest.raises(InputError, match=reason) as refused:
+        read_circuit(file)
+    assert refused.value.message.startswith(f"{file}: ")
+    assert "`tinysql circuit export` writes it" in refused.value.hint
+
+
 @pytest.mark.parametrize("keep", range(1, 12))
 def test_a_dot_file_cut_behind_any_line_is_no_smaller_circuit(circuit: Circuit, keep: int) -> None:
     lines = to_dot(circuit).splitlines(keepends=True)

@@ -75,13 +75,44 @@ def test_a_file_that_is_none_is_refused(circuit: RoleCircuit, tmp_path: Path, ch
         RoleCircuit.load(tmp_path / "c.json")
 
 
+@pytest.mark.parametrize(
+    ("found", "gaps"),
+    [
+        ({}, "`graph`, no `role_edges`, no `metadata`"),
+        ({"graph": {}, "role_edges": [], "metadata": {}}, "`pattern`"),
+        ({"graph": {"pattern": "*"}, "role_edges": [{"edge": "a -> b"}], "metadata": {}}, "`role`"),
+    ],
+)
+def test_what_a_file_lacks_is_said_by_name_and_what_writes_one(tmp_path: Path, found, gaps: str) -> None:
+    file = tmp_path / "c.json"
+    file.write_text(json.dumps(found))
+    with pytest.raises(InputError) as refused:
+        RoleCircuit.load(file)
+    assert refused.value.message == f"{file} is not a role-aware circuit: it has no {gaps}"
+    assert "tinysql circuit find RUN --edit EDIT --by-role" in refused.value.hint
+
+
+def test_a_part_that_is_wrong_is_told_with_its_file_and_a_hint(circuit: RoleCircuit, tmp_path: Path) -> None:
+    file, edge = tmp_path / "c.json", "embed -> blocks.14.attn.q.0"
+    change = {"role_edges": [{"edge": edge, "role": "a", "score": 1}]}
+    file.write_text(json.dumps({**circuit.to_json(), **change}))
+    with pytest.raises(InputError) as refused:
+        RoleCircuit.load(file)
+    assert refused.value.message.startswith(f"{file}: edge `{edge}`: a model of ")
+    assert "tinysql circuit find" in refused.value.hint
+
+
 def test_a_plain_circuit_is_no_role_aware_one_nor_the_other_way_round(
     circuit: RoleCircuit, tmp_path: Path
 ) -> None:
     circuit.save(tmp_path / "roles.json")
     circuit.circuit.save(tmp_path / "plain.json")
-    with pytest.raises(InputError, match="is not a role-aware circuit"):
+    with pytest.raises(InputError) as refused:
         RoleCircuit.load(tmp_path / "plain.json")
+    assert refused.value.message == (
+        f"{tmp_path / 'plain.json'} is not a role-aware circuit: it has no `role_edges`, but the `edges` of a plain one"
+    )
+    assert "export RUN --edit EDIT --by-role` writes a role-aware one" in refused.value.hint
     for read in (Circuit.load, read_circuit):
         with pytest.raises(InputError, match="is a role-aware circuit, and here"):
             read(tmp_path / "roles.json")

@@ -97,9 +97,27 @@ def test_a_circuit_and_its_complement_are_all_edges() -> None:
 
 def test_a_file_that_is_no_circuit_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "circuit.json"
-    path.write_text('{"graph": {"pattern": "*"}}')
-    with pytest.raises(InputError, match="is not a circuit"):
+    for text, gaps in (
+        ("{}", "`graph`, no `edges`, no `metadata`"),
+        ('{"graph": {"pattern": "*"}}', "`edges`, no `metadata`"),
+        ('{"graph": {}, "edges": [], "metadata": {}}', "`pattern`"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError) as refused:
+            Circuit.load(path)
+        assert refused.value.message == f"{path} is not a circuit: it has no {gaps}"
+        assert "`tinysql circuit export` writes it" in refused.value.hint
+
+
+def test_an_edge_that_the_graph_lacks_is_told_with_its_file_and_a_hint(tmp_path: Path) -> None:
+    path = tmp_path / "circuit.json"
+    found = Circuit(GRAPH, GRAPH.edges[:1]).to_json()
+    path.write_text(json.dumps({**found, "edges": ["embed -> blocks.14.attn.q.0"]}))
+    with pytest.raises(InputError) as refused:
         Circuit.load(path)
+    assert refused.value.message.startswith(f"{path}: edge `embed -> blocks.14.attn.q.0`: a model of ")
+    assert "has no `blocks.14.attn.q.0`" in refused.value.message
+    assert "`tinysql circuit export` writes it" in refused.value.hint
 
 
 def test_the_table_says_how_sure_each_edge_is() -> None:
