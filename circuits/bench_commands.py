@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from circuits.methods.names import METHOD_NAMES
 from data_gen.files import read_path
 from data_gen.seeding import read_count, read_seed
 from tinysql.device_names import read_device
@@ -18,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     circuits.add_argument("runs", nargs="*", metavar="RUN", help="run directories to score edits of too")
     circuits.add_argument("--out", type=read_path, required=True, help="directory of the leaderboard")
-    circuits.add_argument("--methods", help="methods, with commas between (default: all)")
+    circuits.add_argument(
+        "--methods", help=f"some of {', '.join(METHOD_NAMES)}, with commas between (default: all)"
+    )
     circuits.add_argument("--planted", help="planted models, with commas between, or `none` (default: all)")
     circuits.add_argument(
         "--seeds", type=read_count, default=5, help="seeds of each planted model (default: 5)"

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from circuits.methods.names import METHOD_NAMES
 from data_gen.files import read_path
 from data_gen.seeding import read_count, read_seed
 from tinysql.device_names import read_device
@@ -64,7 +65,7 @@ def _add_find(find: argparse.ArgumentParser) -> None:
     find.add_argument(
         "--method",
         default="eap-ig",
-        help="eap-ig, eap-ig-activations, eap, clean-corrupt, relp, exact, ... (default: eap-ig)",
+        help=f"{', '.join(METHOD_NAMES)} (default: eap-ig)",
     )
     find.add_argument("--pairs", type=read_count, default=64, help="test pairs to score on (default: 64)")
     find.add_argument("--select", default="top", help="top, greedy or significant edges (default: top)")
