@@ -115,7 +115,7 @@ def _claimed(directory: str | Path) -> Path:
     try:
         return claim_directory(directory)
     except InputError as error:
-        hint = "name a new or an empty directory" if "--overwrite" in error.hint else error.hint
+        hint = "name a new or an empty directory" if error.message.endswith("is not empty") else error.hint
         raise InputError(error.message, hint=hint) from error
 
 
