@@ -7,7 +7,7 @@ Three tables, one line per run, edit or role:
 
 1. lenses: of every role of the answer, how often logit lens and tuned lens have the right token on top at each depth,
    and their KL divergence from the model's prediction; the tuned lens is fitted on rows of training's split.
-2. units: what the metric loses without one head, MLP or expert, by six kinds of ablation and by direct contribution.
+2. units: what the metric loses without one head, MLP or expert, by every kind of ablation and by direct contribution.
    The corrupt prompt's value in its place (`counterfactual`) stands for the truth: Pearson, Spearman of sizes and share
    of its three largest units, with 95 % bootstrap intervals over pairs, and the sum of all drops beside its sum.
 3. moves: where the clean value is enough: share of the metric that one role's tokens bring into the corrupt run at
