@@ -21,8 +21,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ import numpy as np
 
 from benchmarks.seed_circuits import Subject
 from benchmarks.stability import KINDS, agreed, host, subjects
-from benchmarks.stability_kept import Kept, step
+from benchmarks.stability_kept import Kept, part_of, step
 from circuits.looking.ablation import Ablation, ablate
 from circuits.looking.contributions import contributions
 from circuits.looking.lens import LensReading, logit_lens, tuned_lens
@@ -163,13 +163,7 @@ def measured(arguments: argparse.Namespace) -> dict[str, list[Row]]:
     for name in arguments.tables:
         parts, make = makers[name]
         for part in parts:
-            found = kept.rows(name, part) if kept is not None else None
-            if found is None:
-                begun = time.perf_counter()
-                found = make(part)
-                if kept is not None:
-                    kept.add(name, part, found, time.perf_counter() - begun)
-            tables.setdefault(name, []).extend(found)
+            tables.setdefault(name, []).extend(part_of(kept, name, part, partial(make, part)))
     return tables
 
 

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -41,7 +40,7 @@ import numpy as np
 import torch
 
 from benchmarks.seed_circuits import Subject
-from benchmarks.stability_kept import Kept, step
+from benchmarks.stability_kept import Kept, part_of, step
 from benchmarks.stability_tables import tables
 from circuits.circuit import Circuit
 from circuits.judging.bootstrap import percentiles
@@ -272,18 +271,7 @@ def table_of(
     parts = {edit: partial(made[name], edit) for edit in edits} if name in made else {}
     # A comparison of all edits is one part.
     parts = parts or {" ".join(edits): partial(similar, runs[0], edits)}
-    rows = []
-    for part, measure in parts.items():
-        found = kept.rows(name, part) if kept is not None else None
-        if found is None:
-            begun = time.perf_counter()
-            found = measure()
-            took = time.perf_counter() - begun
-            print(f"{name} {part}: {took:.1f} s in all", file=sys.stderr, flush=True)
-            if kept is not None:
-                kept.add(name, part, found, took)
-        rows += found
-    return rows
+    return [row for part, measure in parts.items() for row in part_of(kept, name, part, measure)]
 
 
 def host(sets: dict[str, Subject], edit: str) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,19 @@ class Kept:
         self.found["seconds"] = [*self.found.get("seconds", []), mark]
         self.found = {**self.found, table: [*before, *rows], "made_by": self.made_by}
         write_atomic(self.path, json.dumps(self.found, indent=1))
+
+
+def part_of(kept: Kept | None, table: str, part: str, measure: Callable[[], list[Row]]) -> list[Row]:
+    """A part of a table: what was kept of it, or what is measured now, and kept."""
+    found = kept.rows(table, part) if kept is not None else None
+    if found is None:
+        begun = time.perf_counter()
+        found = measure()
+        took = time.perf_counter() - begun
+        print(f"{table} {part}: {took:.1f} s in all", file=sys.stderr, flush=True)
+        if kept is not None:
+            kept.add(table, part, found, took)
+    return found
 
 
 def weights_digest(run: Path) -> str:

@@ -64,7 +64,6 @@ def direction_experts(name: str, seed: int) -> Planted:
     wire_decoy_experts(
         moe,
         (unread, off_path),
-        everywhere=axes("token").sum(0),
         routes=cues.sum(0),
         reads=cues,
         writes=spread(aside, len(cues)),
@@ -111,7 +110,6 @@ def aggregate_experts(name: str, seed: int) -> Planted:
     wire_decoy_experts(
         moe,
         (unread, off_path),
-        everywhere=axes("token").sum(0),
         routes=code.sum(0),
         reads=code,
         writes=-spread(words(FILLERS, "output"), len(code)),

@@ -114,7 +114,6 @@ def copy_experts(name: str, seed: int, *, edit: str) -> Planted:
     wire_decoy_experts(
         moe,
         (unread, off_path),
-        everywhere=axes("token").sum(0),
         routes=code.sum(0),
         reads=code,
         writes=lowers,

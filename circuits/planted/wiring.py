@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from circuits.planted.stream import axes
 from tinysql.models.attention import Attention
 from tinysql.models.layers import MLP
 from tinysql.models.mamba import Mamba
@@ -63,19 +64,18 @@ def wire_decoy_experts(
     moe: MoE,
     experts: tuple[int, int],
     *,
-    everywhere: Float[Tensor, " d_model"],
     routes: Float[Tensor, " d_model"],
     reads: Rows,
     writes: Rows,
 ) -> None:
     """Two experts that fire and are no part of the mechanism.
 
-    The first takes in every token, in which `everywhere` stands, and keeps the weights of a decoy: it writes where
-    nobody reads. The second fires where the mechanism does (`routes`), hears what it hears (`reads`), and writes it
-    where it is read off the path alone.
+    The first takes in every token, whatever its word, and keeps the weights of a decoy: it writes where nobody reads.
+    The second fires where the mechanism does (`routes`), hears what it hears (`reads`), and writes it where it is read
+    off the path alone.
     """
     unread, off_path = experts
-    moe.W_R[:, unread] = 2 * everywhere
+    moe.W_R[:, unread] = 2 * axes("token").sum(0)
     # A decoy's relu^2 of all that it reads is about twice as loud as an expert that hears one thing.
     moe.W_out[unread] /= 2
     wire_expert(moe, off_path, routes=routes, reads=reads, writes=writes)

@@ -37,7 +37,10 @@ def check_checkpoint(folder: Path) -> None:
 
 
 def check_weights(folder: Path) -> None:
-    """Refuse a directory of a checkpoint that holds no weights in safetensors."""
+    """Refuse a directory of a checkpoint that holds no weights in safetensors.
+
+    Pickles are looked for by their names alone, so that the refusal says why what is there is not read; none is opened.
+    """
     if any((folder / name).is_file() for name in WEIGHTS):
         return
     pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
