@@ -30,10 +30,11 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[13, 26, 52])
     parser.add_argument("--rows", type=int, default=100)
     parser.add_argument("--random", type=int, default=3, help="random circuits of either kind (default: 3)")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path, required=True)
     arguments = parser.parse_args()
     run, found = open_run(arguments.run), []
-    model, tokenizer = run.load()
+    model, tokenizer = run.load(arguments.device)
     for edit in arguments.edits:
         _, scores = load_found(run.path, edit)
         settings = scores.metadata["settings"]
