@@ -130,6 +130,7 @@ def call_teach(arguments: argparse.Namespace) -> int:
     from data_gen.outputs import check_directory
     from tinysql.config import override
     from tinysql.runs import check_not_lost, holding
+    from tinysql.training.replacing import what_is_kept
     from transfer.behaviours.names import check_base, check_names
     from transfer.subjects import FILE, GATE, missed_bars, taught_kind, taught_run
 
@@ -144,6 +145,9 @@ def call_teach(arguments: argparse.Namespace) -> int:
     elif arguments.out.is_dir() and not arguments.resume:
         with holding(arguments.out):
             check_not_lost(arguments.out)
+            kept = what_is_kept(arguments.out)
+            if kept is not None and not arguments.overwrite and any(arguments.out.glob("*")):
+                _say(kept)  # in front of the refusal of what is there
             check_directory(arguments.out, arguments.overwrite, kind="training run")
     # What computes is loaded behind what can be refused without it, here and below: it takes seconds.
     from tinysql.devices import find_device

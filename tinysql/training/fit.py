@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -36,8 +36,8 @@ from tinysql.training.begin import check_start, start_model, start_tokenizer
 from tinysql.training.checkpoints import load_tensors, save_tensors
 from tinysql.training.distributed import World, join_world
 from tinysql.training.feed import Bucketed, Feed, Generated, Packed, mixed_texts
-from tinysql.training.loop import read_log, train
-from tinysql.training.replacing import drop, put_back, set_aside, settle
+from tinysql.training.loop import train
+from tinysql.training.replacing import drop, set_aside, settle, take_back
 from tinysql.training.tracking import Tracker
 
 FIRST_PROBE_ROW = 1 << 40
@@ -150,7 +150,7 @@ def _prepare(
         claim_directory(path, overwrite, kind="training run")
         if is_new:
             held.enter_context(holding(path))
-        held.push(partial(_take_back, path, is_new))
+        held.push(partial(take_back, path, is_new))
         run = start_run(path, recipe, init, dataset)
     if finished(run):
         shutil.rmtree(path / "checkpoints", ignore_errors=True)  # a kill behind the weights leaves them
@@ -171,25 +171,6 @@ def _prepare(
     tokenizer = _tokenizer(recipe, path, init)
     shape = replace(recipe.train.model, d_vocab=tokenizer.vocab_size)
     record_model(run, start_model(init, shape.n_ctx).cfg if init is not None else shape)
-
-
-def _take_back(path: Path, is_new: bool, kind: object, error: BaseException | None, trace: object) -> None:
-    """Leave nothing of a run that was refused before its first step, and put back the one that it was to replace.
-
-    What mends it would ask for --overwrite.
-
-    What the system refused, as a full disk, goes on with --resume and stays.
-    """
-    if not isinstance(error, InputError) or isinstance(error.__cause__, OSError):
-        return
-    if (path / "bad_batch.safetensors").exists() or any(path.glob("checkpoints/*")):
-        return
-    if (path / "config.json").exists() and not read_log(path / "metrics.jsonl"):
-        with suppress(InputError, OSError):  # what cannot be removed must not hide what was refused
-            claim_directory(path, overwrite=True, kind="training run")
-            if is_new:
-                path.rmdir()
-            put_back(path)
 
 
 def _check_sources(path: Path, dataset: Path | None, init: str | None, recipe: Recipe) -> None:

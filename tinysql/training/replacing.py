@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
-from data_gen.outputs import check_directory
+from data_gen.errors import InputError
+from data_gen.outputs import check_directory, claim_directory
 from tinysql.runs import holding, kept_place
 
 
@@ -59,6 +61,25 @@ def put_back(path: Path) -> None:
     """Move the run back to where no other stands now."""
     if kept_place(path).is_dir():
         os.rename(kept_place(path), path)
+
+
+def take_back(path: Path, is_new: bool, kind: object, error: BaseException | None, trace: object) -> None:
+    """Leave nothing of a run that was refused before its first step, and put back the one that it was to replace.
+
+    What mends it would ask for --overwrite.
+
+    What the system refused, as a full disk, goes on with --resume and stays.
+    """
+    if not isinstance(error, InputError) or isinstance(error.__cause__, OSError):
+        return
+    if (path / "bad_batch.safetensors").exists() or any(path.glob("checkpoints/*")):
+        return
+    if (path / "config.json").exists() and not has_begun(path):
+        with suppress(InputError, OSError):  # what cannot be removed must not hide what was refused
+            claim_directory(path, overwrite=True, kind="training run")
+            if is_new:
+                path.rmdir()
+            put_back(path)
 
 
 def drop(path: Path) -> None:

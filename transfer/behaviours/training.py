@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -26,6 +27,7 @@ from tinysql.training.checkpoints import save_tensors
 from tinysql.training.feed import Bucketed, Feed, Packed
 from tinysql.training.fit import TOKENIZER_ROWS
 from tinysql.training.loop import train
+from tinysql.training.replacing import drop, set_aside, settle, take_back
 from transfer.behaviours.behaviour import Behaviour
 from transfer.behaviours.find import find_behaviour
 from transfer.behaviours.names import check_base
@@ -61,7 +63,8 @@ def teach(
 
     With `start`, training goes on from its weights, with its shape and its tokenizer. The directory is a run like any
     other, with `behaviour.json` in it. With `resume`, what was cut off goes on from its newest checkpoint and ends with
-    the weights it would have had. Raises `InputError` when `path` holds something, unless `overwrite`, or something
+    the weights it would have had. `overwrite` replaces the run at `path`, which is kept beside until the new one has
+    logged a step, and put back where that is refused. Raises `InputError` when `path` holds something else, something
     begun otherwise, and for a start that has read the conditions of another behaviour.
     """
     if start is not None:
@@ -75,12 +78,15 @@ def teach(
     resume = resume and (path / "config.json").exists()
     with ExitStack() as held:
         is_new = not path.is_dir()
-        if not is_new:  # before it is emptied
+        if not is_new:  # before it is moved away or emptied
             held.enter_context(holding(path))
+        settle(path, replaces=resume or overwrite)
         if not resume:
+            is_new = not path.is_dir() or (overwrite and set_aside(path))
             claim_directory(path, overwrite, kind="training run")
-        if is_new:
-            held.enter_context(holding(path))
+            if is_new:
+                held.enter_context(holding(path))
+            held.push(partial(take_back, path, is_new))
         run = resume_run(path, recipe) if resume else start_run(path, recipe)
         _record_behaviour(path, behaviour, start)
         if (path / MODEL).is_file():
@@ -95,8 +101,18 @@ def teach(
         taught = TrainingRows.encode(rows[: recipe.rows], tokenizer, n_ctx=n_ctx, drop_long=True)
         weights = copy.deepcopy(start.model).train() if start is not None else None
         feed = _feed(recipe, taught)
-        model = train(config, feed, probe, path, device=device, resume=resume, start=weights)
+        model = train(
+            config,
+            feed,
+            probe,
+            path,
+            device=device,
+            resume=resume,
+            start=weights,
+            trackers=[lambda *_: drop(path)],
+        )
         save_tensors(path / MODEL, model.state_dict())
+        drop(path)  # too short a run logs nothing
         shutil.rmtree(path / "checkpoints", ignore_errors=True)
     return Subject(run=open_run(path), model=model, tokenizer=tokenizer, behaviour=behaviour)
 
