@@ -6,7 +6,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,9 +38,16 @@ def step(what: str) -> Iterator[None]:
 class Kept:
     """The file of what is measured, written after every edit of a table; a repeated command goes on from it."""
 
-    def __init__(self, path: Path, runs: Sequence[Path], seed: int, device: str) -> None:
-        """Raises `InputError` where the file holds what other runs, weights, code, seed or device gave, and where it
-        cannot be written."""
+    def __init__(
+        self,
+        path: Path,
+        runs: Sequence[Path],
+        seed: int,
+        device: str,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Raises `InputError` where the file holds what other runs, weights, code, seed, device or `settings` gave,
+        and where it cannot be written."""
         check_output(path, overwrite=True, sources=())
         self.path, made_by = path, provenance()
         self.of = {
@@ -49,6 +56,7 @@ class Kept:
             "commit": code_of(made_by),
             "seed": seed,
             "device": device,
+            **(settings or {}),
         }
         self.made_by = {
             **made_by,
@@ -73,7 +81,7 @@ class Kept:
         if part not in [mark["part"] for mark in marks]:
             return None
         if table != "similar":
-            return [row for row in self.found[table] if row["edit"] == part]
+            return [row for row in self.found[table] if row.get("part", row["edit"]) == part]
         # Written anew for other edits.
         found: list[Row] | None = self.found[table] if marks[-1]["part"] == part else None
         return found

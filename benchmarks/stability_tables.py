@@ -32,7 +32,7 @@ def tables(found: dict[str, list[Row]]) -> str:
         "similar": _similar_line,
         "agreement": _agreement_line,
     }
-    return "\n\n".join(_table(header[name], map(lines[name], rows)) for name, rows in found.items())
+    return "\n\n".join(table(header[name], map(lines[name], rows)) for name, rows in found.items())
 
 
 def _edit_line(row: Row) -> list[str]:
@@ -84,6 +84,7 @@ def _estimate(found: Row) -> str:
     return f"{found['value'] + 0.0:.2f} ({found['low'] + 0.0:.2f} to {found['high'] + 0.0:.2f})"
 
 
-def _table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+def table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
     rows = [header, ["---"] * len(header), *lines]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from circuits.engine.batching import by_length
 from circuits.engine.mixers import Parts
 from circuits.engine.ports import Slots, WriterPort, at, at_each, frozen
 from circuits.engine.recording import Logits, Machine, normed, prompts
-from circuits.engine.roles import member_of
+from circuits.engine.roles import member_of, random_tokens
 from circuits.graph import Graph
 from circuits.metrics import Metric, measured
 from data_gen.errors import InputError
@@ -62,9 +62,24 @@ def metric_of(
     return batches.restored(found, dim=1)[places].float().cpu()
 
 
+PARTS = 256
+"""Role-aware edges whose random tokens are drawn together."""
+
+
+class Scattered(NamedTuple):
+    """Role-aware edges, some of which are kept at random tokens instead: as many of each prompt as have their role."""
+
+    mask: np.ndarray
+    """Bool `[role writer reader]`: true at all of them."""
+    edges: np.ndarray
+    """Bool `[writer reader]`: true at the edges that are kept at random tokens, each at its own."""
+    seed: int
+    """Draws the tokens, among those of the prompt at which the reader is computed."""
+
+
 def metric_by_role(
     model: HybridLM,
-    kept: Iterable[np.ndarray],
+    kept: Iterable[np.ndarray | Scattered],
     roles: Sequence[str],
     pairs: TokenPairs,
     metric: Metric,
@@ -74,27 +89,35 @@ def metric_by_role(
 ) -> Float[Tensor, "circuit example"]:
     """`metric_of` when edges are `kept`, bool `[role writer reader]` of each circuit, at the tokens of roles alone.
 
-    `roles` are families (`saes.roles.family`). Raises `InputError` for masks of another shape, no pairs, or hooks on
-    the model.
+    `roles` are families (`saes.roles.family`). Of all circuits together only the places of their live edges are held.
+    Raises `InputError` for masks of another shape, no pairs, or hooks on the model.
     """
     graph = Graph.of(model)
     expected = (len(roles), *graph.mask.shape)
-    masks = []
-    for mask in kept:
-        if mask.shape != expected:
+    places: list[tuple[np.ndarray, np.ndarray | None, int]] = []
+    for circuit in kept:
+        one = circuit if isinstance(circuit, Scattered) else Scattered(circuit, graph.mask & False, 0)
+        if one.mask.shape != expected:
             raise InputError(
-                f"a mask has shape {mask.shape}, expected {expected}: roles, writers and readers"
+                f"a mask has shape {one.mask.shape}, expected {expected}: roles, writers and readers"
             )
-        masks.append(mask & graph.live((mask & graph.mask).any(0)))
+        live = np.flatnonzero(one.mask & graph.live((one.mask & graph.mask).any(0)))
+        places.append((live, one.edges if one.edges.any() else None, one.seed))
     found = []
     with frozen(model), torch.no_grad():
         machine = Machine(model)
         batches = by_length(model, pairs, batch_size)
-        work = [(place, mask) for place in range(len(batches.batches)) for mask in masks]
+        work = [(place, one) for place in range(len(batches.batches)) for one in places]
         for place, steps in groupby(track(work), key=itemgetter(0)):
             batch = batches.batches[place]
             stage = Stage(machine, batch, member_of(batch, roles))
-            found.append(torch.stack([measured(metric, stage.logits(mask), batch) for _, mask in steps]))
+            values = []
+            for _, (live, scattered, seed) in steps:
+                mask = np.zeros(expected, bool)
+                mask.flat[live] = True
+                rng = np.random.default_rng((seed, place))
+                values.append(measured(metric, stage.logits(mask, scattered, rng), batch))
+            found.append(torch.stack(values))
     return batches.restored(found, dim=1).float().cpu()
 
 
@@ -130,12 +153,29 @@ class Stage:
         ]
         self.embedding = clean - corrupt
         self.member = None if member is None else member.to(self.embedding)
+        last = self.position if self.position.ndim == 1 else self.position.amax(1)
+        places = torch.arange(self.embedding.shape[1], device=last.device)
+        self.real = (places <= last[:, None]).to(self.embedding)
+        """1 at the tokens of the prompt: `[batch seq]`."""
 
-    def logits(self, mask: np.ndarray) -> Logits:
-        """Logits with a live `mask` of edges carrying clean values: `[writer, reader]`, or `[role, writer, reader]`."""
+    def logits(
+        self,
+        mask: np.ndarray,
+        scattered: np.ndarray | None = None,
+        rng: np.random.Generator | None = None,
+    ) -> Logits:
+        """Logits with a live `mask` of edges carrying clean values: `[writer, reader]`, or `[role, writer, reader]`.
+
+        `scattered` `[writer, reader]` edges are kept at tokens that `rng` draws (`Scattered`).
+        """
         if not mask[..., -1].any():
             return self.corrupt.logits
         machine, embedding = self.machine, self.embedding
+
+        def into(edges: np.ndarray, readers: Any, index: int) -> Float[Tensor, "reader batch seq d_model"]:
+            at_random = None if scattered is None else scattered[: edges.shape[-2], readers]
+            return self.heard(edges, change[: edges.shape[-2]], index, at_random, rng)
+
         batch, seq, width = embedding.shape
         # Writer now - writer in the corrupt run; rows that no live edge leaves are never read.
         change = embedding.new_empty(
@@ -146,7 +186,9 @@ class Stage:
             before, here = mixer.writers.start, mask[..., mixer.readers]
             moved = np.flatnonzero(here.any(tuple(range(mask.ndim - 1)))).tolist()
             played = (
-                self.play(index, moved, self.heard(here[..., :before, moved], change[:before], index))
+                self.play(
+                    index, moved, into(here[..., :before, moved], np.add(moved, mixer.readers.start), index)
+                )
                 if moved
                 else []
             )
@@ -157,20 +199,38 @@ class Stage:
                     port.written(by, out=change[port.writers])
                 else:
                     change[[port.writers.start + slot for slot in slots]] = port.written(by, slots)
-        stream = self.corrupt.resid[-1] + self.heard(mask[..., -1:], change, machine.tail)[0]
+        stream = self.corrupt.resid[-1] + into(mask[..., -1:], slice(-1, None), machine.tail)[0]
         return machine.logits(stream, self.position)
 
     def heard(
-        self, edges: np.ndarray, change: Float[Tensor, "writer batch seq d_model"], index: int
+        self,
+        edges: np.ndarray,
+        change: Float[Tensor, "writer batch seq d_model"],
+        index: int,
+        scattered: np.ndarray | None = None,
+        rng: np.random.Generator | None = None,
     ) -> Float[Tensor, "reader batch seq d_model"]:
-        """What readers of block `index` hear over `edges` `[writer, reader]`; with a role in front, at its tokens."""
+        """What readers of block `index` hear over `edges` `[writer, reader]`; with a role in front, at its tokens.
+
+        `scattered` edges `[writer, reader]` are heard at tokens that `rng` draws, as many.
+        """
         if edges.ndim == 2:
             return heard(edges, change)
         assert self.member is not None
         member = self.member if index < self.machine.tail else at(self.member, self.position)
         found = change.new_zeros(edges.shape[-1], *change.shape[1:])
-        for role in np.flatnonzero(edges.any((1, 2))).tolist():
-            found += heard(edges[role], change) * member[..., role, None]
+        placed = edges if scattered is None else edges & ~scattered
+        for role in np.flatnonzero(placed.any((1, 2))).tolist():
+            found += heard(placed[role], change) * member[..., role, None]
+        if scattered is None:
+            return found
+        assert rng is not None
+        real = self.real if index < self.machine.tail else at(self.real, self.position)
+        parts = np.argwhere(edges & scattered)
+        for some in (parts[start : start + PARTS] for start in range(0, len(parts), PARTS)):
+            kept = random_tokens(member, real, some[:, 0], rng)
+            for (_, writer, reader), tokens in zip(some.tolist(), kept, strict=True):
+                found[reader] += change[writer] * tokens[..., None]
         return found
 
     def play(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
 
 from circuits.circuit import Circuit
-from circuits.engine.forward import metric_by_role, metric_of
+from circuits.engine import forward
+from circuits.engine.forward import Scattered, metric_by_role, metric_of
+from circuits.engine.roles import random_tokens
 from circuits.graph import Graph
 from circuits.judging.controls import RandomParts
 from circuits.judging.curves import faithfulness_curve
@@ -59,6 +63,73 @@ def test_embeddings_kept_at_one_role_are_a_prompt_that_is_clean_there(random_cas
     expected = logit_diff(model(mixed)[rows, pairs.position], pairs).detach().float()
     found = metric_by_role(model, [np.stack([graph.mask, others])], ROLES, pairs, logit_diff)[0]
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_random_tokens_are_as_many_as_the_role_has_and_no_padding() -> None:
+    roles = torch.tensor([[0, 1, 1, 0, 1, 0], [1, 1, 0, 2, 2, 2]])  # 2 is padding
+    member = torch.nn.functional.one_hot(roles, 3)[..., :2].float()
+    kept = random_tokens(member, (roles < 2).float(), np.array([0, 1, 0, 1, 0, 1]), np.random.default_rng(0))
+    assert kept.sum(-1).tolist() == [[3, 1], [3, 2]] * 3
+    assert not kept[:, 1, 3:].any()
+    assert len({tuple(row) for row in kept[:, 0].tolist()}) > 3
+
+
+def test_an_edge_at_random_tokens_is_one_at_a_role_that_those_tokens_have(
+    random_case, with_roles, monkeypatch
+) -> None:
+    """The tokens that were drawn are made a role of their own, and the edge is kept at that."""
+    case = random_case("*-*")
+    graph = Graph.of(case.model)
+    drawn = []
+
+    def recorded(*given):
+        drawn.append(random_tokens(*given))
+        return drawn[-1]
+
+    monkeypatch.setattr(forward, "random_tokens", recorded)
+    edge = np.zeros_like(graph.mask)
+    edge[0, [reader.name for reader in graph.readers].index("blocks.0.attn.v.1")] = True
+    rest = graph.mask & ~edge
+    kept = np.stack([rest | edge, rest])
+    pairs = with_roles(case.pairs, parity)
+    found = metric_by_role(case.model, [Scattered(kept, edge, 7)], ROLES, pairs, logit_diff)
+    [tokens] = drawn
+    rows = pairs.position.argsort(stable=True).tolist()
+    at_random = {(rows[i], column) for i, column in tokens[0].nonzero().tolist()}
+    assert at_random != {
+        (row, column) for row, column in pairs.clean.ids.nonzero().tolist() if column % 2 == 0
+    }
+    named = with_roles(case.pairs, lambda row, column: "drawn" if (row, column) in at_random else "left")
+    expected = metric_by_role(case.model, [kept], ("drawn", "left"), named, logit_diff)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    unmoved = metric_by_role(case.model, [kept], ROLES, pairs, logit_diff)
+    assert not torch.allclose(found, unmoved, rtol=1e-3)
+
+
+def test_edges_whose_role_every_token_has_stay_when_their_tokens_are_drawn(
+    random_case, shape, with_roles
+) -> None:
+    case = random_case(**shape)
+    graph, pairs = Graph.of(case.model), with_roles(case.pairs, lambda row, column: "only")
+    kept = graph.mask[None] & (np.random.default_rng(0).random(graph.mask.shape) < 0.6)
+    both = [kept, Scattered(kept, np.ones_like(graph.mask), 0), Scattered(kept, graph.mask & False, 0)]
+    placed, *others = metric_by_role(case.model, both, ["only"], pairs, logit_diff, batch_size=2)
+    for other in others:
+        torch.testing.assert_close(other, placed, rtol=1e-4, atol=1e-5)
+
+
+def test_of_many_circuits_only_the_live_edges_are_held(random_case, with_roles) -> None:
+    case = random_case("*-", n=2)
+    pairs = with_roles(case.pairs, parity)
+    roles = [*ROLES, *(f"role {i}" for i in range(500))]
+    one = np.broadcast_to(Graph.of(case.model).mask & False, (len(roles), *Graph.of(case.model).mask.shape))
+    tracemalloc.start()
+    try:
+        metric_by_role(case.model, (one.copy() for _ in range(50)), roles, pairs, logit_diff)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 15 * one.size  # bytes, of fifty masks of as many
 
 
 def test_a_planted_copy_needs_its_edges_at_the_name_and_the_question_alone(copied_name) -> None:
