@@ -3,9 +3,10 @@
     python benchmarks/stability.py runs/nano-0 runs/nano-1 runs/nano-2 --json stability.json
     python benchmarks/stability.py runs/nano-0 runs/nano-1 runs/nano-2 --tables models
     python benchmarks/stability.py runs/t33 --device cuda --tables agreement --edit schema.table --json stability.json
+    python benchmarks/stability.py runs/bm1 --device cuda --tables sets --json stability.json
 
 The first run is measured; the others are runs of the same recipe from other seeds. Circuits are the 30 edges of
-largest |EAP-IG score|. Four tables:
+largest |EAP-IG score|. Five tables:
 
 1. edits: mean Jaccard index of circuits from bootstrapped pairs (bar .8, arXiv 2510.00845), from single pairs and from
    pairs of other seeds; and whether a circuit without the best path is as faithful.
@@ -15,6 +16,9 @@ largest |EAP-IG score|. Four tables:
    kind, and of edits of different kinds. TinySQL's "circuits vary even across similar queries" says that the second
    and third fall short of the first.
 4. agreement with `exact` of every method that scores pair by pair, with 95 % bootstrap intervals over pairs.
+5. sets: circuits of each edit in CS1 to CS10, and in CS1 to CS3 as `syn` and `nat` ask, on two draws of pairs: mean
+   Jaccard index of two that differ in the pairs alone, or beside these in the set, the way of asking or the edit; and
+   of every two command sets. The JSON keeps the edges.
 
 What it is at stands on stderr, with seconds. `--json` is written after every edit of a table; the same command, or one
 with other tables and edits, goes on from it, and refuses it where runs, weights, commit, seed or device are others.
@@ -41,6 +45,7 @@ import torch
 
 from benchmarks.seed_circuits import Subject
 from benchmarks.stability_kept import Kept, part_of, step
+from benchmarks.stability_sets import circuit_rows
 from benchmarks.stability_tables import tables
 from circuits.circuit import Circuit
 from circuits.judging.bootstrap import percentiles
@@ -68,7 +73,7 @@ KINDS = {
 }
 TOP, PAIRS, FEWER, SEEDS, ORACLE = 30, 128, 64, 5, 32
 """Edges of a circuit; pairs scored for the bootstrap, and for circuits of other pairs; pair seeds; pairs patched."""
-TABLES = ("edits", "models", "similar", "agreement")
+TABLES = ("edits", "models", "similar", "agreement", "sets")
 Row = dict[str, Any]
 
 
@@ -267,6 +272,7 @@ def table_of(
         "edits": lambda edit: [edit_row(runs[0][hosts[edit]], edit)],
         "models": lambda edit: [model_row([run[hosts[edit]] for run in runs], edit)],
         "agreement": lambda edit: agreement_rows(runs[0][hosts[edit]], edit),
+        "sets": lambda edit: circuit_rows(next(iter(runs[0].values())), edit, pairs=FEWER, top=TOP),
     }
     parts = {edit: partial(made[name], edit) for edit in edits} if name in made else {}
     # A comparison of all edits is one part.

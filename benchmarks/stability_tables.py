@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+
+from benchmarks.stability_sets import between_sets, compared, is_told
+from data_gen.query import COMMAND_SETS
 
 Row = dict[str, Any]
 
@@ -32,7 +36,10 @@ def tables(found: dict[str, list[Row]]) -> str:
         "similar": _similar_line,
         "agreement": _agreement_line,
     }
-    return "\n\n".join(table(header[name], map(lines[name], rows)) for name, rows in found.items())
+    return "\n\n".join(
+        _sets(rows) if name == "sets" else table(header[name], map(lines[name], rows))
+        for name, rows in found.items()
+    )
 
 
 def _edit_line(row: Row) -> list[str]:
@@ -61,6 +68,33 @@ def _model_line(row: Row) -> list[str]:
 
 def _similar_line(row: Row) -> list[str]:
     return [row["alike"][2:], str(len(row["jaccard"])), _spread(row["jaccard"])]
+
+
+def _sets(rows: Sequence[Row]) -> str:
+    """By what differs; the command sets each with each; and how many circuits count."""
+    header = ["edit", "what differs", "comparisons", "Jaccard: mean (range)", "edges that survive"]
+    alike = table(header, map(_alike_line, compared(rows)))
+    indices = between_sets(rows)
+    names = [name for name in COMMAND_SETS if (name, name) in indices]
+    lines = [
+        [
+            one.upper(),
+            *(f"{indices[both]:.2f}" if (both := (one, other)) in indices else "" for other in names),
+        ]
+        for one in names
+    ]
+    matrix = table(["base questions", *(name.upper() for name in names)], lines)
+    untold = Counter(
+        f"`{row['edit']}` {row['set'].upper()} {row['variant']}" for row in rows if not is_told(row)
+    )
+    said = f": {', '.join(untold)}" if untold else ""
+    return f"{alike}\n\n{matrix}\n\nNot counted, {untold.total()} of {len(rows)} circuits{said}"
+
+
+def _alike_line(row: Row) -> list[str]:
+    survive = np.mean([2 * index / (1 + index) for index in row["jaccard"]])
+    edit = row["edit"] if row["edit"] == "all" else f"`{row['edit']}`"
+    return [edit, row["alike"], str(len(row["jaccard"])), _spread(row["jaccard"]), f"{survive:.2f}"]
 
 
 def _agreement_line(row: Row) -> list[str]:
