@@ -6,7 +6,7 @@
     python benchmarks/stability.py runs/bm1 --device cuda --tables sets --json stability.json
 
 The first run is measured; the others are runs of the same recipe from other seeds. Circuits are the 30 edges of
-largest |EAP-IG score|. Five tables:
+largest |EAP-IG score|, or `--top`. Five tables:
 
 1. edits: mean Jaccard index of circuits from bootstrapped pairs (bar .8, arXiv 2510.00845), from single pairs and from
    pairs of other seeds; and whether a circuit without the best path is as faithful.
@@ -59,7 +59,7 @@ from circuits.scores import EdgeScores
 from circuits.select import top_edges
 from data_gen.errors import InputError
 from data_gen.pairs.edits import edit_named
-from data_gen.seeding import read_seed
+from data_gen.seeding import read_count, read_seed
 from tinysql.devices import find_device
 from tinysql.runs import open_run
 
@@ -112,67 +112,67 @@ def blind_jaccard(first: Circuit, second: Circuit) -> float:
     return (a & b).total() / (a | b).total()
 
 
-def single_pairs(scores: EdgeScores) -> float:
+def single_pairs(scores: EdgeScores, top: int = TOP) -> float:
     """Mean Jaccard index of the circuits that two different pairs would give, each alone."""
-    singles = [top_edges(replace(scores, per_example=one[None]), TOP) for one in scores.per_example[:40]]
+    singles = [top_edges(replace(scores, per_example=one[None]), top) for one in scores.per_example[:40]]
     return stability(singles).jaccard
 
 
-def edit_row(subject: Subject, edit: str) -> Row:
+def edit_row(subject: Subject, edit: str, top: int = TOP) -> Row:
     """How far the circuit of one edit is the same again on other pairs, and whether it is the only one."""
     graph = f"{len(subject.graph.edges):,} edges"
     with step(f"edits {edit}: EAP-IG of {PAIRS} pairs, {graph}"):
         scores = scored(subject, edit, PAIRS, subject.seed)
-    row: Row = {"edit": edit, "set": subject.set, "pairs": len(scores.per_example)}
+    row: Row = {"edit": edit, "set": subject.set, "pairs": len(scores.per_example), "top": top}
     with step(f"edits {edit}: bootstrap"):
-        row["bootstrap"] = resampled(scores, TOP).to_json()
+        row["bootstrap"] = resampled(scores, top).to_json()
     with step(f"edits {edit}: pairs needed"):
-        row["needed"] = pairs_needed(scores, TOP).to_json()
+        row["needed"] = pairs_needed(scores, top).to_json()
     with step(f"edits {edit}: single pairs"):
-        row["single_pairs"] = single_pairs(scores)
+        row["single_pairs"] = single_pairs(scores, top)
     with step(f"edits {edit}: pairs of {SEEDS} other seeds"):
-        again = [top_edges(scored(subject, edit, FEWER, 100 + seed), TOP) for seed in range(SEEDS)]
+        again = [top_edges(scored(subject, edit, FEWER, 100 + seed), top) for seed in range(SEEDS)]
         row["reseeded"] = stability(again).to_json()
     with step(f"edits {edit}: second circuit"):
         try:
             held_out = subject.pairs(edit, FEWER, subject.seed + 1)
-            row["identifiability"] = identifiability(subject.model, scores, held_out, TOP).to_json()
+            row["identifiability"] = identifiability(subject.model, scores, held_out, top).to_json()
         except InputError as error:
             row["refused"] = str(error)
     return row
 
 
-def model_row(models: Sequence[Subject], edit: str) -> Row:
+def model_row(models: Sequence[Subject], edit: str, top: int = TOP) -> Row:
     """The circuits of one edit in every two models."""
     with step(f"models {edit}: EAP-IG of {PAIRS} pairs in {len(models)} models"):
         scores = [scored(subject, edit, PAIRS, subject.seed) for subject in models]
-    circuits = [top_edges(one, TOP) for one in scores]
+    circuits = [top_edges(one, top) for one in scores]
     graph, rng = scores[0].graph, np.random.default_rng(0)
-    draws = RandomCircuits.draw(graph, 40, 0).uniform(TOP)
+    draws = RandomCircuits.draw(graph, 40, 0).uniform(top)
     return {
         "edit": edit,
         "set": models[0].set,
         "models": [subject.name for subject in models],
         "jaccard": [compare(*both).jaccard for both in combinations(circuits, 2)],
-        "resampled": [index_interval(*both, rng) for both in combinations(scores, 2)],
-        "chance": chance_jaccard(TOP, TOP, len(graph.edges)),
+        "resampled": [index_interval(*both, rng, top) for both in combinations(scores, 2)],
+        "chance": chance_jaccard(top, top, len(graph.edges)),
         "blind": [blind_jaccard(*both) for both in combinations(circuits, 2)],
         "chance_blind": float(np.mean([blind_jaccard(*both) for both in combinations(draws, 2)])),
     }
 
 
-def index_interval(first: EdgeScores, second: EdgeScores, rng: np.random.Generator) -> list[float]:
+def index_interval(first: EdgeScores, second: EdgeScores, rng: np.random.Generator, top: int) -> list[float]:
     """95 % interval of the index of two models' circuits when the pairs of both are drawn anew, 100 times."""
 
     def drawn(scores: EdgeScores) -> Circuit:
         rows = torch.from_numpy(rng.integers(len(scores.per_example), size=len(scores.per_example)))
-        return top_edges(replace(scores, per_example=scores.per_example[rows]), TOP)
+        return top_edges(replace(scores, per_example=scores.per_example[rows]), top)
 
     values = np.array([compare(drawn(first), drawn(second)).jaccard for _ in range(100)])
     return [float(end) for end in percentiles(values, 0.95)]
 
 
-def similar(sets: dict[str, Subject], edits: Sequence[str]) -> list[Row]:
+def similar(sets: dict[str, Subject], edits: Sequence[str], top: int = TOP) -> list[Row]:
     """Jaccard index by how alike two queries are."""
     found: dict[tuple[str, str, int], Circuit] = {}
     for name, subject in sets.items():
@@ -180,7 +180,7 @@ def similar(sets: dict[str, Subject], edits: Sequence[str]) -> list[Row]:
             with step(f"similar {edit} {name}: EAP-IG of {FEWER} pairs, twice"):
                 for seed in (0, 1):
                     scores = scored(subject, edit, FEWER, 200 + seed)
-                    found[edit, name, seed] = top_edges(scores, TOP)
+                    found[edit, name, seed] = top_edges(scores, top)
     indices: dict[str, list[float]] = {}
     for first, second in combinations(found, 2):
         alike = how_alike(first, second)
@@ -264,19 +264,19 @@ class Ranked(NamedTuple):
 
 
 def table_of(
-    name: str, runs: Sequence[dict[str, Subject]], edits: Sequence[str], kept: Kept | None
+    name: str, runs: Sequence[dict[str, Subject]], edits: Sequence[str], kept: Kept | None, top: int = TOP
 ) -> list[Row]:
     """One table, edit by edit; what was kept is not measured again."""
     hosts = {edit: host(runs[0], edit) for edit in edits}
     made: dict[str, Callable[[str], list[Row]]] = {
-        "edits": lambda edit: [edit_row(runs[0][hosts[edit]], edit)],
-        "models": lambda edit: [model_row([run[hosts[edit]] for run in runs], edit)],
+        "edits": lambda edit: [edit_row(runs[0][hosts[edit]], edit, top)],
+        "models": lambda edit: [model_row([run[hosts[edit]] for run in runs], edit, top)],
         "agreement": lambda edit: agreement_rows(runs[0][hosts[edit]], edit),
-        "sets": lambda edit: circuit_rows(next(iter(runs[0].values())), edit, pairs=FEWER, top=TOP),
+        "sets": lambda edit: circuit_rows(next(iter(runs[0].values())), edit, pairs=FEWER, top=top),
     }
     parts = {edit: partial(made[name], edit) for edit in edits} if name in made else {}
     # A comparison of all edits is one part.
-    parts = parts or {" ".join(edits): partial(similar, runs[0], edits)}
+    parts = parts or {" ".join(edits): partial(similar, runs[0], edits, top)}
     return [row for part, measure in parts.items() for row in part_of(kept, name, part, measure)]
 
 
@@ -298,6 +298,7 @@ def main() -> int:
     parser.add_argument("others", nargs="*", type=Path, help="runs of the same recipe from other seeds")
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=TABLES, help="default: all")
     parser.add_argument("--edit", action="append", choices=KINDS, help="may be repeated; default: all")
+    parser.add_argument("--top", type=read_count, default=TOP, help=f"edges of a circuit (default: {TOP})")
     parser.add_argument("--seed", type=read_seed, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument(
@@ -317,12 +318,16 @@ def measured(arguments: argparse.Namespace) -> dict[str, list[Row]]:
     """The tables that are asked for. Raises `InputError` for a file that something else was written to."""
     paths = (arguments.run, *arguments.others)
     find_device(arguments.device)  # in use from here on, so that the file names it as what measured
-    kept = Kept(arguments.json, paths, arguments.seed, arguments.device) if arguments.json else None
+    kept = (
+        Kept(arguments.json, paths, arguments.seed, arguments.device, {"top": arguments.top})
+        if arguments.json
+        else None
+    )
     runs = [subjects(path, arguments.seed, arguments.device) for path in paths]
     every = [edit for edit in KINDS if any(edit in suited(subject) for subject in runs[0].values())]
     edits = [edit for edit in KINDS if edit in (arguments.edit or every)]
     wanted = [name for name in arguments.tables if name != "models" or len(runs) > 1]
-    return {name: table_of(name, runs, edits, kept) for name in wanted}
+    return {name: table_of(name, runs, edits, kept, arguments.top) for name in wanted}
 
 
 if __name__ == "__main__":

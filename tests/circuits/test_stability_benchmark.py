@@ -38,7 +38,7 @@ def sets() -> dict[str, SimpleNamespace]:
 def test_a_command_that_was_cut_off_goes_on_behind_the_last_edit(run, sets, tmp_path, monkeypatch) -> None:
     made = []
 
-    def edit_row(subject, edit: str) -> dict[str, str]:
+    def edit_row(subject, edit: str, top: int) -> dict[str, str]:
         if edit == EDITS[2] and len(made) < 3:
             raise KeyboardInterrupt
         made.append(edit)
@@ -59,7 +59,7 @@ def test_a_command_that_was_cut_off_goes_on_behind_the_last_edit(run, sets, tmp_
 
 
 def test_edits_and_tables_of_several_commands_stand_in_one_file(run, sets, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(stability, "edit_row", lambda _, edit: {"edit": edit, "of": "edits"})
+    monkeypatch.setattr(stability, "edit_row", lambda _, edit, top: {"edit": edit, "of": "edits"})
     monkeypatch.setattr(
         stability, "agreement_rows", lambda _, edit: [{"edit": edit, "method": name} for name in "ab"]
     )
@@ -83,7 +83,7 @@ def test_two_commands_at_work_on_one_file_keep_what_both_measure(run, tmp_path) 
 
 def test_similar_queries_are_compared_anew_for_other_edits(run, sets, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(
-        stability, "similar", lambda _, edits: [{"alike": "1 " + edits[-1], "jaccard": [1.0]}]
+        stability, "similar", lambda _, edits, top: [{"alike": "1 " + edits[-1], "jaccard": [1.0]}]
     )
     path = tmp_path / "kept.json"
     for edits in (EDITS[:1], EDITS[:2], EDITS[:2], EDITS[:1]):
@@ -175,7 +175,27 @@ def test_the_device_is_in_use_before_the_file_says_what_measured(run, tmp_path, 
 
     monkeypatch.setattr(stability, "find_device", done.append)
     monkeypatch.setattr(stability, "Kept", kept)
-    arguments = SimpleNamespace(run=run, others=[], seed=0, device="cpu", json=tmp_path / "kept.json")
+    arguments = SimpleNamespace(run=run, others=[], seed=0, device="cpu", top=30, json=tmp_path / "kept.json")
     with pytest.raises(KeyboardInterrupt):
         stability.measured(arguments)
     assert done == ["cpu", "file"]
+
+
+def test_circuits_have_as_many_edges_as_asked_for(run, sets, monkeypatch) -> None:
+    sizes = []
+
+    def edit_row(subject, edit: str, top: int) -> dict[str, str]:
+        sizes.append(top)
+        return {"edit": edit}
+
+    monkeypatch.setattr(stability, "edit_row", edit_row)
+    stability.table_of("edits", [sets], EDITS[:1], None)
+    stability.table_of("edits", [sets], EDITS[:1], None, 255)
+    assert sizes == [30, 255]
+
+
+def test_a_file_of_circuits_of_another_size_is_refused(run, tmp_path) -> None:
+    path = tmp_path / "kept.json"
+    of_files.Kept(path, [run], 0, "cpu", {"top": 30}).add("edits", EDITS[0], [{"edit": EDITS[0]}], 1.0)
+    with pytest.raises(InputError, match="was not written with the top of this command"):
+        of_files.Kept(path, [run], 0, "cpu", {"top": 255})
