@@ -85,7 +85,9 @@ def _sets(rows: Sequence[Row]) -> str:
     ]
     matrix = table(["base questions", *(name.upper() for name in names)], lines)
     untold = Counter(
-        f"`{row['edit']}` {row['set'].upper()} {row['variant']}" for row in rows if not is_told(row)
+        f"`{row['edit']}` {row['set'].upper()} {row['variant']}{' (refused)' if 'refused' in row else ''}"
+        for row in rows
+        if not is_told(row)
     )
     said = f": {', '.join(untold)}" if untold else ""
     return f"{alike}\n\n{matrix}\n\nNot counted, {untold.total()} of {len(rows)} circuits{said}"

@@ -147,11 +147,23 @@ def metadata_of(found: object) -> dict[str, Any]:
                 f"a circuit's `{name}` are {found[name]!r:.60}, expected names and values", hint=AGAIN
             )
     for edge, score in found.get("scores", {}).items():
-        if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
+        if not is_number(score):
             raise InputError(f"the score of edge `{edge}` is {score!r:.60}, expected a number", hint=AGAIN)
     return found
 
 
-def edges_of(names: Iterable[str]) -> tuple[Edge, ...]:
-    """Edges written as `embed -> logits`. Raises `InputError` for one that has no arrow."""
+def is_number(found: object) -> bool:
+    """Is a value from a file a finite number, and no larger than a float can be?"""
+    try:
+        return isinstance(found, int | float) and not isinstance(found, bool) and math.isfinite(found)
+    except OverflowError:
+        return False
+
+
+def edges_of(names: object) -> tuple[Edge, ...]:
+    """Edges written as `embed -> logits`. Raises `InputError` for no list of texts, or one that has no arrow."""
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(
+            f"a circuit's `edges` are {names!r:.60}, expected a list of such as `embed -> logits`", hint=AGAIN
+        )
     return tuple(Edge.parse(name) for name in names)

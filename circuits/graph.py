@@ -275,10 +275,22 @@ class Graph:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, found: dict[str, Any]) -> Graph:
-        """Inverse of `to_json`; counts that are missing are as in a model without such blocks."""
-        counts = {field.name: int(found[field.name]) for field in fields(cls)[1:] if field.name in found}
-        return cls(pattern=str(found["pattern"]), **counts)
+    def from_json(cls, found: object) -> Graph:
+        """Inverse of `to_json`; counts that are missing are as in a model without such blocks.
+
+        Raises `InputError` for what has no such values, and `KeyError` where there is no pattern.
+        """
+        hint = "a graph is written by `Graph.to_json`: its pattern, and how many there are of everything"
+        if not isinstance(found, dict):
+            raise InputError(f"a graph is {found!r:.60}, expected names and values", hint=hint)
+        for field in fields(cls):
+            value, is_text = found.get(field.name, ""), field.name == "pattern"
+            wanted = str if is_text else int
+            if field.name in found and (not isinstance(value, wanted) or isinstance(value, bool)):
+                expected = "text" if is_text else "a whole number"
+                raise InputError(f"a graph's `{field.name}` is {value!r:.60}, expected {expected}", hint=hint)
+        counts = {field.name: found[field.name] for field in fields(cls)[1:] if field.name in found}
+        return cls(pattern=found["pattern"], **counts)
 
 
 def _shared(writers: Sequence[str], slots: int) -> list[list[str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from circuits.circuit import Circuit, lacking, metadata_of, why
+from circuits.circuit import Circuit, is_number, lacking, metadata_of, why
 from circuits.graph import Edge, Graph
 from data_gen.errors import InputError
 from data_gen.files import read_json, write_atomic
@@ -116,19 +115,34 @@ class RoleCircuit:
         if (gaps := lacking(found, ("graph", "role_edges", "metadata"))) is not None:
             raise InputError(f"{path} is not a role-aware circuit: {gaps}", hint=AGAIN)
         try:
-            parts = tuple(
-                RoleEdge(Edge.parse(entry["edge"]), str(entry["role"]), float(entry["score"]))
-                for entry in found["role_edges"]
-            )
+            parts = _parts_of(found["role_edges"])
             about, graph = metadata_of(found["metadata"]), Graph.from_json(found["graph"])
-            for part in parts:
-                if not math.isfinite(part.score):
-                    raise InputError(
-                        f"the score of `{part.edge}` at `{part.role}` is {part.score}, expected a number",
-                        hint=AGAIN,
-                    )
             return cls(graph, parts, about)
         except InputError as error:  # what a part of it is told does not name the file
             raise InputError(f"{path}: {error.message}", hint=AGAIN) from error
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InputError(f"{path} is not a role-aware circuit: {why(error)}", hint=AGAIN) from error
+
+
+def _parts_of(found: object) -> tuple[RoleEdge, ...]:
+    """What stands under `role_edges` in a file. Raises `InputError` for anything else."""
+    if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
+        raise InputError(
+            f"`role_edges` are {found!r:.60}, expected a list of edges, each with its role and score",
+            hint=AGAIN,
+        )
+    parts = []
+    for number, entry in enumerate(found):
+        for name in ("edge", "role"):
+            if not isinstance(entry[name], str):
+                raise InputError(
+                    f"the `{name}` of role-aware edge {number} is {entry[name]!r:.60}, expected text",
+                    hint=AGAIN,
+                )
+        edge, role, score = Edge.parse(entry["edge"]), entry["role"], entry["score"]
+        if not is_number(score):
+            raise InputError(
+                f"the score of `{edge}` at `{role}` is {score!r:.60}, expected a number", hint=AGAIN
+            )
+        parts.append(RoleEdge(edge, role, float(score)))
+    return tuple(parts)

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from circuits.circuit import edges_of
+from circuits.circuit import edges_of, why
 from circuits.graph import Edge, Graph
 from circuits.judging.bootstrap import interval, plain
 from circuits.judging.significance import Significance, check_enough, significance
@@ -140,29 +140,30 @@ class EdgeScores:
         }
 
     @classmethod
-    def from_json(cls, found: dict[str, Any]) -> EdgeScores:
+    def from_json(cls, found: object) -> EdgeScores:
         """Inverse of `to_json`; edges may stand in any order. Raises `InputError` for anything else."""
         hint = "write it with `EdgeScores.to_json`; docs/circuits.md has the schema"
+        if not isinstance(found, dict):
+            raise InputError(f"edge scores are {found!r:.60}, expected names and values", hint=hint)
+        _check_about(found, hint)
         try:
-            graph = Graph.from_json(found["graph"])
-            rows, columns = zip(*(graph.index(edge) for edge in edges_of(found["edges"])), strict=True)
+            graph, edges = Graph.from_json(found["graph"]), edges_of(found["edges"])
+            if not _is_table(found["per_example"], len(edges)):
+                raise InputError(
+                    f"the `per_example` of edge scores is {found['per_example']!r:.60}, expected for every example a"
+                    f" list of {len(edges)} numbers, one for each of its `edges`",
+                    hint=hint,
+                )
+            rows, columns = zip(*(graph.index(edge) for edge in edges), strict=True)
             values = torch.tensor(found["per_example"], dtype=torch.float32)
             per_example = torch.zeros(len(values), *graph.mask.shape)
             per_example[:, list(rows), list(columns)] = values
-            fields = {name: str(found[name]) for name in ("method", "metric", "edit")}
+            fields = {name: found[name] for name in ("method", "metric", "edit")}
             metadata = dict(found["metadata"])
         except InputError:
             raise
-        except (
-            KeyError,
-            TypeError,
-            ValueError,
-            OverflowError,
-            AttributeError,
-            IndexError,
-            RuntimeError,
-        ) as error:
-            raise InputError(f"not edge scores: {error!r}", hint=hint) from error
+        except (KeyError, ValueError, OverflowError, RuntimeError) as error:
+            raise InputError(f"not edge scores: {why(error)}", hint=hint) from error
         if len(set(zip(rows, columns, strict=True))) != len(graph.edges):
             raise InputError(
                 f"edge scores name {len(set(found['edges']))} of the graph's {len(graph.edges)} edges",
@@ -193,12 +194,15 @@ class EdgeScores:
         found = read_json(directory / SIDECAR)
         hint = "make them again: tinysql circuit find"
         try:
+            _check_about(found, hint)
             per_example = load_file(directory / TENSORS)["per_example"]
             graph = Graph.from_json(found["graph"])
-            fields = {name: str(found[name]) for name in ("method", "metric", "edit")}
+            fields = {name: found[name] for name in ("method", "metric", "edit")}
             metadata = dict(found["metadata"])
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError, OverflowError) as error:
-            raise InputError(f"{directory} holds no whole edge scores: {error!r}", hint=hint) from error
+        except InputError as error:  # what a part of it is told does not name the file
+            raise InputError(f"{directory / SIDECAR}: {error.message}", hint=hint) from error
+        except (OSError, SafetensorError, KeyError, ValueError, OverflowError) as error:
+            raise InputError(f"{directory} holds no whole edge scores: {why(error)}", hint=hint) from error
         if tuple(per_example.shape[1:]) != graph.mask.shape:
             raise InputError(
                 f"{directory / TENSORS} has shape {tuple(per_example.shape)}, expected [example, "
@@ -206,3 +210,29 @@ class EdgeScores:
                 hint=hint,
             )
         return cls(graph=graph, per_example=per_example, metadata=metadata, **fields)
+
+
+def _check_about(found: dict[str, Any], hint: str) -> None:
+    """Raises `InputError` where a name or the metadata are of another type than `save` writes."""
+    for name, wanted, said in (
+        *((name, str, "text") for name in ("method", "metric", "edit")),
+        ("metadata", dict, "names and values"),
+    ):
+        if name in found and not isinstance(found[name], wanted):
+            raise InputError(
+                f"the `{name}` of edge scores is {found[name]!r:.60}, expected {said}", hint=hint
+            )
+
+
+def _is_table(found: object, width: int) -> bool:
+    """Is it a list of lists of so many numbers, of one at least?"""
+    return (
+        isinstance(found, list)
+        and bool(found)
+        and all(
+            isinstance(row, list)
+            and len(row) == width
+            and all(isinstance(value, int | float) and not isinstance(value, bool) for value in row)
+            for row in found
+        )
+    )

@@ -51,6 +51,8 @@ def load_roles(directory: Path) -> RoleScores | None:
             edit=str(about["edit"]),
             n_pairs=int(about["n_pairs"]),
         )
+    except InputError as error:  # what a part of it is told does not name the file
+        raise InputError(f"{directory / SIDECAR}: {error.message}", hint=hint) from error
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{directory} holds no whole role scores: {error!r}", hint=hint) from error
     expected = (len(found.roles), *found.graph.mask.shape)

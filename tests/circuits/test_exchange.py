@@ -92,7 +92,10 @@ def test_a_document_type_is_refused_before_its_entities_are_expanded(circuit: Ci
         (lambda text: text.replace("blocks.1.mlp -&gt; logits", "blocks.1.mlp"), "is not an edge"),
         (lambda text: text.replace('key="edge"', 'key="egde"'), "'' is not an edge"),
         (lambda text: text.replace('"pattern"', '"patern"'), "holds no circuit"),
-        (lambda text: text.replace('"n_heads": 2', '"n_heads": 1e999'), "holds no circuit"),
+        (
+            lambda text: text.replace('"n_heads": 2', '"n_heads": 1e999'),
+            "`n_heads` is inf, expected a whole number",
+        ),
         (lambda text: text.replace('"n_heads": 2', '"n_heads": -2'), "is no model's graph"),
         (lambda text: text.replace('"n_heads": 2', '"n_heads": 2000000000'), "expected at most 20,000"),
         (lambda text: text.replace("-1.5e-07}", "NaN}"), "score of edge .* is nan, expected a number"),

@@ -59,7 +59,7 @@ def test_its_edges_are_a_plain_circuit(circuit: RoleCircuit) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"role_edges": 3}, "is not a role-aware circuit"),
+        ({"role_edges": 3}, "`role_edges` are 3, expected a list of edges"),
         ({"role_edges": [{"edge": str(FIRST)}]}, "is not a role-aware circuit"),
         ({"role_edges": [{"edge": "nothing", "role": "a", "score": 1}]}, "is not an edge"),
         ({"role_edges": [{"edge": "embed -> nowhere", "role": "a", "score": 1}]}, "has no `nowhere`"),

@@ -67,7 +67,7 @@ def changed(**fields: object) -> Callable[[Path], object]:
             ),
             "holds no whole role scores",
         ),
-        (changed(graph=None), "holds no whole role scores"),
+        (changed(graph=None), "a graph is None, expected names and values"),
         (changed(n_pairs="x"), "holds no whole role scores"),
         (changed(roles=["sql.table"]), r"has shape \(3, .*\), expected \(1, "),
         (changed(graph=Graph("*", n_heads=1).to_json()), r"has shape .*, expected \(3, 2, 4\)"),

@@ -168,12 +168,12 @@ def test_scores_come_back_from_json_in_whatever_order_the_edges_stand() -> None:
     ("change", "reason"),
     [
         ({"edges": ["embed -> logits"] * 5}, "name 1 of the graph's 5 edges"),
-        ({"per_example": [[1.0, 2.0]]}, "not edge scores"),
-        ({"per_example": []}, "not edge scores"),
+        ({"per_example": [[1.0, 2.0]]}, "expected for every example a list of 5 numbers"),
+        ({"per_example": []}, "expected for every example a list of 5 numbers"),
         ({"per_example": [[float("nan")] * 5]}, "is nan"),
         ({"edges": ["embed"] * 5}, "is not an edge"),
         ({"graph": {}}, "not edge scores"),
-        ({"metadata": None}, "not edge scores"),
+        ({"metadata": None}, "the `metadata` of edge scores is None, expected names and values"),
     ],
 )
 def test_json_that_holds_no_scores_is_refused(change: dict, reason: str) -> None:
