@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circuits.methods.names import METHOD_NAMES
+from data_gen.errors import InputError
 from data_gen.files import read_path
 from data_gen.seeding import read_count, read_seed
 from tinysql.device_names import read_device
@@ -90,7 +91,7 @@ def _add_find(find: argparse.ArgumentParser) -> None:
 
 
 def _add_eval(score: argparse.ArgumentParser) -> None:
-    _add_run(score)
+    _add_run(score, required=False)
     score.add_argument("--pairs", type=read_count, default=64, help="held-out test pairs (default: 64)")
     score.add_argument(
         "--oracle-pairs",
@@ -128,7 +129,6 @@ def _add_eval(score: argparse.ArgumentParser) -> None:
 def call_find(arguments: argparse.Namespace) -> None:
     """Find a circuit, write it and print its strongest edges."""
     from circuits.places import check_free
-    from data_gen.errors import InputError
     from tinysql.runs import open_run
 
     for name, value, of in (
@@ -180,6 +180,8 @@ def call_eval(arguments: argparse.Namespace) -> None:
     if arguments.circuit is not None:
         _eval_file(arguments, run)
         return
+    if arguments.edit is None:
+        raise InputError("eval has no --edit", hint="name the one whose circuit was found, or --circuit FILE")
     by_role, overwrite = arguments.by_role, arguments.overwrite
     (found_by_role if by_role else found_in)(run.path, arguments.edit)
     check_by_role_stays(run.path, arguments.edit, by_role=by_role, overwrite=overwrite)
@@ -213,7 +215,6 @@ def call_eval(arguments: argparse.Namespace) -> None:
 
 def _eval_file(arguments: argparse.Namespace, run: Run) -> None:
     """Evaluate the circuit of a file and print it; its scores are not there, nor what is made of them."""
-    from data_gen.errors import InputError
 
     in_run = "leave it out, or evaluate a circuit that was found in the run"
     for option, is_given, hint in (
@@ -232,13 +233,19 @@ def _eval_file(arguments: argparse.Namespace, run: Run) -> None:
     from circuits.files.given import given_circuit
 
     circuit = given_circuit(arguments.circuit, run)
+    edit = circuit.metadata.get("edit") if arguments.edit is None else arguments.edit
+    if not isinstance(edit, str):
+        raise InputError(
+            f"{arguments.circuit} does not say of which edit it is, and a circuit is run on pairs of one",
+            hint="name it with --edit",
+        )
     if "settings" not in circuit.metadata:
         print(
             f"{arguments.circuit} does not say on which pairs it was found: none is left out", file=sys.stderr
         )
     report = eval_circuit(
         run,
-        arguments.edit,
+        edit,
         circuit,
         pairs=arguments.pairs,
         random_circuits=arguments.random,
@@ -275,10 +282,12 @@ def call_show(arguments: argparse.Namespace) -> None:
 
 def _show_file(arguments: argparse.Namespace, run: Run) -> None:
     """Draw the circuit of a file and print where."""
-    from data_gen.errors import InputError
 
     if arguments.edit is not None:
-        raise InputError("--edit says nothing with --circuit", hint="name the one or the other")
+        raise InputError(
+            "--edit says nothing with --circuit: it chooses among the run's own, and a file is drawn as it is",
+            hint="leave one of them out",
+        )
     if arguments.out is None:
         raise InputError(
             "--circuit has no place of its own in the run", hint="say where to draw it with --out"
@@ -294,7 +303,6 @@ def _show_file(arguments: argparse.Namespace, run: Run) -> None:
 def call_compare(arguments: argparse.Namespace) -> None:
     """Compare two circuits, draw their difference and print where."""
     from circuits.places import found_in
-    from data_gen.errors import InputError
     from data_gen.outputs import claim_file
     from tinysql.runs import open_run
 
@@ -380,8 +388,11 @@ def _add_overwrite(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace what --out names")
 
 
-def _add_run(parser: argparse.ArgumentParser) -> None:
+def _add_run(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     parser.add_argument("run", type=Path, help="a run directory")
+    otherwise = "" if required else " (default with --circuit: that of the file)"
     parser.add_argument(
-        "--edit", required=True, help="what differs in a pair: schema.table, select.0.column, ..."
+        "--edit",
+        required=required,
+        help=f"what differs in a pair: schema.table, select.0.column, ...{otherwise}",
     )

@@ -302,6 +302,27 @@ def test_a_file_that_tells_nothing_of_its_pairs_is_run_on_all_and_that_is_said(
     assert "on 12 pairs" in said.out
 
 
+def test_neither_show_nor_eval_has_to_be_told_the_edit_of_a_file(run: Path, tmp_path: Path, capsys) -> None:
+    file, command = tmp_path / "c.json", ["circuit", "eval", str(run), "--pairs", "8", "--random", "2"]
+    found = load_found(run, EDIT)[0]
+    found.save(file)
+    said = []
+    for options in ([], ["--edit", EDIT]):
+        assert main([*command, "--circuit", str(file), *options]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1]
+    assert said[0].startswith(f"{EDIT}: ")
+    assert main(["circuit", "show", str(run), "--circuit", str(file), "--out", str(tmp_path / "p.html")]) == 0
+    capsys.readouterr()
+    Circuit(found.graph, found.edges).save(file)
+    assert main([*command, "--circuit", str(file)]) == 2
+    assert f"{file} does not say of which edit it is, and a circuit is run on pairs of one" in (
+        capsys.readouterr().err
+    )
+    assert main(command) == 2
+    assert "eval has no --edit" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("verb", "options", "reason"),
     [
@@ -315,7 +336,7 @@ def test_a_file_that_tells_nothing_of_its_pairs_is_run_on_all_and_that_is_said(
             ["--out", "page.html"],
             "belongs to a model of pattern '*' (1 heads), this one has pattern '*-'",
         ),
-        ("show", ["--edit", EDIT], "--edit says nothing with --circuit"),
+        ("show", ["--edit", EDIT], "--edit says nothing with --circuit: it chooses among the run's own"),
         ("show", [], "no place of its own in the run"),
         (
             "compare",
