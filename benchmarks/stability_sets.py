@@ -7,34 +7,63 @@ from corrupt, that is where its mean metric is above zero on clean prompts and b
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import replace
 from itertools import combinations
+from multiprocessing import get_context
 from typing import Any
 
-from benchmarks.seed_circuits import Subject
+import torch
+
+from benchmarks.seed_circuits import Subject, draw
 from benchmarks.stability_kept import step
 from circuits.methods.eap_ig import eap_ig
 from circuits.select import top_edges
+from data_gen.config import DataConfig
 from data_gen.errors import InputError
 from data_gen.pairs.edits import edit_named, sets_with
 from data_gen.query import COMMAND_SETS
+from tinysql.tokens import Tokenizer, TokenPairs
 
 VARIED = ("cs1", "cs2", "cs3")
 """Command sets that are asked in other ways too."""
+MOST_WORKERS = 8
 Row = dict[str, Any]
 
 
 def circuit_rows(subject: Subject, edit: str, *, pairs: int, top: int) -> list[Row]:
-    """The circuit of the `top` edges in every set and way of asking, on two draws of pairs."""
+    """The circuit of the `top` edges in every set and way of asking, on two draws of pairs.
+
+    Pairs are drawn in other processes, because that takes longer than what a GPU does with them.
+    """
+    wanted = [(name, variant, number) for name, variant in cells(edit) for number in (0, 1)]
     rows = []
-    for name, variant in cells(edit):
-        of_cell = replace(subject.data, command_sets=(name,), variant=variant)
-        there = Subject(subject.name, subject.model, subject.tokenizer, of_cell, subject.seed)
-        with step(f"sets {edit} {name} {variant}: EAP-IG of {pairs} pairs, twice"):
-            for draw in (0, 1):
-                rows.append(_row(there, edit, variant, draw, pairs, top))
+    with workers(len(wanted)) as pool:
+        drawn = {}
+        for name, variant, number in wanted:
+            data = replace(subject.data, command_sets=(name,), variant=variant)
+            drawn[name, variant, number] = pool.submit(
+                draw_alone, subject.tokenizer, data, edit, pairs, 300 + number
+            )
+        for (name, variant, number), some in drawn.items():
+            about = {"edit": edit, "set": name, "variant": variant, "draw": number}
+            with step(f"sets {edit} {name} {variant}: EAP-IG of {pairs} pairs, draw {number}"):
+                rows.append({**about, **_found(subject, some, top)})
     return rows
+
+
+def workers(tasks: int) -> Executor:
+    """Processes to draw pairs in."""
+    count = min(tasks, MOST_WORKERS, os.cpu_count() or 1)
+    return ProcessPoolExecutor(count, mp_context=get_context("spawn"))
+
+
+def draw_alone(tokenizer: Tokenizer, data: DataConfig, edit: str, n: int, seed: int) -> TokenPairs:
+    """`draw` in a process of its own. Raises `InputError` as it does."""
+    torch.set_num_threads(1)
+    return draw(tokenizer, data, edit, n, seed)
 
 
 def cells(edit: str) -> Iterator[tuple[str, str]]:
@@ -43,15 +72,14 @@ def cells(edit: str) -> Iterator[tuple[str, str]]:
         yield from ((name, variant) for variant in (("base", "syn", "nat") if name in VARIED else ("base",)))
 
 
-def _row(subject: Subject, edit: str, variant: str, draw: int, pairs: int, top: int) -> Row:
-    row: Row = {"edit": edit, "set": subject.set, "variant": variant, "draw": draw}
+def _found(subject: Subject, drawn: Future[TokenPairs], top: int) -> Row:
     try:
-        scores = eap_ig(subject.model, subject.pairs(edit, pairs, 300 + draw))
+        scores = eap_ig(subject.model, drawn.result())
     except InputError as error:
-        return {**row, "refused": str(error)}
+        return {"refused": str(error)}
     told = {side: scores.metadata[f"metric_{side}"] for side in ("clean", "corrupt")}
     edges = [str(edge) for edge in top_edges(scores, top).edges]
-    return {**row, "pairs": len(scores.per_example), **told, "edges": edges}
+    return {"pairs": len(scores.per_example), **told, "edges": edges}
 
 
 def is_told(row: Row) -> bool:

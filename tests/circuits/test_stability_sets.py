@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +10,8 @@ import pytest
 
 from data_gen.config import DataConfig
 from data_gen.errors import InputError
+from data_gen.example import make_examples
+from tinysql.tokens import Tokenizer
 
 BEFORE = list(sys.path)
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -28,23 +31,21 @@ def circuit(edges: str, edit="schema.table", set="cs1", variant="base", draw=0, 
 def test_a_set_is_asked_as_its_name_says_and_three_of_them_in_three_ways(monkeypatch) -> None:
     asked = []
 
-    class Asked:
-        def __init__(self, name, model, tokenizer, data, seed) -> None:
-            self.model, self.data = model, data
-            [self.set] = data.command_sets
-
-        def pairs(self, edit: str, n: int, seed: int) -> tuple:
-            asked.append((self.set, self.data.variant, self.data.split, n, seed))
-            if self.set == "cs9":
-                raise InputError("no such pairs")
-            return self.set, self.data.variant
+    def drawn(tokenizer, data: DataConfig, edit: str, n: int, seed: int) -> tuple:
+        [name] = data.command_sets
+        asked.append((name, data.variant, data.split, n, seed))
+        if name == "cs9":
+            raise InputError("no such pairs")
+        return name, data.variant
 
     def scored(model, pairs):
         return SimpleNamespace(
             metadata={"metric_clean": 2.0, "metric_corrupt": -1.0}, per_example=[0] * 3, edges=pairs
         )
 
-    monkeypatch.setattr(of_sets, "Subject", Asked)
+    monkeypatch.setattr(of_sets, "draw", drawn)
+    monkeypatch.setattr(of_sets.torch, "set_num_threads", lambda count: None)
+    monkeypatch.setattr(of_sets, "workers", lambda tasks: ThreadPoolExecutor(1))
     monkeypatch.setattr(of_sets, "eap_ig", scored)
     monkeypatch.setattr(of_sets, "top_edges", lambda scores, top: SimpleNamespace(edges=scores.edges))
     run = SimpleNamespace(name="run", model=None, tokenizer=None, seed=0, data=DataConfig(split="test"))
@@ -63,6 +64,19 @@ def test_a_set_is_asked_as_its_name_says_and_three_of_them_in_three_ways(monkeyp
         else:
             assert row["edges"] == [row["set"], row["variant"]]
             assert of_sets.is_told(row)
+
+
+def test_a_process_of_its_own_draws_the_pairs_and_says_why_it_cannot() -> None:
+    config = DataConfig(command_sets=("cs1",), split="test", lexicon="demo")
+    words = [one.prompt.string + one.sql.string for one in make_examples(config, 0, 60)]
+    tokenizer = Tokenizer.train(words, vocab_size=400)
+    with of_sets.workers(1) as pool:
+        pairs = pool.submit(of_sets.draw_alone, tokenizer, config, "schema.table", 2, 300)
+        refused = pool.submit(of_sets.draw_alone, tokenizer, config, "order_by.0.column", 2, 300)
+        here = of_sets.draw(tokenizer, config, "schema.table", 2, 300)
+        assert pairs.result().clean.ids.tolist() == here.clean.ids.tolist()
+        with pytest.raises(InputError, match=r"order_by\.0\.column"):
+            refused.result()
 
 
 @pytest.mark.parametrize(("clean", "corrupt"), [(0.0, -1.0), (2.0, 0.5), (-1.0, 1.0)])
