@@ -80,11 +80,15 @@ def random_tokens(ids: Tensor, position: Tensor) -> Tokens:
     return Tokens(ids=ids, mask=mask, roles=roles, answer_start=position + 1)
 
 
-def random_pairs(n: int, seq: int) -> TokenPairs:
-    """Random prompts; four tokens in a row, anywhere but at the end, differ. The last position is asked about."""
+def random_pairs(n: int, seq: int, *, at_once: bool = False) -> TokenPairs:
+    """Random prompts; four tokens in a row, anywhere but at the end, differ. The last position is asked about.
+
+    `at_once` takes the first four of every pair, so that no positions in front of them can be spared.
+    """
     generator = torch.Generator().manual_seed(0)
     clean = torch.randint(VOCABULARY, (n, seq), generator=generator)
     corrupt, start = clean.clone(), torch.randint(seq - 4, (n,), generator=generator)
+    start = torch.zeros_like(start) if at_once else start
     changed = start[:, None] + torch.arange(4)
     corrupt.scatter_(1, changed, torch.randint(VOCABULARY, (n, 4), generator=generator))
     answers = torch.randint(VOCABULARY, (2, n), generator=generator)
@@ -107,7 +111,7 @@ class Case:
         config = replace(config, d_vocab=VOCABULARY, n_ctx=max(config.n_ctx, arguments.seq))
         self.model = HybridLM(config, seed=0).to(arguments.device).eval()
         self.size = arguments.batch
-        self.pairs = random_pairs(arguments.pairs, arguments.seq)
+        self.pairs = random_pairs(arguments.pairs, arguments.seq, at_once=arguments.at_once)
         starts = range(0, len(self.pairs), self.size)
         self.batches = [self.pairs[start : start + self.size].to(arguments.device) for start in starts]
         self.device = arguments.device
@@ -336,6 +340,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=8)
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--peer-turns", type=int, default=1, help="turns in which peers take part")
+    parser.add_argument(
+        "--at-once", action="store_true", help="let the first four tokens of every prompt differ"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--exact", type=int, default=0, help="patch every edge on so many pairs, and no more")
     parser.add_argument("--only", nargs="+", metavar="ROW", help="these rows and the bare ones alone")

@@ -1,18 +1,20 @@
 """Clean and corrupt prompts -> a first-order score for every edge: the engine under `eap` and `eap_ig`.
 
 The score of an edge is `Σ_t ⟨Δ_writer[t], ∂metric/∂input_reader[t]⟩` with `Δ = corrupt - clean`: the first-order
-estimate of what `exact` measures. Three things keep it near the cost of the passes alone:
+estimate of what `exact` measures. Four things keep it near the cost of the passes alone:
 
 - only port outputs are differentiated, and the stream where one reader reads all of it; parameters never are;
 - a port's gradient is carried through the norm in closed form. With `x̂ = centred(x) / σ`, a port
   `q = (x̂ * w) @ W` (biases apart) and its gradient `g`, the gradient at the port's own input is
   `centred((g / σ) @ Wᵀ * w - x̂ (q·g) / (σ d_model))`, exact with eps because `σ` is the model's own;
+- clean and corrupt prompts begin alike, and up to where they part no writer changes: nothing is multiplied there;
 - what several passes (IG steps) have in common is summed in head space, so the projection by `W` and the
   product with `Δ` are paid once per batch, not once per step.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -22,10 +24,9 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from circuits.engine.batching import Batches, Track, by_length
-from circuits.engine.mixers import Through, scattered
-from circuits.engine.ports import ReaderPort, Slots, frozen
-from circuits.engine.recording import Changes, Machine, Recording, changes, prompts
+from circuits.engine.batching import Batches, Track, by_length, parting
+from circuits.engine.ports import ReaderPort, Slots, Through, frozen, scattered
+from circuits.engine.recording import Changes, Machine, Recording, Room, changes, prompts
 from circuits.engine.rules import LIVE, Rules
 from circuits.graph import Graph
 from circuits.metrics import Metric, check_moves, measured, metric_name
@@ -69,9 +70,9 @@ def attribute(
     sides.
     """
     with frozen(model):
-        machine = Machine(model, rules)
+        machine, room = Machine(model, rules), Room()
         batches = by_length(model, pairs, batch_size)
-        found = [_score(machine, batch, metric, mixes) for batch in track(batches.batches)]
+        found = [_score(machine, batch, metric, mixes, room) for batch in track(batches.batches)]
     return gathered(model, batches, metric, found, method=method)
 
 
@@ -99,11 +100,13 @@ def gathered(
     )
 
 
-def _score(machine: Machine, batch: TokenPairs, metric: Metric, mixes: Sequence[float]) -> BatchScores:
+def _score(
+    machine: Machine, batch: TokenPairs, metric: Metric, mixes: Sequence[float], room: Room
+) -> BatchScores:
     found = differentiate(machine, batch, metric, mixes)
     with torch.no_grad():
         edges = [
-            contract(machine, found.change(rows), found.gradients, rows)
+            contract(machine, found.change(rows, room), found.gradients, rows)
             for rows in parts_of(machine, found.batch)
         ]
         return BatchScores(torch.cat(edges) / len(mixes), found.metric_clean, found.metric_corrupt)
@@ -121,9 +124,16 @@ class Differentiated:
     metric_clean: Float[Tensor, " batch"]
     metric_corrupt: Float[Tensor, " batch"]
 
-    def change(self, rows: slice) -> Changes:
-        """What every writer writes more in the corrupt run, of some examples."""
-        return changes(self.machine, self.corrupt[rows], self.clean[rows], self.batch.position[rows])
+    def change(self, rows: slice, room: Room | None = None) -> Changes:
+        """What every writer writes more in the corrupt run, of some examples, from where their prompts part."""
+        return changes(
+            self.machine,
+            self.corrupt[rows],
+            self.clean[rows],
+            self.batch.position[rows],
+            since=int(parting(self.batch[rows]).min()),
+            room=room,
+        )
 
 
 def differentiate(
@@ -132,14 +142,14 @@ def differentiate(
     """Run both sides and the mixes between them, and take the gradient of the latter at every reader."""
     with torch.no_grad():
         clean_stream, corrupt_stream = (machine.embedding(ids) for ids in prompts(batch))
-        corrupt = machine.record(corrupt_stream, batch.position).written()
+        corrupt = machine.record(corrupt_stream, batch.position, light=True).written()
         # A mix of 1 is the clean run, which need not be run twice.
-        clean = None if 1.0 in mixes else machine.record(clean_stream, batch.position).written()
+        clean = None if 1.0 in mixes else machine.record(clean_stream, batch.position, light=True).written()
     gradients = gradients_of(machine)
     for mix in mixes:
         stream = torch.lerp(corrupt_stream, clean_stream, mix).requires_grad_()
         with torch.enable_grad():
-            run = machine.record(stream, batch.position)
+            run = machine.record(stream, batch.position, light=True)
             value = measured(metric, run.logits, batch).sum()
         collect(run, value, gradients)
         clean = run.written() if mix == 1.0 else clean
@@ -157,12 +167,16 @@ def differentiate(
         )
 
 
-def parts_of(machine: Machine, batch: TokenPairs) -> list[slice]:
-    """The batch in parts whose writers' changes fit into `CHANGE_BYTES`; it costs no more than the batch as one."""
+def parts_of(machine: Machine, batch: TokenPairs, most: tuple[int, int] | None = None) -> list[slice]:
+    """The batch in even parts whose writers' changes fit into `most` bytes, on a CPU and on a GPU.
+
+    By default into `CHANGE_BYTES`, in which attribution costs no more than the batch as one.
+    """
     weight = machine.norms[-1].w
     length = int(batch.position.max()) + 1
     each = machine.mixers[-1].writers.stop * length * len(weight) * weight.element_size()
-    size = max(1, CHANGE_BYTES[weight.is_cuda] // each)
+    fitting = max(1, (CHANGE_BYTES if most is None else most)[weight.is_cuda] // each)
+    size = math.ceil(len(batch) / math.ceil(len(batch) / fitting))
     return [slice(start, start + size) for start in range(0, len(batch), size)]
 
 
@@ -199,19 +213,19 @@ class Gradient:
             self.radial.append((wide / scale, torch.cat(along, dim=2) / wide.shape[-1]))
         self.direct = [a + b for a, b in zip(self.direct, direct, strict=True)] if self.direct else direct
 
-    def at_readers(self, rows: slice) -> Float[Tensor, "reader batch seq d_model"]:
-        """Gradient at the stream that each reader reads, of some examples."""
+    def at_readers(self, rows: slice, since: int = 0) -> Float[Tensor, "reader batch seq d_model"]:
+        """Gradient at the stream that each reader reads, of some examples, from one position on."""
         if self.stream is not None:
-            return self.stream[None, rows]
+            return self.stream[None, rows, since:]
         readers, start = sum(port.slots for port in self.ports), self.ports[0].readers.start
-        found = self.direct[0].new_empty(readers, *self.direct[0][rows].shape[:2], len(self.norm.w))
+        found = self.direct[0].new_empty(readers, *self.direct[0][rows, since:].shape[:2], len(self.norm.w))
         for port, direct in zip(self.ports, self.direct, strict=True):
             port.pull_back(
-                direct[rows], self.norm, found[port.readers.start - start : port.readers.stop - start]
+                direct[rows, since:], self.norm, found[port.readers.start - start : port.readers.stop - start]
             )
         for directions, along in self.radial:
-            by_reader = rearrange(along[rows], "batch seq reader -> reader batch seq 1")
-            found.addcmul_(by_reader, directions[rows], value=-1)
+            by_reader = rearrange(along[rows, since:], "batch seq reader -> reader batch seq 1")
+            found.addcmul_(by_reader, directions[rows, since:], value=-1)
         return found
 
 
@@ -256,8 +270,9 @@ def contract(
             rearrange(x.flatten(2), "node batch (piece d) -> (batch piece) node d", piece=pieces)
             for x in (part.change, part.gradient)
         )
-        by_piece = torch.bmm(change_by, gradient_by.mT)
-        scores[:, : len(part.change), part.readers] = by_piece.unflatten(0, (-1, pieces)).sum(1)
+        # Readers in front: on a CPU the other way round takes twice as long for one reader, and longer for some.
+        by_piece = torch.bmm(gradient_by, change_by.mT)
+        scores[:, : len(part.change), part.readers] = by_piece.unflatten(0, (-1, pieces)).sum(1).mT
     return scores
 
 
@@ -287,10 +302,11 @@ class Reading(NamedTuple):
 def readings(
     machine: Machine, change: Changes, gradients: Sequence[Gradient], rows: slice, start: int = 0
 ) -> Iterator[Reading]:
-    """Block by block from `start` on, then the logits."""
+    """Block by block from `start` on, then the logits; positions as in `change`."""
     for index, mixer in enumerate(machine.mixers[start:], start=start):
         narrowed = index >= machine.tail
         before = (change.last if narrowed else change.whole)[: mixer.writers.start]
-        yield Reading(mixer.readers, before, gradients[index].at_readers(rows), narrowed)
+        gradient = gradients[index].at_readers(rows, 0 if narrowed else change.since)
+        yield Reading(mixer.readers, before, gradient, narrowed)
     last = gradients[-1].ports[0].readers
     yield Reading(last, change.last, gradients[-1].at_readers(rows), True)

@@ -27,7 +27,7 @@ Track: TypeAlias = Callable[[list[TokenPairs]], Iterable[TokenPairs]]
 
 @dataclass(frozen=True, kw_only=True)
 class Batches:
-    """Pairs in batches of like length, the shortest first."""
+    """Pairs in batches of like length, the shortest first; in each, prompts that part early stand first."""
 
     batches: list[TokenPairs]
     order: Int[Tensor, " pair"]
@@ -40,13 +40,26 @@ class Batches:
 
 
 def by_length(model: HybridLM, pairs: TokenPairs, batch_size: int | None) -> Batches:
-    """`batched`, of the pairs sorted by where the metric looks; pairs of one length keep their order.
+    """`batched`, of the pairs sorted by where the metric looks, and within a batch by where their prompts part.
 
     Raises `InputError` as `batched` does.
     """
     last = pairs.position if pairs.position.ndim == 1 else pairs.position.amax(1)
     order = last.argsort(stable=True).cpu()
-    return Batches(batches=batched(model, pairs[order], batch_size), order=order)
+    batches = batched(model, pairs[order], batch_size)
+    within = [parting(batch).argsort(stable=True).cpu() for batch in batches]
+    sizes = [len(batch) for batch in batches]
+    return Batches(
+        batches=[batch[own] for batch, own in zip(batches, within, strict=True)],
+        order=torch.cat([some[own] for some, own in zip(order.split(sizes), within, strict=True)]),
+    )
+
+
+def parting(pairs: TokenPairs) -> Int[Tensor, " pair"]:
+    """The first column in which the prompts of a pair differ, at most the first one that the metric looks at."""
+    apart = pairs.clean.ids != pairs.corrupt.ids
+    first = pairs.position if pairs.position.ndim == 1 else pairs.position.amin(1)
+    return torch.where(apart.any(1), apart.int().argmax(1), first).minimum(first)
 
 
 def batched(model: HybridLM, pairs: TokenPairs, batch_size: int | None) -> list[TokenPairs]:

@@ -9,26 +9,30 @@ alone, and carry the corrupt value at all others.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from circuits.circuit import Circuit
-from circuits.engine.batching import by_length
-from circuits.engine.mixers import Parts
-from circuits.engine.ports import Slots, WriterPort, at, at_each, frozen
-from circuits.engine.recording import Logits, Machine, normed, prompts
+from circuits.engine.attribution import parts_of
+from circuits.engine.batching import by_length, parting
+from circuits.engine.ports import Parts, Slots, WriterPort, at, frozen
+from circuits.engine.recording import Logits, Machine, Position, Room, normed, prompts
 from circuits.engine.roles import member_of, random_tokens
 from circuits.graph import Graph
 from circuits.metrics import Metric, measured
 from data_gen.errors import InputError
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import TokenPairs
+
+ROOM_BYTES = (512 * 2**20, 4 * 2**30)
+"""What all writers of a piece of a batch may take, on a CPU and on a GPU."""
 
 
 def metric_of(
@@ -52,13 +56,15 @@ def metric_of(
     places = [list(distinct).index(mask.tobytes()) for mask in masks]
     found = []
     with frozen(model), torch.no_grad():
-        machine = Machine(model)
+        machine, room = Machine(model), Room()
         batches = by_length(model, pairs, batch_size)
-        work = [(place, mask) for place in range(len(batches.batches)) for mask in distinct.values()]
+        pieces = fitting(machine, batches.batches)
+        work = [(place, mask) for place in range(len(pieces)) for mask in distinct.values()]
         for place, steps in groupby(track(work), key=itemgetter(0)):
-            batch = batches.batches[place]
-            stage = Stage(machine, batch)
+            batch = pieces[place]
+            stage = Stage(machine, batch, room=room)
             found.append(torch.stack([measured(metric, stage.logits(mask), batch) for _, mask in steps]))
+            del stage  # or it would live until the next one stands
     return batches.restored(found, dim=1)[places].float().cpu()
 
 
@@ -105,12 +111,13 @@ def metric_by_role(
         places.append((live, one.edges if one.edges.any() else None, one.seed))
     found = []
     with frozen(model), torch.no_grad():
-        machine = Machine(model)
+        machine, room = Machine(model), Room()
         batches = by_length(model, pairs, batch_size)
-        work = [(place, one) for place in range(len(batches.batches)) for one in places]
+        pieces = fitting(machine, batches.batches)
+        work = [(place, one) for place in range(len(pieces)) for one in places]
         for place, steps in groupby(track(work), key=itemgetter(0)):
-            batch = batches.batches[place]
-            stage = Stage(machine, batch, member_of(batch, roles))
+            batch = pieces[place]
+            stage = Stage(machine, batch, member_of(batch, roles), room=room)
             values = []
             for _, (live, scattered, seed) in steps:
                 mask = np.zeros(expected, bool)
@@ -118,6 +125,7 @@ def metric_by_role(
                 rng = np.random.default_rng((seed, place))
                 values.append(measured(metric, stage.logits(mask, scattered, rng), batch))
             found.append(torch.stack(values))
+            del stage
     return batches.restored(found, dim=1).float().cpu()
 
 
@@ -129,7 +137,8 @@ def run_circuit(model: HybridLM, circuit: Circuit, pairs: TokenPairs) -> Logits:
     mask = live_mask(model, circuit)
     with frozen(model), torch.no_grad():
         machine, batches = Machine(model), by_length(model, pairs, None)
-        return batches.restored([Stage(machine, batch).logits(mask) for batch in batches.batches])
+        pieces = fitting(machine, batches.batches)
+        return batches.restored([Stage(machine, batch).logits(mask) for batch in pieces])
 
 
 def live_mask(model: HybridLM, circuit: Circuit) -> np.ndarray:
@@ -138,20 +147,33 @@ def live_mask(model: HybridLM, circuit: Circuit) -> np.ndarray:
     return circuit.graph.live(circuit.mask)
 
 
+def fitting(machine: Machine, batches: Sequence[TokenPairs]) -> list[TokenPairs]:
+    """Batches in pieces whose writers fit into `ROOM_BYTES`, in order."""
+    return [batch[rows] for batch in batches for rows in parts_of(machine, batch, ROOM_BYTES)]
+
+
 class Stage:
     """The corrupt run of one batch, on which circuits of clean values are played."""
 
     def __init__(
-        self, machine: Machine, batch: TokenPairs, member: Int[Tensor, "batch seq role"] | None = None
+        self,
+        machine: Machine,
+        batch: TokenPairs,
+        member: Int[Tensor, "batch seq role"] | None = None,
+        room: Room | None = None,
     ) -> None:
-        """`member` says which token has which role, where edges are kept by role."""
-        self.machine, self.position = machine, batch.position
+        """`member` says which token has which role, where edges are kept by role; `room` is used again, if given."""
+        self.machine, self.position, self.room = machine, batch.position, room
         clean, corrupt = (machine.embedding(ids) for ids in prompts(batch))
-        self.corrupt = machine.record(corrupt, batch.position)
+        corrupt_run = machine.record(corrupt, batch.position)
+        # A block of one reader has no other slots, whose reads would be wanted.
         self.reads = [
-            mixer.dense(through) for mixer, through in zip(machine.mixers, self.corrupt.through, strict=True)
+            mixer.dense(through) if mixer.readers.stop - mixer.readers.start > 1 else ()
+            for mixer, through in zip(machine.mixers, corrupt_run.through, strict=True)
         ]
-        self.embedding = clean - corrupt
+        written = tuple(replace(through, reads=()) for through in corrupt_run.through)
+        self.corrupt = replace(corrupt_run, through=written)
+        self.embedding, self.reached = clean - corrupt, Reached.of(batch)
         self.member = None if member is None else member.to(self.embedding)
         last = self.position if self.position.ndim == 1 else self.position.amax(1)
         places = torch.arange(self.embedding.shape[1], device=last.device)
@@ -170,35 +192,37 @@ class Stage:
         """
         if not mask[..., -1].any():
             return self.corrupt.logits
-        machine, embedding = self.machine, self.embedding
+        machine, reached = self.machine, self.reached
+        embedding = reached.take(self.embedding) if machine.tail else at(self.embedding, self.position)
+        # A writer that no live edge leaves has no row.
+        said = np.flatnonzero(mask.any(-1).reshape(-1, mask.shape[-2]).any(0))
+        mask, scattered = mask[..., said, :], None if scattered is None else scattered[said]
+        starts = np.searchsorted(said, [mixer.writers.start for mixer in machine.mixers]).tolist()
+        # Writer now - writer in the corrupt run; from the last block that mixes positions on, at the metric's alone.
+        room = self.room if self.room is not None else Room()
+        change = room.rows(starts[machine.tail - 1] if machine.tail else len(said), embedding)
+        change[0] = embedding
 
         def into(edges: np.ndarray, readers: Any, index: int) -> Float[Tensor, "reader batch seq d_model"]:
             at_random = None if scattered is None else scattered[: edges.shape[-2], readers]
             return self.heard(edges, change[: edges.shape[-2]], index, at_random, rng)
 
-        batch, seq, width = embedding.shape
-        # Writer now - writer in the corrupt run; rows that no live edge leaves are never read.
-        change = embedding.new_empty(
-            mask.shape[-2], batch, seq if machine.tail else self.position[0].numel(), width
-        )
-        change[0] = embedding if machine.tail else at(embedding, self.position)
-        for index, mixer in enumerate(machine.mixers):
-            before, here = mixer.writers.start, mask[..., mixer.readers]
+        for index, (mixer, before) in enumerate(zip(machine.mixers, starts, strict=True)):
+            here = mask[..., mixer.readers]
             moved = np.flatnonzero(here.any(tuple(range(mask.ndim - 1)))).tolist()
-            played = (
-                self.play(
-                    index, moved, into(here[..., :before, moved], np.add(moved, mixer.readers.start), index)
-                )
-                if moved
-                else []
-            )
+            played = []
+            if moved:
+                said_here = into(here[..., :before, moved], np.add(moved, mixer.readers.start), index)
+                played = self.play(index, moved, said_here, reached=reached if index < machine.tail else None)
             if index == machine.tail - 1:
-                change = at_each(change, self.position)
+                early = reached.at_each(change, self.position)
+                change = early.new_empty(len(said), *early.shape[1:])
+                change[:before] = early
             for port, slots, by in played:
-                if len(slots) == port.slots:
-                    port.written(by, out=change[port.writers])
-                else:
-                    change[[port.writers.start + slot for slot in slots]] = port.written(by, slots)
+                first, last = np.searchsorted(said, (port.writers.start, port.writers.stop)).tolist()
+                wanted = (said[first:last] - port.writers.start).tolist()
+                some = _some(by, [slots.index(slot) for slot in wanted])
+                port.written(some, wanted, out=change[first:last])
         stream = self.corrupt.resid[-1] + into(mask[..., -1:], slice(-1, None), machine.tail)[0]
         return machine.logits(stream, self.position)
 
@@ -217,20 +241,25 @@ class Stage:
         if edges.ndim == 2:
             return heard(edges, change)
         assert self.member is not None
-        member = self.member if index < self.machine.tail else at(self.member, self.position)
-        found = change.new_zeros(edges.shape[-1], *change.shape[1:])
+        whole = index < self.machine.tail
+
+        def here(x: Tensor) -> Tensor:
+            return self.reached.take(x) if whole else x
+
+        member = self.member if whole else at(self.member, self.position)
+        found, at_role = change.new_zeros(edges.shape[-1], *change.shape[1:]), here(member)
         placed = edges if scattered is None else edges & ~scattered
         for role in np.flatnonzero(placed.any((1, 2))).tolist():
-            found += heard(placed[role], change) * member[..., role, None]
+            found += heard(placed[role], change) * at_role[..., role, None]
         if scattered is None:
             return found
         assert rng is not None
-        real = self.real if index < self.machine.tail else at(self.real, self.position)
+        real = self.real if whole else at(self.real, self.position)
         parts = np.argwhere(edges & scattered)
         for some in (parts[start : start + PARTS] for start in range(0, len(parts), PARTS)):
             kept = random_tokens(member, real, some[:, 0], rng)
             for (_, writer, reader), tokens in zip(some.tolist(), kept, strict=True):
-                found[reader] += change[writer] * tokens[..., None]
+                found[reader] += change[writer] * here(tokens)[..., None]
         return found
 
     def play(
@@ -239,29 +268,37 @@ class Stage:
         readers: Sequence[int],
         change: Float[Tensor, "reader rows seq d_model"],
         reads: Parts | None = None,
-    ) -> list[tuple[WriterPort, list[int], Float[Tensor, "rows _ _ _"]]]:
+        reached: Reached | None = None,
+    ) -> list[tuple[WriterPort, list[int], Float[Tensor, "_ _ _ _"]]]:
         """How a block's latents move off the corrupt run's, by writer port: slots and the change of each.
 
         `readers`, counted within the block and rising, read the corrupt stream plus `change`, which is taken over;
         every other slot reads what `reads` says, the corrupt run's by default. Only lanes with one of `readers` are
-        computed. `change` may hold the batch several times over, and so do the latents then.
+        computed. `change` may hold the batch several times over, and so do the latents then; or only the positions
+        that are `reached`, in one row.
         """
-        mixer, batch = self.machine.mixers[index], len(self.embedding)
-        streams = change.unflatten(1, (-1, batch)).add_(self.corrupt.resid[index]).flatten(1, 2)
+        mixer, reads = self.machine.mixers[index], self.reads[index] if reads is None else reads
+        apart = reached if reached is not None and not mixer.mixes else None
+        resid = self.corrupt.resid[index] if reached is None else reached.take(self.corrupt.resid[index])
+        times = change.shape[1] // len(resid)
+        streams = change.unflatten(1, (-1, len(resid))).add_(resid).flatten(1, 2)
         streams = normed(self.machine.norms[index], streams)
-        times = streams.shape[1] // batch
         lanes, found, start, done = mixer.lanes_of(readers), [], 0, 0
-        for port, others in zip(mixer.reads, self.reads[index] if reads is None else reads, strict=True):
+        for place, port in enumerate(mixer.reads):
             here = [slot - start for slot in readers if start <= slot < start + port.slots]
             some = mixer.slots_of(lanes, port.slots)
             own = streams[done : done + len(here)]
-            if here == some:
-                read = port.read_each(own, here)
+            new = port.read_each(own, here) if here else None
+            if reached is not None and mixer.mixes and new is not None:
+                read = reached.put(_some(reads[place], some), [some.index(slot) for slot in here], new)
+            elif new is not None and here == some:
+                read = new
             else:
-                read = _times(_some(others, some), times)
-                if here:
+                old = _some(reads[place], some)
+                read = _times(old if apart is None else apart.take(old), times)
+                if new is not None:
                     read = read.clone()
-                    read[:, :, [some.index(slot) for slot in here]] = port.read_each(own, here)
+                    read[:, :, [some.index(slot) for slot in here]] = new
             found.append(read)
             start, done = start + port.slots, done + len(here)
         position = _times(self.position, times)
@@ -271,9 +308,52 @@ class Stage:
         moved = []
         for write, new, old in latents:
             slots = mixer.slots_of(lanes, write.slots)
-            by = new - _times(_some(old, slots), times)
-            moved.append((write, slots, self.machine.narrow(index + 1, by, position)))
+            old = _some(old, slots)
+            by = new - _times(old if apart is None else apart.take(old), times)
+            by = self.machine.narrow(index + 1, by, position)
+            if reached is not None and mixer.mixes and index + 1 < self.machine.tail:
+                by = reached.take(by)
+            moved.append((write, slots, by))
         return moved
+
+
+class Reached:
+    """The positions of a batch that anything clean can reach: from where prompts part to the last that is looked at.
+
+    They are kept in one row, `[1 token ...]`, whatever their prompts.
+    """
+
+    def __init__(self, mask: Bool[Tensor, "batch seq"]) -> None:
+        self.shape, flat = mask.shape, mask.flatten()
+        self.places = None if bool(flat.all()) else flat.nonzero()[:, 0]
+        self.number = (flat.cumsum(0) - 1).view(mask.shape)
+
+    @classmethod
+    def of(cls, batch: TokenPairs) -> Reached:
+        last = batch.position if batch.position.ndim == 1 else batch.position.amax(1)
+        columns = torch.arange(int(last.max()) + 1, device=last.device)
+        return cls((columns >= parting(batch)[:, None]) & (columns <= last[:, None]))
+
+    def take(self, x: Float[Tensor, "batch seq *rest"]) -> Float[Tensor, "1 token *rest"]:
+        """These positions of a tensor."""
+        flat = x.flatten(0, 1)
+        return (flat if self.places is None else flat[self.places])[None]
+
+    def put(self, x: Slots, slots: list[int], new: Float[Tensor, "1 token some width"]) -> Slots:
+        """A tensor with other values at these positions of the given slots."""
+        if self.places is None and len(slots) == x.shape[2]:
+            return new.view(x.shape)
+        flat = x.flatten(0, 1).clone()
+        places = torch.arange(len(flat), device=flat.device) if self.places is None else self.places
+        flat[places[:, None], torch.tensor(slots, device=flat.device)] = new[0]
+        return flat.view(x.shape)
+
+    def at_each(
+        self, x: Float[Tensor, "node 1 token d_model"], position: Position
+    ) -> Float[Tensor, "node batch answer d_model"]:
+        """The metric's positions of many nodes."""
+        columns = position if position.ndim == 2 else position[:, None]
+        return x[:, 0, self.number.gather(1, columns)]
 
 
 def _some(x: Slots, slots: list[int]) -> Slots:
@@ -293,9 +373,10 @@ def heard(
     # Few edges are added row by row, many by one dense product: on a CPU that is what costs least.
     if not change.is_cuda and edges.sum() < 0.3 * edges.size:
         found = change.new_zeros(edges.shape[1], *change.shape[1:])
+        readers, writers = found.unbind(), change.unbind()
         for writer, reader in np.argwhere(edges).tolist():
-            found[reader] += change[writer]
+            readers[reader].add_(writers[writer])
         return found
-    rows = np.flatnonzero(edges.any(1))
-    chosen = torch.from_numpy(edges[rows].T).to(change)
-    return torch.mm(chosen, change[rows].flatten(1)).unflatten(1, change.shape[1:])
+    # Rows without an edge are multiplied by 0: to leave them out would be to copy all others.
+    chosen = torch.from_numpy(edges.T).to(change)
+    return torch.mm(chosen, change.flatten(1)).unflatten(1, change.shape[1:])

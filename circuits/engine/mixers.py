@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -17,10 +16,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import einsum, rearrange, reduce
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from circuits.engine.ports import ReaderPort, Slots, WriterPort, blocks_of
+from circuits.engine.ports import Parts, ReaderPort, Slots, Through, WriterPort, blocks_of, scattered
 from circuits.engine.rules import LIVE, Rules, ratio
 from circuits.graph import Graph
 from tinysql.kernels.reference import causal_conv, grouped_norm
@@ -30,25 +29,11 @@ from tinysql.models.layers import MLP, relu2
 from tinysql.models.mamba import Mamba
 from tinysql.models.moe import MoE
 
-Parts = tuple[Slots, ...]
-"""One tensor per reader port, or per writer port, of a block."""
-
 Keep = Callable[[Tensor], Tensor]
 """`[batch seq ...]` -> the positions that are still needed."""
 
 Moving = Callable[[int, Slots], Float[Tensor, "slot batch left d_model"]]
 """A port, and what each slot of it reads when it alone reads something else -> what the block then adds more."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Through:
-    """What went through one block in one run."""
-
-    reads: Parts
-    """In the graph of the run. Experts read `[batch seq active width]`, each token's chosen ones alone."""
-    latents: Parts
-    chosen: Int[Tensor, "batch seq active"] | None = None
-    """Which experts a token was sent to."""
 
 
 class Mixer(ABC):
@@ -59,6 +44,8 @@ class Mixer(ABC):
     bias: Float[Tensor, " d_model"] | None
     """What the block adds to the stream whatever it reads."""
     lanes: int = 1
+    mixes: bool = False
+    """Whether a position sees those before it."""
 
     @property
     def readers(self) -> slice:
@@ -125,6 +112,8 @@ class Mixer(ABC):
 class AttentionMixer(Mixer):
     """q, k, v -> z."""
 
+    mixes = True
+
     def __init__(self, attention: Attention, readers: Iterator[slice], writers: Iterator[slice]) -> None:
         self.attention, self.bias = attention, attention.b_O
         self.lanes = len(attention.W_K)
@@ -170,6 +159,8 @@ class MLPMixer(Mixer):
 
 class MambaMixer(Mixer):
     """z, x, B, C and dt before convolution and softplus -> gated, normed outputs."""
+
+    mixes = True
 
     def __init__(self, mamba: Mamba, readers: Iterator[slice], writers: Iterator[slice]) -> None:
         self.mamba, self.bias = mamba, None
@@ -323,14 +314,6 @@ class ExpertsMixer(Mixer):
     def _weighted(self, weights: Tensor, out: Slots, rules: Rules) -> Slots:
         weights = weights.to(out.dtype)
         return weights.detach() * out if rules.frozen_router else rules.multiplied(weights, out)
-
-
-def scattered(
-    x: Float[Tensor, "batch seq active width"], chosen: Int[Tensor, "batch seq active"], experts: int
-) -> Float[Tensor, "batch seq expert width"]:
-    """Per chosen expert -> per expert, 0 where it was not chosen."""
-    empty = x.new_zeros(*x.shape[:2], experts, x.shape[3])
-    return empty.scatter(2, chosen[..., None].expand_as(x), x)
 
 
 def mamba_under(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -27,6 +27,9 @@ from tinysql.models.layers import Norm
 
 Slots = Float[Tensor, "batch _ _ _"]
 """What flows through a port, `[batch seq slot width]`: one slot per head, a single slot for an MLP."""
+
+Parts = tuple[Slots, ...]
+"""One tensor per reader port, or per writer port, of a block."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +115,8 @@ class WriterPort:
         by_slot = rearrange(latent, "batch seq slot width -> slot batch seq width")
         if self.weight is None:
             return by_slot if out is None else out.copy_(by_slot)
-        weight = self.weight if slots is None or len(self.weight) < self.slots else self.weight[list(slots)]
+        every = slots is None or len(slots) == self.slots or len(self.weight) < self.slots
+        weight = self.weight if slots is None or every else self.weight[list(slots)]
         flat = None if out is None else out.flatten(1, 2)
         return torch.matmul(by_slot.flatten(1, 2), weight, out=flat).unflatten(1, by_slot.shape[1:3])
 
@@ -123,6 +127,53 @@ class WriterPort:
         if len(self.weight) < self.slots:
             return latent.sum(2) @ self.weight[0]
         return latent.flatten(2) @ self.weight.flatten(0, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Through:
+    """What went through one block in one run."""
+
+    reads: Parts
+    """In the graph of the run. Experts read `[batch seq active width]`, each token's chosen ones alone."""
+    latents: Parts
+    chosen: Int[Tensor, "batch seq active"] | None = None
+    """Which experts a token was sent to."""
+    light: bool = False
+    """Experts' latents too are the chosen ones' alone, and those of a block of one writer are not there."""
+
+    def lightened(self, *, reads: bool) -> Through:
+        """What `changes` needs, without gradients, and what was read, if it is wanted."""
+        kept = self.reads if reads else ()
+        if self.light:
+            return replace(self, reads=kept)
+        latents = tuple(part.detach() for part in self.latents)
+        if sum(part.shape[2] for part in latents) == 1:
+            latents = ()
+        elif self.chosen is not None:
+            routed, shared = latents
+            latents = (routed.gather(2, _like(self.chosen, routed)), shared)
+        return Through(reads=kept, latents=latents, chosen=self.chosen, light=True)
+
+    def dense_latents(self, slots: int) -> Parts:
+        """One of every writer; the first port's are so many."""
+        if not self.light or self.chosen is None:
+            return self.latents
+        routed, shared = self.latents
+        return scattered(routed, self.chosen, slots), shared
+
+
+def scattered(
+    x: Float[Tensor, "batch seq active width"], chosen: Int[Tensor, "batch seq active"], experts: int
+) -> Float[Tensor, "batch seq expert width"]:
+    """Per chosen expert -> per expert, 0 where it was not chosen."""
+    empty = x.new_zeros(*x.shape[:2], experts, x.shape[3])
+    return empty.scatter(2, _like(chosen, x), x)
+
+
+def _like(
+    chosen: Int[Tensor, "batch seq active"], x: Float[Tensor, "batch seq _ width"]
+) -> Int[Tensor, "batch seq active width"]:
+    return chosen[..., None].expand(-1, -1, -1, x.shape[-1])
 
 
 def blocks_of(model: HybridLM) -> tuple[Block, ...]:

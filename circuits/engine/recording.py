@@ -6,17 +6,18 @@ computed: recorded tensors of the blocks from `tail_of(model)` on have these pos
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from circuits.engine.mixers import Mixer, Through, mixers_of
-from circuits.engine.ports import at, at_each, blocks_of, tail_of
+from circuits.engine.mixers import Mixer, mixers_of
+from circuits.engine.ports import Through, at, at_each, blocks_of, tail_of
 from circuits.engine.rules import LIVE, Rules
 from tinysql.models.hybrid import HybridLM
 from tinysql.models.layers import Norm
@@ -26,6 +27,10 @@ Position = Int[Tensor, " batch"] | Int[Tensor, "batch answer"]
 """Where the metric looks: at one position of a sequence, or at several."""
 Logits = Float[Tensor, "batch d_vocab"] | Float[Tensor, "batch answer d_vocab"]
 """At those positions."""
+
+
+ALIGNED = 64
+"""Bytes at whose multiples tensors on a CPU begin."""
 
 
 class Machine:
@@ -53,11 +58,17 @@ class Machine:
         return logits if position.ndim == 2 else logits[:, 0]
 
     def record(
-        self, stream: Float[Tensor, "batch seq d_model"], position: Position, *, start: int = 0
+        self,
+        stream: Float[Tensor, "batch seq d_model"],
+        position: Position,
+        *,
+        start: int = 0,
+        light: bool = False,
     ) -> Recording:
         """Run the blocks from `start` on; gradients flow or not as the context says.
 
-        `stream` is what block `start` reads: without the positions that are behind, unless it is the embedding.
+        `stream` is what block `start` reads: without the positions that are behind, unless it is the embedding. A
+        `light` recording keeps what `changes` needs, and, where gradients flow, what was read.
         """
         resid, through, added = [], [], []
         stream = self.narrow(0, stream, position) if start == 0 else stream
@@ -65,8 +76,9 @@ class Machine:
             mixer = self.mixers[index]
             # A tensor of the block's own: the gradient at it is of what the block reads, not of what passes it by.
             resid.append(stream.view_as(stream))
-            through.append(mixer.run(normed(self.norms[index], resid[-1], self.rules), self.rules))
-            added.append(mixer.total(through[-1].latents))
+            here = mixer.run(normed(self.norms[index], resid[-1], self.rules), self.rules)
+            added.append(mixer.total(here.latents))
+            through.append(here.lightened(reads=torch.is_grad_enabled()) if light else here)
             stream = stream + added[-1]
             stream = stream if mixer.bias is None else stream + mixer.bias
             stream = self.narrow(index + 1, stream, position)
@@ -107,17 +119,11 @@ class Recording:
     logits: Logits
 
     def written(self) -> Recording:
-        """What `changes` needs of the run, without gradients; what was read and single writers' latents are let go."""
-        through = []
-        for one in self.through:
-            single = sum(part.shape[2] for part in one.latents) == 1
-            through.append(
-                Through(reads=(), latents=() if single else tuple(part.detach() for part in one.latents))
-            )
+        """What `changes` needs of a light run, without gradients."""
         return Recording(
             start=self.start,
             resid=(self.resid[0].detach(),),
-            through=tuple(through),
+            through=tuple(one.lightened(reads=False) for one in self.through),
             added=tuple(part.detach() for part in self.added),
             logits=self.logits.detach(),
         )
@@ -129,7 +135,8 @@ class Recording:
             return tuple(part[rows] for part in parts)
 
         through = tuple(
-            Through(
+            replace(
+                one,
                 reads=some(one.reads),
                 latents=some(one.latents),
                 chosen=one.chosen[rows] if one.chosen is not None else None,
@@ -149,32 +156,76 @@ class Changes(NamedTuple):
     """What writers add to the stream in one run minus what they add in another; rows as in `Graph.writers`."""
 
     whole: Float[Tensor, "writer batch seq d_model"]
-    """All positions; only the writers that the last block that mixes positions can read."""
+    """All positions from `since` on; only the writers that the last block that mixes positions can read."""
     last: Float[Tensor, "every batch answer d_model"]
     """The metric's positions, all writers."""
+    since: int = 0
 
 
-def changes(machine: Machine, run: Recording, base: Recording, position: Position) -> Changes:
-    """Every writer in `run` minus the same in `base`."""
+def changes(
+    machine: Machine,
+    run: Recording,
+    base: Recording,
+    position: Position,
+    *,
+    since: int = 0,
+    room: Room | None = None,
+) -> Changes:
+    """Every writer in `run` minus the same in `base`; at the first `since` positions the two must be the same.
+
+    What is found lies in `room`, if it is given, until that is used again.
+    """
     tail, embedding = machine.tail, run.resid[0] - base.resid[0]
-    batch, seq, width = embedding.shape
+    since = since if tail else 0
+    embedding, place = embedding[:, since:], position - since
     rows = [mixer.writers for mixer in machine.mixers]
     # Allocated once: at many writers these two are most of the memory there is.
-    whole = embedding.new_empty(rows[tail - 2].stop if tail > 1 else 1, batch, seq, width)
-    last = embedding.new_empty(rows[-1].stop, batch, position[0].numel(), width)
-    whole[0], last[0] = embedding, at(embedding, position) if tail else embedding
+    room = room if room is not None else Room()
+    whole = room.rows(rows[tail - 2].stop if tail > 1 else 1, embedding)
+    last = embedding.new_empty(rows[-1].stop, len(embedding), position[0].numel(), embedding.shape[-1])
+    whole[0], last[0] = embedding, at(embedding, place) if tail else embedding
     for index, mixer in enumerate(machine.mixers):
-        keep = partial(machine.narrow, index + 1, position=position)
+        keep = partial(_kept, machine, index + 1, since=since, place=place)
         here = whole if index < tail - 1 else last
         if mixer.writers.stop - mixer.writers.start == 1:
             here[mixer.writers] = keep(run.added[index] - base.added[index])
         else:
-            pairs = zip(mixer.writes, run.through[index].latents, base.through[index].latents, strict=True)
-            for port, new, old in pairs:
+            ends = (side.through[index].dense_latents(mixer.writes[0].slots) for side in (run, base))
+            for port, new, old in zip(mixer.writes, *ends, strict=True):
                 port.written(keep(new - old), out=here[port.writers])
         if index < tail - 1:
-            last[mixer.writers] = at_each(whole[mixer.writers], position)
-    return Changes(whole, last)
+            last[mixer.writers] = at_each(whole[mixer.writers], place)
+    return Changes(whole, last, since)
+
+
+def _kept(machine: Machine, index: int, x: Tensor, *, since: int, place: Position) -> Tensor:
+    """The positions of a recorded tensor in front of block `index` that `Changes` has, `place` counted from `since`."""
+    return x if index > machine.tail else machine.narrow(index, x[:, since:], place)
+
+
+class Room:
+    """Memory for what writers say, which a part of a batch or a circuit takes over from the one before."""
+
+    def __init__(self) -> None:
+        self._held: Tensor | None = None
+
+    def rows(self, n: int, like: Float[Tensor, "batch seq d_model"]) -> Float[Tensor, "n batch seq d_model"]:
+        """`n` tensors like the given one, with anything in them."""
+        size = n * like.numel()
+        if self._held is None or len(self._held) < size:
+            self._held = None  # before there is another
+            self._held = _empty(size, like)
+        return self._held[:size].view(n, *like.shape)
+
+
+def _empty(size: int, like: Tensor) -> Tensor:
+    if like.device.type != "cpu":
+        return like.new_empty(size)
+    # NumPy asks for large pages, which are there a few times sooner than many small ones.
+    taken = size * like.element_size()
+    held = torch.from_numpy(np.empty(taken + ALIGNED, np.uint8))
+    start = -held.data_ptr() % ALIGNED
+    return held[start : start + taken].view(like.dtype)
 
 
 def prompts(pairs: TokenPairs) -> tuple[Int[Tensor, "batch seq"], Int[Tensor, "batch seq"]]:

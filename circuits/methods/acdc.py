@@ -276,8 +276,8 @@ class _AtBlock:
         scene, first = self.scene, self.first
         machine, n = scene.machine, len(scene.batch)
         position = scene.batch.position.repeat(trials, *[1] * (scene.batch.position.ndim - 1))
-        # Writer now - writer in the corrupt run; rows that no live edge leaves are never read.
-        change = own.new_empty(len(self.live) - first, *own.shape[1:])
+        # Writer now - writer in the corrupt run; 0 of those that no live edge leaves.
+        change = own.new_zeros(len(self.live) - first, *own.shape[1:])
         change[: len(own)] = own
         for place, index in enumerate(range(self.block + 1, len(machine.mixers))):
             mixer, some = machine.mixers[index], self.readers[place]

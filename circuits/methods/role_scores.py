@@ -107,8 +107,8 @@ def _by_role(
     """Scores of some examples, each position's added to that of its role."""
     graph, change = Graph.of(found.machine.model), found.change(rows)
     scores = change.last.new_zeros(change.last.shape[1], len(roles), len(graph.writers), len(graph.readers))
-    whole = member_of(found.batch, roles)[rows].to(change.last)
-    last = at(whole, found.batch.position[rows])
+    member = member_of(found.batch, roles)[rows].to(change.last)
+    whole, last = member[:, change.since :], at(member, found.batch.position[rows])
     for part in readings(found.machine, change, found.gradients, rows):
         each = torch.matmul(
             rearrange(part.change, "writer batch seq d -> batch seq writer d"),

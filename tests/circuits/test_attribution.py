@@ -14,7 +14,7 @@ from transformer_lens.hook_points import HookPoint
 
 from circuits.circuit import Circuit
 from circuits.engine.attribution import pieces_of
-from circuits.engine.batching import fitting_batch_size
+from circuits.engine.batching import fitting_batch_size, parting
 from circuits.engine.forward import run_circuit
 from circuits.engine.mixers import mixers_of
 from circuits.engine.ports import ReaderPort
@@ -112,7 +112,7 @@ def test_eap_is_the_derivative_of_exact(random_case, shape) -> None:
     model, pairs, step = case.model, case.pairs, 1e-5
     with torch.no_grad():
         oracle = _Oracle(Machine(model), pairs, logit_diff, rows=256)
-        whole, last = oracle.change
+        whole, last, _ = oracle.change
         ends = []
         for sign in (1, -1):
             oracle.change = Changes(sign * step * whole, sign * step * last)
@@ -149,6 +149,14 @@ def test_scores_leaving_embed_sum_to_the_gradient_at_the_embedding(random_case, 
     expected = ((ends[1] - ends[0]) * gradient).sum((1, 2))
     assert expected.abs().max() > 0.1
     torch.testing.assert_close(eap(case.model, case.pairs).per_example[:, 0].sum(-1), expected.float())
+
+
+def test_nothing_is_scored_in_front_of_where_prompts_part(random_case, shape, monkeypatch) -> None:
+    case = random_case(**shape)
+    assert parting(case.pairs).min() == 2
+    found = eap(case.model, case.pairs).per_example
+    monkeypatch.setattr("circuits.engine.attribution.parting", lambda pairs: torch.zeros(1))
+    torch.testing.assert_close(eap(case.model, case.pairs).per_example, found)
 
 
 def test_the_completeness_gap_closes_with_more_steps(random_case) -> None:

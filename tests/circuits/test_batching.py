@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from circuits.circuit import Circuit
-from circuits.engine.batching import by_length
+from circuits.engine.batching import by_length, parting
 from circuits.engine.forward import metric_of, run_circuit
 from circuits.graph import Graph
 from circuits.metrics import logit_diff
@@ -34,9 +34,30 @@ def pairs(pairs_of) -> TokenPairs:
 
 
 def test_shortest_first_and_pairs_of_one_length_in_their_order(model, pairs) -> None:
+    """Where prompts part at the first token."""
+    pairs = replace(pairs, corrupt=replace(pairs.corrupt, ids=pairs.clean.ids + 1))
     found = by_length(model, pairs, 2)
     assert [batch.position.tolist() for batch in found.batches] == [[2, 2], [3, 5], [7, 9]]
     assert torch.cat([batch.clean.ids[:, 0] for batch in found.batches]).tolist() == [1, 3, 5, 2, 4, 0]
+
+
+def test_prompts_part_at_the_first_token_that_differs_and_no_later_than_the_metric_looks(pairs) -> None:
+    ids = pairs.clean.ids.clone()
+    ids[torch.arange(5), [0, 2, 4, 9, 3]] += 1  # the sixth pair is the same on both sides
+    pairs = replace(pairs, corrupt=replace(pairs.corrupt, ids=ids))
+    assert pairs.position.tolist() == [9, 2, 5, 2, 7, 3]
+    assert parting(pairs).tolist() == [0, 2, 4, 2, 3, 3]
+    several = replace(pairs, position=torch.stack([pairs.position, torch.tensor([1, 2, 3, 4, 5, 6])], dim=1))
+    assert parting(several).tolist() == [0, 2, 3, 2, 3, 3]
+
+
+def test_in_a_batch_prompts_that_part_early_stand_first(model, pairs) -> None:
+    ids = pairs.clean.ids.clone()
+    ids[torch.arange(6), [6, 2, 0, 1, 0, 3]] += 1
+    pairs = replace(pairs, corrupt=replace(pairs.corrupt, ids=ids))
+    found = by_length(model, pairs, 3)
+    assert [batch.clean.ids[:, 0].tolist() for batch in found.batches] == [[3, 1, 5], [2, 4, 0]]
+    assert found.order.tolist() == [3, 1, 5, 2, 4, 0]
 
 
 def test_everything_of_a_pair_moves_with_it(model, pairs) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from circuits.circuit import Circuit
-from circuits.engine.forward import metric_of, run_circuit
+from circuits.engine.forward import Reached, metric_of, run_circuit
+from circuits.engine.recording import ALIGNED, Room
 from circuits.graph import Edge, Graph
 from circuits.methods.exact import exact
 from circuits.metrics import logit_diff
@@ -84,3 +86,43 @@ def test_a_circuit_of_another_model_is_refused(random_case) -> None:
     graph = Graph(pattern="*-*-", n_heads=3)
     with pytest.raises(InputError, match="belongs to a model of pattern '\\*-\\*-'"):
         run_circuit(case.model, Circuit(graph, graph.edges), case.pairs)
+
+
+def test_a_batch_in_pieces_is_the_batch(random_case, shape, monkeypatch) -> None:
+    """Circuits one after the other in the same room, the largest neither first nor last."""
+    case = random_case(**shape)
+    graph = Graph.of(case.model)
+    rng = np.random.default_rng(0)
+    masks = [graph.mask & (rng.random(graph.mask.shape) < share) for share in (0.3, 1.0, 0.6)]
+    circuits = [Circuit(graph, graph.named(mask)) for mask in masks]
+    whole = metric_of(case.model, circuits, case.pairs, logit_diff)
+    monkeypatch.setattr("circuits.engine.forward.ROOM_BYTES", (1, 1))
+    assert whole.std(0).max() > 0.1
+    torch.testing.assert_close(metric_of(case.model, circuits, case.pairs, logit_diff), whole)
+
+
+def test_positions_that_nothing_clean_reaches_change_nothing(random_case, shape, monkeypatch) -> None:
+    """They stand in front of where a pair's prompts part, and behind the last that the metric looks at."""
+    case = random_case(**shape)
+    graph = Graph.of(case.model)
+    rng = np.random.default_rng(0)
+    circuits = [Circuit(graph, graph.named(graph.mask & (rng.random(graph.mask.shape) < 0.7)))]
+    reached = Reached.of(case.pairs)
+    assert 0 < len(reached.places) < reached.number.numel()
+    found = metric_of(case.model, circuits, case.pairs, logit_diff)
+
+    def everything(pairs):
+        return Reached(torch.ones(len(pairs), int(pairs.position.max()) + 1, dtype=torch.bool))
+
+    monkeypatch.setattr(Reached, "of", everything)
+    torch.testing.assert_close(metric_of(case.model, circuits, case.pairs, logit_diff), found)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_a_room_is_used_again_where_it_is_large_enough(dtype) -> None:
+    room, like = Room(), torch.zeros(2, 3, 4, dtype=dtype)
+    first = room.rows(5, like)
+    assert (first.shape, first.dtype) == ((5, 2, 3, 4), dtype)
+    assert first.data_ptr() % ALIGNED == 0
+    assert room.rows(2, like).data_ptr() == first.data_ptr()
+    assert room.rows(6, like).shape == (6, 2, 3, 4)

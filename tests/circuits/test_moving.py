@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from circuits.engine.mixers import Parts, mixers_of
+from circuits.engine.mixers import mixers_of
+from circuits.engine.ports import Parts
 from tinysql.models.config import MambaConfig, ModelConfig, MoEConfig
 from tinysql.models.hybrid import HybridLM
 
