@@ -8,8 +8,8 @@ hierarchy of 128 trees, correlations), made here and not loaded, so that its fea
 sixteenth of the features and trees in an eighth of the dimensions. SAEs have a quarter as many latents as there are
 features, k 25 (7 in small) and batches of 1,024; published are 200 million samples at a rate of 3e-4, which `--stream`
 draws anew for every step and for all kinds at once; it is called again until it has come to its end. ReLU-L1, gated
-and JumpReLU have a penalty at which as many latents are active, to a tenth; a stream's is found on a twentieth of it, and
-after few steps that is another L0 than at the end: of a stream of 20,000 the dense kinds end at .5 to 9 in place of 25.
+and JumpReLU have a penalty at which as many latents are active, to a tenth; a stream's is found on a twentieth of it,
+which after few steps is another L0 than at the end: of a stream of 20,000 dense kinds end at .5 to 9 in place of 25.
 Scores are sae-lens' own (`eval_sae_on_synthetic_data`): MCC is the mean cosine of decoder rows and features matched one
 to one, F1 that of a latent as a detector of the feature it lies closest to.
 """
