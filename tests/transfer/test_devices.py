@@ -52,6 +52,7 @@ MAKERS = {
     getattr(torch, name)
     for name in ("arange", "empty", "eye", "full", "ones", "rand", "randn", "randperm", "tensor", "zeros")
 }
+INDEXED = {Tensor.__getitem__, Tensor.__setitem__}
 
 
 class There(Tensor):
@@ -119,7 +120,21 @@ class _Making(TorchFunctionMode):
             if kwargs.get("generator") is not None:
                 raise RuntimeError(f"{function.__name__} with a generator of another device")
             return There(function(*args, **{**kwargs, "device": "cpu"}))
+        if function in INDEXED and isinstance(args[0], There):
+            # torch would make a list into a tensor of the device itself, where there are no numbers.
+            args = (args[0], _looked_up(args[1]), *args[2:])
+        if function is torch.matmul and isinstance(kwargs.get("out"), There):
+            # Of a wrapper torch takes one product apart, and writes it into itself.
+            torch.matmul(*(one.inner for one in args), out=kwargs["out"].inner)
+            return kwargs["out"]
         return function(*args, **kwargs)
+
+
+def _looked_up(index: Any) -> Any:
+    """An index with tensors of the CPU for lists."""
+    if isinstance(index, tuple):
+        return tuple(map(_looked_up, index))
+    return torch.tensor(index, dtype=torch.long) if isinstance(index, list) else index
 
 
 @contextmanager
