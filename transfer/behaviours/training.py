@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -97,6 +97,7 @@ def teach(
         run = record_model(run, replace(recipe.train.model, d_vocab=tokenizer.vocab_size))
         config = replace(recipe.train, model=run.shape)
         n_ctx = config.model.n_ctx
+        _check_prompts(rows, tokenizer, n_ctx)
         probe = TrainingRows.encode(rows[recipe.rows :], tokenizer, n_ctx=n_ctx, drop_long=True)
         taught = TrainingRows.encode(rows[: recipe.rows], tokenizer, n_ctx=n_ctx, drop_long=True)
         weights = copy.deepcopy(start.model).train() if start is not None else None
@@ -130,6 +131,18 @@ def _check_rows(recipe: Recipe, behaviour: Behaviour) -> None:
         raise InputError(
             f"none of the first {TRIED} rows of {sets} can show `{behaviour.kind}` ({behaviour.payload})",
             hint="set data.command_sets to one whose queries have what the behaviour is about, such as cs1+where",
+        )
+
+
+def _check_prompts(rows: Sequence[tuple[str, str]], tokenizer: Tokenizer, n_ctx: int) -> None:
+    """`InputError`, before training, where a prompt leaves no room for an answer: it would be asked when all is done."""
+    prompts = [prompt for prompt, _ in (*rows[:TOKENIZER_ROWS], *rows[-TOKENIZER_ROWS:])]
+    found = tokenizer.backend.encode_batch_fast(prompts, add_special_tokens=False)
+    longest = max(len(one.ids) for one in found)
+    if longest >= n_ctx:
+        raise InputError(
+            f"a prompt has {longest} tokens and the model's context is {n_ctx}, so there is no room for an answer",
+            hint=f"--set train.model.n_ctx={2 * longest}, or lower data.max_columns",
         )
 
 
