@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -179,6 +180,10 @@ class Stage:
         places = torch.arange(self.embedding.shape[1], device=last.device)
         self.real = (places <= last[:, None]).to(self.embedding)
         """1 at the tokens of the prompt: `[batch seq]`."""
+        looks = self.position if self.position.ndim == 2 else self.position[:, None]
+        again = looks == F.pad(looks[:, :-1], (1, 0), value=-1)
+        self.first = (~again).to(self.embedding)
+        """0 where the position before is looked at again: `[batch answer]`."""
 
     def logits(
         self,
@@ -254,7 +259,7 @@ class Stage:
         if scattered is None:
             return found
         assert rng is not None
-        real = self.real if whole else at(self.real, self.position)
+        real = self.real if whole else at(self.real, self.position) * self.first
         parts = np.argwhere(edges & scattered)
         for some in (parts[start : start + PARTS] for start in range(0, len(parts), PARTS)):
             kept = random_tokens(member, real, some[:, 0], rng)

@@ -100,10 +100,11 @@ def normed(
         return norm.weighted(wide / scale.detach()).to(x.dtype)
     width = (x.shape[-1],)
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    weight, bias = norm.w.to(wide.dtype), None if norm.b is None else norm.b.to(wide.dtype)
     if norm.centred:
-        return F.layer_norm(wide, width, norm.w, norm.b, norm.eps).to(x.dtype)
-    out = F.rms_norm(wide, width, norm.w, norm.eps)
-    return (out if norm.b is None else out + norm.b).to(x.dtype)
+        return F.layer_norm(wide, width, weight, bias, norm.eps).to(x.dtype)
+    out = F.rms_norm(wide, width, weight, norm.eps)
+    return (out if bias is None else out + bias).to(x.dtype)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,5 +32,5 @@ def random_tokens(
     noise = torch.from_numpy(rng.random((len(roles), *real.shape), dtype=np.float32)).to(member.device)
     # Padding comes last of all.
     order = noise.masked_fill(real == 0, 2).argsort(-1).argsort(-1)
-    count = member.sum(1).T[torch.from_numpy(roles).to(member.device)]
+    count = (member * real[..., None]).sum(1).T[torch.from_numpy(roles).to(member.device)]
     return (order < count[..., None]).to(member)

@@ -8,7 +8,7 @@ import torch
 
 from circuits.circuit import Circuit
 from circuits.engine.forward import Reached, metric_of, run_circuit
-from circuits.engine.recording import ALIGNED, Room
+from circuits.engine.recording import ALIGNED, Room, normed
 from circuits.graph import Edge, Graph
 from circuits.methods.exact import exact
 from circuits.metrics import logit_diff
@@ -116,6 +116,14 @@ def test_positions_that_nothing_clean_reaches_change_nothing(random_case, shape,
 
     monkeypatch.setattr(Reached, "of", everything)
     torch.testing.assert_close(metric_of(case.model, circuits, case.pairs, logit_diff), found)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("norm", ["rms", "layer"])
+def test_the_fused_norm_is_the_models_in_every_precision(random_case, norm, dtype) -> None:
+    model = random_case(norm=norm, biases=("norm",)).model.to(dtype)
+    x = torch.randn(2, 3, 24, generator=torch.Generator().manual_seed(0)).to(dtype)
+    torch.testing.assert_close(normed(model.ln_final, x), model.ln_final(x))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -104,6 +105,37 @@ def test_an_edge_at_random_tokens_is_one_at_a_role_that_those_tokens_have(
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
     unmoved = metric_by_role(case.model, [kept], ROLES, pairs, logit_diff)
     assert not torch.allclose(found, unmoved, rtol=1e-3)
+
+
+def test_a_position_that_is_looked_at_again_is_no_further_token_to_draw(
+    random_case, with_roles, monkeypatch
+) -> None:
+    """Of whole answers the last position is repeated: an edge of one of two tokens is kept at one of the two."""
+    case = random_case("*-", n=1)
+    graph, last = Graph.of(case.model), case.pairs.position
+    several = {
+        name: torch.stack([getattr(case.pairs, name)] * 4, dim=1)
+        for name in ("clean_answer", "corrupt_answer")
+    }
+    position = torch.stack([last - 1, last, last, last], dim=1)
+    pairs = replace(with_roles(case.pairs, parity), position=position, **several)
+    drawn = []
+
+    def recorded(*given):
+        drawn.append(random_tokens(*given)[0, 0].tolist())
+        return random_tokens(*given)
+
+    monkeypatch.setattr(forward, "random_tokens", recorded)
+    edge = np.zeros_like(graph.mask)
+    edge[0, -1] = True
+    for role in range(2):
+        kept = np.zeros((2, *edge.shape), bool)
+        kept[role] = edge
+        metric_by_role(
+            case.model, [Scattered(kept, edge, seed) for seed in range(8)], ROLES, pairs, logit_diff
+        )
+    assert {tuple(tokens) for tokens in drawn} == {(1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0)}
+    assert len(drawn) == 16
 
 
 def test_edges_whose_role_every_token_has_stay_when_their_tokens_are_drawn(
