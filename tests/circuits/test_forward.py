@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from circuits.circuit import Circuit
-from circuits.engine.forward import Reached, metric_of, run_circuit
-from circuits.engine.recording import ALIGNED, Room, normed
+from circuits.engine.forward import Reached, fitting, metric_of, run_circuit
+from circuits.engine.recording import ALIGNED, Machine, Room, normed
 from circuits.graph import Edge, Graph
 from circuits.methods.exact import exact
 from circuits.metrics import logit_diff
@@ -97,6 +97,7 @@ def test_a_batch_in_pieces_is_the_batch(random_case, shape, monkeypatch) -> None
     circuits = [Circuit(graph, graph.named(mask)) for mask in masks]
     whole = metric_of(case.model, circuits, case.pairs, logit_diff)
     monkeypatch.setattr("circuits.engine.forward.ROOM_BYTES", (1, 1))
+    assert [len(piece) for piece in fitting(Machine(case.model), [case.pairs[:2], case.pairs[2:]])] == [1] * 5
     assert whole.std(0).max() > 0.1
     torch.testing.assert_close(metric_of(case.model, circuits, case.pairs, logit_diff), whole)
 

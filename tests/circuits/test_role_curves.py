@@ -138,6 +138,27 @@ def test_a_position_that_is_looked_at_again_is_no_further_token_to_draw(
     assert len(drawn) == 16
 
 
+def test_other_seeds_and_other_batches_draw_other_tokens(random_case, with_roles, monkeypatch) -> None:
+    """Four copies of a pair in batches of one: tokens depend on the seed and the batch, and on nothing else."""
+    case = random_case("*-", n=1)
+    graph, pairs = Graph.of(case.model), with_roles(case.pairs[torch.zeros(4, dtype=torch.long)], parity)
+    drawn = []
+
+    def recorded(*given):
+        drawn.append(random_tokens(*given))
+        return drawn[-1]
+
+    monkeypatch.setattr(forward, "random_tokens", recorded)
+    kept = np.stack([graph.mask, graph.mask & False])
+    circuits = [Scattered(kept, graph.mask, seed) for seed in (0, 1, 0)]
+    metric_by_role(case.model, circuits, ROLES, pairs, logit_diff, batch_size=1)
+    first = drawn[:: len(drawn) // 12]  # of each circuit on each batch, at the first block
+    places = [tuple(one.flatten().tolist()) for one in first]
+    assert len(places) == 12
+    assert places[0::3] == places[2::3]
+    assert len(set(places)) == 8
+
+
 def test_edges_whose_role_every_token_has_stay_when_their_tokens_are_drawn(
     random_case, shape, with_roles
 ) -> None:
