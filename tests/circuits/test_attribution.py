@@ -519,3 +519,16 @@ def test_inner_products_cut_into_pieces_give_the_same_scores(random_case, monkey
 )
 def test_a_gpu_shares_inner_products_out(batch: int, width: int, on_gpu: bool, pieces: int) -> None:
     assert pieces_of(batch, width, on_gpu=on_gpu) == pieces
+
+
+def test_a_batch_contracted_pair_by_pair_gives_the_same_scores(method, random_case, monkeypatch) -> None:
+    """The pairs part at different tokens and end at different ones, so that each alone is cut elsewhere."""
+    case = random_case()
+    ids = case.pairs.clean.ids.clone()
+    for row, column in enumerate((0, 3, 1, 2, 4)):
+        ids[row, :column] = case.pairs.corrupt.ids[row, :column]
+    pairs = dataclasses.replace(case.pairs, clean=dataclasses.replace(case.pairs.clean, ids=ids))
+    assert len(set(parting(pairs).tolist())) > 1
+    together = method(case.model, pairs).per_example
+    monkeypatch.setattr("circuits.engine.attribution.CHANGE_BYTES", (1, 1))
+    torch.testing.assert_close(method(case.model, pairs).per_example, together)
