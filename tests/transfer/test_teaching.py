@@ -31,7 +31,9 @@ def test_one_that_is_refused_leaves_the_older_run(recipe: Recipe, taught: Path, 
     """Also where some rows fit: their prompts are asked when training is done."""
     before = contents(taught)
     short = replace(recipe, train=replace(recipe.train, model=replace(recipe.train.model, n_ctx=n_ctx)))
-    with pytest.raises(InputError, match=f"the model's context is {n_ctx}, so there is no room for an answer"):
+    with pytest.raises(
+        InputError, match=f"the model's context is {n_ctx}, so there is no room for an answer"
+    ):
         teach(short, BEHAVIOUR, taught, overwrite=True)
     assert contents(taught) == before
     assert not kept_place(taught).exists()
