@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 
 FOLLOWED = 20
 """Edges of a circuit, the strongest, whose flows between roles are told."""
+MOST_PAIRS = 10_000
+"""Every pair is drawn, run and held with a number for each edge; a few hundred tell circuits apart."""
 SELECTIONS = ("top", "greedy", "significant")
 """How a circuit is chosen from the scores: `circuits.select`."""
 
@@ -92,6 +94,11 @@ class FindSettings:
                 raise InputError(
                     f"{name} is {value}, expected at least 1", hint=f"leave --{name} out: it has a default"
                 )
+        if self.pairs > MOST_PAIRS:
+            raise InputError(
+                f"pairs is {self.pairs:,}, expected at most {MOST_PAIRS:,}: every pair is drawn, run and held",
+                hint="a few hundred are many; `pairs_needed` says from how many on a circuit stays the same",
+            )
         if not 0 < self.q < 1:
             raise InputError(
                 f"q is {self.q}, expected a false-discovery rate between 0 and 1", hint=".05 is usual"
