@@ -130,7 +130,10 @@ def find_on_run(run: Run, settings: FindSettings, *, device: str = "cpu", overwr
     """
     directory = directory_of(run.path, settings.edit)
     if (settings.steps is not None or settings.check_steps) and "steps" not in _parameters(settings.method):
-        raise InputError(f"method `{settings.method}` has no steps", hint="leave them out, or take `eap-ig`")
+        asked = "--steps" if settings.steps is not None else "--check-steps"
+        raise InputError(
+            f"method `{settings.method}` has no steps", hint=f"leave {asked} out, or take `eap-ig`"
+        )
     check_free(run.path, settings.edit, overwrite)
     model, tokenizer = run.load(find_device(device))
     most = len(Graph.of(model).edges)

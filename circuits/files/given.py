@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def given_circuit(file: Path, run: Run) -> Circuit:
-    """The plain circuit of a file. Raises `InputError` as `read_circuit`, and for one of another model than the run's.
+    """The plain circuit of a file.
+
+    Raises `InputError` as `read_circuit`, for one of another model than the run's, and for one without an edge.
 
     A file does not know whose it is, so it is here that a role-aware one is told of the run, or of its other model.
     """
@@ -30,4 +32,9 @@ def given_circuit(file: Path, run: Run) -> Circuit:
             ) from error
         raise InputError(error.message, hint=error.hint.replace(" RUN", f" {run.path}")) from error
     circuit.check_belongs(graph, f"the circuit in {file}")
+    if not len(circuit):
+        raise InputError(
+            f"the circuit in {file} has no edge, expected at least one",
+            hint=f"find one with `tinysql circuit find {run.path} --edit EDIT`, and export it",
+        )
     return circuit

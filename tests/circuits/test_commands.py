@@ -266,7 +266,7 @@ def test_finding_and_the_page_say_what_the_integration_left_out(copy: Path, caps
 
 def test_a_method_without_steps_has_none_to_check_and_leaves_nothing_out(copy: Path, capsys) -> None:
     assert main(find(copy, EDIT, "--method", "relp", "--check-steps")) == 2
-    assert "`relp` has no steps" in capsys.readouterr().err
+    assert "`relp` has no steps\nhint: leave --check-steps out" in capsys.readouterr().err
     assert main(find(copy, EDIT, "--method", "relp")) == 0
     assert "completeness" not in capsys.readouterr().out + sections(copy)[0].html
 
@@ -304,6 +304,17 @@ def test_a_file_that_tells_nothing_of_its_pairs_is_run_on_all_and_that_is_said(
     said = capsys.readouterr()
     assert "does not say on which pairs it was found: none is left out" in said.err
     assert "on 12 pairs" in said.out
+
+
+@pytest.mark.parametrize("verb", ["eval", "show", "compare"])
+def test_a_file_without_an_edge_is_no_circuit_to_run(run: Path, tmp_path: Path, capsys, verb: str) -> None:
+    file = tmp_path / "c.json"
+    Circuit(load_found(run, EDIT)[0].graph, ()).save(file)
+    more = {"show": ["--out", str(tmp_path / "p.html")], "compare": ["--edit", EDIT]}.get(
+        verb, ["--edit", EDIT]
+    )
+    assert main(["circuit", verb, str(run), "--circuit", str(file), *more]) == 2
+    assert f"the circuit in {file} has no edge, expected at least one" in capsys.readouterr().err
 
 
 def test_neither_show_nor_eval_has_to_be_told_the_edit_of_a_file(run: Path, tmp_path: Path, capsys) -> None:
