@@ -215,7 +215,6 @@ def call_eval(arguments: argparse.Namespace) -> None:
 
 def _eval_file(arguments: argparse.Namespace, run: Run) -> None:
     """Evaluate the circuit of a file and print it; its scores are not there, nor what is made of them."""
-
     in_run = "leave it out, or evaluate a circuit that was found in the run"
     for option, is_given, hint in (
         (

@@ -76,7 +76,7 @@ def test_what_is_no_object_is_told(kind, value: object, tmp_path: Path) -> None:
         kind(path)
     refused(raised.value)
     with pytest.raises(InputError) as raised:
-        EdgeScores.from_json(value)  # type: ignore[arg-type]
+        EdgeScores.from_json(value)
     refused(raised.value)
 
 

@@ -136,7 +136,7 @@ def _check_rows(recipe: Recipe, behaviour: Behaviour) -> None:
 
 def _check_prompts(rows: Sequence[tuple[str, str]], tokenizer: Tokenizer, n_ctx: int) -> None:
     """`InputError`, before training, where a prompt leaves no room for an answer: it is asked when all is done."""
-    prompts = [prompt for prompt, _ in (*rows[:TOKENIZER_ROWS], *rows[-TOKENIZER_ROWS:])]
+    prompts = [prompt for prompt, _ in rows[: 2 * TOKENIZER_ROWS]]
     found = tokenizer.backend.encode_batch_fast(prompts, add_special_tokens=False)
     longest = max(len(one.ids) for one in found)
     if longest >= n_ctx:
