@@ -15,15 +15,17 @@ from torch import Tensor
 
 AT_ONCE, WIDE = tl.constexpr(8), tl.constexpr(256)
 """Rows that are in flight together, and how much of each."""
-COLUMNS, MAX_WARPS = 128, 16
-"""Columns of a row per warp, so that a thread has whole ones and finds their largest by itself, and warps at most."""
-MAX_LATENTS = 32_768
-"""Widest row that `largest` takes: its numbers are held in registers, 64 of them in each thread."""
+TOGETHER, PART = tl.constexpr(16), tl.constexpr(128)
+"""As much of inner products: a warp has whole rows of a part, so that it adds their products up by itself."""
+PAIRS = 32
+"""Pairs that one program makes inner products of."""
+LANES = tl.constexpr(64)
+"""Pairs of one latent that are read together."""
 
 
 @triton.jit
 @no_type_check
-def _sum_rows(rows, index, weight, start, out, n_bags, n_pairs, D):  # fmt: skip
+def _sum_rows(rows, index, weight, order, start, out, n_bags, n_pairs, scale, D, SHARE: tl.constexpr):  # fmt: skip
     """out [bag, D], `WIDE` columns of one bag."""
     bag = tl.program_id(0).to(tl.int64)
     column = tl.program_id(1) * WIDE + tl.arange(0, WIDE)
@@ -32,11 +34,14 @@ def _sum_rows(rows, index, weight, start, out, n_bags, n_pairs, D):  # fmt: skip
     total = tl.zeros([AT_ONCE, WIDE], tl.float32)
     for at in range(first, last, AT_ONCE):
         pair = at + tl.arange(0, AT_ONCE)
-        row = tl.load(index + pair, mask=pair < last, other=0).to(tl.int64)
-        by = tl.load(weight + pair, mask=pair < last, other=0.0)
+        row = tl.load(index + pair, mask=pair < last, other=0).to(tl.int64) // SHARE
+        own = pair
+        if order is not None:
+            own = tl.load(order + pair, mask=pair < last, other=0)
+        by = tl.load(weight + own, mask=pair < last, other=0.0)
         mask = (pair < last)[:, None] & (column < D)[None, :]
         total += by[:, None] * tl.load(rows + row[:, None] * D + column[None, :], mask=mask, other=0.0)
-    tl.store(out + bag * D + column, tl.sum(total, 0), mask=column < D)
+    tl.store(out + bag * D + column, scale * tl.sum(total, 0), mask=column < D)
 
 
 def sum_rows(
@@ -44,19 +49,29 @@ def sum_rows(
     index: Int[Tensor, " pair"],
     weight: Float[Tensor, " pair"],
     start: Int[Tensor, " bag"],
+    *,
+    order: Int[Tensor, " pair"] | None = None,
+    scale: float = 1.0,
+    share: int = 1,
 ) -> Float[Tensor, "bag d"]:
-    """Per bag the sum of `weight * rows[index]` over its pairs, which are those from its start to the next bag's."""
+    """Per bag the sum of `scale * weight * rows[index // share]` over its pairs, from its start to the next bag's.
+
+    With an `order`, the weight of a pair is the one that stands where the order says.
+    """
     out = rows.new_empty(len(start), rows.shape[1])
     grid = (len(start), triton.cdiv(rows.shape[1], WIDE.value))
     _sum_rows[grid](
         rows.contiguous(),
         index.contiguous(),
         weight.contiguous(),
+        None if order is None else order.contiguous(),
         start.contiguous(),
         out,
         len(start),
         len(index),
+        scale,
         rows.shape[1],
+        share,
         num_warps=4,
     )
     return out
@@ -64,40 +79,135 @@ def sum_rows(
 
 @triton.jit
 @no_type_check
-def _inner(of_bags, rows, index, start, out, n_bags, n_pairs, D):  # fmt: skip
-    """out [pair], of one bag."""
-    bag = tl.program_id(0).to(tl.int64)
-    first = tl.load(start + bag)
-    last = tl.load(start + bag + 1, mask=bag + 1 < n_bags, other=n_pairs)
-    for at in range(first, last, AT_ONCE):
-        pair = at + tl.arange(0, AT_ONCE)
-        row = tl.load(index + pair, mask=pair < last, other=0).to(tl.int64)
-        total = tl.zeros([AT_ONCE, WIDE], tl.float32)
-        for begin in range(0, D, WIDE):
-            column = begin + tl.arange(0, WIDE)
+def _errors(
+    rows, index, weight, start, target, out, squares, n_bags, n_pairs, D, LEVELS: tl.constexpr, L: tl.constexpr
+):  # fmt: skip
+    """out [row, LEVELS, D] and squares [row, block, LEVELS], `WIDE` columns of one row; L is LEVELS or more."""
+    row = tl.program_id(0).to(tl.int64)
+    column = tl.program_id(1) * WIDE + tl.arange(0, WIDE)
+    squares += (row * tl.num_programs(1) + tl.program_id(1)) * LEVELS
+    wanted = tl.load(target + row * D + column, mask=column < D, other=0.0)
+    total = tl.zeros([AT_ONCE, WIDE], tl.float32)
+    level = tl.arange(0, L)
+    onward = tl.zeros([L, WIDE], tl.float32)
+    first = tl.load(start + row * LEVELS)
+    for reached in range(0, LEVELS):
+        bag = row * LEVELS + reached
+        last = tl.load(start + bag + 1, mask=bag + 1 < n_bags, other=n_pairs)
+        for at in range(first, last, AT_ONCE):
+            pair = at + tl.arange(0, AT_ONCE)
+            of = tl.load(index + pair, mask=pair < last, other=0).to(tl.int64)
+            by = tl.load(weight + pair, mask=pair < last, other=0.0)
             mask = (pair < last)[:, None] & (column < D)[None, :]
-            own = tl.load(of_bags + bag * D + column, mask=column < D, other=0.0)
-            total += own[None, :] * tl.load(rows + row[:, None] * D + column[None, :], mask=mask, other=0.0)
-        tl.store(out + pair, tl.sum(total, 1), mask=pair < last)
+            total += by[:, None] * tl.load(rows + of[:, None] * D + column[None, :], mask=mask, other=0.0)
+        # Outside of the row both are 0.
+        error = tl.sum(total, 0) - wanted
+        tl.store(squares + reached, tl.sum(error * error, 0))
+        onward += tl.where((level <= reached)[:, None], error[None, :], 0.0)
+        first = last
+    mask = (level < LEVELS)[:, None] & (column < D)[None, :]
+    tl.store(out + (row * LEVELS + level)[:, None] * D + column[None, :], onward, mask=mask)
+
+
+def errors(
+    rows: Float[Tensor, "row d"],
+    index: Int[Tensor, " pair"],
+    weight: Float[Tensor, " pair"],
+    start: Int[Tensor, " bag"],
+    target: Float[Tensor, "batch d"],
+) -> tuple[Float[Tensor, "batch level d"], Float[Tensor, " level"]]:
+    """What the bags of a row, level by level, add up to, minus the target; and the squares of that, over the batch.
+
+    The first has for each level the sum of its own error and those of all later ones: the bag is in all of them.
+    """
+    batch, d = target.shape
+    levels = len(start) // max(batch, 1)
+    out = target.new_empty(batch, levels, d)
+    blocks = triton.cdiv(d, WIDE.value)
+    squares = target.new_empty(batch * blocks, levels)
+    _errors[(batch, blocks)](
+        rows.contiguous(),
+        index.contiguous(),
+        weight.contiguous(),
+        start.contiguous(),
+        target.contiguous(),
+        out,
+        squares,
+        len(start),
+        len(index),
+        d,
+        levels,
+        triton.next_power_of_2(levels),
+        num_warps=4,
+    )
+    return out, squares.sum(0)
+
+
+@triton.jit
+@no_type_check
+def _inner(of_bags, rows, bag, index, bias, gate, out, n_pairs, scale, D, PAIRS: tl.constexpr):  # fmt: skip
+    """out [pair], `PAIRS` of them, whose bags need not be one."""
+    begin = tl.program_id(0) * PAIRS
+    for at in range(begin, tl.minimum(begin + PAIRS, n_pairs), TOGETHER):
+        pair = at + tl.arange(0, TOGETHER)
+        there = pair < n_pairs
+        latent = tl.load(index + pair, mask=there, other=0).to(tl.int64)
+        first = tl.load(bag + at).to(tl.int64)
+        last = tl.load(bag + tl.minimum(at + TOGETHER, n_pairs) - 1)
+        total = tl.zeros([TOGETHER, PART], tl.float32)
+        # Bags are in order. Most often there is one, whose row is then read once.
+        if first == last:
+            for left in range(0, D, PART):
+                column = left + tl.arange(0, PART)
+                mask = there[:, None] & (column < D)[None, :]
+                own = tl.load(of_bags + first * D + column, mask=column < D, other=0.0)
+                total += own[None, :] * tl.load(
+                    rows + latent[:, None] * D + column[None, :], mask=mask, other=0.0
+                )
+        else:
+            each = tl.load(bag + pair, mask=there, other=0).to(tl.int64)
+            for left in range(0, D, PART):
+                column = left + tl.arange(0, PART)
+                mask = there[:, None] & (column < D)[None, :]
+                own = tl.load(of_bags + each[:, None] * D + column[None, :], mask=mask, other=0.0)
+                total += own * tl.load(rows + latent[:, None] * D + column[None, :], mask=mask, other=0.0)
+        made = scale * tl.sum(total, 1)
+        if bias is not None:
+            made += tl.load(bias + latent, mask=there, other=0.0)
+            made = tl.where(made < 0, 0.0, made)  # a maximum would lose a NaN
+        if gate is not None:
+            made *= (tl.load(gate + pair, mask=there, other=0.0) > 0).to(tl.float32)
+        tl.store(out + pair, made, mask=there)
 
 
 def inner(
     of_bags: Float[Tensor, "bag d"],
     rows: Float[Tensor, "row d"],
+    bag: Int[Tensor, " pair"],
     index: Int[Tensor, " pair"],
-    start: Int[Tensor, " bag"],
+    *,
+    bias: Float[Tensor, " row"] | None = None,
+    gate: Float[Tensor, " pair"] | None = None,
+    scale: float = 1.0,
 ) -> Float[Tensor, " pair"]:
-    """Per pair the inner product of its bag's row and `rows[index]`."""
+    """Per pair `scale` times the inner product of the rows of its bag and its index.
+
+    With a `bias`, ReLU of that and the bias of its index; with a `gate`, 0 where that is not above 0. Work is dealt out
+    by pairs, so it matters not how many are in one bag.
+    """
     out = rows.new_empty(len(index))
-    _inner[(len(start),)](
+    _inner[(triton.cdiv(len(index), PAIRS),)](
         of_bags.contiguous(),
         rows.contiguous(),
+        bag.contiguous(),
         index.contiguous(),
-        start.contiguous(),
+        None if bias is None else bias.contiguous(),
+        None if gate is None else gate.contiguous(),
         out,
-        len(start),
         len(index),
+        scale,
         rows.shape[1],
+        PAIRS,
         num_warps=4,
     )
     return out
@@ -105,80 +215,33 @@ def inner(
 
 @triton.jit
 @no_type_check
-def _reaching(key, k, low, high):
-    """Halve to the k-th largest key, or to a number that exactly k keys reach; at least k reach what is returned."""
-    found = 0
-    # At least k keys reach `low`, fewer than k exceed `high`.
-    while low < high and found == 0:
-        middle = (low & high) + ((low ^ high) >> 1) + ((low ^ high) & 1)
-        reach = tl.sum((key >= middle).to(tl.int32))
-        found = (reach == k).to(tl.int32)
-        low = tl.where(reach >= k, middle, low)
-        high = tl.where(reach >= k, high, middle - 1)
-    return low, found
+def _per_bag(value, order, start, out, n_bags, n_pairs, COUNTED: tl.constexpr):
+    """out [bag], of one bag: its sum, or how many are above 0."""
+    bag = tl.program_id(0).to(tl.int64)
+    first = tl.load(start + bag)
+    last = tl.load(start + bag + 1, mask=bag + 1 < n_bags, other=n_pairs)
+    total = tl.zeros([LANES], tl.int32 if COUNTED else tl.float32)
+    for at in range(first, last, LANES):
+        pair = at + tl.arange(0, LANES)
+        own = tl.load(order + pair, mask=pair < last, other=0)
+        each = tl.load(value + own, mask=pair < last, other=0.0)
+        total += (each > 0).to(tl.int32) if COUNTED else each
+    tl.store(out + bag, tl.sum(total, 0))
 
 
-@triton.jit
-@no_type_check
-def _keys(x, at, F):
-    """Integers in the order of the numbers of a row at these places; outside of it the least."""
-    bits = tl.load(x + at, mask=at < F, other=float("-inf")).to(tl.int32, bitcast=True)
-    key = tl.where(bits >= 0, bits, bits ^ 0x7FFFFFFF)
-    # Of NaNs those with a sign would be below what fills the row up, and places outside of it be chosen.
-    return tl.where((bits & 0x7FFFFFFF) > 0x7F800000, 0x7FFFFFFF, key)
-
-
-@triton.jit
-@no_type_check
-def _largest(x, out, F, k: tl.constexpr, S: tl.constexpr, G: tl.constexpr):  # fmt: skip
-    """out [row, k], of one row, in G columns of S numbers; most of the search looks at the largest of each alone."""
-    row = tl.program_id(0).to(tl.int64)
-    x += row * F
-    out += row * k
-    column = tl.arange(0, G)
-    at = tl.arange(0, S)[:, None] * G + column[None, :]
-    key = _keys(x, at, F)
-    best = tl.max(key, 0)
-    high = tl.max(best, 0)
-    if k <= G:
-        # Where k columns have a number there are k numbers; a few more, as some columns have two.
-        low, found = _reaching(best, k, tl.min(best, 0), high)
-        found = (tl.sum((key >= low).to(tl.int32)) == k).to(tl.int32)
-        if found == 0:
-            # Likely above the k-th: what fewer columns have.
-            likely, _ = _reaching(best, (3 * k + 3) // 4, low, high)
-            few = tl.sum((key > likely).to(tl.int32)) < k
-            high = tl.where(few, likely, high)
-    else:
-        low, found = tl.min(tl.min(key, 0), 0), 0
-    if found == 0:
-        low, found = _reaching(key, k, low, high)
-    least = low - found
-    count = tl.sum((key > least).to(tl.int32), 0)
-    place = tl.cumsum(count, 0) - count
-    # The row is read again, from the cache: a column's places would need more registers than there are.
-    for s in range(0, S):
-        above = _keys(x, s * G + column, F) > least
-        tl.store(out + place, s * G + column, mask=above)
-        place += above.to(tl.int32)
-    if found == 0:  # several are the k-th: some of them, none of what fills the row up
-        same = tl.zeros([G], tl.int32)
-        for s in range(0, S):
-            same += ((_keys(x, s * G + column, F) == low) & (s * G + column < F)).to(tl.int32)
-        place = tl.sum(count, 0) + tl.cumsum(same, 0) - same
-        for s in range(0, S):
-            equal = (_keys(x, s * G + column, F) == low) & (s * G + column < F)
-            tl.store(out + place, s * G + column, mask=equal & (place < k))
-            place += equal.to(tl.int32)
-
-
-def largest(x: Float[Tensor, "row latent"], k: int) -> Int[Tensor, "row k"]:
-    """Places of the k largest numbers of every row, in no order; NaN is the largest of all, as for torch's `topk`."""
-    width = x.shape[1]
-    if width > MAX_LATENTS:
-        return x.topk(k, dim=1, sorted=False).indices
-    out = torch.empty(len(x), k, dtype=torch.int32, device=x.device)
-    warps = min(max(triton.next_power_of_2(width) // (8 * COLUMNS), 1), MAX_WARPS)
-    rows = triton.next_power_of_2(triton.cdiv(width, COLUMNS * warps))
-    _largest[(len(x),)](x.contiguous(), out, width, k, rows, COLUMNS * warps, num_warps=warps)
-    return out.long()
+def per_bag(
+    value: Float[Tensor, " pair"], order: Int[Tensor, " pair"], start: Int[Tensor, " bag"], *, counted: bool
+) -> Tensor:
+    """Per bag the sum of `value[order]` over its pairs, or `counted`, how many of them are above 0."""
+    out = torch.empty(len(start), dtype=torch.int64 if counted else value.dtype, device=value.device)
+    _per_bag[(len(start),)](
+        value.contiguous(),
+        order.contiguous(),
+        start.contiguous(),
+        out,
+        len(start),
+        len(order),
+        counted,
+        num_warps=1,
+    )
+    return out

@@ -141,7 +141,7 @@ class _Layer:
     ) -> dict[str, Tensor]:
         """The layer's gradients; `penalty` is the weight of one row's L1 norm, which k-sparse kinds have not."""
         if isinstance(self.latents, Pairs):
-            return backward(parameters, self.latents, self.inputs, into, 1)
+            return backward(parameters, self.latents, self.inputs, into)
         decoder, active = parameters["decoder"], self.latents.sign()
         of_length = (penalty * self.total / self.norms)[:, None] * decoder
         toward = torch.addmm(penalty * self.norms, into, decoder.T).mul_(active)

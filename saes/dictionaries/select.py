@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from saes.dictionaries.pairs import Pairs, equal_bags, inner, on_kernels
+from saes.dictionaries.pairs import Pairs, activations, equal_bags, on_kernels
 
 CHUNK = {"cpu": 256}
 """Rows encoded at once, so that what is searched is still in the cache; a GPU takes the whole batch."""
@@ -50,7 +50,8 @@ def top_of_rows(
     """
     if on_kernels(x):
         latent = largest(_coarse(x, encoder, bias, norms), k)
-        return _exact(equal_bags(latent, latent.to(x.dtype), len(encoder)), x, encoder, bias)
+        space = torch.empty_like(latent, dtype=x.dtype)
+        return _exact(equal_bags(latent, space, len(encoder)), x, encoder, bias)
     parts = [part.topk(k, dim=1, sorted=False) for _, part in _encode(x, encoder, bias, norms)]
     latent = torch.cat([part.indices for part in parts])
     value = torch.cat([part.values for part in parts])
@@ -87,9 +88,9 @@ def top_of_batch(
 def largest(x: Float[Tensor, "row latent"], k: int) -> Int[Tensor, "row k"]:
     """Places of the k largest numbers of every row, in no order."""
     if on_kernels(x):
-        from saes.dictionaries import kernels
+        from saes.dictionaries import searching
 
-        return kernels.largest(x, k)
+        return searching.largest(x, k)
     return x.topk(k, dim=1, sorted=False).indices
 
 
@@ -145,7 +146,7 @@ def _exact(
     bias: Float[Tensor, " d_sae"],
 ) -> Pairs:
     """The same pairs with ReLU of their pre-activations as values."""
-    return replace(pairs, value=(inner(pairs, x, encoder) + bias[pairs.latent]).relu_())
+    return replace(pairs, value=activations(pairs, x, encoder, bias))
 
 
 def _search_all(

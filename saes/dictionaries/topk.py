@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from saes.dictionaries import pairs as sparse
@@ -48,36 +48,27 @@ def step(
     norms = decoder_norms(decoder, hooks)
     choose = top_of_batch if per_batch or widths else top_of_rows
     active = choose(inputs, encoder, parameters["encoder_bias"], norms, k)
-    fired = sparse.fired(active)
     levels = widths or (len(encoder),)
     if len(levels) > 1:
         active = nested(active, levels)
-    base = bias + x @ parameters["skip"].T if "skip" in parameters else bias
-    error = _errors(active, decoder, inputs if y is None else y - base, len(levels))
-    losses = _named(error.square().sum((0, 2)) / len(x), levels)
-    into = error.mul(2 / len(x))
-    if len(levels) > 1:
-        # The output of a level is made by the latents of all levels up to it.
-        into = into.flip(1).cumsum(1).flip(1)
-    of = backward(parameters, active, inputs, rearrange(into, "row level d -> (row level) d"), len(levels))
-    through_output = into[:, 0]
-    of["decoder_bias"] = through_output.sum(0)
+    error, squares = sparse.errors(active, decoder, inputs if y is None else y - _base(parameters, x))
+    losses, scale = _named(squares / len(x), levels), 2 / len(x)
+    bags = rearrange(error, "row level d -> (row level) d")
+    of = backward(parameters, active, inputs, bags, levels=len(levels), scale=scale)
+    of["decoder_bias"] = error[:, 0].sum(0) * scale
     if "skip" in parameters:
-        of["skip"] = through_output.T @ x
+        of["skip"] = (error[:, 0].T @ x) * scale
     if dead is not None:
         losses["auxiliary"] = auxiliary(parameters, inputs, error[:, -1].neg(), norms, dead, of)
     if y is None:
         of["decoder_bias"] = of["decoder_bias"] - of["encoder_bias"] @ encoder
-    return Gradients(losses=losses, of=of, fired=fired)
+    return Gradients(losses=losses, of=of, fired=sparse.fired(active))
 
 
-def _errors(
-    active: Pairs, decoder: Float[Tensor, "d_sae d_out"], target: Float[Tensor, "batch d_out"], levels: int
-) -> Float[Tensor, "batch level d_out"]:
-    """Reconstruction minus target of every nested level, the last of which is the whole dictionary's."""
-    parts = rearrange(sparse.decode(active, decoder), "(row level) d -> row level d", level=levels)
-    whole = parts if levels == 1 else parts.cumsum(1)
-    return whole.sub_(target[:, None])
+def _base(parameters: Parameters, x: Float[Tensor, "batch d_in"]) -> Tensor:
+    """What a transcoder writes where no latent is active."""
+    bias = parameters["decoder_bias"]
+    return torch.addmm(bias, x, parameters["skip"].T) if "skip" in parameters else bias
 
 
 def _named(loss: Float[Tensor, " level"], widths: tuple[int, ...]) -> dict[str, Float[Tensor, ""]]:
@@ -90,34 +81,21 @@ def backward(
     parameters: Parameters,
     active: Pairs,
     inputs: Float[Tensor, "batch d_in"],
-    into: Float[Tensor, "bag d_out"],
-    levels: int,
+    error: Float[Tensor, "bag d_out"],
+    *,
+    levels: int = 1,
+    scale: float = 1.0,
 ) -> dict[str, Tensor]:
-    """Gradients of both matrices and of the encoder's bias; `into` is the loss's gradient at what each bag adds."""
-    sorted_pairs = sparse.by_latent(active)
-    toward = sparse.inner(active, into, parameters["decoder"]) * (active.value > 0)
-    of = {
-        "decoder": sparse.outer(active, sorted_pairs, active.value, into),
+    """Gradients of both matrices and of the encoder's bias.
+
+    `scale * error` is the loss's gradient at what each bag adds; the encoder has seen `levels` bags as one row.
+    """
+    toward = sparse.toward(active, error, parameters["decoder"], scale)
+    return {
+        "decoder": sparse.outer(active, active.value, error, scale=scale),
         "encoder_bias": sparse.per_latent(active, toward),
+        "encoder": sparse.outer(active, toward, inputs, share=levels),
     }
-    row, by_row = active, sorted_pairs
-    if levels > 1:
-        row, by_row = _of_rows(active, sorted_pairs, levels)
-    of["encoder"] = sparse.outer(row, by_row, toward, inputs)
-    return of
-
-
-def _of_rows(active: Pairs, sorted_pairs: sparse.ByLatent, levels: int) -> tuple[Pairs, sparse.ByLatent]:
-    """The same pairs in bags of whole rows, which is what the encoder has seen."""
-    row = Pairs(
-        latent=active.latent,
-        bag=torch.div(active.bag, levels, rounding_mode="floor"),
-        start=active.start[::levels],
-        value=active.value,
-        d_sae=active.d_sae,
-    )
-    bag: Int[Tensor, " pair"] = row.bag[sorted_pairs.order]
-    return row, sparse.ByLatent(order=sorted_pairs.order, bag=bag, start=sorted_pairs.start)
 
 
 def plain_loss(

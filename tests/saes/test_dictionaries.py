@@ -294,12 +294,13 @@ def test_matrices_and_bags_give_the_same_three_products(monkeypatch: pytest.Monk
     found = []
     for few in (0, 1000):
         monkeypatch.setitem(pairs.DENSE_BELOW, "cpu", few)
-        assert active.is_dense == (few > 0)
+        assert active.is_dense() == (few > 0)
         found.append(
             (
                 pairs.decode(active, rows),
-                pairs.inner(active, bags, rows),
-                pairs.outer(active, pairs.by_latent(active), active.value, bags),
+                pairs.toward(active, bags, rows, 3.0),
+                pairs.outer(active, active.value, bags, scale=0.5),
+                pairs.outer(active, active.value, bags[:2], share=2),
             )
         )
     for bags_give, matrices_give in zip(*found, strict=True):

@@ -13,7 +13,7 @@ from saes.dictionaries.topk import plain_loss, step
 
 pytest.importorskip("triton", reason="the kernels need Triton, on a GPU or for its interpreter")
 
-from saes.dictionaries import kernels
+from saes.dictionaries import kernels, searching
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 D = 300
@@ -34,20 +34,68 @@ def bags(*lengths: int, rows: int = 40) -> tuple[Tensor, Tensor, Tensor, Tensor]
     return index.to(DEVICE), drawn(total, seed=2), bag.to(DEVICE), start.to(DEVICE)
 
 
-@pytest.mark.parametrize("lengths", [(1,), (0, 3, 8, 0, 9, 17, 0), (0,), (2, 0)])
+LENGTHS = [(1,), (0, 3, 8, 0, 9, 17, 0), (2, 0), (40, 1, 0, 70), (16, 16, 32)]
+
+
+@pytest.mark.parametrize("lengths", [*LENGTHS, (0,)])
 def test_sums_of_rows_are_those_of_a_loop(lengths: tuple[int, ...]) -> None:
     rows = drawn(40, D)
     index, weight, bag, start = bags(*lengths)
-    expected = torch.zeros(len(lengths), D, device=DEVICE).index_add(0, bag, weight[:, None] * rows[index])
+    empty = torch.zeros(len(lengths), D, device=DEVICE)
+    expected = empty.index_add(0, bag, weight[:, None] * rows[index])
     torch.testing.assert_close(kernels.sum_rows(rows, index, weight, start), expected)
+    order = torch.arange(len(index), device=DEVICE).flip(0)
+    found = kernels.sum_rows(rows, index, weight, start, order=order, scale=0.5, share=3)
+    expected = empty.index_add(0, bag, weight.flip(0)[:, None] * rows[index // 3]) / 2
+    torch.testing.assert_close(found, expected)
 
 
-@pytest.mark.parametrize("lengths", [(1,), (0, 3, 8, 0, 9, 17, 0), (2, 0)])
+@pytest.mark.parametrize("lengths", LENGTHS)
 def test_inner_products_are_those_of_a_loop(lengths: tuple[int, ...]) -> None:
     rows, of_bags = drawn(40, D), drawn(len(lengths), D, seed=3)
-    index, _, bag, start = bags(*lengths)
+    index, gate, bag, _ = bags(*lengths)
+    near = {"rtol": 1e-5, "atol": 1e-4}
     expected = (of_bags[bag] * rows[index]).sum(1)
-    torch.testing.assert_close(kernels.inner(of_bags, rows, index, start), expected, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(kernels.inner(of_bags, rows, bag, index), expected, **near)
+    bias = drawn(40, seed=4)
+    found = kernels.inner(of_bags, rows, bag, index, bias=bias)
+    torch.testing.assert_close(found, (expected + bias[index]).relu(), **near)
+    found = kernels.inner(of_bags, rows, bag, index, gate=gate, scale=0.5)
+    torch.testing.assert_close(found, expected / 2 * (gate > 0), **near)
+
+
+def test_a_nan_is_in_every_inner_product_it_has_a_part_in() -> None:
+    index, gate, bag, _ = bags(40, 9)
+    of_bags = drawn(2, D)
+    of_bags[1, 7] = torch.nan
+    bias = torch.zeros(40, device=DEVICE)
+    for settings in ({}, {"bias": bias}, {"gate": gate}):
+        found = kernels.inner(of_bags, drawn(40, D), bag, index, **settings)
+        assert found.isnan().tolist() == [False] * 40 + [True] * 9
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3])
+@pytest.mark.parametrize("lengths", [(0, 3, 8, 0, 9, 17), (40, 1, 0, 2, 1, 30)])
+def test_errors_of_nested_levels_are_sums_of_later_ones(lengths: tuple[int, ...], levels: int) -> None:
+    rows, target = drawn(40, D), drawn(6 // levels, D, seed=3)
+    index, weight, bag, start = bags(*lengths)
+    found, squares = kernels.errors(rows, index, weight, start, target)
+    parts = torch.zeros(6, D, device=DEVICE).index_add(0, bag, weight[:, None] * rows[index])
+    own = parts.unflatten(0, (-1, levels)).cumsum(1) - target[:, None]
+    torch.testing.assert_close(squares, own.square().sum((0, 2)))
+    expected = torch.stack([own[:, level:].sum(1) for level in range(levels)], 1)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("lengths", [(1,), (0, 3, 80, 0, 64, 17, 0), (0,)])
+def test_sums_and_counts_of_bags_are_those_of_a_loop(lengths: tuple[int, ...]) -> None:
+    _, value, bag, start = bags(*lengths)
+    order = torch.arange(len(value), device=DEVICE).flip(0)
+    empty = torch.zeros(len(lengths), device=DEVICE)
+    found = kernels.per_bag(value, order, start, counted=False)
+    torch.testing.assert_close(found, empty.index_add(0, bag, value.flip(0)))
+    found = kernels.per_bag(value, order, start, counted=True)
+    assert torch.equal(found, empty.long().index_add(0, bag, (value.flip(0) > 0).long()))
 
 
 def hard_rows() -> Tensor:
@@ -66,17 +114,17 @@ def hard_rows() -> Tensor:
 @pytest.mark.parametrize("k", [1, 7, 300])
 def test_the_largest_of_a_row_are_those_of_topk(k: int) -> None:
     x = hard_rows()
-    places = kernels.largest(x, k)
+    places = searching.largest(x, k)
     assert places.dtype == torch.int64
     assert all(len(set(row)) == k for row in places.tolist())
     assert torch.equal(x.gather(1, places).sort(1).values, x.topk(k, dim=1).values.sort(1).values)
 
 
 def test_rows_wider_than_the_kernel_takes_go_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "MAX_LATENTS", D - 1)
-    monkeypatch.setattr(kernels, "_largest", None)
+    monkeypatch.setattr(searching, "MAX_LATENTS", D - 1)
+    monkeypatch.setattr(searching, "_largest", None)
     x = hard_rows()
-    assert torch.equal(x.gather(1, kernels.largest(x, 5)).sort(1).values, x.topk(5).values.sort(1).values)
+    assert torch.equal(x.gather(1, searching.largest(x, 5)).sort(1).values, x.topk(5).values.sort(1).values)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -86,7 +134,7 @@ def test_a_nan_is_the_largest_whatever_its_sign(sign: int, k: int) -> None:
     x = drawn(4, D)
     x[0, 5], x[1], x[2, 2:], x[3, 7:] = nan, nan, nan, -torch.inf
     x[3, 0] = nan
-    places = kernels.largest(x, k)
+    places = searching.largest(x, k)
     assert all(len(set(row)) == k for row in places.tolist())
     assert ((places >= 0) & (places < D)).all()
     found, expected = (x.gather(1, each).sort(1).values for each in (places, x.topk(k).indices))
@@ -102,7 +150,7 @@ def test_the_largest_may_all_be_in_few_columns(shape: tuple[int, int]) -> None:
     x[1, 6::columns] += 50
     x[2, ::columns] = 7.0
     for k in (1, 6, width // columns, width // columns + 2):
-        found = x.gather(1, kernels.largest(x, k)).sort(1).values
+        found = x.gather(1, searching.largest(x, k)).sort(1).values
         assert torch.equal(found, x.topk(k, dim=1).values.sort(1).values)
 
 
@@ -110,25 +158,27 @@ def test_the_largest_may_all_be_in_few_columns(shape: tuple[int, int]) -> None:
 def test_rows_of_any_width_have_their_largest(width: int) -> None:
     x = drawn(3, width)
     k = (width + 1) // 2
-    assert torch.equal(x.gather(1, kernels.largest(x, k)).sort(1).values, x.topk(k).values.sort(1).values)
+    assert torch.equal(x.gather(1, searching.largest(x, k)).sort(1).values, x.topk(k).values.sort(1).values)
 
 
 def test_arrays_with_gaps_are_read_right() -> None:
     rows, of_bags = drawn(D, 40).T, drawn(D, 3, seed=3).T
     index, weight, bag, start = bags(4, 0, 9)
-    gaps = [torch.stack([each, each + 1], 1)[:, 0] for each in (index, weight, start)]
+    gaps = [torch.stack([each, each + 1], 1)[:, 0] for each in (index, weight, start, bag)]
     expected = torch.zeros(3, D, device=DEVICE).index_add(0, bag, weight[:, None] * rows[index])
-    torch.testing.assert_close(kernels.sum_rows(rows, *gaps), expected)
-    found = kernels.inner(of_bags, rows, gaps[0], gaps[2])
+    torch.testing.assert_close(kernels.sum_rows(rows, *gaps[:3]), expected)
+    found = kernels.inner(of_bags, rows, gaps[3], gaps[0])
     torch.testing.assert_close(found, (of_bags[bag] * rows[index]).sum(1), rtol=1e-5, atol=1e-4)
-    assert torch.equal(kernels.largest(rows, 5).sort(1).values, rows.topk(5).indices.sort(1).values)
+    assert torch.equal(searching.largest(rows, 5).sort(1).values, rows.topk(5).indices.sort(1).values)
 
 
 def test_there_may_be_no_bag_and_no_pair() -> None:
-    index, weight, _, start = bags(0, 0)
+    index, weight, bag, start = bags(0, 0)
     assert kernels.sum_rows(drawn(40, D), index, weight, start[:0]).shape == (0, D)
-    assert kernels.inner(drawn(2, D), drawn(40, D), index, start).shape == (0,)
-    assert kernels.largest(drawn(40, D)[:0], 3).shape == (0, 3)
+    assert kernels.inner(drawn(2, D), drawn(40, D), bag, index).shape == (0,)
+    assert kernels.errors(drawn(40, D), index, weight, start[:0], drawn(40, D)[:0])[0].shape[::2] == (0, D)
+    assert kernels.per_bag(weight, index, start[:0], counted=False).shape == (0,)
+    assert searching.largest(drawn(40, D)[:0], 3).shape == (0, 3)
 
 
 def test_matrices_are_given_up_earlier_where_there_are_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,11 +186,11 @@ def test_matrices_are_given_up_earlier_where_there_are_kernels(monkeypatch: pyte
     for few, dense in ((40, False), (60, True)):
         monkeypatch.setattr(pairs, "DENSE_BELOW", {"cpu": 100 - few, "kernels": few})
         monkeypatch.setattr(pairs, "on_kernels", lambda x: True)
-        assert active.is_dense is dense
+        assert active.is_dense() is dense
         monkeypatch.setattr(pairs, "on_kernels", lambda x: False)
-        assert active.is_dense is not dense
+        assert active.is_dense() is not dense
         monkeypatch.setattr(pairs, "DENSE_BELOW", {})
-        assert active.is_dense  # a GPU without kernels
+        assert active.is_dense()  # a GPU without kernels
 
 
 @pytest.mark.parametrize("lower", [0.0, 9.0], ids=["all positive", "few positive"])
@@ -183,25 +233,28 @@ def test_coarse_products_are_in_tf32_where_exact_ones_follow_and_none_after_them
         products.fp32_precision = before
 
 
+PARTS = [*((kernels, name) for name in ("sum_rows", "errors", "inner", "per_bag")), (searching, "largest")]
+
+
 @pytest.fixture
 def on_kernels(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Steps go through the kernels, here too; the list has the name of each one that ran."""
     ran: list[str] = []
 
-    def seen(name: str) -> Any:
-        kernel = getattr(kernels, name)
+    def seen(module: Any, name: str) -> Any:
+        kernel = getattr(module, name)
 
-        def run(*given: Any) -> Tensor:
+        def run(*given: Any, **named: Any) -> Tensor:
             ran.append(name)
-            return kernel(*given)
+            return kernel(*given, **named)
 
         return run
 
     for module in (pairs, select):
         monkeypatch.setattr(module, "on_kernels", lambda x: True)
-    monkeypatch.setattr(Pairs, "is_dense", False)
-    for name in ("sum_rows", "inner", "largest"):
-        monkeypatch.setattr(kernels, name, seen(name))
+    monkeypatch.setattr(Pairs, "is_dense", lambda pairs, share=1: False)
+    for part, name in PARTS:
+        monkeypatch.setattr(part, name, seen(part, name))
     return ran
 
 
@@ -221,7 +274,7 @@ def test_gradients_of_a_step_on_kernels_are_autograds(
     parameters = {name: drawn(*shape, seed=i) for i, (name, shape) in enumerate(shapes.items())}
     x = drawn(33, 20, seed=9)
     found = step(parameters, x, k=5, **settings)
-    assert {"sum_rows", "inner", chosen_by} == set(on_kernels)
+    assert {"sum_rows", "errors", "inner", "per_bag", chosen_by} == set(on_kernels)
     leaves = {name: tensor.requires_grad_() for name, tensor in parameters.items()}
     plain_loss(leaves, x, k=5, **settings).backward()
     for name, leaf in leaves.items():
