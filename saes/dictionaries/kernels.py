@@ -15,11 +15,10 @@ from torch import Tensor
 
 AT_ONCE, WIDE = tl.constexpr(8), tl.constexpr(256)
 """Rows that are in flight together, and how much of each."""
-TOGETHER, PART = tl.constexpr(16), tl.constexpr(128)
-"""As much of inner products: a warp has whole rows of a part, so that it adds their products up by itself."""
-PAIRS = 32
-"""Pairs that one program makes inner products of."""
-LANES = tl.constexpr(64)
+PAIRS, TOGETHER, PART = 32, 16, 128
+"""Pairs that one program makes inner products of, those in flight together, and how much of each: a warp has whole rows
+of a part, so that it adds their products up by itself."""
+LANES = tl.constexpr(256)
 """Pairs of one latent that are read together."""
 
 
@@ -145,7 +144,10 @@ def errors(
 
 @triton.jit
 @no_type_check
-def _inner(of_bags, rows, bag, index, bias, gate, out, n_pairs, scale, D, PAIRS: tl.constexpr):  # fmt: skip
+def _inner(
+    of_bags, rows, bag, index, bias, gate, out, n_pairs, scale, D,
+    PAIRS: tl.constexpr, TOGETHER: tl.constexpr, PART: tl.constexpr,
+):  # fmt: skip
     """out [pair], `PAIRS` of them, whose bags need not be one."""
     begin = tl.program_id(0) * PAIRS
     for at in range(begin, tl.minimum(begin + PAIRS, n_pairs), TOGETHER):
@@ -208,6 +210,8 @@ def inner(
         scale,
         rows.shape[1],
         PAIRS,
+        TOGETHER,
+        PART,
         num_warps=4,
     )
     return out

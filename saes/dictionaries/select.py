@@ -70,19 +70,30 @@ def top_of_batch(
     On a GPU non-positive ones fill up what is missing, with the value 0, so that all shapes are known beforehand; and
     they are chosen as in `top_of_rows`.
     """
-    d_sae = len(encoder)
+    if on_kernels(x):
+        place = _places(_coarse(x, encoder, bias, norms), k)
+        return _exact(_at(place, torch.empty_like(place, dtype=x.dtype), x, encoder), x, encoder, bias)
     search = _search_some if x.device.type == "cpu" else _search_all
     value, place = search(x, encoder, bias, norms, k)
-    latent = place % d_sae
-    row = torch.div(place, d_sae, rounding_mode="floor")
-    pairs = Pairs(
-        latent=latent,
+    pairs = _at(place, value.relu_(), x, encoder)
+    return replace(pairs, value=pairs.value / norms[pairs.latent])
+
+
+def _at(
+    place: Int[Tensor, " pair"],
+    value: Float[Tensor, " pair"],
+    x: Float[Tensor, "batch d"],
+    encoder: Float[Tensor, "d_sae d"],
+) -> Pairs:
+    """Pairs at ascending places of the encoded batch."""
+    row = torch.div(place, len(encoder), rounding_mode="floor")
+    return Pairs(
+        latent=place - row * len(encoder),
         bag=row,
         start=torch.searchsorted(row, torch.arange(len(x), device=x.device)),
-        value=value.relu_() / norms[latent],
-        d_sae=d_sae,
+        value=value,
+        d_sae=len(encoder),
     )
-    return _exact(pairs, x, encoder, bias) if on_kernels(x) else pairs
 
 
 def largest(x: Float[Tensor, "row latent"], k: int) -> Int[Tensor, "row k"]:
@@ -157,12 +168,17 @@ def _search_all(
     k: int,
 ) -> tuple[Float[Tensor, " pair"], Int[Tensor, " pair"]]:
     """The k B largest entries of the encoded batch and their places, ascending, without waiting for the device."""
-    whole = _coarse(x, encoder, bias, norms).flatten()
-    place = largest_of_all(whole, k * len(x))
-    if len(whole) < 2**31:  # sorting takes time by the bits of what is sorted
+    whole = _coarse(x, encoder, bias, norms)
+    place = _places(whole, k)
+    return whole.flatten()[place], place
+
+
+def _places(encoded: Float[Tensor, "batch d_sae"], k: int) -> Int[Tensor, " pair"]:
+    """Where its k B largest numbers are, ascending."""
+    place = largest_of_all(encoded.flatten(), k * len(encoded))
+    if encoded.numel() < 2**31:  # sorting takes time by the bits of what is sorted
         place = place.int()
-    place = place.sort().values.long()
-    return whole[place], place
+    return place.sort().values.long()
 
 
 def largest_of_all(x: Float[Tensor, " number"], n: int) -> Int[Tensor, " n"]:
@@ -174,11 +190,22 @@ def largest_of_all(x: Float[Tensor, " number"], n: int) -> Int[Tensor, " n"]:
     size = len(x) // GROUP
     if 2 * n > size:  # the groups would hold nearly everything
         return x.topk(n, sorted=False).indices
-    best = x[: size * GROUP].unflatten(0, (GROUP, size)).amax(0).topk(n, sorted=False).indices
-    steps = torch.arange(GROUP, device=x.device) * size
-    rest = torch.arange(size * GROUP, len(x), device=x.device)
-    place = torch.cat([(best + steps[:, None]).flatten(), rest])
-    return place[x[place].topk(n, sorted=False).indices]
+    groups, rest = x[: size * GROUP].unflatten(0, (size, GROUP)), x[size * GROUP :]
+    best = _maxima(groups).topk(n, sorted=False).indices
+    candidates = groups[best].flatten()
+    place = (torch.cat([candidates, rest]) if len(rest) else candidates).topk(n, sorted=False).indices
+    group = torch.div(place, GROUP, rounding_mode="floor")
+    inside = best[group.clamp(max=n - 1)] * GROUP + place % GROUP
+    return torch.where(group < n, inside, place + (size - n) * GROUP)
+
+
+def _maxima(groups: Float[Tensor, "group member"]) -> Tensor:
+    """The largest of each group, or numbers in the same order."""
+    if on_kernels(groups):
+        from saes.dictionaries import searching
+
+        return searching.maxima(groups.view(1, -1), GROUP).flatten()
+    return groups.amax(1)
 
 
 def _search_some(

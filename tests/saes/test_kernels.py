@@ -111,30 +111,37 @@ def hard_rows() -> Tensor:
     return x
 
 
-@pytest.mark.parametrize("k", [1, 7, 300])
-def test_the_largest_of_a_row_are_those_of_topk(k: int) -> None:
+SEARCHES = {"groups": searching.by_groups, "columns": searching.by_columns, "either": searching.largest}
+EITHER = [*((name, k) for name in SEARCHES for k in (1, 7, 9, 19)), ("columns", 60), ("either", 300)]
+"""Searches, and a number that each can find in rows of D."""
+
+
+@pytest.mark.parametrize(("search", "k"), EITHER)
+def test_the_largest_of_a_row_are_those_of_topk(search: str, k: int) -> None:
     x = hard_rows()
-    places = searching.largest(x, k)
+    places = SEARCHES[search](x, k)
     assert places.dtype == torch.int64
     assert all(len(set(row)) == k for row in places.tolist())
     assert torch.equal(x.gather(1, places).sort(1).values, x.topk(k, dim=1).values.sort(1).values)
 
 
-def test_rows_wider_than_the_kernel_takes_go_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_wider_than_the_kernels_take_go_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(searching, "MAX_LATENTS", D - 1)
-    monkeypatch.setattr(searching, "_largest", None)
+    monkeypatch.setattr(searching, "MAX_GROUPS", D // searching.GROUP)
+    for kernel in ("_in_columns", "_in_groups"):
+        monkeypatch.setattr(searching, kernel, None)
     x = hard_rows()
     assert torch.equal(x.gather(1, searching.largest(x, 5)).sort(1).values, x.topk(5).values.sort(1).values)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-@pytest.mark.parametrize("k", [1, 4, 299, 300])
-def test_a_nan_is_the_largest_whatever_its_sign(sign: int, k: int) -> None:
+@pytest.mark.parametrize(("search", "k"), [*EITHER, ("columns", 299), ("columns", 300)])
+def test_a_nan_is_the_largest_whatever_its_sign(search: str, k: int, sign: int) -> None:
     nan = torch.tensor(float("nan")).copysign(torch.tensor(float(sign)))
     x = drawn(4, D)
     x[0, 5], x[1], x[2, 2:], x[3, 7:] = nan, nan, nan, -torch.inf
     x[3, 0] = nan
-    places = searching.largest(x, k)
+    places = SEARCHES[search](x, k)
     assert all(len(set(row)) == k for row in places.tolist())
     assert ((places >= 0) & (places < D)).all()
     found, expected = (x.gather(1, each).sort(1).values for each in (places, x.topk(k).indices))
@@ -150,8 +157,43 @@ def test_the_largest_may_all_be_in_few_columns(shape: tuple[int, int]) -> None:
     x[1, 6::columns] += 50
     x[2, ::columns] = 7.0
     for k in (1, 6, width // columns, width // columns + 2):
-        found = x.gather(1, searching.largest(x, k)).sort(1).values
+        found = x.gather(1, searching.by_columns(x, k)).sort(1).values
         assert torch.equal(found, x.topk(k, dim=1).values.sort(1).values)
+
+
+@pytest.mark.parametrize("k", [1, 15, 16, 17, 33, 64])
+def test_the_largest_may_all_be_in_few_groups(k: int) -> None:
+    x = drawn(4, 1024)
+    x[0, 32:48] += 100
+    x[1, 32:47] += 100
+    x[1, 1000:1016] += 50
+    x[2, 32:48] = 7.0
+    x[3, ::16] = 7.0
+    found = x.gather(1, searching.by_groups(x, k)).sort(1).values
+    assert torch.equal(found, x.topk(k, dim=1).values.sort(1).values)
+
+
+@pytest.mark.parametrize("width", [1, 15, 16, 300, 5000])
+def test_maxima_are_in_the_order_of_the_largest_of_neighbours(width: int) -> None:
+    x = drawn(3, width)
+    x[0, 0], x[1, -1], x[2, 0] = -torch.inf, torch.inf, torch.nan
+    found = searching.maxima(x)
+    padded = torch.nn.functional.pad(x, (0, -width % 16), value=-torch.inf)
+    expected = padded.unflatten(1, (-1, 16)).amax(2).flatten()
+    order = found.flatten().argsort(stable=True)
+    assert torch.equal(order, expected.argsort(stable=True))
+    assert found.shape == (3, -(-width // 16))
+
+
+@pytest.mark.parametrize("n", [1, 60, 249])
+def test_the_largest_of_all_are_found_by_maxima_of_the_kernel(on_kernels: list[str], n: int) -> None:
+    x = drawn(16 * 500 + 7)
+    x[[3, 4]], x[5], x[-7:], x[100:120] = torch.inf, torch.nan, 2.0, 2.0
+    places = select.largest_of_all(x, n)
+    assert on_kernels == ["maxima"]
+    assert len(set(places.tolist())) == n
+    found, wanted = (each.nan_to_num(nan=1e9).sort().values for each in (x[places], x.topk(n).values))
+    assert torch.equal(found, wanted)
 
 
 @pytest.mark.parametrize("width", [1, 15, 16, 2049])
@@ -169,7 +211,8 @@ def test_arrays_with_gaps_are_read_right() -> None:
     torch.testing.assert_close(kernels.sum_rows(rows, *gaps[:3]), expected)
     found = kernels.inner(of_bags, rows, gaps[3], gaps[0])
     torch.testing.assert_close(found, (of_bags[bag] * rows[index]).sum(1), rtol=1e-5, atol=1e-4)
-    assert torch.equal(searching.largest(rows, 5).sort(1).values, rows.topk(5).indices.sort(1).values)
+    for search in (searching.by_columns, searching.by_groups):
+        assert torch.equal(search(rows, 2).sort(1).values, rows.topk(2).indices.sort(1).values)
 
 
 def test_there_may_be_no_bag_and_no_pair() -> None:
@@ -178,7 +221,8 @@ def test_there_may_be_no_bag_and_no_pair() -> None:
     assert kernels.inner(drawn(2, D), drawn(40, D), bag, index).shape == (0,)
     assert kernels.errors(drawn(40, D), index, weight, start[:0], drawn(40, D)[:0])[0].shape[::2] == (0, D)
     assert kernels.per_bag(weight, index, start[:0], counted=False).shape == (0,)
-    assert searching.largest(drawn(40, D)[:0], 3).shape == (0, 3)
+    for search in (searching.by_columns, searching.by_groups):
+        assert search(drawn(40, D)[:0], 3).shape == (0, 3)
 
 
 def test_matrices_are_given_up_earlier_where_there_are_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +245,6 @@ def test_what_is_chosen_coarsely_is_computed_exactly(
     """Coarse products may choose other latents, but their values are not what is kept."""
     coarse = select._coarse
     monkeypatch.setattr(select, "_coarse", lambda *given: coarse(*given).bfloat16().float())
-    monkeypatch.setattr(select, "_search_some", select._search_all)  # as on a GPU
     x, encoder, bias = drawn(9, 20), drawn(48, 20, seed=1), drawn(48, seed=2) - lower
     norms = drawn(48, seed=3).abs() + 0.1
     choose = select.top_of_batch if per_batch else select.top_of_rows
@@ -233,7 +276,10 @@ def test_coarse_products_are_in_tf32_where_exact_ones_follow_and_none_after_them
         products.fp32_precision = before
 
 
-PARTS = [*((kernels, name) for name in ("sum_rows", "errors", "inner", "per_bag")), (searching, "largest")]
+PARTS = [
+    *((kernels, name) for name in ("sum_rows", "errors", "inner", "per_bag")),
+    *((searching, name) for name in ("largest", "maxima")),
+]
 
 
 @pytest.fixture
