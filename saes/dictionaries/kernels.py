@@ -15,9 +15,14 @@ from torch import Tensor
 
 AT_ONCE, WIDE = tl.constexpr(8), tl.constexpr(256)
 """Rows that are in flight together, and how much of each."""
-PAIRS, TOGETHER, PART = 32, 16, 128
+PAIRS, TOGETHER, PART = 64, 16, 128
 """Pairs that one program makes inner products of, those in flight together, and how much of each: a warp has whole rows
 of a part, so that it adds their products up by itself."""
+WIDTH = 256
+"""Columns that one program multiplies. Programs of the same columns run together, so that what they read of all rows
+stays in the cache."""
+ADDED = 1024
+"""Pairs whose parts one program adds up."""
 LANES = tl.constexpr(256)
 """Pairs of one latent that are read together."""
 
@@ -145,11 +150,13 @@ def errors(
 @triton.jit
 @no_type_check
 def _inner(
-    of_bags, rows, bag, index, bias, gate, out, n_pairs, scale, D,
-    PAIRS: tl.constexpr, TOGETHER: tl.constexpr, PART: tl.constexpr,
+    of_bags, rows, bag, index, out, n_pairs, D,
+    WIDTH: tl.constexpr, PAIRS: tl.constexpr, TOGETHER: tl.constexpr, PART: tl.constexpr,
 ):  # fmt: skip
-    """out [pair], `PAIRS` of them, whose bags need not be one."""
+    """out [block, pair], `PAIRS` of one block of columns, whose bags need not be one."""
     begin = tl.program_id(0) * PAIRS
+    left = tl.program_id(1) * WIDTH
+    out += tl.program_id(1).to(tl.int64) * n_pairs
     for at in range(begin, tl.minimum(begin + PAIRS, n_pairs), TOGETHER):
         pair = at + tl.arange(0, TOGETHER)
         there = pair < n_pairs
@@ -159,27 +166,40 @@ def _inner(
         total = tl.zeros([TOGETHER, PART], tl.float32)
         # Bags are in order. Most often there is one, whose row is then read once.
         if first == last:
-            for left in range(0, D, PART):
-                column = left + tl.arange(0, PART)
+            for part in tl.static_range(0, WIDTH, PART):
+                column = left + part + tl.arange(0, PART)
                 mask = there[:, None] & (column < D)[None, :]
-                own = tl.load(of_bags + first * D + column, mask=column < D, other=0.0)
-                total += own[None, :] * tl.load(
-                    rows + latent[:, None] * D + column[None, :], mask=mask, other=0.0
-                )
+                shared = tl.load(of_bags + first * D + column, mask=column < D, other=0.0)
+                of = tl.load(rows + latent[:, None] * D + column[None, :], mask=mask, other=0.0)
+                total += shared[None, :] * of
         else:
             each = tl.load(bag + pair, mask=there, other=0).to(tl.int64)
-            for left in range(0, D, PART):
-                column = left + tl.arange(0, PART)
+            for part in tl.static_range(0, WIDTH, PART):
+                column = left + part + tl.arange(0, PART)
                 mask = there[:, None] & (column < D)[None, :]
                 own = tl.load(of_bags + each[:, None] * D + column[None, :], mask=mask, other=0.0)
-                total += own * tl.load(rows + latent[:, None] * D + column[None, :], mask=mask, other=0.0)
-        made = scale * tl.sum(total, 1)
-        if bias is not None:
-            made += tl.load(bias + latent, mask=there, other=0.0)
-            made = tl.where(made < 0, 0.0, made)  # a maximum would lose a NaN
-        if gate is not None:
-            made *= (tl.load(gate + pair, mask=there, other=0.0) > 0).to(tl.float32)
-        tl.store(out + pair, made, mask=there)
+                of = tl.load(rows + latent[:, None] * D + column[None, :], mask=mask, other=0.0)
+                total += own * of
+        tl.store(out + pair, tl.sum(total, 1), mask=there)
+
+
+@triton.jit
+@no_type_check
+def _added(parts, index, bias, gate, out, n_pairs, blocks, scale, ADDED: tl.constexpr):
+    """out [pair], `ADDED` of them: parts [block, pair] together, scaled, with ReLU behind a bias or through a gate."""
+    pair = tl.program_id(0) * ADDED + tl.arange(0, ADDED)
+    there = pair < n_pairs
+    made = tl.zeros([ADDED], tl.float32)
+    for _ in range(0, blocks):
+        made += tl.load(parts + pair, mask=there, other=0.0)
+        parts += n_pairs
+    made *= scale
+    if bias is not None:
+        made += tl.load(bias + tl.load(index + pair, mask=there, other=0), mask=there, other=0.0)
+        made = tl.where(made < 0, 0.0, made)  # a maximum would lose a NaN
+    if gate is not None:
+        made *= (tl.load(gate + pair, mask=there, other=0.0) > 0).to(tl.float32)
+    tl.store(out + pair, made, mask=there)
 
 
 def inner(
@@ -195,25 +215,27 @@ def inner(
     """Per pair `scale` times the inner product of the rows of its bag and its index.
 
     With a `bias`, ReLU of that and the bias of its index; with a `gate`, 0 where that is not above 0. Work is dealt out
-    by pairs, so it matters not how many are in one bag.
+    by pairs, so it matters not how many are in one bag; bags are ascending.
     """
-    out = rows.new_empty(len(index))
-    _inner[(triton.cdiv(len(index), PAIRS),)](
+    n, d = len(index), rows.shape[1]
+    blocks = triton.cdiv(d, WIDTH)
+    index, parts, out = index.contiguous(), rows.new_empty(blocks, n), rows.new_empty(n)
+    _inner[(triton.cdiv(n, PAIRS), blocks)](
         of_bags.contiguous(),
         rows.contiguous(),
         bag.contiguous(),
-        index.contiguous(),
-        None if bias is None else bias.contiguous(),
-        None if gate is None else gate.contiguous(),
-        out,
-        len(index),
-        scale,
-        rows.shape[1],
+        index,
+        parts,
+        n,
+        d,
+        WIDTH,
         PAIRS,
         TOGETHER,
         PART,
         num_warps=4,
     )
+    of_each = [None if each is None else each.contiguous() for each in (bias, gate)]
+    _added[(triton.cdiv(n, ADDED),)](parts, index, *of_each, out, n, blocks, scale, ADDED, num_warps=4)
     return out
 
 
