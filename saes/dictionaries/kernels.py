@@ -13,7 +13,7 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
-AT_ONCE, WIDE = tl.constexpr(8), tl.constexpr(256)
+AT_ONCE, WIDE = 8, 256
 """Rows that are in flight together, and how much of each."""
 PAIRS, TOGETHER, PART = 64, 16, 128
 """Pairs that one program makes inner products of, those in flight together, and how much of each: a warp has whole rows
@@ -29,7 +29,10 @@ LANES = tl.constexpr(256)
 
 @triton.jit
 @no_type_check
-def _sum_rows(rows, index, weight, order, start, out, n_bags, n_pairs, scale, D, SHARE: tl.constexpr):  # fmt: skip
+def _sum_rows(
+    rows, index, weight, order, start, out, n_bags, n_pairs, scale, D,
+    SHARE: tl.constexpr, AT_ONCE: tl.constexpr, WIDE: tl.constexpr,
+):  # fmt: skip
     """out [bag, D], `WIDE` columns of one bag."""
     bag = tl.program_id(0).to(tl.int64)
     column = tl.program_id(1) * WIDE + tl.arange(0, WIDE)
@@ -63,7 +66,7 @@ def sum_rows(
     With an `order`, the weight of a pair is the one that stands where the order says.
     """
     out = rows.new_empty(len(start), rows.shape[1])
-    grid = (len(start), triton.cdiv(rows.shape[1], WIDE.value))
+    grid = (len(start), triton.cdiv(rows.shape[1], WIDE))
     _sum_rows[grid](
         rows.contiguous(),
         index.contiguous(),
@@ -76,6 +79,8 @@ def sum_rows(
         scale,
         rows.shape[1],
         share,
+        AT_ONCE,
+        WIDE,
         num_warps=4,
     )
     return out
@@ -84,7 +89,8 @@ def sum_rows(
 @triton.jit
 @no_type_check
 def _errors(
-    rows, index, weight, start, target, out, squares, n_bags, n_pairs, D, LEVELS: tl.constexpr, L: tl.constexpr
+    rows, index, weight, start, target, out, squares, n_bags, n_pairs, D,
+    LEVELS: tl.constexpr, L: tl.constexpr, AT_ONCE: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     """out [row, LEVELS, D] and squares [row, block, LEVELS], `WIDE` columns of one row; L is LEVELS or more."""
     row = tl.program_id(0).to(tl.int64)
@@ -127,7 +133,7 @@ def errors(
     batch, d = target.shape
     levels = len(start) // max(batch, 1)
     out = target.new_empty(batch, levels, d)
-    blocks = triton.cdiv(d, WIDE.value)
+    blocks = triton.cdiv(d, WIDE)
     squares = target.new_empty(batch * blocks, levels)
     _errors[(batch, blocks)](
         rows.contiguous(),
@@ -142,6 +148,8 @@ def errors(
         d,
         levels,
         triton.next_power_of_2(levels),
+        AT_ONCE,
+        WIDE,
         num_warps=4,
     )
     return out, squares.sum(0)

@@ -88,7 +88,7 @@ def _at(
     """Pairs at ascending places of the encoded batch."""
     row = torch.div(place, len(encoder), rounding_mode="floor")
     return Pairs(
-        latent=place - row * len(encoder),
+        latent=torch.sub(place, row, alpha=len(encoder)),
         bag=row,
         start=torch.searchsorted(row, torch.arange(len(x), device=x.device)),
         value=value,
@@ -195,7 +195,9 @@ def largest_of_all(x: Float[Tensor, " number"], n: int) -> Int[Tensor, " n"]:
     candidates = groups[best].flatten()
     place = (torch.cat([candidates, rest]) if len(rest) else candidates).topk(n, sorted=False).indices
     group = torch.div(place, GROUP, rounding_mode="floor")
-    inside = best[group.clamp(max=n - 1)] * GROUP + place % GROUP
+    if not len(rest):
+        return torch.add(place % GROUP, best[group], alpha=GROUP)
+    inside = torch.add(place % GROUP, best[group.clamp(max=n - 1)], alpha=GROUP)
     return torch.where(group < n, inside, place + (size - n) * GROUP)
 
 

@@ -185,9 +185,12 @@ def test_maxima_are_in_the_order_of_the_largest_of_neighbours(width: int) -> Non
     assert found.shape == (3, -(-width // 16))
 
 
+@pytest.mark.parametrize("rest", [0, 7])
 @pytest.mark.parametrize("n", [1, 60, 249])
-def test_the_largest_of_all_are_found_by_maxima_of_the_kernel(on_kernels: list[str], n: int) -> None:
-    x = drawn(16 * 500 + 7)
+def test_the_largest_of_all_are_found_by_maxima_of_the_kernel(
+    on_kernels: list[str], n: int, rest: int
+) -> None:
+    x = drawn(16 * 500 + rest)
     x[[3, 4]], x[5], x[-7:], x[100:120] = torch.inf, torch.nan, 2.0, 2.0
     places = select.largest_of_all(x, n)
     assert on_kernels == ["maxima"]
