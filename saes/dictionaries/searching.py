@@ -19,8 +19,8 @@ GROUP = 16
 """Numbers of which only the largest is looked at in a first search: near the root of d_sae / k."""
 MAXIMA = 256
 """Groups whose maxima one program finds."""
-PER_WARP, MAX_GROUPS = 1024, 8192
-"""Numbers that a warp searches, and most groups of a row."""
+PER_WARP, MAX_GROUPS, MAX_CHOSEN = 1024, 8192, 256
+"""Numbers that a warp searches, most groups of a row, and most of them that are read again."""
 LEAST = tl.constexpr(-(2**31))
 """A key below that of every number."""
 COLUMNS, MAX_WARPS = 128, 16
@@ -185,6 +185,6 @@ def by_columns(x: Float[Tensor, "row latent"], k: int) -> Int[Tensor, "row k"]:
 def largest(x: Float[Tensor, "row latent"], k: int) -> Int[Tensor, "row k"]:
     """Places of the k largest numbers of every row, in no order; NaN is the largest of all, as for torch's `topk`."""
     width = x.shape[1]
-    if 2 * k * GROUP <= width <= MAX_GROUPS * GROUP:
+    if k <= MAX_CHOSEN and 2 * k * GROUP <= width <= MAX_GROUPS * GROUP:
         return by_groups(x, k)
     return by_columns(x, k) if width <= MAX_LATENTS else x.topk(k, dim=1, sorted=False).indices

@@ -134,6 +134,28 @@ def test_rows_wider_than_the_kernels_take_go_to_torch(monkeypatch: pytest.Monkey
     assert torch.equal(x.gather(1, searching.largest(x, 5)).sort(1).values, x.topk(5).values.sort(1).values)
 
 
+@pytest.mark.parametrize(
+    ("width", "k", "way"),
+    [
+        (15_360, 32, "by_groups"),
+        (131_072, 256, "by_groups"),
+        (15_360, 257, "by_columns"),
+        (1023, 32, "by_columns"),
+        (32_768, 2000, "by_columns"),
+        (131_073, 32, "topk"),
+        (32_769, 1025, "topk"),
+    ],
+)
+def test_a_search_is_chosen_by_width_and_k(
+    width: int, k: int, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ways = {name: torch.full((1, 1), i) for i, name in enumerate(("by_groups", "by_columns"))}
+    for name, found in ways.items():
+        monkeypatch.setattr(searching, name, lambda x, k, found=found: found)
+    found = searching.largest(torch.empty(1, width, device="meta"), k)
+    assert found is ways[way] if way in ways else found.shape == (1, k)
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize(("search", "k"), [*EITHER, ("columns", 299), ("columns", 300)])
 def test_a_nan_is_the_largest_whatever_its_sign(search: str, k: int, sign: int) -> None:
