@@ -110,10 +110,9 @@ def nested(pairs: Pairs, widths: tuple[int, ...]) -> Pairs:
 
     Pairs of a row must be in the order of their latents, as `top_of_batch` gives them.
     """
-    level = torch.zeros_like(pairs.latent)
+    bag = pairs.bag * len(widths)
     for width in widths[:-1]:
-        level += pairs.latent >= width
-    bag = pairs.bag * len(widths) + level
+        bag += pairs.latent >= width
     bags = torch.arange(len(pairs.start) * len(widths), device=bag.device)
     return replace(pairs, bag=bag, start=torch.searchsorted(bag, bags))
 
