@@ -131,7 +131,9 @@ def errors(
     The first has for each level the sum of its own error and those of all later ones: the bag is in all of them.
     """
     batch, d = target.shape
-    levels = len(start) // max(batch, 1)
+    if not batch:
+        return target.new_empty(0, 0, d), target.new_empty(0)
+    levels = len(start) // batch
     out = target.new_empty(batch, levels, d)
     blocks = triton.cdiv(d, WIDE)
     squares = target.new_empty(batch * blocks, levels)
