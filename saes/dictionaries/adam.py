@@ -40,8 +40,8 @@ def start(parameters: Parameters, lr: float) -> Adam:
 
 
 @torch.no_grad()
-def update(adam: Adam, of: Mapping[str, Tensor], lr: float) -> None:
-    """One step of rate `lr` along the gradients, which are overwritten."""
+def update(adam: Adam, of: Mapping[str, Tensor], lr: float | Tensor) -> None:
+    """One step of rate `lr` along the gradients, which are overwritten; a recording reads its rate from a tensor."""
     gradients = [of[name] for name in adam.parameters]
     norms = torch._foreach_norm(gradients)
     norm = torch.stack(norms).norm()
@@ -54,6 +54,8 @@ def update(adam: Adam, of: Mapping[str, Tensor], lr: float) -> None:
     kernel.found_inf = adam.broken.float()
     for group in adam.optimizer.param_groups:
         group["lr"] = lr
+        # PyTorch asks for this word in a recording and warns of it elsewhere; the fused kernel does the same.
+        group["capturable"] = norm.is_cuda and torch.cuda.is_current_stream_capturing()
     adam.optimizer.step()
     adam.optimizer.zero_grad()
 

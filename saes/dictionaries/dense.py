@@ -37,7 +37,7 @@ def step(
     x: Float[Tensor, "batch d_in"],
     y: Float[Tensor, "batch d_out"] | None = None,
     *,
-    sparsity: float,
+    sparsity: float | Tensor,
     hooks: tuple[int, ...] | None = None,
 ) -> Gradients:
     """One batch of a `standard`, `gated` or `jumprelu` dictionary, whose penalty has the weight `sparsity`.
@@ -60,7 +60,7 @@ def standard(
     x: Float[Tensor, "batch d_in"],
     y: Float[Tensor, "batch d_out"] | None,
     *,
-    sparsity: float,
+    sparsity: float | Tensor,
     rows: int,
     hooks: tuple[int, ...] | None = None,
 ) -> Gradients:
@@ -86,7 +86,7 @@ def jumprelu(
     x: Float[Tensor, "batch d_in"],
     y: Float[Tensor, "batch d_out"] | None,
     *,
-    sparsity: float,
+    sparsity: float | Tensor,
     rows: int,
 ) -> Gradients:
     """What these rows add to a batch of `rows`: a JumpReLU dictionary with an L0 penalty."""
@@ -114,7 +114,7 @@ def jumprelu(
 
 
 def gated(
-    parameters: Parameters, x: Float[Tensor, "batch d"], y: None, *, sparsity: float, rows: int
+    parameters: Parameters, x: Float[Tensor, "batch d"], y: None, *, sparsity: float | Tensor, rows: int
 ) -> Gradients:
     """What these rows add to a batch of `rows`: a gated SAE with an L1 penalty on its gate."""
     encoder, decoder, bias = (parameters[name] for name in ("encoder", "decoder", "decoder_bias"))

@@ -70,7 +70,7 @@ def step(
     *,
     layers: int,
     k: int,
-    sparsity: float,
+    sparsity: float | Tensor,
     dead: Dead | None = None,
 ) -> Gradients:
     """One batch; x and y hold the inputs and outputs of all layers side by side.
@@ -137,7 +137,7 @@ class _Layer:
         return self.latents @ decoder
 
     def backward(
-        self, parameters: Parameters, into: Float[Tensor, "batch d"], penalty: float
+        self, parameters: Parameters, into: Float[Tensor, "batch d"], penalty: float | Tensor
     ) -> dict[str, Tensor]:
         """The layer's gradients; `penalty` is the weight of one row's L1 norm, which k-sparse kinds have not."""
         if isinstance(self.latents, Pairs):
@@ -172,7 +172,7 @@ def plain_loss(
     *,
     layers: int,
     k: int,
-    sparsity: float,
+    sparsity: float | Tensor,
 ) -> Float[Tensor, ""]:
     """The same loss as it is written down, for autograd and without dead latents: what `step` is tested against."""
     d_out, loss = y.shape[1] // layers, x.new_zeros(())

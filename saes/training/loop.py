@@ -1,4 +1,7 @@
-"""Batches -> parameters: one training's state and its step, in which nothing is read back from the device."""
+"""Batches -> parameters: one training's state and its step, in which nothing is read back from the device.
+
+On a GPU the step is replayed from a recording (`saes.training.replay`), so all of the state is changed in place.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,13 @@ from saes.dictionaries.auxiliary import Dead
 from saes.dictionaries.layers import first_layers
 from saes.dictionaries.parameters import Gradients, first_parameters
 from saes.training.config import SAEConfig
+from saes.training.replay import Replay
 from tinysql.devices import is_out_of_memory
 
 LOOK_EVERY = {"cpu": 1}
 """Steps between two looks at the number of dead latents; 16 where a look makes the device wait."""
+ROOMS = 16
+"""How many sizes of room for dead latents there are on a GPU, each a recording of its own."""
 
 
 class Loop:
@@ -49,6 +55,12 @@ class Loop:
         """Steps done before a gradient was not finite."""
         self.room = 0
         """At least the number of dead latents until the next look."""
+        self.rates: dict[str, Tensor] = {}
+        """On a GPU the learning rate and the penalty's weight, which a recording reads."""
+        self.replay: Replay | None = None
+        if since_fired.is_cuda:
+            self.rates = {name: torch.zeros((), device=since_fired.device) for name in ("lr", "sparsity")}
+            self.replay = Replay(self._step)
         self.widths = None
         if config.architecture == "matryoshka":
             self.widths = config.levels(hooks[0] if hooks else parameters["encoder"].shape[1])
@@ -101,19 +113,35 @@ class Loop:
     def advance(
         self, x: Float[Tensor, "batch d_in"], y: Float[Tensor, "batch d_out"] | None = None
     ) -> Gradients:
-        """One step on one batch; `y` is what a transcoder is to write."""
-        config = self.config
-        result = self._gradients(x, y)
-        adams.update(self.adam, result.of, config.lr_at(self.step))
-        since = torch.where(result.fired > 0, 0, self.since_fired + 1)
-        self.since_fired = torch.where(self.adam.broken, self.since_fired, since)
-        self.good += ~self.adam.broken
-        self.step += 1
-        return result
+        """One step on one batch; `y` is what a transcoder is to write.
 
-    def _gradients(self, x: Float[Tensor, "batch d_in"], y: Float[Tensor, "batch d_out"] | None) -> Gradients:
+        On a GPU the next step overwrites what is returned.
+        """
+        room = self._look()
+        if self.replay is None:
+            found = self._step(x, y, room)
+        else:
+            self.rates["lr"].fill_(self.config.lr_at(self.step))
+            self.rates["sparsity"].fill_(self.config.sparsity_at(self.step))
+            found = self.replay(x, y, room)
+        self.step += 1
+        return found
+
+    def _step(self, x: Tensor, y: Tensor | None, room: int) -> Gradients:
+        """What is done on the device; numbers that differ from step to step are read from tensors there."""
+        lr = self.rates.get("lr", self.config.lr_at(self.step))
+        found = self._gradients(x, y, room)
+        adams.update(self.adam, found.of, lr)
+        since = torch.where(found.fired > 0, 0, self.since_fired + 1)
+        self.since_fired.copy_(torch.where(self.adam.broken, self.since_fired, since))
+        self.good += ~self.adam.broken
+        return found
+
+    def _gradients(
+        self, x: Float[Tensor, "batch d_in"], y: Float[Tensor, "batch d_out"] | None, room: int
+    ) -> Gradients:
         config = self.config
-        sparsity = config.sparsity_at(self.step)
+        sparsity = self.rates.get("sparsity", config.sparsity_at(self.step))
         if config.form == "cross_layer_transcoder":
             assert y is not None, "a transcoder has something to write"
             assert self.hooks is not None, "`begin_layers` sets them"
@@ -125,7 +153,7 @@ class Loop:
                 layers=len(self.hooks),
                 k=config.k,
                 sparsity=sparsity,
-                dead=self._dead() if config.is_k_sparse else None,
+                dead=self._dead(room) if config.is_k_sparse else None,
             )
         if config.is_k_sparse:
             return topk.step(
@@ -136,7 +164,7 @@ class Loop:
                 per_batch=config.architecture != "topk",
                 widths=self.widths,
                 hooks=self.hooks,
-                dead=self._dead(),
+                dead=self._dead(room),
             )
         return dense.step(config.architecture, self.parameters, x, y, sparsity=sparsity, hooks=self.hooks)
 
@@ -186,21 +214,34 @@ class Loop:
             key.removeprefix("adam/"): value for key, value in tensors.items() if key.startswith("adam/")
         }
         adams.restore(self.adam, moments)
-        self.since_fired = tensors["since_fired"].clone().to(self.since_fired.device)
+        self.since_fired.copy_(tensors["since_fired"])
         self.room = int(tensors["room"])
         self.step = step
         self.good.fill_(step)
+        if self.replay is not None:  # what it recorded reads the moments from where they were
+            self.replay = Replay(self._step)
 
-    def _dead(self) -> Dead | None:
-        """Latents silent for longer than `dead_after`, or None while there can be none."""
+    def _look(self) -> int:
+        """Room for the dead latents there may be by now; 0 where there can be none."""
         config: Any = self.config
+        if not config.is_k_sparse or config.aux_loss == 0:
+            return 0
         every = LOOK_EVERY.get(self.since_fired.device.type, 16)
         if self.step % every == 0:
             # A latent that is dead at a step before the next look has been silent for that much less by now.
             self.room = int((self.since_fired > config.dead_after - every + 1).sum())
-        if self.room == 0 or config.aux_loss == 0:
+        if self.replay is None:
+            return self.room
+        d_sae = len(self.since_fired)
+        grain = -(-d_sae // ROOMS)
+        return min(-(-self.room // grain) * grain, d_sae)
+
+    def _dead(self, room: int) -> Dead | None:
+        """Latents silent for longer than `dead_after`, or None where there is no room for one."""
+        config: Any = self.config
+        if room == 0:
             return None
-        return Dead(mask=self.since_fired > config.dead_after, room=self.room, coefficient=config.aux_loss)
+        return Dead(mask=self.since_fired > config.dead_after, room=room, coefficient=config.aux_loss)
 
 
 @contextmanager

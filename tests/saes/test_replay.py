@@ -1,0 +1,155 @@
+"""Steps replayed from recordings: the same bits as steps that run as they are, through dead latents and resumes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from saes.dictionaries.parameters import Gradients
+from saes.training import replay
+from saes.training.config import SAEConfig
+from saes.training.loop import Loop
+
+NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+D, D_SAE, BATCH = 24, 200, 64
+KINDS: dict[str, dict[str, Any]] = {
+    "topk": {"dead_after": 2},
+    "batchtopk": {"dead_after": 2},
+    "matryoshka": {},
+    "standard": {"sparsity": 0.3},
+    "gated": {"sparsity": 0.3},
+    "jumprelu": {"sparsity": 0.3},
+    "transcoder": {"form": "transcoder", "architecture": "batchtopk", "dead_after": 2},
+    "skip transcoder": {"form": "skip_transcoder", "architecture": "jumprelu"},
+    "crosscoder": {"form": "crosscoder", "architecture": "topk", "dead_after": 2},
+    "cross-layer": {"form": "cross_layer_transcoder", "architecture": "batchtopk", "dead_after": 2},
+}
+
+
+def begun(kind: str, device: str) -> Loop:
+    settings = {"architecture": kind, **KINDS[kind]}
+    config = SAEConfig(d_sae=D_SAE, k=4, steps=80, batch_size=BATCH, lr=5e-3, **settings)
+    at = torch.device(device)
+    if config.form == "cross_layer_transcoder":
+        return Loop.begin_layers(config, n_layers=2, d_in=D // 2, d_out=D // 2, device=at)
+    writes, hooks = config.form.endswith("transcoder"), (D // 2, D // 2)
+    return Loop.begin(
+        config,
+        d_in=D,
+        d_out=D if writes else None,
+        skip=config.form == "skip_transcoder",
+        hooks=hooks if config.form == "crosscoder" else None,
+        device=at,
+    )
+
+
+def batch(loop: Loop, step: int) -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(step)
+    x = torch.randn(BATCH, D, generator=generator).abs().to(loop.since_fired.device)
+    return (x, x.flip(1)) if loop.config.form.endswith("transcoder") else (x,)
+
+
+def trained(loop: Loop, steps: range) -> tuple[dict[str, Tensor], list[float], set[int]]:
+    """The state behind the steps, the losses on the way, and which rooms there were for dead latents."""
+    losses, rooms = [], set()
+    for step in steps:
+        found = loop.advance(*batch(loop, step))
+        losses.append(loop.metrics(found)["loss"])
+        rooms.add(loop.room)
+    return {name: value.clone() for name, value in loop.state().items()}, losses, rooms
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NO_GPU])])
+def test_all_of_the_state_is_changed_in_place(kind: str, device: str) -> None:
+    """A recording would go on with what was replaced."""
+    loop = begun(kind, device)
+    trained(loop, range(2))
+    before = {name: value.data_ptr() for name, value in loop.state().items() if name != "room"}
+    old = {name: value.clone() for name, value in loop.state().items()}
+    new, _, _ = trained(loop, range(2, 12))
+    assert before == {name: value.data_ptr() for name, value in loop.state().items() if name != "room"}
+    unchanged = {name for name in before if torch.equal(old[name], new[name])}
+    assert unchanged <= {"since_fired"}, unchanged
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_is_recorded_at_its_second_call_once_for_each_room(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands in for a graph runs the step on its own copies, whose numbers each call replaces."""
+    plain, loop = begun(kind, "cpu"), begun(kind, "cpu")
+    recorded: list[int] = []
+
+    def stand_in(step: Any, x: Tensor, y: Tensor | None, room: int, pool: Any) -> Callable[..., Gradients]:
+        recorded.append(room)
+        copies = [None if one is None else torch.zeros_like(one) for one in (x, y)]
+
+        def run(*given: Tensor | None) -> Gradients:
+            for copy, new in zip(copies, given, strict=True):
+                if copy is not None and new is not None:
+                    copy.copy_(new)
+            return step(*copies, room)
+
+        return run
+
+    monkeypatch.setattr(replay, "_record", stand_in)
+    monkeypatch.setattr(replay.Replay, "_pool", lambda replay: None)
+    loop.replay = replay.Replay(loop._step)
+    loop.rates = {name: torch.zeros((), dtype=torch.float64) for name in ("lr", "sparsity")}
+    expected, losses, _ = trained(plain, range(30))
+    found, ours, _ = trained(loop, range(30))
+    torch.testing.assert_close(ours, losses, rtol=1e-5, atol=0)
+    torch.testing.assert_close(found["since_fired"], expected["since_fired"], rtol=0, atol=0)
+    assert len(set(recorded)) == len(recorded) >= 1
+    assert (max(recorded) > 0) == ("dead_after" in KINDS[kind])
+
+
+@pytest.mark.gpu
+@NO_GPU
+@pytest.mark.parametrize("kind", KINDS)
+def test_replayed_steps_give_the_bits_of_steps_that_run_as_they_are(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, plain = begun(kind, "cuda"), begun(kind, "cuda")
+    assert loop.replay is not None
+    found, losses, rooms = trained(loop, range(70))
+    step = plain._step
+    monkeypatch.setattr(plain, "replay", lambda x, y, room: step(x, y, room))
+    expected, theirs, _ = trained(plain, range(70))
+    assert losses == theirs
+    assert [name for name in found if not torch.equal(found[name], expected[name])] == []
+    graphs = [key[-1] for key, one in loop.replay.recorded.items() if one is not None]
+    assert 0 in graphs
+    assert (len(graphs) > 1) == (len(rooms) > 1) == ("dead_after" in KINDS[kind]), (graphs, rooms)
+
+
+@pytest.mark.gpu
+@NO_GPU
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_recorded_training_goes_on_bit_for_bit(kind: str) -> None:
+    whole, cut = begun(kind, "cuda"), begun(kind, "cuda")
+    expected, _, _ = trained(whole, range(60))
+    kept, _, _ = trained(cut, range(37))
+    anew = begun(kind, "cuda")
+    trained(anew, range(5))  # has recordings of its own, which must follow what is put back
+    anew.restore(37, kept)
+    found, _, _ = trained(anew, range(37, 60))
+    assert [name for name in found if not torch.equal(found[name], expected[name])] == []
+
+
+@pytest.mark.gpu
+@NO_GPU
+def test_a_recorded_step_that_is_not_finite_changes_nothing() -> None:
+    loop = begun("topk", "cuda")
+    before, _, _ = trained(loop, range(10))
+    (x,) = batch(loop, 10)
+    loop.advance(x * torch.nan)
+    loop.advance(x)
+    assert loop.is_broken() and loop.good_steps() == 10
+    names = [name for name in before if name.startswith(("parameters/", "adam/")) or name == "since_fired"]
+    assert [name for name in names if not torch.equal(before[name], loop.state()[name])] == []
