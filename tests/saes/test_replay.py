@@ -150,6 +150,7 @@ def test_a_recorded_step_that_is_not_finite_changes_nothing() -> None:
     (x,) = batch(loop, 10)
     loop.advance(x * torch.nan)
     loop.advance(x)
-    assert loop.is_broken() and loop.good_steps() == 10
+    assert loop.is_broken()
+    assert loop.good_steps() == 10
     names = [name for name in before if name.startswith(("parameters/", "adam/")) or name == "since_fired"]
     assert [name for name in names if not torch.equal(before[name], loop.state()[name])] == []
