@@ -60,7 +60,7 @@ class Loop:
         self.replay: Replay | None = None
         if since_fired.is_cuda:
             self.rates = {name: torch.zeros((), device=since_fired.device) for name in ("lr", "sparsity")}
-            self.replay = Replay(self._step)
+            self.replay = Replay()
         self.widths = None
         if config.architecture == "matryoshka":
             self.widths = config.levels(hooks[0] if hooks else parameters["encoder"].shape[1])
@@ -123,7 +123,7 @@ class Loop:
         else:
             self.rates["lr"].fill_(self.config.lr_at(self.step))
             self.rates["sparsity"].fill_(self.config.sparsity_at(self.step))
-            found = self.replay(x, y, room)
+            found = self.replay(self._step, x, y, room)
         self.step += 1
         return found
 
@@ -219,7 +219,7 @@ class Loop:
         self.step = step
         self.good.fill_(step)
         if self.replay is not None:  # what it recorded reads the moments from where they were
-            self.replay = Replay(self._step)
+            self.replay = Replay()
 
     def _look(self) -> int:
         """Room for the dead latents there may be by now; 0 where there can be none."""

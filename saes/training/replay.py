@@ -7,7 +7,9 @@ rates) is copied into tensors that it reads.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,20 +25,21 @@ Step = Callable[[Tensor, Tensor | None, int], Gradients]
 class Replay:
     """A step that runs as it is the first time, so that kernels are compiled, and from a graph afterwards."""
 
-    def __init__(self, step: Step) -> None:
-        """`step` changes its state in place, waits for nothing and reads nothing but tensors that stay."""
-        self.step = step
+    def __init__(self) -> None:
         self.recorded: dict[Any, _Recorded | None] = {}
 
-    def __call__(self, x: Tensor, y: Tensor | None, room: int) -> Gradients:
-        """What the step found; a later call overwrites it."""
+    def __call__(self, step: Step, x: Tensor, y: Tensor | None, room: int) -> Gradients:
+        """What the step found; a later call overwrites it.
+
+        `step`, always the same one, changes its state in place, waits for nothing and reads tensors that stay.
+        """
         key = (x.shape, x.dtype, y is None or y.shape, room)
         if key not in self.recorded:
             self.recorded[key] = None
-            return self.step(x, y, room)
+            return step(x, y, room)
         recorded = self.recorded[key]
         if recorded is None:
-            recorded = self.recorded[key] = _record(self.step, x, y, room, self._pool())
+            recorded = self.recorded[key] = _record(step, x, y, room, self._pool())
         return recorded(x, y)
 
     def _pool(self) -> Any:
@@ -65,6 +68,18 @@ def _record(step: Step, x: Tensor, y: Tensor | None, room: int, pool: Any) -> _R
     """The step on copies of these; recording it changes nothing."""
     x, y = x.clone(), None if y is None else y.clone()
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=pool):
+    with _nothing_collected(), torch.cuda.graph(graph, pool=pool):
         found = step(x, y, room)
     return _Recorded(graph=graph, x=x, y=y, found=found)
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Python's garbage stays for a while: a graph that is thrown away while another is recorded spoils that."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
