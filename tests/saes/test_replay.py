@@ -32,6 +32,8 @@ KINDS: dict[str, dict[str, Any]] = {
 
 def begun(kind: str, device: str) -> Loop:
     settings = {"architecture": kind, **KINDS[kind]}
+    if device == "cuda" and "dead_after" in settings:
+        settings["dead_after"] = 20  # more than lie between two looks
     config = SAEConfig(d_sae=D_SAE, k=4, steps=80, batch_size=BATCH, lr=5e-3, **settings)
     at = torch.device(device)
     if config.form == "cross_layer_transcoder":
