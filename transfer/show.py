@@ -134,9 +134,41 @@ def verdict_line(transfer: Mapping[str, Any]) -> str:
     # Older reports do not say, and were judged without it; so in `_why`.
     refused = " at a scale that the guard refused" if "native" in transfer.get("refused", ()) else ""
     return (
-        f"{transfer['verdict']}{_why(transfer)}: native {transfer['native']:.1%}{refused}, "
-        f"transferred {transfer['transferred']:.1%}, {ratio}, {reached}{carried}{missing}"
+        f"{transfer['verdict']}{_by_how_much(transfer)}{_why(transfer)}: native {transfer['native']:.1%}{refused}, "
+        f"transferred {transfer['transferred']:.1%}, {ratio}, {reached}{_margins(transfer)}{carried}{missing}"
     )
+
+
+def _by_how_much(transfer: Mapping[str, Any]) -> str:
+    """How few prompts the verdict rests on, where the interval of the margin that decides it holds 0."""
+    word = transfer["verdict"]
+    is_by_bar = word in ("transferred", "not decided", "nothing to transfer")
+    if word == "not transferred":
+        is_by_bar = (
+            "transferred" not in transfer.get("refused", ()) and transfer["transferred"] <= transfer["bar"]
+        )
+    # Older reports have no margin; so in `_margins`.
+    margin = transfer.get("native_margin" if word == "nothing to transfer" else "margin")
+    if not is_by_bar or margin is None or not margin["holds_zero"]:
+        return ""
+    count = f"{abs(margin['value']) * margin['prompts']:.3g}"
+    return f" by {count} prompt{'' if count == '1' else 's'} of {margin['prompts']:,} (the interval holds 0)"
+
+
+def _margins(transfer: Mapping[str, Any]) -> str:
+    """By how much each vector exceeds what the controls reach, in points, with 95 % over prompts."""
+    said = []
+    for name, of in (("native", "native_margin"), ("transferred", "margin")):
+        margin = transfer.get(of)
+        if margin is not None:
+            low, high = margin["interval"]
+            how = ("; holds 0" if margin["holds_zero"] else "") + (
+                "" if margin["is_paired"] else "; not paired"
+            )
+            said.append(
+                f"{name} {100 * margin['value']:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f}{how})"
+            )
+    return f", margins: {', '.join(said)}" if said else ""
 
 
 def _why(transfer: Mapping[str, Any]) -> str:

@@ -300,14 +300,12 @@ def _decide(
     def wanted(draw: Sequence[Verdict]) -> list[bool]:
         return [getattr(one, bench.aim.wanted) for one in draw]
 
-    shares = {
-        row.name: [share(wanted(draw)).value for draw in verdicts[row.name]] for row in rows if row.number
-    }
+    controls = {row.name: [wanted(draw) for draw in verdicts[row.name]] for row in rows if row.number}
     nothing, native, transferred = (
         wanted(verdicts[name][0]) for name in ("no steering", "native", "transferred")
     )
     clean = wanted(verdicts["clean source"][0]) if "clean source" in verdicts else None
-    return decide(nothing, native, transferred, shares, clean=clean, refused=refused, seed=bench.plan.seed)
+    return decide(nothing, native, transferred, controls, clean=clean, refused=refused, seed=bench.plan.seed)
 
 
 def _gate(gate: Gate) -> dict[str, Any]:

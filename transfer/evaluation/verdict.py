@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from data_gen.errors import InputError
+from transfer.evaluation.margin import Margin, paired_margin, percentile
 
 Word = Literal["transferred", "not transferred", "no native effect", "nothing to transfer", "not decided"]
 Carried = Literal["the behaviour's own", "any model's", "not known"]
@@ -45,6 +46,11 @@ class Transfer:
     bar: float
     """The largest, over the deciding controls, of the 95th percentiles of their draws' effects."""
     bar_of: str
+    margin: Margin | None
+    """By how much the transferred vector exceeds the bar; None without a deciding control. It qualifies the verdict,
+    which goes by `bar` alone."""
+    native_margin: Margin | None
+    """By how much the native one does, which decides whether there is something to transfer."""
     missing: tuple[str, ...]
     """Deciding controls that were not run; with one of them missing nothing is called transferred."""
     refused: tuple[str, ...]
@@ -58,17 +64,44 @@ class Transfer:
     `not known` without a clean source; None where nothing is carried."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ratio:
+    """An effect over the native one, with 95 % of it over resampled prompts."""
+
+    value: float
+    interval: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What the rule asks of one transfer: from its prompts (`decide`), or from what a report of it keeps (`today`)."""
+
+    acts: bool
+    """Whether the native effect is above `LEAST_NATIVE` in 97.5 % of resamples."""
+    native: float
+    transferred: float
+    bars: Mapping[str, float]
+    """The 95th percentile of the draws' effects, for each deciding control that was run."""
+    margin: Margin | None
+    native_margin: Margin | None
+    ratio: Ratio | None
+    """None at most where the native vector does not act, or does no more than a deciding control."""
+    clean: Ratio | None
+    """None without a clean source, too."""
+    refused: tuple[str, ...]
+
+
 def decide(
     nothing: Sequence[bool],
     native: Sequence[bool],
     transferred: Sequence[bool],
-    controls: Mapping[str, Sequence[float]],
+    controls: Mapping[str, Sequence[Sequence[bool]]],
     *,
     clean: Sequence[bool] | None = None,
     refused: Sequence[str] = (),
     seed: int = 0,
 ) -> Transfer:
-    """The verdict on one transfer, from what was wanted prompt by prompt, and the controls' shares draw by draw.
+    """The verdict on one transfer, from what was wanted prompt by prompt; of the controls draw by draw.
 
     Effects are shares of restored prompts minus the share without steering. `transferred` needs an effect above the
     95th percentile of every deciding control, a ratio whose interval lies above one half, and a scale that the guard
@@ -78,44 +111,70 @@ def decide(
     source is a model of the task. It decides what (`Transfer.carried`), by the same ratio. Raises `InputError` for
     outcomes of unequal length.
     """
-    _check_prompts(nothing, native, transferred, *([] if clean is None else [clean]))
+    deciding = {name: draws for name, draws in controls.items() if name in DECIDING}
+    drawn = [draw for draws in deciding.values() for draw in draws]
+    _check_prompts(nothing, native, transferred, *([] if clean is None else [clean]), *drawn)
     base, own, sent = (np.asarray(flags, dtype=float) for flags in (nothing, native, transferred))
     before = float(base.mean())
     bars = {
-        name: float(np.quantile(values, 0.95)) - before
-        for name, values in controls.items()
-        if name in DECIDING
+        name: percentile([float(np.mean(draw)) for draw in draws]) - before
+        for name, draws in deciding.items()
     }
-    bar_of = max(bars, key=bars.__getitem__, default="")
-    bar = bars.get(bar_of, 0.0)
-    effects = float(own.mean()) - before, float(sent.mean()) - before
-    missing = tuple(name for name in DECIDING if name not in controls)
-    acts = _exceeds(own, base, seed)
-    has_ratio = acts and effects[0] > bar
-    ratio, interval = _ratio(base, own, sent, seed) if has_ratio else (None, ())
-    if not acts:
+    nearest = deciding.get(highest(bars))
+    acts = exceeds_least(native, nothing, seed)
+    ratio, clean_ratio = (
+        None if not acts or flags is None else _ratio(base, own, np.asarray(flags, dtype=float), seed)
+        for flags in (transferred, clean)
+    )
+    return judge(
+        Measured(
+            acts=acts,
+            native=float(own.mean()) - before,
+            transferred=float(sent.mean()) - before,
+            bars=bars,
+            margin=None if nearest is None else paired_margin(transferred, nearest),
+            native_margin=None if nearest is None else paired_margin(native, nearest),
+            ratio=ratio,
+            clean=clean_ratio,
+            refused=tuple(refused),
+        )
+    )
+
+
+def highest(bars: Mapping[str, float]) -> str:
+    """The control that decides; of equals the first, and the empty name of none."""
+    return max(bars, key=bars.__getitem__, default="")
+
+
+def judge(measured: Measured) -> Transfer:
+    """The rule, and there is no other."""
+    bar_of = highest(measured.bars)
+    bar = measured.bars.get(bar_of, 0.0)
+    missing = tuple(name for name in DECIDING if name not in measured.bars)
+    ratio = measured.ratio if measured.acts and measured.native > bar else None
+    if not measured.acts:
         word: Word = "no native effect"
-    elif not has_ratio:
+    elif ratio is None:
         word = "nothing to transfer"
-    elif "transferred" in refused or effects[1] <= bar or interval[0] <= LEAST_RATIO:
+    elif "transferred" in measured.refused or measured.transferred <= bar or ratio.interval[0] <= LEAST_RATIO:
         word = "not transferred"
     else:
         word = "not decided" if missing else "transferred"
-    clean_ratio: float | None = None
-    clean_interval: tuple[float, ...] = ()
-    if has_ratio and clean is not None:
-        clean_ratio, clean_interval = _ratio(base, own, np.asarray(clean, dtype=float), seed)
+    clean = measured.clean if ratio is not None else None
+    clean_interval = () if clean is None else clean.interval
     return Transfer(
-        native=effects[0],
-        transferred=effects[1],
-        ratio=ratio,
-        interval=interval,
+        native=measured.native,
+        transferred=measured.transferred,
+        ratio=None if ratio is None else ratio.value,
+        interval=() if ratio is None else ratio.interval,
         bar=bar,
         bar_of=bar_of,
+        margin=measured.margin,
+        native_margin=measured.native_margin,
         missing=missing,
-        refused=tuple(refused),
+        refused=measured.refused,
         verdict=word,
-        clean_ratio=clean_ratio,
+        clean_ratio=None if clean is None else clean.value,
         clean_interval=clean_interval,
         carried=_carried(clean_interval) if word in ("transferred", "not decided") else None,
     )
@@ -140,17 +199,19 @@ def _resampled(count: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(count, size=(RESAMPLES, count))
 
 
-def _exceeds(own: np.ndarray, base: np.ndarray, seed: int) -> bool:
+def exceeds_least(native: Sequence[bool], nothing: Sequence[bool], seed: int) -> bool:
     """Whether the native effect is above `LEAST_NATIVE` in 97.5 % of resamples."""
+    own, base = (np.asarray(flags, dtype=float) for flags in (native, nothing))
     rows = _resampled(len(own), seed)
     return float(np.quantile((own - base)[rows].mean(1), 0.025)) > LEAST_NATIVE
 
 
-def _ratio(base: np.ndarray, own: np.ndarray, sent: np.ndarray, seed: int) -> tuple[float, tuple[float, ...]]:
+def _ratio(base: np.ndarray, own: np.ndarray, sent: np.ndarray, seed: int) -> Ratio:
     """The ratio of two effects and its percentile bootstrap over prompts, all three conditions resampled together."""
     rows = _resampled(len(own), seed)
     below = (own - base)[rows].mean(1)
     above = (sent - base)[rows].mean(1)
     ratios = np.divide(above, below, out=np.zeros_like(above), where=below > 0)
     low, high = np.quantile(ratios, (0.025, 0.975))
-    return float((sent - base).mean() / (own - base).mean()), (float(low), float(high))
+    value = float((sent - base).mean() / (own - base).mean())
+    return Ratio(value=value, interval=(float(low), float(high)))
