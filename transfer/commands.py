@@ -286,10 +286,12 @@ def call_show(arguments: argparse.Namespace) -> None:
 
 
 def call_demo(arguments: argparse.Namespace) -> None:
-    """Teach two small models, carry the vector over, and print the table."""
+    """Teach two small models, carry the vector over, and print the table; stops at a model that misses its gate."""
     from data_gen.outputs import check_directory
     from tinysql.cli import run_step
+    from transfer.recipes import RECIPES
     from transfer.reports import KIND
+    from transfer.subjects import missed_bars
 
     out: Path = arguments.out
     again = ["--overwrite"] if arguments.overwrite else []
@@ -298,6 +300,14 @@ def call_demo(arguments: argparse.Namespace) -> None:
         _say(f"teaching the {name}")
         teach = ["transfer", "teach", recipe, "--out", str(out / name), "--seed", seed, *again]
         run_step(teach, arguments)
+        if missed := missed_bars(out / name):
+            longer = f"train.hold_steps={2 * RECIPES[recipe]().train.hold_steps}"
+            raise InputError(
+                f"the {name} ({out / name}) missed {_bars(missed)} of its gate, so nothing is steered; what was "
+                "trained stays",
+                hint=f"train it longer with `tinysql transfer teach {recipe} --out {out / name} --seed {seed} "
+                f"--set {longer} --overwrite`, and then steer with `tinysql transfer eval`",
+            )
     hook, rows = "blocks.2.hook_resid_post", ("test_rows=200", "map_rows=300", "choose_rows=60", "draws=8")
     settings = [part for row in rows for part in ("--set", row)]
     only = [part for name in FIVE for part in ("--only", name)]
