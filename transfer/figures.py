@@ -7,6 +7,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from transfer.show import by_how_much
+
 # Okabe-Ito colours, told apart by colour-blind readers; dashes say the same once more.
 COLOURS = {"right": "#009e73", "shown": "#d55e00", "native": "#0072b2", "transferred": "#e69f00"}
 DASHES = {"native": "solid", "transferred": "dash"}
@@ -34,7 +36,7 @@ def outcome_figure(report: Mapping[str, Any]) -> go.Figure:
     transfer = report["transfer"]
     return _laid_out(
         figure,
-        f"Steering `{aim['start']}` prompts: {transfer['verdict']} ({aim['wanted']} is wanted)",
+        f"Steering `{aim['start']}` prompts: {transfer['verdict']}{by_how_much(transfer)} ({aim['wanted']} is wanted)",
         "share of answers, % (95 % interval, or range of draws)",
         "",
         height=180 + 34 * len(names),

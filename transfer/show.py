@@ -134,12 +134,12 @@ def verdict_line(transfer: Mapping[str, Any]) -> str:
     # Older reports do not say, and were judged without it; so in `_why`.
     refused = " at a scale that the guard refused" if "native" in transfer.get("refused", ()) else ""
     return (
-        f"{transfer['verdict']}{_by_how_much(transfer)}{_why(transfer)}: native {transfer['native']:.1%}{refused}, "
+        f"{transfer['verdict']}{by_how_much(transfer)}{_why(transfer)}: native {transfer['native']:.1%}{refused}, "
         f"transferred {transfer['transferred']:.1%}, {ratio}, {reached}{_margins(transfer)}{carried}{missing}"
     )
 
 
-def _by_how_much(transfer: Mapping[str, Any]) -> str:
+def by_how_much(transfer: Mapping[str, Any]) -> str:
     """How few prompts the verdict rests on, where the interval of the margin that decides it holds 0."""
     word = transfer["verdict"]
     is_by_bar = word in ("transferred", "not decided", "nothing to transfer")

@@ -56,7 +56,10 @@ def test_outcomes_are_bars_with_intervals() -> None:
     assert list(shown.x) == pytest.approx([5, 85])
     assert list(right.error_x.array) == pytest.approx([5, 10])
     assert list(right.y) == ["native", "gaussian (3)"]
-    assert "transferred" in figure.layout.title.text
+    assert "transferred (right is wanted)" in figure.layout.title.text
+    close = {"verdict": "transferred", "margin": {"value": 0.02, "prompts": 100, "holds_zero": True}}
+    title = outcome_figure({**REPORT, "transfer": close}).layout.title.text
+    assert "transferred by 2 prompts of 100 (the interval holds 0)" in title
 
 
 def test_layers_are_two_lines_over_no_steering() -> None:

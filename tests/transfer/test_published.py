@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from transfer.show import _by_how_much
+from transfer.show import by_how_much
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 PUBLISHED = json.loads((RESULTS / "transfer.json").read_text())
@@ -84,7 +84,7 @@ def margin_cell(today: dict[str, Any]) -> str:
 
 def verdict_cell(today: dict[str, Any]) -> str:
     """Its beginning; what is carried stands behind it."""
-    return today["verdict"] + _by_how_much(today).partition(" (the interval")[0]
+    return today["verdict"] + by_how_much(today).partition(" (the interval")[0]
 
 
 def cells(line: str) -> list[str]:
