@@ -57,6 +57,7 @@ SECTIONS = {
         *(f"vector-drop-01-{kind}-{form}" for form in ("affine", "procrustes") for kind in KINDS),
         "layers-drop-01-affine",
         "layers-refusal-remove-02-procrustes",
+        *(f"demo-drop-01-{kind}" for kind in KINDS),
     ],
     "### Another tokenizer, and a hybrid": [
         *(f"tokenizers-induce-{way}-{by}" for way in ("01", "10") for by in ("spans", "positions")),

@@ -83,6 +83,20 @@ def test_a_verdict_of_an_older_rule_is_not_kept() -> None:
     assert (found.verdict, found.ratio, found.interval) == ("no native effect", None, ())
 
 
+def test_a_report_that_has_its_margins_keeps_them() -> None:
+    """They are of pairs, which shares do not know."""
+    controls = {name: [flags(0)] for name in DECIDING} | {"sign flip": [flags(160)]}
+    found = decide(flags(0), flags(190), flags(180), controls)
+    report = report_of(190, 180, 160)
+    unpaired = todays_transfer(report)
+    report["transfer"] |= json.loads(json.dumps(asdict(found)))
+    again = todays_transfer(report)
+    assert found.margin is not None
+    assert found.margin.is_paired
+    assert (again.margin, again.native_margin) == (found.margin, found.native_margin)
+    assert unpaired.margin != again.margin
+
+
 def test_what_a_report_does_not_keep_is_not_made_up() -> None:
     steered = report_of(190, 180, 20)
     lacking = deepcopy(steered)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from data_gen.errors import InputError
-from transfer.evaluation.margin import percentile, unpaired_margin
+from transfer.evaluation.margin import Margin, percentile, unpaired_margin
 from transfer.evaluation.verdict import (
     DECIDING,
     Measured,
@@ -23,18 +23,17 @@ HINT = "run it again: `tinysql transfer eval`"
 def todays_transfer(report: Mapping[str, Any]) -> Transfer:
     """The verdict of `verdict.judge` on a report, whichever rule it was written under; `report` as JSON has it.
 
-    A report keeps shares and no prompts. So margins are `unpaired_margin`s, and the ratio's interval, which is of
-    pairs, is the one that the report has. Where nothing is right without steering, as in every behaviour here, an
-    effect is a share and its interval follows from the count. Raises `InputError` where something is right without
-    steering, and where the rule asks for a ratio that the report does not have.
+    A report keeps shares and no prompts. So margins are those that the report has, or else `unpaired_margin`s, and the
+    ratio's interval, which is of pairs, is the one that it has. Where nothing is right without steering, as in every
+    behaviour here, an effect is a share and its interval follows from the count. Raises `InputError` where something is
+    right without steering, and where the rule asks for a ratio that the report does not have.
     """
     wanted, seed, stored = report["aim"]["wanted"], report["plan"]["seed"], report["transfer"]
     found = {one["name"]: one[wanted] for one in report["outcomes"]}
     (before,), (native,), (transferred,) = (found[name] for name in ("no steering", "native", "transferred"))
-    prompts = native["total"]
     if before["right"]:
         raise InputError(
-            f"{before['right']} of {prompts} prompts need no steering, and the report does not say which",
+            f"{before['right']} of {before['total']} prompts need no steering, and the report does not say which",
             hint=HINT,
         )
     draws = {name: _shares(values) for name, values in found.items() if name in DECIDING}
@@ -50,14 +49,22 @@ def todays_transfer(report: Mapping[str, Any]) -> Transfer:
             native=native["share"],
             transferred=transferred["share"],
             bars=bars,
-            margin=None if nearest is None else unpaired_margin(transferred["share"], nearest, prompts),
-            native_margin=None if nearest is None else unpaired_margin(native["share"], nearest, prompts),
+            margin=_margin(stored.get("margin"), transferred, nearest),
+            native_margin=_margin(stored.get("native_margin"), native, nearest),
             ratio=_ratio(stored["ratio"], stored["interval"]),
             # Older reports do not say.
             clean=_ratio(stored.get("clean_ratio"), stored.get("clean_interval", ())),
             refused=tuple(name for name, choice in report["choices"].items() if choice["best"] is None),
         )
     )
+
+
+def _margin(
+    stored: Mapping[str, Any] | None, found: Mapping[str, Any], nearest: Sequence[float] | None
+) -> Margin | None:
+    if stored is not None:
+        return Margin(**{**stored, "interval": tuple(stored["interval"])})
+    return None if nearest is None else unpaired_margin(found["share"], nearest, found["total"])
 
 
 def _ratio(value: float | None, interval: Sequence[float]) -> Ratio | None:
