@@ -36,6 +36,7 @@ SECTIONS = {
         "bm1-hybrid-refusal-remove-01-procrustes",
         "bm1-hybrid-refusal-remove-10",
         "bm1-tokenizers-refusal-remove-01-spans",
+        "bm1-tokenizers-refusal-remove-10-spans",
         "bm1-piggyback-01",
         "bm1-subtle-01",
     ],
