@@ -15,6 +15,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from data_gen.errors import InputError
+from tinysql.context import check_lengths
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import TokenPairs
 
@@ -55,6 +56,12 @@ def by_length(model: HybridLM, pairs: TokenPairs, batch_size: int | None) -> Bat
     )
 
 
+def prompt_lengths(pairs: TokenPairs) -> list[int]:
+    """Tokens of each pair's prompt, up to the last one that the metric looks at."""
+    last = pairs.position if pairs.position.ndim == 1 else pairs.position.amax(1)
+    return [position + 1 for position in last.tolist()]
+
+
 def parting(pairs: TokenPairs) -> Int[Tensor, " pair"]:
     """The first column in which the prompts of a pair differ, at most the first one that the metric looks at."""
     apart = pairs.clean.ids != pairs.corrupt.ids
@@ -79,12 +86,12 @@ def batched(model: HybridLM, pairs: TokenPairs, batch_size: int | None) -> list[
             f"clean and corrupt prompts have shapes {shapes[0]} and {shapes[1]}, expected the same",
             hint="make the pairs with tokenizer.encode_pairs, which aligns them",
         )
-    length = int(pairs.position.max()) + 1
-    if length > model.cfg.n_ctx:
-        raise InputError(
-            f"a prompt of {length} tokens is longer than the model's context of {model.cfg.n_ctx}",
-            hint="make pairs of fewer columns, or train with a larger n_ctx",
-        )
+    check_lengths(
+        prompt_lengths(pairs),
+        model.cfg.n_ctx,
+        what="prompt",
+        hint="make pairs of fewer columns, or train with an n_ctx of at least {least}",
+    )
     starts = range(0, len(pairs), batch_size)
     return [pairs[start : start + batch_size].to(model.device) for start in starts]
 

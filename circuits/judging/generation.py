@@ -32,6 +32,7 @@ from data_gen.errors import InputError
 from data_gen.pairs.counterfactual import CounterfactualPair
 from data_gen.run.grade import grade
 from tinysql.answering.grading import Share
+from tinysql.context import check_lengths
 from tinysql.models.hybrid import HybridLM
 from tinysql.progress import progress
 from tinysql.tokens import Tokenizer, TokenPairs, Tokens
@@ -178,14 +179,15 @@ def _asked(tokenizer: Tokenizer, pairs: Sequence[CounterfactualPair], n_ctx: int
                 f"the prompts of pair {number} of edit `{pair.edit}` have {len(clean)} and {len(corrupt)} tokens",
                 hint="make the pairs with encode=tokenizer.encode_text, which chooses names of equally many tokens",
             )
-        if len(clean) >= n_ctx:
-            raise InputError(
-                f"the prompts of pair {number} have {len(clean)} tokens and the model's context is {n_ctx}, so there"
-                " is no room for an answer",
-                hint="choose pairs with shorter prompts",
-            )
         right, other = ([*tokenizer.encode_text(f" {side.sql.string}"), tokenizer.end_id] for side in sides)
         found.append(Asked(clean, corrupt, (right, other)))
+    check_lengths(
+        [len(one.clean) for one in found],
+        n_ctx,
+        what="prompt",
+        hint="choose pairs with shorter prompts, or train with an n_ctx larger than {least}",
+        answered=True,
+    )
     return found
 
 

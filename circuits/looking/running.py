@@ -16,8 +16,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.hook_points import HookPoint
 
+from circuits.engine.batching import prompt_lengths
 from data_gen.errors import InputError
 from saes.activations import HookedModel, check_hook
+from tinysql.context import check_lengths
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import TokenPairs, Tokens
 
@@ -101,12 +103,12 @@ def check_pairs(model: HookedLM, pairs: TokenPairs) -> None:
             f"clean and corrupt prompts have shapes {shapes[0]} and {shapes[1]}, expected the same",
             hint="make pairs with tokenizer.encode_pairs, which aligns them",
         )
-    length = int(pairs.position.max()) + 1
-    if length > model.cfg.n_ctx:
-        raise InputError(
-            f"a prompt of {length} tokens is longer than the model's context of {model.cfg.n_ctx}",
-            hint="draw pairs with shorter prompts",
-        )
+    check_lengths(
+        prompt_lengths(pairs),
+        model.cfg.n_ctx,
+        what="prompt",
+        hint="draw pairs with shorter prompts, or train with an n_ctx of at least {least}",
+    )
 
 
 def check_single(pairs: TokenPairs) -> None:
@@ -137,12 +139,12 @@ def row_batches(model: HookedLM, tokens: Tokens, batch_size: int) -> list[Tokens
     check_batch_size(batch_size)
     if not bool(tokens.mask.any()):
         raise InputError("there are no tokens to look at", hint="encode at least one example")
-    longest = int(tokens.mask.sum(1).max())
-    if longest > model.cfg.n_ctx:
-        raise InputError(
-            f"a row of {longest} tokens is longer than the model's context of {model.cfg.n_ctx}",
-            hint="leave such rows out",
-        )
+    check_lengths(
+        tokens.mask.sum(1).tolist(),
+        model.cfg.n_ctx,
+        what="row",
+        hint="leave such rows out, or train with an n_ctx of at least {least}",
+    )
     parts = (tokens[start : start + batch_size] for start in range(0, len(tokens), batch_size))
     return [_narrow(part, int(part.mask.sum(1).max())).to(device_of(model)) for part in parts]
 

@@ -21,6 +21,7 @@ from data_gen.errors import InputError
 from saes.activations import capture, locate, of_head
 from saes.disk import SAE
 from saes.truth.forms import Coder
+from tinysql.context import check_lengths
 from tinysql.models.hybrid import HybridLM
 from tinysql.progress import progress
 from tinysql.tokens import Tokenizer
@@ -64,12 +65,13 @@ def changed_answers(
     Raises `InputError` for an unknown hook, and for a prompt that fills the context.
     """
     locate(model, hook)
-    for ids in prompts:
-        if len(ids) >= model.cfg.n_ctx:
-            raise InputError(
-                f"a prompt has {len(ids)} tokens and the model's context is {model.cfg.n_ctx}",
-                hint="choose rows with shorter prompts",
-            )
+    check_lengths(
+        [len(ids) for ids in prompts],
+        model.cfg.n_ctx,
+        what="prompt",
+        hint="choose rows with shorter prompts, or train with an n_ctx larger than {least}",
+        answered=True,
+    )
     # Rows of about the same length share a batch.
     order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]) + len(guesses[row]))
     groups = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]

@@ -103,5 +103,5 @@ def test_only_the_asked_row_changes(model: HybridLM, tokenizer: Tokenizer, promp
 def test_unknown_hooks_and_full_contexts_are_refused(model: HybridLM, tokenizer: Tokenizer) -> None:
     with pytest.raises(InputError, match=r"no hook `blocks\.0\.hook_resid_pots`; did you mean"):
         changed_answers(model, tokenizer, [[1]], [[1]], "blocks.0.hook_resid_pots", None)
-    with pytest.raises(InputError, match="a prompt has 160 tokens and the model's context is 160"):
+    with pytest.raises(InputError, match="the prompt has 160 tokens and the model's context is 160"):
         changed_answers(model, tokenizer, [[1] * 160], [[1]], HOOK, None)

@@ -229,6 +229,6 @@ def test_what_both_processes_are_refused_one_says_and_no_directory_is_left(
     done = run(short, tmp_path / "run", 2)
     assert done.returncode != 0
     ours, _, summary = done.stderr.partition("Traceback")  # torchrun's own
-    assert ours.count("tokens, the model's context is 20") == 1
+    assert ours.count("tokens and the model's context is 20") == 1
     assert "tinysql: training row" in summary
     assert not (tmp_path / "run").exists()

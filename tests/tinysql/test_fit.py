@@ -338,7 +338,7 @@ def test_a_refusal_before_the_first_step_leaves_no_directory(
     if begins == "empty":
         out.mkdir()
     assert train_tiny(out, settings=(*FEW, "train.model.n_ctx=20")) == 2
-    assert "tokens, the model's context is 20" in capsys.readouterr().err
+    assert "tokens and the model's context is 20" in capsys.readouterr().err
     assert (list(out.iterdir()) if out.exists() else "gone") == ("gone" if begins == "new" else [])
     assert train_tiny(out) == 0
 
@@ -436,7 +436,7 @@ def test_what_cannot_be_taken_back_hides_no_refusal(
         raise OSError(39, "Directory not empty")
 
     monkeypatch.setattr(Path, "rmdir", busy)
-    with pytest.raises(InputError, match="tokens, the model's context is 20"):
+    with pytest.raises(InputError, match="tokens and the model's context is 20"):
         fit(override(recipe, ["train.model.n_ctx=20"]), tmp_path / "run")
 
 

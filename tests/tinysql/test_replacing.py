@@ -54,7 +54,7 @@ def files(path: Path) -> Files:
 
 def test_what_is_refused_before_the_first_step_leaves_the_older_run(older: Recipe, run: Path) -> None:
     before = files(run)
-    with pytest.raises(InputError, match="tokens, the model's context is 20"):
+    with pytest.raises(InputError, match="tokens and the model's context is 20"):
         fit(override(older, ["train.model.n_ctx=20"]), run, overwrite=True)
     assert files(run) == before
     assert os.listdir(run.parent) == ["run"]

@@ -19,6 +19,7 @@ from data_gen.schema import Schema
 from tinysql.answering.constrained import Constraint, Vocabulary
 from tinysql.answering.decoding import Decoder
 from tinysql.answering.sampling import GREEDY, Sampling
+from tinysql.context import check_lengths
 from tinysql.devices import memory_of, precision_on, products
 from tinysql.models.config import ModelConfig, Precision
 from tinysql.models.hybrid import HybridLM
@@ -111,13 +112,13 @@ def _check_prompts(model: HybridLM, tokenizer: Tokenizer, encoded: Sequence[Sequ
             f"the tokenizer has {tokenizer.vocab_size} tokens and the model knows {model.cfg.d_vocab}",
             hint="give the tokenizer that the model was trained with: tinysql.load(RUN) gives both",
         )
-    longest = max((len(ids) for ids in encoded), default=0)
-    if longest >= model.cfg.n_ctx:
-        raise InputError(
-            f"the prompt has {longest} tokens and the model's context is {model.cfg.n_ctx}, so there is no room for "
-            f"an answer",
-            hint="shorten the question or the schema, or train with a larger n_ctx",
-        )
+    check_lengths(
+        [len(ids) for ids in encoded],
+        model.cfg.n_ctx,
+        what="prompt",
+        hint="shorten the question or the schema, or train with an n_ctx larger than {least}",
+        answered=True,
+    )
 
 
 def _constraints(model: HybridLM, tokenizer: Tokenizer, schemas: Sequence[Schema]) -> list[Constraint]:

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from data_gen.errors import InputError
+from tinysql.context import check_lengths
 from tinysql.models.packing import Packing
 from tinysql.tokens import Tokenizer
 
@@ -121,7 +122,7 @@ class TrainingRows:
     ) -> TrainingRows:
         """Tokenise (prompt, SQL) rows.
 
-        Rows longer than the context of `n_ctx` tokens are left out with `drop_long`; else `InputError` names one.
+        Rows longer than the context of `n_ctx` tokens are left out with `drop_long`; else `InputError` says how many.
         `InputError`, too, when none is left.
         """
         ids: list[list[int]] = []
@@ -143,11 +144,12 @@ class TrainingRows:
                 )
             ids, answers = [ids[number] for number in kept], [answers[number] for number in kept]
         lengths = np.array([len(row) for row in ids])
-        if len(ids) and lengths.max() > n_ctx:
-            raise InputError(
-                f"training row {int(lengths.argmax())} has {lengths.max()} tokens, the model's context is {n_ctx}",
-                hint="raise train.model.n_ctx, lower data.max_columns, or use a larger vocabulary",
-            )
+        check_lengths(
+            lengths.tolist(),
+            n_ctx,
+            what="training row",
+            hint="raise train.model.n_ctx to {least}, lower data.max_columns, or use a larger vocabulary",
+        )
         return cls(
             np.concatenate([np.array(row, dtype=np.int32) for row in ids]),
             np.concatenate([[0], lengths.cumsum()]),

@@ -18,6 +18,7 @@ from data_gen.example import make_examples
 from data_gen.files import read_json, write_atomic
 from data_gen.outputs import claim_directory
 from data_gen.seeding import MOST_COUNT
+from tinysql.context import check_lengths
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe
 from tinysql.runs import Run, check_not_lost, holding, open_run, record_model, resume_run, start_run
@@ -138,12 +139,13 @@ def _check_prompts(rows: Sequence[tuple[str, str]], tokenizer: Tokenizer, n_ctx:
     """`InputError`, before training, where a prompt leaves no room for an answer: it is asked when all is done."""
     prompts = [prompt for prompt, _ in rows[: 2 * TOKENIZER_ROWS]]
     found = tokenizer.backend.encode_batch_fast(prompts, add_special_tokens=False)
-    longest = max(len(one.ids) for one in found)
-    if longest >= n_ctx:
-        raise InputError(
-            f"a prompt has {longest} tokens and the model's context is {n_ctx}, so there is no room for an answer",
-            hint=f"--set train.model.n_ctx={2 * longest}, or lower data.max_columns",
-        )
+    check_lengths(
+        [len(one.ids) for one in found],
+        n_ctx,
+        what="prompt" if len(prompts) == len(rows) else "first prompt",
+        hint="--set train.model.n_ctx={twice}, or lower data.max_columns",
+        answered=True,
+    )
 
 
 def _record_behaviour(path: Path, behaviour: Behaviour, start: Subject | None) -> None:
