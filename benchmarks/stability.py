@@ -54,7 +54,8 @@ from circuits.judging.controls import RandomCircuits
 from circuits.judging.identify import identifiability
 from circuits.judging.stability import pairs_needed, resampled, stability
 from circuits.methods.eap_ig import eap_ig
-from circuits.methods.table import METHODS, UNSIGNED
+from circuits.methods.names import UNSIGNED
+from circuits.methods.table import METHODS
 from circuits.scores import EdgeScores
 from circuits.select import top_edges
 from data_gen.errors import InputError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,9 +162,18 @@ def is_number(found: object) -> bool:
 
 
 def edges_of(names: object) -> tuple[Edge, ...]:
-    """Edges written as `embed -> logits`. Raises `InputError` for no list of texts, or one that has no arrow."""
+    """Edges written as `embed -> logits`.
+
+    Raises `InputError` for no list of texts, one that has no arrow, and an edge that stands twice.
+    """
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise InputError(
             f"a circuit's `edges` are {names!r:.60}, expected a list of such as `embed -> logits`", hint=AGAIN
         )
-    return tuple(Edge.parse(name) for name in names)
+    found = tuple(Edge.parse(name) for name in names)
+    if (twice := next((edge for edge, n in Counter(found).items() if n > 1), None)) is not None:
+        raise InputError(
+            f"edge `{twice}` stands {found.count(twice)} times, expected each edge once",
+            hint="leave out all but one, and look whether another edge was meant",
+        )
+    return found

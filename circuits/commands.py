@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -128,9 +129,13 @@ def _add_eval(score: argparse.ArgumentParser) -> None:
 
 def call_find(arguments: argparse.Namespace) -> None:
     """Find a circuit, write it and print its strongest edges."""
+    from circuits.graph import Graph
     from circuits.places import check_free
+    from circuits.settings import FindSettings
     from tinysql.runs import open_run
 
+    given = {field.name: getattr(arguments, field.name) for field in fields(FindSettings)}
+    settings = FindSettings(**{name: value for name, value in given.items() if value is not None})
     for name, value, of in (
         ("edges", arguments.edges, ("top", "greedy")),
         ("q", arguments.q, ("significant",)),
@@ -141,25 +146,14 @@ def call_find(arguments: argparse.Namespace) -> None:
                 hint=f"it belongs to {' and '.join(of)}",
             )
     run = open_run(arguments.run)
-    check_free(run.path, arguments.edit, arguments.overwrite)
+    check_free(run.path, settings.edit, arguments.overwrite)
+    settings.check_fits(Graph.of_config(run.shape), run.path)
+    run.weights_file()
     # What computes is loaded behind what can be refused without it, here and below: it takes seconds.
-    from circuits.finding import FindSettings, find_on_run
+    from circuits.finding import find_on_run
     from circuits.methods.eap_ig import left_out
     from circuits.tables import edge_table, flow_table, role_table
 
-    settings = FindSettings(
-        edit=arguments.edit,
-        method=arguments.method,
-        pairs=arguments.pairs,
-        select=arguments.select,
-        edges=EDGES if arguments.edges is None else arguments.edges,
-        q=Q if arguments.q is None else arguments.q,
-        steps=arguments.steps,
-        check_steps=arguments.check_steps,
-        whole_answers=arguments.whole_answers,
-        by_role=arguments.by_role,
-        seed=arguments.seed,
-    )
     found = find_on_run(run, settings, device=arguments.device, overwrite=arguments.overwrite)
     print(found.directory)
     print(edge_table(found.scores, found.circuit))
@@ -228,16 +222,15 @@ def _eval_file(arguments: argparse.Namespace, run: Run) -> None:
     ):
         if is_given:
             raise InputError(f"{option} says nothing with --circuit", hint=hint)
-    from circuits.artefacts import eval_circuit
-    from circuits.files.given import given_circuit
+    from circuits.files.given import edit_of, given_circuit
 
     circuit = given_circuit(arguments.circuit, run)
-    edit = circuit.metadata.get("edit") if arguments.edit is None else arguments.edit
-    if not isinstance(edit, str):
-        raise InputError(
-            f"{arguments.circuit} does not say of which edit it is, and a circuit is run on pairs of one",
-            hint="name it with --edit",
-        )
+    edit = edit_of(circuit, arguments.circuit, arguments.edit)
+    run.weights_file()
+    from circuits.artefacts import eval_circuit
+
+    if (metric := circuit.metadata.get("metric", "logit_diff")) != "logit_diff":
+        print(f"{arguments.circuit} was found by {metric}, and is run by logit_diff", file=sys.stderr)
     if "settings" not in circuit.metadata:
         print(
             f"{arguments.circuit} does not say on which pairs it was found: none is left out", file=sys.stderr
@@ -293,9 +286,11 @@ def _show_file(arguments: argparse.Namespace, run: Run) -> None:
         )
     path = _output(arguments, [run.path, arguments.circuit])
     from circuits.files.given import given_circuit
+
+    circuit = given_circuit(arguments.circuit, run)
     from circuits.pages import write_circuit_page
 
-    write_circuit_page(given_circuit(arguments.circuit, run), arguments.circuit.name, path)
+    write_circuit_page(circuit, arguments.circuit.name, path)
     print(path)
 
 
@@ -317,14 +312,15 @@ def call_compare(arguments: argparse.Namespace) -> None:
         for edit in edits:
             found_in(run.path, edit)
     from circuits.files.given import given_circuit
+
+    given = [] if file is None else [given_circuit(file, runs[0])]
     from circuits.finding import load_found
     from circuits.judging.compare import compare
     from circuits.pages import write_difference
     from circuits.tables import difference_table
 
-    circuits = [load_found(run.path, edit)[0] for run in runs for edit in edits]
+    circuits = [*(load_found(run.path, edit)[0] for run in runs for edit in edits), *given]
     if file is not None:
-        circuits.append(given_circuit(file, runs[0]))
         names = (edits[0], file.name)
     elif len(edits) == 2:
         names = (edits[0], edits[1])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,7 +23,7 @@ from circuits.judging.significance import check_enough
 from circuits.methods.eap_ig import change_of
 from circuits.methods.edge_flows import EdgeFlows, edge_flows
 from circuits.methods.role_scores import RoleScores, role_scores
-from circuits.methods.table import METHODS, UNSIGNED
+from circuits.methods.table import METHODS
 from circuits.places import (
     CIRCUIT,
     ROLE_CIRCUIT,
@@ -36,11 +36,11 @@ from circuits.places import (
 from circuits.role_circuit import RoleCircuit
 from circuits.scores import EdgeScores
 from circuits.select import greedy_edges, significant_edges, top_edges
-from data_gen.errors import InputError, nearest
+from circuits.settings import FindSettings
+from data_gen.errors import InputError
 from data_gen.files import atomic_directory, write_atomic
 from data_gen.outputs import claim_directory
 from data_gen.pairs.counterfactual import CounterfactualPair, counterfactuals
-from data_gen.pairs.edits import edit_named
 from tinysql.devices import find_device
 from tinysql.progress import progress
 from tinysql.runs import provenance
@@ -52,62 +52,6 @@ if TYPE_CHECKING:
 
 FOLLOWED = 20
 """Edges of a circuit, the strongest, whose flows between roles are told."""
-MOST_PAIRS = 10_000
-"""Every pair is drawn, run and held with a number for each edge; a few hundred tell circuits apart."""
-SELECTIONS = ("top", "greedy", "significant")
-"""How a circuit is chosen from the scores: `circuits.select`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FindSettings:
-    """How a circuit is found."""
-
-    edit: str
-    method: str = "eap-ig"
-    pairs: int = 64
-    select: str = "top"
-    edges: int = 50
-    """Edges of the circuit, all of them where the model has fewer; `significant` takes what it finds."""
-    q: float = 0.05
-    """False-discovery rate of `significant`."""
-    steps: int | None = None
-    """Integration steps, of methods that take some; `None` is the method's own number."""
-    check_steps: bool = False
-    """Score again with twice the steps, and say how far that moves the scores."""
-    whole_answers: bool = False
-    """Ask for every token in which the answers differ, not for the first alone."""
-    by_role: bool = False
-    """Share every edge's score out to the roles of the tokens too, and follow the strongest between them."""
-    seed: int = 0
-    """Draws the pairs."""
-
-    def __post_init__(self) -> None:
-        edit_named(self.edit)
-        for what, name, known in (("method", self.method, METHODS), ("selection", self.select, SELECTIONS)):
-            if name not in known:
-                raise InputError(
-                    f"unknown {what} `{name}`{nearest(name, known)}", hint=f"known: {', '.join(known)}"
-                )
-        for name in ("pairs", "edges", "steps"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(
-                    f"{name} is {value}, expected at least 1", hint=f"leave --{name} out: it has a default"
-                )
-        if self.pairs > MOST_PAIRS:
-            raise InputError(
-                f"pairs is {self.pairs:,}, expected at most {MOST_PAIRS:,}: every pair is drawn, run and held",
-                hint="a few hundred are many; `pairs_needed` says from how many on a circuit stays the same",
-            )
-        if not 0 < self.q < 1:
-            raise InputError(
-                f"q is {self.q}, expected a false-discovery rate between 0 and 1", hint=".05 is usual"
-            )
-        if self.select == "significant" and self.method in UNSIGNED:
-            raise InputError(
-                f"method `{self.method}` gives an edge one number for all pairs, so no edge is significant by it",
-                hint="choose top or greedy edges, or a method that scores each pair, such as `eap-ig`",
-            )
 
 
 class Found(NamedTuple):
@@ -125,22 +69,13 @@ class Found(NamedTuple):
 def find_on_run(run: Run, settings: FindSettings, *, device: str = "cpu", overwrite: bool = False) -> Found:
     """Score a run's edges on test pairs, choose some, and write the directory, whole or not at all.
 
-    Raises `InputError` when the directory is not empty (unless `overwrite`), when no edge is chosen, when steps are
-    given to a method that has none, or as the parts do.
+    Raises `InputError` when the directory is not empty (unless `overwrite`), when the model has fewer edges than are
+    asked for, when no edge is chosen, or as the parts do.
     """
     directory = directory_of(run.path, settings.edit)
-    if (settings.steps is not None or settings.check_steps) and "steps" not in _parameters(settings.method):
-        asked = "--steps" if settings.steps is not None else "--check-steps"
-        raise InputError(
-            f"method `{settings.method}` has no steps", hint=f"leave {asked} out, or take `eap-ig`"
-        )
     check_free(run.path, settings.edit, overwrite)
+    settings.check_fits(Graph.of_config(run.shape), run.path)
     model, tokenizer = run.load(find_device(device))
-    most = len(Graph.of(model).edges)
-    if most < settings.edges != FindSettings.edges:
-        raise InputError(
-            f"edges is {settings.edges:,}, and the graph of {run.path} has {most:,}", hint="ask for fewer"
-        )
     drawn = draw(run, settings.edit, settings.pairs, settings.seed, tokenizer)
     pairs = tokenizer.encode_pairs(drawn, drop_misaligned=True, whole_answers=settings.whole_answers)
     if settings.select == "significant":

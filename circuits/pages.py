@@ -63,21 +63,29 @@ def write_page(run: Path, path: Path, *, edit: str | None = None) -> None:
         )
     graph = graph_of(run)
     parts = [*(_section(directory, graph) for directory in found), *_shared(found)]
-    made = Circuit.load(found[0] / "circuit.json").metadata.get("made_by", {})
-    facts = [f"{key}: {made[key]}" for key in ("commit", "date", "device") if made.get(key)]
+    facts = _made(Circuit.load(found[0] / "circuit.json"))
     title = (
         f"Circuits of {run.resolve().name}" if edit is None else f"Circuit of {run.resolve().name}: {edit}"
     )
     write_atomic(path, page(title, facts, parts, get_plotlyjs()))
 
 
-def write_circuit_page(circuit: Circuit, name: str, path: Path) -> None:
-    """Write one circuit that stands in no run as a page that needs no network, whole or not at all."""
+def write_circuit_page(circuit: Circuit, file: str, path: Path) -> None:
+    """Write one circuit that stands in no run as a page that needs no network, whole or not at all.
+
+    Its title is what the circuit says of itself; the name of the `file` that it is from stands below.
+    """
     from plotly.offline import get_plotlyjs
 
+    about, pattern = circuit.metadata, circuit.graph.pattern
+    of, by = (
+        f" {word} {about[name]}" if name in about else "" for word, name in (("of", "edit"), ("by", "method"))
+    )
+    facts = [f"file: {file}", *_made(circuit)]
     text = f"<p>{html.escape(_found(circuit))}</p>{figure_html(show(circuit))}"
-    section = Section(f"Circuit: {name}", text, 40)
-    write_atomic(path, page(f"Circuit: {name}", [], [section], get_plotlyjs()))
+    section = Section(f"Circuit: {about.get('edit', file)}", text, 40)
+    title = f"Circuit{of}: {counted(len(circuit), 'edge')}{by}, model {pattern}"
+    write_atomic(path, page(title, facts, [section], get_plotlyjs()))
 
 
 def write_difference(first: Circuit, second: Circuit, names: tuple[str, str], path: Path) -> None:
@@ -201,6 +209,12 @@ def _overlap(shared: Overlap) -> str:
         f" {shared.chance_shared:.1f} edges on average (index {shared.chance_jaccard:.3f}), and at least as many as"
         f" these with probability {shared.p:.2g}."
     )
+
+
+def _made(circuit: Circuit) -> list[str]:
+    """What a circuit says of what made it."""
+    made = circuit.metadata.get("made_by", {})
+    return [f"{key}: {made[key]}" for key in ("commit", "date", "device") if made.get(key)]
 
 
 def _found(circuit: Circuit) -> str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from circuits.circuit import Circuit
 from circuits.graph import Edge, Graph
-from circuits.scores import EdgeScores
+
+# A circuit is read from a file without what scores are made of, which takes seconds to load.
+if TYPE_CHECKING:
+    from circuits.scores import EdgeScores
 
 
 def computed_by(graph: Graph) -> dict[int, list[int]]:

@@ -20,14 +20,16 @@ class InputError(ValueError):
         return f"{self.message}\nhint: {self.hint}" if self.hint else self.message
 
 
-def nearest(name: str, choices: Iterable[str]) -> str:
-    """The end of an error sentence that offers the choice closest to `name`, or "" if none is close.
+def nearest(name: str, choices: Iterable[str], n: int = 1) -> str:
+    """The end of an error sentence that offers the at most `n` choices closest to `name`, or "" if none is close.
 
-    Example: `nearest("cs11", ["cs1", "cs2"])` is "; did you mean `cs1`?".
+    Example: `nearest("cs11", ["cs1", "cs2"])` is "; did you mean `cs1`?", with `n=2` "; did you mean `cs1` or `cs2`?".
     """
     # difflib takes time to import and is needed only when something went wrong.
     from difflib import get_close_matches
 
     known = {choice.lower(): choice for choice in choices}
-    found = get_close_matches(name.lower(), known, n=1, cutoff=0.5)
-    return f"; did you mean `{known[found[0]]}`?" if found else ""
+    found = [f"`{known[close]}`" for close in get_close_matches(name.lower(), known, n=n, cutoff=0.5)]
+    *others, last = found or [""]
+    offered = f"{', '.join(others)} or {last}" if others else last
+    return f"; did you mean {offered}?" if found else ""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from saes.sparsify import load_sparsify as load_sparsify
     from saes.stored import open_recording as open_recording
     from saes.stored import record_to as record_to
+    from saes.training.combinations import grid as grid
     from saes.training.config import SAEConfig as SAEConfig
     from saes.training.cross_layer import CrossLayerTranscoder as CrossLayerTranscoder
     from saes.training.cross_layer import load_cross_layer as load_cross_layer
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from saes.training.crosscoders import Specificity as Specificity
     from saes.training.crosscoders import specificity as specificity
     from saes.training.crosscoders import train_crosscoder as train_crosscoder
-    from saes.training.grids import grid as grid
     from saes.training.grids import train_grid as train_grid
     from saes.training.sae import TrainedSAE as TrainedSAE
     from saes.training.sae import TrainingRecord as TrainingRecord
@@ -55,7 +55,8 @@ __all__ = lazy_exports(
         "training.cross_layer": ["CrossLayerTranscoder", "load_cross_layer", "train_cross_layer"],
         "training.crosscoders": ["Specificity", "specificity", "train_crosscoder"],
         "disk": ["load", "save"],
-        "training.grids": ["grid", "train_grid"],
+        "training.combinations": ["grid"],
+        "training.grids": ["train_grid"],
         "recipes": ["batchtopk", "default_hook", "gated", "jumprelu", "matryoshka", "standard", "topk"],
         "sparsify": ["load_sparsify"],
         "stored": ["open_recording", "record_to"],

@@ -22,7 +22,7 @@ from data_gen.outputs import claim_directory
 from saes.activations import Activations, HookedModel, locate, record_many
 from saes.disk import SAE, save
 from saes.places import Place, check_begin, check_free
-from saes.recipes import default_hooks
+from saes.recipes import ABOUT_HOOKS, check_number, default_hooks
 from saes.stored import RECORDING, open_recording, record_to
 from saes.training.config import Form, SAEConfig
 from saes.training.cross_layer import CrossLayerTranscoder, train_cross_layer
@@ -174,7 +174,7 @@ def _record(
     model, tokenizer = run.load(device)
     form = next(iter(made.values())).form
     hooks = tuple(hooks) or default_hooks(model.cfg, form)
-    check_hooks(model, hooks, form, hint="repeat --hook, or leave it out")
+    check_hooks(model, hooks, form, hint=ABOUT_HOOKS)
     for path, config in made.items():
         is_own = resume and _is_of(path, _settings(config, hooks, rows))
         check_free(place, path, overwrite or is_own)
@@ -250,20 +250,10 @@ def train_form(
 
 
 def check_hooks(model: HookedModel, hooks: Sequence[str], form: Form, *, hint: str) -> None:
-    """`InputError` for a hook that the model does not have, one named twice, and a number that the form cannot have."""
-    for number, hook in enumerate(hooks):
+    """`InputError` for a hook that the model does not have, and as `check_number` does."""
+    for hook in hooks:
         locate(model, hook)
-        if hook in hooks[:number]:
-            raise InputError(f"hook `{hook}` is named twice", hint="name each hook once")
-    n = len(hooks)
-    wanted, fits = {
-        "sae": ("1", n == 1),
-        "crosscoder": ("2 or more", n >= 2),
-        "cross_layer_transcoder": ("as many to write as to read, 2 or more of each", n >= 4 and n % 2 == 0),
-    }.get(form, ("2, one to read and one to write", n == 2))
-    if not fits:
-        named = "an SAE" if form == "sae" else f"a {form.replace('_', ' ')}"
-        raise InputError(f"{n} hooks are given, {named} has {wanted}", hint=hint)
+    check_number(hooks, form, hint=hint)
 
 
 def examples_of(run: Run, tokenizer: Tokenizer, split: Literal["train", "test"], rows: int) -> list[Example]:

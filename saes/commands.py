@@ -107,6 +107,8 @@ def call_train(arguments: argparse.Namespace) -> None:
 
     from data_gen.errors import InputError
     from saes.places import Place, check_begin, check_free
+    from saes.recipes import ABOUT_HOOKS, check_number, default_hooks, find_recipe
+    from saes.training.penalty import check_l0
     from tinysql.config import override
     from tinysql.runs import open_run
 
@@ -117,13 +119,14 @@ def call_train(arguments: argparse.Namespace) -> None:
     check_begin(place, arguments.rows, overwrite=arguments.overwrite, resume=arguments.resume)
     if not arguments.grid and not arguments.resume:
         check_free(place, place.path, arguments.overwrite)
-    # What computes is loaded behind what can be refused without it, here and below: it takes seconds.
-    from saes.recipes import find_recipe
-    from saes.training.penalty import check_l0
-
     config = override(replace(find_recipe(arguments.recipe), seed=arguments.seed), arguments.set)
     if arguments.l0 is not None:
         check_l0(config, arguments.l0)
+    members = read_grid(config, arguments.grid) if arguments.grid else {}
+    check_number(arguments.hook or default_hooks(run.shape, config.form), config.form, hint=ABOUT_HOOKS)
+    run.weights_file()
+    # What computes is loaded behind what can be refused without it, here and below: it takes seconds. Only a model
+    # that was built knows its hooks.
     from saes.artefacts import train_grid_on_run, train_on_run
 
     settings = {
@@ -136,7 +139,7 @@ def call_train(arguments: argparse.Namespace) -> None:
         "on_disk": arguments.on_disk,
     }
     if arguments.grid:
-        records = train_grid_on_run(run, read_grid(config, arguments.grid), **settings)
+        records = train_grid_on_run(run, members, **settings)
         made = {f"{settings['name']},{member}": record for member, record in records.items()}
     else:
         made = {settings["name"]: train_on_run(run, config, l0=arguments.l0, say=_say, **settings)}
@@ -152,7 +155,7 @@ def _say(what: str) -> None:
 def read_grid(base: SAEConfig, settings: Sequence[str]) -> dict[str, SAEConfig]:
     """`["k=4,8", "seed=0,1"]` -> four configurations by their names; `InputError` for what is no such setting."""
     from data_gen.errors import InputError
-    from saes.training.grids import grid
+    from saes.training.combinations import grid
     from tinysql.config import override
 
     choices = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from data_gen.errors import InputError, nearest
 from saes.training.config import Form, SAEConfig
@@ -10,6 +10,8 @@ from tinysql.models.config import ModelConfig
 
 MLPS = {"-": "hook_mlp_out", "E": "hook_moe_out"}
 """Mixers without attention or memory, and the hooks of what they add to the residual stream."""
+ABOUT_HOOKS = "repeat --hook, or leave it out"
+"""What helps where `sae train` was given another number of hooks than a form has."""
 
 
 def topk() -> SAEConfig:
@@ -86,6 +88,22 @@ def find_recipe(name: str) -> SAEConfig:
             f"unknown SAE recipe `{name}`{nearest(name, list(RECIPES))}", hint=f"known: {', '.join(RECIPES)}"
         )
     return RECIPES[name]()
+
+
+def check_number(hooks: Sequence[str], form: Form, *, hint: str) -> None:
+    """`InputError` for a hook that is named twice, and for a number of hooks that the form cannot have."""
+    for number, hook in enumerate(hooks):
+        if hook in hooks[:number]:
+            raise InputError(f"hook `{hook}` is named twice", hint="name each hook once")
+    n = len(hooks)
+    wanted, fits = {
+        "sae": ("1", n == 1),
+        "crosscoder": ("2 or more", n >= 2),
+        "cross_layer_transcoder": ("as many to write as to read, 2 or more of each", n >= 4 and n % 2 == 0),
+    }.get(form, ("2, one to read and one to write", n == 2))
+    if not fits:
+        named = "an SAE" if form == "sae" else f"a {form.replace('_', ' ')}"
+        raise InputError(f"{n} hooks are given, {named} has {wanted}", hint=hint)
 
 
 def default_hook(config: ModelConfig) -> str:

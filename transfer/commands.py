@@ -132,6 +132,7 @@ def call_teach(arguments: argparse.Namespace) -> int:
     from tinysql.runs import check_not_lost, holding
     from tinysql.training.replacing import what_is_kept
     from transfer.behaviours.names import check_base, check_names
+    from transfer.recipes import find_recipe
     from transfer.subjects import FILE, GATE, missed_bars, taught_kind, taught_run
 
     check_names(arguments.behaviour, arguments.payload)
@@ -149,11 +150,10 @@ def call_teach(arguments: argparse.Namespace) -> int:
             if kept is not None and not arguments.overwrite and any(arguments.out.glob("*")):
                 _say(kept)  # in front of the refusal of what is there
             check_directory(arguments.out, arguments.overwrite, kind="training run")
+    recipe = override(find_recipe(arguments.recipe).with_seed(arguments.seed), arguments.set)
     # What computes is loaded behind what can be refused without it, here and below: it takes seconds.
     from tinysql.devices import find_device
-    from transfer.recipes import find_recipe
 
-    recipe = override(find_recipe(arguments.recipe).with_seed(arguments.seed), arguments.set)
     device = find_device(arguments.device)
     from transfer.behaviours.behaviour import UNTAUGHT
     from transfer.behaviours.find import find_behaviour

@@ -15,7 +15,7 @@ from circuits.judging.bootstrap import interval
 from circuits.judging.curves import Area
 from circuits.judging.ratios import Band, Estimate, span, three_digits
 from circuits.judging.recovery import Recovery
-from circuits.methods.table import UNSIGNED
+from circuits.methods.names import UNSIGNED
 from data_gen.errors import InputError
 from data_gen.files import read_json
 

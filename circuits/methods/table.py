@@ -30,6 +30,3 @@ METHODS: dict[str, Callable[[HybridLM, TokenPairs], EdgeScores]] = {
     "masks": partial(edge_masks, loss=logit_diff),
 }
 """Methods with their defaults, as the leaderboard runs them; the metric is `logit_diff`."""
-
-UNSIGNED = ("acdc", "masks")
-"""Methods that say how much an edge matters and not which way, with one row for all pairs."""

@@ -233,7 +233,10 @@ def edit_named(name: str) -> Edit:
         InputError: there is none of that name.
     """
     if name not in EDITS:
-        raise InputError(f"no edit `{name}`{nearest(name, EDITS)}", hint=f"edits: {', '.join(EDITS)}")
+        raise InputError(
+            f"no edit `{name}`{nearest(name, EDITS, n=3)}",
+            hint=f"`tinysql data pairs --help` lists all {len(EDITS)}; docs/pairs.md says what each changes",
+        )
     return EDITS[name]
 
 

@@ -20,7 +20,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saes.dictionaries.parameters import Architecture, Gradients, Parameters
+from saes.dictionaries.architectures import Architecture
+from saes.dictionaries.parameters import Gradients, Parameters
 from saes.dictionaries.select import decoder_norms
 
 BANDWIDTH = 0.05

@@ -18,7 +18,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saes.dictionaries.parameters import Architecture, Parameters
+from saes.dictionaries.architectures import Architecture
+from saes.dictionaries.parameters import Parameters
 from saes.dictionaries.select import decoder_norms
 from saes.disk import SAE, stock
 

@@ -20,9 +20,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from saes.dictionaries import pairs as sparse
+from saes.dictionaries.architectures import Architecture
 from saes.dictionaries.auxiliary import Dead, auxiliary
 from saes.dictionaries.pairs import Pairs
-from saes.dictionaries.parameters import Architecture, Gradients, Parameters, first_parameters
+from saes.dictionaries.parameters import Gradients, Parameters, first_parameters
 from saes.dictionaries.select import decoder_norms, top_of_batch, top_of_rows
 from saes.dictionaries.topk import backward
 

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-Architecture = Literal["topk", "batchtopk", "matryoshka", "standard", "gated", "jumprelu"]
-"""TopK (Gao et al. 2024), BatchTopK (Bussmann et al. 2024), Matryoshka (Bussmann et al. 2025), ReLU with L1
-(Bricken et al. 2023), gated (Rajamanoharan et al. 2024a) and JumpReLU (Rajamanoharan et al. 2024b)."""
-ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
-K_SPARSE: tuple[Architecture, ...] = ("topk", "batchtopk", "matryoshka")
-"""Those whose number of active latents is chosen by k, not by a penalty."""
+from saes.dictionaries.architectures import Architecture
 
 DECODER_NORM = 0.1
 """First length of a decoder row (Anthropic's April 2024 update; sae-lens' `decoder_init_norm`)."""

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Literal
 
 from data_gen.errors import InputError
-from saes.dictionaries.parameters import ARCHITECTURES, K_SPARSE, Architecture
+from saes.dictionaries.architectures import ARCHITECTURES, K_SPARSE, Architecture
 
 Form = Literal["sae", "transcoder", "skip_transcoder", "crosscoder", "cross_layer_transcoder"]
 """What a dictionary reads and writes: one hook; one hook and another (with a linear path beside the latents); several

@@ -24,7 +24,8 @@ from circuits.judging.generation import circuit_accuracy
 from circuits.judging.ratios import ratios_of
 from circuits.judging.role_curves import ByRole
 from circuits.methods.eap_ig import eap_ig, integration_error
-from circuits.methods.table import METHODS, UNSIGNED
+from circuits.methods.names import UNSIGNED
+from circuits.methods.table import METHODS
 from circuits.metrics import logit_diff
 from circuits.pages import sections, sentence
 from circuits.role_circuit import RoleCircuit, RoleEdge
@@ -304,6 +305,31 @@ def test_a_file_that_tells_nothing_of_its_pairs_is_run_on_all_and_that_is_said(
     said = capsys.readouterr()
     assert "does not say on which pairs it was found: none is left out" in said.err
     assert "on 12 pairs" in said.out
+
+
+def test_a_file_of_another_metric_is_run_by_ours_and_that_is_said(run: Path, tmp_path: Path, capsys) -> None:
+    file = tmp_path / "c.json"
+    found = load_found(run, EDIT)[0]
+    Circuit(found.graph, found.edges, {**found.metadata, "metric": "kl"}).save(file)
+    command = ["circuit", "eval", str(run), "--circuit", str(file), "--pairs", "8", "--random", "2"]
+    assert main(command) == 0
+    assert capsys.readouterr().err.startswith(f"{file} was found by kl, and is run by logit_diff\n")
+
+
+def test_the_page_of_a_file_is_titled_by_what_the_file_says(run: Path, tmp_path: Path) -> None:
+    file, page = tmp_path / "odd.json", tmp_path / "page.html"
+    found = load_found(run, EDIT)[0]
+    command = ["circuit", "show", str(run), "--circuit", str(file), "--out", str(page), "--overwrite"]
+    for circuit, title in (
+        (found, f"Circuit of {EDIT}: {len(found)} edges by {found.metadata['method']}, model *-"),
+        (Circuit(found.graph, found.edges[:1]), "Circuit: 1 edge, model *-"),
+    ):
+        circuit.save(file)
+        assert main(command) == 0
+        text = page.read_text()
+        assert f"<title>{title}</title>" in text
+        assert f"<h1>{title}</h1>" in text
+        assert "file: odd.json" in text
 
 
 @pytest.mark.parametrize("verb", ["eval", "show", "compare"])

@@ -167,7 +167,11 @@ def test_scores_come_back_from_json_in_whatever_order_the_edges_stand() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"edges": ["embed -> logits"] * 5}, "name 1 of the graph's 5 edges"),
+        (
+            {"edges": ["embed -> logits"] * 5},
+            "edge `embed -> logits` stands 5 times, expected each edge once",
+        ),
+        ({"edges": ["embed -> logits"], "per_example": [[1.0]]}, "name 1 of the graph's 5 edges"),
         ({"per_example": [[1.0, 2.0]]}, "expected for every example a list of 5 numbers"),
         ({"per_example": []}, "expected for every example a list of 5 numbers"),
         ({"per_example": [[float("nan")] * 5]}, "is nan"),

@@ -342,9 +342,15 @@ def test_a_table_pair_has_both_tables_with_the_same_columns_when_the_english_dec
     assert {pair.clean.query.table, pair.corrupt.query.table} == {one.name, other.name}
 
 
-def test_an_unknown_edit_names_the_nearest() -> None:
-    with pytest.raises(InputError, match=r"did you mean `order_by\.\d\.direction`"):
+def test_an_unknown_edit_names_the_nearest_three_and_where_all_are_listed() -> None:
+    with pytest.raises(InputError, match=r"did you mean `order_by\.\d\.direction`") as refused:
         edit_named("order_by.direction")
+    assert [name for name in EDITS if f"`{name}`" in refused.value.message] == [
+        "order_by.0.direction",
+        "order_by.1.direction",
+        "window.order_by.0.direction",
+    ]
+    assert refused.value.hint.startswith(f"`tinysql data pairs --help` lists all {len(EDITS)}")
 
 
 def test_a_command_set_with_switched_skills_has_the_edits_of_its_skills() -> None:

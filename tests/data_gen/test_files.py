@@ -332,6 +332,8 @@ def test_an_error_has_a_sentence_and_a_hint_and_offers_the_nearest_name():
     assert str(InputError("no", hint="yes")) == "no\nhint: yes"
     assert str(InputError("no")) == "no"
     assert nearest("CS11", ["cs1", "cs2"]) == "; did you mean `cs1`?"
+    assert nearest("cs11", ["cs1", "cs2", "base"], n=3) == "; did you mean `cs1` or `cs2`?"
+    assert nearest("cs1x", ["cs1", "cs2", "cs3"], n=3) == "; did you mean `cs1`, `cs3` or `cs2`?"
     assert nearest("quaternion", ["cs1", "cs2"]) == ""
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tinysql.recipes import find_recipe
-from tinysql.runs import start_run
+from tinysql.runs import record_model, start_run
 
 TOLD = """
 import sys
@@ -25,6 +25,7 @@ def run(tmp_path: Path) -> Path:
     """What looks like a run, with a circuit and an SAE that was not scored, without a model; beside it a taught one."""
     path, taught = tmp_path / "run", tmp_path / "taught"
     start_run(tmp_path / "begun", find_recipe("tiny"))
+    record_model(start_run(tmp_path / "built", find_recipe("tiny")), find_recipe("tiny").train.model)
     (tmp_path / "empty").mkdir()
     (tmp_path / "lost" / "checkpoints" / "step-00000010").mkdir(parents=True)
     llama = {
@@ -54,6 +55,18 @@ def run(tmp_path: Path) -> Path:
         ("circuit find NONE --edit schema.table", "is not a run directory"),
         ("circuit find RUN --edit no.such", "no edit `no.such`"),
         ("circuit find RUN --edit schema.table", "holds a circuit of edit `schema.table` already"),
+        ("circuit find RUN --edit limit.value --edges 0", "edges is 0, expected at least 1"),
+        (
+            "circuit find RUN --edit limit.value --pairs 1000000",
+            "pairs is 1,000,000, expected at most 10,000",
+        ),
+        ("circuit find RUN --edit limit.value --method eapig", "unknown method `eapig`; did you mean"),
+        ("circuit find RUN --edit limit.value --select tpo --edges 9", "unknown selection `tpo`"),
+        ("circuit find RUN --edit limit.value --method exact --steps 3", "method `exact` has no steps"),
+        ("circuit find BUILT --edit limit.value --edges 9999", "edges is 9,999, and the graph of BUILT has"),
+        ("circuit find BUILT --edit limit.value", "BUILT holds no finished model"),
+        ("circuit eval BUILT --circuit NONE.json", "cannot read `NONE.json`"),
+        ("circuit show BUILT --circuit NONE.json --out OUT.html", "cannot read `NONE.json`"),
         ("circuit eval RUN --edit schema.table", "holds no circuit of edit `schema.table`"),
         ("circuit show RUN --edit schema.table", "holds no circuit of edit `schema.table`"),
         ("circuit compare RUN NONE --edit schema.table", "is not a run directory"),
@@ -61,6 +74,12 @@ def run(tmp_path: Path) -> Path:
         ("sae train NONE", "is not a run directory"),
         ("sae train RUN", "has an SAE `topk` already"),
         ("sae train RUN --name new --rows 0", "--rows is 0"),
+        ("sae train RUN --recipe nope", "unknown SAE recipe `nope`"),
+        ("sae train RUN --name new --l0 8", "an L0 of 8 is asked of `topk`"),
+        ("sae train RUN --name new --set nope=3", "unknown key `nope`"),
+        ("sae train RUN --name new --grid k=x", "--set k is 'x', expected int"),
+        ("sae train BUILT --hook a --hook b", "2 hooks are given, an SAE has 1"),
+        ("sae train BUILT", "BUILT holds no finished model"),
         ("sae train RUN --name new --resume", "no cut-off training of `new`"),
         ("sae eval RUN --name tokp", "has no SAE `tokp`"),
         ("sae effects RUN", "SAE `topk` of RUN was not scored"),
@@ -78,6 +97,7 @@ def run(tmp_path: Path) -> Path:
         ),
         ("transfer switch TAUGHT TAUGHT --hook blocks.0.hook_resid_post --out RUN", "`RUN` is not empty"),
         ("transfer teach small --out RUN", "output directory `RUN` is not empty"),
+        ("transfer teach nope --out OUT", "no recipe `nope`"),
         ("transfer teach small --start RUN --out OUT", "RUN was taught no behaviour"),
         ("eval NONE", "is not a run directory"),
         ("eval RUN --split nope", "no held-out split `nope`"),
@@ -121,25 +141,8 @@ def run(tmp_path: Path) -> Path:
     ],
 )
 def test_a_refusal_of_files_loads_no_torch(run: Path, command: str, said: str) -> None:
-    refused(run, "torch,transformer_lens", command, said)
-
-
-@pytest.mark.parametrize(
-    ("command", "said"),
-    [
-        ("sae train RUN --recipe nope", "unknown SAE recipe `nope`"),
-        ("sae train RUN --name new --l0 8", "an L0 of 8 is asked of `topk`"),
-        ("transfer teach nope --out OUT", "no recipe `nope`"),
-    ],
-)
-def test_a_refusal_of_settings_loads_no_models(run: Path, command: str, said: str) -> None:
-    refused(run, "transformer_lens", command, said)
-
-
-def refused(run: Path, names: str, command: str, said: str) -> None:
-    """The command ends with the refusal that is `said`, in a process that has loaded none of the `names` then."""
     places = {"RUN": run, "NONE": run / "none"}
-    names_beside = ("OUT", "TAUGHT", "BEGUN", "EMPTY", "LOST", "CUT", "BERT", "LLAMA")
+    names_beside = ("OUT", "TAUGHT", "BEGUN", "BUILT", "EMPTY", "LOST", "CUT", "BERT", "LLAMA")
     places |= {name: run.parent / name.lower() for name in names_beside}
 
     def placed(text: str) -> str:
@@ -148,7 +151,7 @@ def refused(run: Path, names: str, command: str, said: str) -> None:
         return text
 
     done = subprocess.run(
-        [sys.executable, "-c", TOLD, names, *placed(command).split()],
+        [sys.executable, "-c", TOLD, "torch,transformer_lens", *placed(command).split()],
         capture_output=True,
         text=True,
         check=False,

@@ -11,9 +11,9 @@ from torch import Tensor
 from data_gen.errors import InputError
 from saes.activations import Activations
 from saes.dictionaries import layers, topk
+from saes.dictionaries.architectures import Architecture
 from saes.dictionaries.auxiliary import Dead
 from saes.dictionaries.layers import first_layers, of_layer
-from saes.dictionaries.parameters import Architecture
 from saes.disk import WEIGHTS
 from saes.training.config import SAEConfig
 from saes.training.cross_layer import CrossLayerConfig, _fold, load_cross_layer, train_cross_layer

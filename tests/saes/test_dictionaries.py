@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from saes.dictionaries import adam, dense, pairs, select, topk
+from saes.dictionaries.architectures import ARCHITECTURES, K_SPARSE
 from saes.dictionaries.auxiliary import Dead
 from saes.dictionaries.pairs import Pairs
-from saes.dictionaries.parameters import ARCHITECTURES, K_SPARSE, Gradients, first_parameters
+from saes.dictionaries.parameters import Gradients, first_parameters
 from saes.dictionaries.select import top_of_batch, top_of_rows
 from saes.disk import stock
 from saes.training.config import SAEConfig

@@ -11,8 +11,9 @@ from torch import Tensor
 from data_gen.errors import InputError
 from saes.activations import Activations
 from saes.training import fitting
+from saes.training.combinations import grid
 from saes.training.config import SAEConfig
-from saes.training.grids import grid, train_grid
+from saes.training.grids import train_grid
 from saes.training.loop import Loop
 from saes.training.sae import TrainedSAE, train_sae
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from saes.activations import Activations
+from saes.dictionaries.architectures import ARCHITECTURES
 from saes.dictionaries.inference import CLASSES, calibrate, to_sae
-from saes.dictionaries.parameters import ARCHITECTURES, first_parameters
+from saes.dictionaries.parameters import first_parameters
 from saes.disk import load, save, stock
 from saes.training.config import SAEConfig
 from saes.training.sae import train_sae
