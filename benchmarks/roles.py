@@ -41,7 +41,7 @@ import numpy as np
 
 from benchmarks.stability_kept import Kept, part_of, step
 from benchmarks.stability_tables import table
-from circuits.circuit import Circuit
+from circuits.circuit import Circuit, why
 from circuits.engine.forward import Scattered, metric_by_role, metric_of
 from circuits.finding import draw, unseen
 from circuits.graph import Graph
@@ -214,7 +214,14 @@ def measured(arguments: argparse.Namespace) -> list[Row]:
             return [{"run": run.path.name, "part": f"{run.path} {edit}", "edit": edit, **row}]
 
         for edit in arguments.edit or EDITS:
-            rows += part_of(kept, "roles", f"{run.path} {edit}", partial(measure, edit))
+            some = part_of(kept, "roles", f"{run.path} {edit}", partial(measure, edit))
+            try:
+                printed(some)
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                if kept is None:
+                    raise
+                raise kept.damaged(f"{run.path} {edit}", why(error)) from error
+            rows += some
     return rows
 
 

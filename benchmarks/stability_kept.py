@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from circuits.circuit import why
 from data_gen.errors import InputError
 from data_gen.files import find_json, write_atomic
 from data_gen.outputs import check_output
@@ -67,7 +68,10 @@ class Kept:
 
     def _read(self) -> dict[str, Any]:
         found: dict[str, Any] = find_json(self.path) or {"of": self.of}
-        others = [name for name, value in self.of.items() if found.get("of", {}).get(name) != value]
+        of = found.get("of")
+        others = [
+            name for name, value in self.of.items() if not isinstance(of, dict) or of.get(name) != value
+        ]
         if others:
             raise InputError(
                 f"`{self.path}` was not written with the {' and '.join(others)} of this command",
@@ -76,7 +80,20 @@ class Kept:
         return found
 
     def rows(self, table: str, part: str) -> list[Row] | None:
-        """What was measured of a part of a table; None where it was not."""
+        """What was measured of a part of a table; None where it was not. Raises `InputError` for a file without it."""
+        try:
+            return self._rows(table, part)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise self.damaged(table, why(error)) from error
+
+    def damaged(self, part: str, reason: str) -> InputError:
+        """The refusal of a file in which a part of what was measured is not what is written there."""
+        return InputError(
+            f"`{self.path}` holds no whole rows of {part}: {reason}",
+            hint="restore the file, or move it away and measure again",
+        )
+
+    def _rows(self, table: str, part: str) -> list[Row] | None:
         marks = [mark for mark in self.found.get("seconds", []) if mark["table"] == table]
         if part not in [mark["part"] for mark in marks]:
             return None

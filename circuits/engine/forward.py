@@ -97,7 +97,7 @@ def metric_by_role(
     """`metric_of` when edges are `kept`, bool `[role writer reader]` of each circuit, at the tokens of roles alone.
 
     `roles` are families (`saes.roles.family`). Of all circuits together only the places of their live edges are held.
-    Raises `InputError` for masks of another shape, no pairs, or hooks on the model.
+    Raises `InputError` for masks or edges of another shape, no pairs, or hooks on the model.
     """
     graph = Graph.of(model)
     expected = (len(roles), *graph.mask.shape)
@@ -107,6 +107,12 @@ def metric_by_role(
         if one.mask.shape != expected:
             raise InputError(
                 f"a mask has shape {one.mask.shape}, expected {expected}: roles, writers and readers"
+            )
+        if one.edges.shape != graph.mask.shape:
+            raise InputError(
+                f"the edges at random tokens have shape {one.edges.shape}, expected {graph.mask.shape}:"
+                " writers and readers",
+                hint="give a bool matrix such as `Graph.of(model).mask`",
             )
         live = np.flatnonzero(one.mask & graph.live((one.mask & graph.mask).any(0)))
         places.append((live, one.edges if one.edges.any() else None, one.seed))

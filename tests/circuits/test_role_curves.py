@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tracemalloc
 from dataclasses import replace
 
@@ -169,6 +170,17 @@ def test_edges_whose_role_every_token_has_stay_when_their_tokens_are_drawn(
     placed, *others = metric_by_role(case.model, both, ["only"], pairs, logit_diff, batch_size=2)
     for other in others:
         torch.testing.assert_close(other, placed, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("cut", [np.s_[:, :-1], np.s_[:-1], np.s_[0]])
+def test_edges_at_random_tokens_are_a_matrix_of_writers_and_readers(random_case, with_roles, cut) -> None:
+    case = random_case("*-", n=2)
+    graph, pairs = Graph.of(case.model), with_roles(case.pairs, parity)
+    kept = np.stack([graph.mask, graph.mask])
+    wrong = Scattered(kept, graph.mask[cut], 0)
+    shapes = f"{re.escape(str(graph.mask[cut].shape))}, expected {re.escape(str(graph.mask.shape))}"
+    with pytest.raises(InputError, match=f"edges at random tokens have shape {shapes}: writers and readers"):
+        metric_by_role(case.model, [wrong], ROLES, pairs, logit_diff)
 
 
 def test_of_many_circuits_only_the_live_edges_are_held(random_case, with_roles) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,6 +56,15 @@ def changed(**fields: object) -> Callable[[Path], object]:
     return change
 
 
+def without(name: str) -> Callable[[Path], object]:
+    def change(folder: Path) -> None:
+        about = json.loads((folder / "roles.json").read_text())
+        del about[name]
+        (folder / "roles.json").write_text(json.dumps(about))
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
@@ -68,7 +78,18 @@ def changed(**fields: object) -> Callable[[Path], object]:
             "holds no whole role scores",
         ),
         (changed(graph=None), "a graph is None, expected names and values"),
-        (changed(n_pairs="x"), "holds no whole role scores"),
+        *(
+            (
+                changed(n_pairs=wrong),
+                rf"roles\.json: `n_pairs` is {wrong!r}, expected a whole number of at least 1$",
+            )
+            for wrong in ("x", 0, -3, 2.5, True, None)
+        ),
+        (changed(metric=3), "`metric` is 3, expected the name of a metric"),
+        (changed(edit=None), "`edit` is None, expected the name of an edit"),
+        (changed(roles="sql.table"), "`roles` is 'sql.table', expected a list of roles' names"),
+        (changed(roles=[1]), r"`roles` is \[1\], expected a list of roles' names"),
+        (without("n_pairs"), "roles.json: `n_pairs` is not there, expected a whole number of at least 1"),
         (changed(roles=["sql.table"]), r"has shape \(3, .*\), expected \(1, "),
         (changed(graph=Graph("*", n_heads=1).to_json()), r"has shape .*, expected \(3, 2, 4\)"),
     ],
@@ -76,5 +97,6 @@ def changed(**fields: object) -> Callable[[Path], object]:
 def test_damaged_files_are_refused_in_a_sentence(roles: RoleScores, tmp_path: Path, damage, reason) -> None:
     save_roles(roles, tmp_path)
     damage(tmp_path)
-    with pytest.raises(InputError, match=reason):
+    with pytest.raises(InputError) as refused:
         load_roles(tmp_path)
+    assert re.search(reason, refused.value.message)

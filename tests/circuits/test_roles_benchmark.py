@@ -142,6 +142,28 @@ def test_what_was_kept_is_not_measured_again_and_other_pairs_are_refused(
     for line in roles.printed(rows).split("\n\n"):
         assert len({row.count("|") for row in line.splitlines()}) == 1
         assert len(line.splitlines()) == 6
+    whole = json.loads(arguments.json.read_text())
+    for change, reason in (
+        (
+            lambda found: found["roles"][1].update(n="many"),
+            f"whole rows of {tmp_path / 'a'} select.0.column: ",
+        ),
+        (
+            lambda found: found["roles"][3].pop("bands"),
+            f"{tmp_path / 'b'} select.0.column: it has no `bands`",
+        ),
+        (lambda found: found["roles"].insert(0, 3), "whole rows of roles: "),
+        (lambda found: found["seconds"].append("late"), "whole rows of roles: "),
+        (lambda found: found.update(of=3), "not written with the runs"),
+    ):
+        damaged = json.loads(json.dumps(whole))
+        change(damaged)
+        arguments.json.write_text(json.dumps(damaged))
+        with pytest.raises(InputError) as refused:
+            roles.measured(arguments)
+        assert f"`{arguments.json}` " in refused.value.message
+        assert reason in refused.value.message
+    arguments.json.write_text(json.dumps(whole))
     arguments.pairs = 32
     with pytest.raises(InputError, match="not written with the pairs"):
         roles.measured(arguments)
