@@ -10,19 +10,23 @@ from circuits.judging.compare import Overlap
 from circuits.judging.curves import Curve
 from circuits.judging.ratios import Band, Estimate, counted, span, three_digits
 from circuits.judging.role_curves import ByRole, Reach
+from circuits.judging.significance import least_pairs
 from circuits.methods.edge_flows import EdgeFlows
+from circuits.methods.names import UNSIGNED
 from circuits.methods.role_scores import RoleScores
 from circuits.scores import EdgeScores
 
 LINES = 20
 """Edges listed at most."""
+SURE = 0.05
+"""The q at which edges are usually taken to be significant."""
 ROLE_AWARE, PARTS = "role-aware edges", "parts of so many edges"
 
 
 def edge_table(scores: EdgeScores, circuit: Circuit) -> str:
     """The circuit's strongest edges: score, interval over pairs, share of pairs with the score's sign, and q.
 
-    A last line says how many more there are, if not all are listed.
+    A line says how many more there are, if not all are listed; the last one why none has an interval, if so.
     """
     edges = sorted(circuit.edges, key=lambda edge: -abs(scores[edge]))[:LINES]
     width = max(len(str(edge)) for edge in edges)
@@ -32,7 +36,19 @@ def edge_table(scores: EdgeScores, circuit: Circuit) -> str:
         lines.append(
             f"{row.edge!s:<{width}}{row.score:>10.3f}{span(row.low, row.high):>20}{row.same_sign:>11.2f}{q:>9}"
         )
-    return "\n".join([*lines, *_more(len(circuit) - LINES)])
+    return "\n".join([*lines, *_more(len(circuit) - LINES), *_of_one_row(scores)])
+
+
+def _of_one_row(scores: EdgeScores) -> list[str]:
+    """Why scores of a single example have no interval; nothing for those of more."""
+    if len(scores.per_example) > 1:
+        return []
+    if scores.method in UNSIGNED:
+        return [f"no interval: {scores.method} gives an edge one number for all pairs"]
+    return [
+        "no interval, and a q of 1: one pair does not say how far another one would move a score;"
+        f" an interval needs at least 2 pairs, a q of {SURE} at least {least_pairs(SURE)} (--pairs, 64 unless given)"
+    ]
 
 
 def role_table(roles: RoleScores) -> str:

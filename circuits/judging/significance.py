@@ -8,6 +8,7 @@ edges round together, so what edges have in common stays as it is. q values are 
 
 from __future__ import annotations
 
+from itertools import count
 from typing import NamedTuple
 
 import numpy as np
@@ -79,12 +80,17 @@ def least_p(n: int) -> float:
     return 2.0 / 2**n
 
 
+def least_pairs(q: float) -> int:
+    """How many pairs can give a p of `q`, which is between 0 and 1."""
+    return next(n for n in count(1) if least_p(n) <= q)
+
+
 def check_enough(n: int, q: float) -> None:
     """Raises `InputError` where `n` pairs cannot give a p of `q`, so that no edge can be significant."""
     if least_p(n) > q:
         raise InputError(
             f"no edge can be significant at q = {q} on {n} pairs: the smallest p is {least_p(n):.3g}",
-            hint="score more pairs; 64 are usual",
+            hint=f"score at least {least_pairs(q)} pairs; 64 are usual",
         )
 
 

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from circuits.judging import significance as module
-from circuits.judging.significance import least_p, q_values, sign_flip_p, significance
+from circuits.judging.significance import (
+    check_enough,
+    least_p,
+    least_pairs,
+    q_values,
+    sign_flip_p,
+    significance,
+)
 from data_gen.errors import InputError
 
 
@@ -78,6 +85,16 @@ def test_what_is_planted_is_found_and_the_rest_hardly() -> None:
 @pytest.mark.parametrize("n", [1, 2, 5, 12])
 def test_the_least_p_is_that_of_pairs_that_all_say_the_same(n: int) -> None:
     assert sign_flip_p(np.ones((n, 1))).item() == least_p(n)
+
+
+@pytest.mark.parametrize("q", [0.6, 0.5, 0.05, 0.01, 1e-3])
+def test_one_pair_less_than_the_least_can_give_no_such_p(q: float) -> None:
+    n = least_pairs(q)
+    assert least_p(n) <= q < least_p(n - 1)
+    check_enough(n, q)
+    with pytest.raises(InputError) as refused:
+        check_enough(n - 1, q)
+    assert refused.value.hint == f"score at least {n} pairs; 64 are usual"
 
 
 def test_a_p_of_drawn_signs_counts_the_observed_ones_too() -> None:

@@ -29,6 +29,27 @@ def test_edges_that_are_not_listed_are_counted(n: int, last: str | None) -> None
     assert rows[LINES:] == ([last] if last else [])
 
 
+@pytest.mark.parametrize(
+    ("method", "n", "said"),
+    [
+        (
+            "eap-ig",
+            1,
+            "an interval needs at least 2 pairs, a q of 0.05 at least 6 (--pairs, 64 unless given)",
+        ),
+        ("acdc", 1, "no interval: acdc gives an edge one number for all pairs"),
+        ("eap-ig", 2, None),
+    ],
+)
+def test_scores_of_one_pair_say_why_they_have_no_interval(method: str, n: int, said: str | None) -> None:
+    values = torch.ones(n, *GRAPH.mask.shape) * torch.from_numpy(GRAPH.mask)
+    scores = EdgeScores(graph=GRAPH, per_example=values, method=method, metric="m", edit="e")
+    _, *rows = edge_table(scores, top_edges(scores, 3)).splitlines()
+    assert all(("none" in row) == (n == 1) for row in rows[:3])
+    assert len(rows) == 3 + (said is not None)
+    assert said is None or said in rows[-1]
+
+
 def test_a_rounded_zero_has_no_minus() -> None:
     point = CurvePoint(n_edges=5, faithfulness=Estimate(-1e-5, -4e-4, 3e-4), random=Band(-1e-9, -0.0, 0.25))
     counts = {"n_pairs": 4, "n_edges_model": 9, "random_circuits": 3, "seed": 1}
