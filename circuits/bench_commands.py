@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from circuits.methods.names import METHOD_NAMES
+from circuits.methods.names import METHOD_NAMES, check_methods
+from data_gen.errors import InputError
 from data_gen.files import read_path
 from data_gen.seeding import read_count, read_seed
 from tinysql.device_names import read_device
@@ -38,6 +39,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call_circuits(arguments: argparse.Namespace) -> None:
     """Fill the leaderboard and print its tables."""
+    from data_gen.pairs.edits import edit_named
+    from tinysql.runs import open_run
+
+    check_methods(_names(arguments.methods) or ())
+    for edit in _names(arguments.edits) or ():
+        edit_named(edit)
+    for run in arguments.runs:
+        open_run(run).check_whole()
+    if Path(arguments.out).is_file():
+        raise InputError(
+            f"output `{arguments.out}` is a file, expected a directory", hint="choose another --out"
+        )
+    # What computes is loaded behind what can be refused without it: it takes seconds.
     from circuits.bench.leaderboard import TABLES, LeaderboardSettings, leaderboard
     from tinysql.devices import find_device
 

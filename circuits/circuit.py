@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 
 from circuits.graph import Edge, Graph
 from data_gen.errors import InputError
@@ -110,7 +111,9 @@ def lacking(found: dict[str, Any], names: Iterable[str]) -> str | None:
 
 def why(error: Exception) -> str:
     """The end of a sentence on a file that could not be read: a name that is missing, or what Python says."""
-    return f"it has no `{error.args[0]}`" if isinstance(error, KeyError) else repr(error)
+    if isinstance(error, KeyError):
+        return f"it has no `{error.args[0]}`"
+    return str(error) if isinstance(error, OSError | SafetensorError) else repr(error)
 
 
 class RoleAwareError(InputError):

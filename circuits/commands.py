@@ -148,7 +148,7 @@ def call_find(arguments: argparse.Namespace) -> None:
     run = open_run(arguments.run)
     check_free(run.path, settings.edit, arguments.overwrite)
     settings.check_fits(Graph.of_config(run.shape), run.path)
-    run.weights_file()
+    run.check_whole()
     # What computes is loaded behind what can be refused without it, here and below: it takes seconds.
     from circuits.finding import find_on_run
     from circuits.methods.eap_ig import left_out
@@ -179,6 +179,7 @@ def call_eval(arguments: argparse.Namespace) -> None:
     by_role, overwrite = arguments.by_role, arguments.overwrite
     (found_by_role if by_role else found_in)(run.path, arguments.edit)
     check_by_role_stays(run.path, arguments.edit, by_role=by_role, overwrite=overwrite)
+    run.check_whole()
     from circuits.artefacts import eval_on_run
     from circuits.tables import area_table, by_role_table, curve_table
 
@@ -226,7 +227,7 @@ def _eval_file(arguments: argparse.Namespace, run: Run) -> None:
 
     circuit = given_circuit(arguments.circuit, run)
     edit = edit_of(circuit, arguments.circuit, arguments.edit)
-    run.weights_file()
+    run.check_whole()
     from circuits.artefacts import eval_circuit
 
     if (metric := circuit.metadata.get("metric", "logit_diff")) != "logit_diff":
@@ -262,12 +263,14 @@ def call_show(arguments: argparse.Namespace) -> None:
         path = run.path / "circuits" / "circuits.html"
     else:
         path = found_in(run.path, arguments.edit) / "graph.html"
+    if arguments.out is not None:
+        path = _output(arguments, [run.path])
     from circuits.finding import load_found
     from circuits.pages import write_page
 
     if arguments.edit is not None:
         load_found(run.path, arguments.edit)
-    path = claim_file(path) if arguments.out is None else _output(arguments, [run.path])
+    path = claim_file(path) if arguments.out is None else path
     write_page(run.path, path, edit=arguments.edit)
     print(path)
 
@@ -314,12 +317,6 @@ def call_compare(arguments: argparse.Namespace) -> None:
     from circuits.files.given import given_circuit
 
     given = [] if file is None else [given_circuit(file, runs[0])]
-    from circuits.finding import load_found
-    from circuits.judging.compare import compare
-    from circuits.pages import write_difference
-    from circuits.tables import difference_table
-
-    circuits = [*(load_found(run.path, edit)[0] for run in runs for edit in edits), *given]
     if file is not None:
         names = (edits[0], file.name)
     elif len(edits) == 2:
@@ -335,6 +332,12 @@ def call_compare(arguments: argparse.Namespace) -> None:
     read = [run.path for run in runs] + ([] if file is None else [file])
     place = runs[0].path / "circuits" / f"{usual}.html"
     path = claim_file(place) if arguments.out is None else _output(arguments, read)
+    from circuits.finding import load_found
+    from circuits.judging.compare import compare
+    from circuits.pages import write_difference
+    from circuits.tables import difference_table
+
+    circuits = [*(load_found(run.path, edit)[0] for run in runs for edit in edits), *given]
     shared = compare(*circuits)
     write_difference(circuits[0], circuits[1], names, path)
     print(shared)

@@ -124,7 +124,7 @@ def call_train(arguments: argparse.Namespace) -> None:
         check_l0(config, arguments.l0)
     members = read_grid(config, arguments.grid) if arguments.grid else {}
     check_number(arguments.hook or default_hooks(run.shape, config.form), config.form, hint=ABOUT_HOOKS)
-    run.weights_file()
+    run.check_whole()
     # What computes is loaded behind what can be refused without it, here and below: it takes seconds. Only a model
     # that was built knows its hooks.
     from saes.artefacts import train_grid_on_run, train_on_run
@@ -180,6 +180,7 @@ def call_eval(arguments: argparse.Namespace) -> None:
 
     run = open_run(arguments.run)
     directory_of(run.path, arguments.name)
+    run.check_whole()
     from saes.truth.artefacts import eval_on_run
 
     alignment = eval_on_run(
@@ -195,11 +196,15 @@ def call_eval(arguments: argparse.Namespace) -> None:
 
 def call_effects(arguments: argparse.Namespace) -> None:
     """Switch latents, write `effects.json` and print what was found."""
+    from data_gen.pairs.edits import edit_named
     from saes.places import scored_in
     from tinysql.runs import open_run
 
+    for edit in arguments.edit:
+        edit_named(edit)
     run = open_run(arguments.run)
     scored_in(run.path, arguments.name)
+    run.check_whole()
     from saes.truth.artefacts import effects_on_run
 
     effects, fidelity, swaps = effects_on_run(
@@ -231,6 +236,7 @@ def call_show(arguments: argparse.Namespace) -> None:
 
     run = open_run(arguments.run)
     scored_in(run.path, arguments.name)
+    run.check_whole()
     from saes.truth.artefacts import show_on_run
 
     print(show_on_run(run, name=arguments.name, device=arguments.device))

@@ -54,9 +54,10 @@ def override(config: Config, settings: Sequence[str]) -> Config:
         256
     """
     pairs = [setting.partition("=") for setting in settings]
-    for setting, (_, equals, _) in zip(settings, pairs, strict=True):
-        if not equals:
-            raise InputError(f"setting {setting!r} has no `=`", hint="write it as --set name=value")
+    for setting, (name, equals, _) in zip(settings, pairs, strict=True):
+        if not equals or not name:
+            lacks = "names no field in front of" if equals else "has no"
+            raise InputError(f"setting {setting!r} {lacks} `=`", hint="write it as --set name=value")
     return _replace(config, [(path.split("."), text, path) for path, _, text in pairs])
 
 

@@ -117,6 +117,8 @@ def is_trained(out: Path, recipe: str, seed: int) -> bool:
         return False
     from tinysql.recipes import find_recipe
     from tinysql.runs import resume_run
+
+    run = resume_run(out, find_recipe(recipe).with_seed(seed))
     from tinysql.training.fit import finished
 
-    return finished(resume_run(out, find_recipe(recipe).with_seed(seed)))
+    return finished(run)

@@ -25,6 +25,7 @@ from data_gen.files import read_json, write_atomic
 from data_gen.outputs import MARKERS
 from tinysql.config import from_json, to_json
 from tinysql.models.config import ModelConfig
+from tinysql.models.sources import check_tensors
 
 # Whether a run is there is known before anything is loaded that takes seconds.
 if TYPE_CHECKING:
@@ -109,6 +110,19 @@ class Run:
         _tokenizer_digest(self)
         return model.to(place).eval(), tokenizer
 
+    def check_whole(self) -> None:
+        """Raise `InputError` where no model can be loaded, as far as a look at the files tells: it takes no time."""
+        file = self.weights_file()
+        _ = self.shape, self.recipe  # read, and refused where they are none
+        check_tensors(file)
+        tokenizer = self.path / "tokenizer.json"
+        if not tokenizer.is_file():
+            raise InputError(
+                f"{self.path} has no tokenizer.json, and its model knows no other tokenizer",
+                hint="restore the file, or train the run again",
+            )
+        read_json(tokenizer)
+
     def weights_file(self, name: str = "final") -> Path:
         """The file of these weights; `InputError` where there is none."""
         if name not in WEIGHTS:
@@ -116,7 +130,7 @@ class Run:
                 f"no weights `{name}`{nearest(name, WEIGHTS)}", hint=f"weights: {', '.join(WEIGHTS)}"
             )
         file = self.path / WEIGHTS[name]
-        if file.exists():
+        if file.is_file():
             return file
         if name == "best":
             raise InputError(

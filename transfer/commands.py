@@ -150,6 +150,8 @@ def call_teach(arguments: argparse.Namespace) -> int:
             if kept is not None and not arguments.overwrite and any(arguments.out.glob("*")):
                 _say(kept)  # in front of the refusal of what is there
             check_directory(arguments.out, arguments.overwrite, kind="training run")
+    elif not arguments.resume:
+        check_directory(arguments.out, arguments.overwrite, kind="training run")
     recipe = override(find_recipe(arguments.recipe).with_seed(arguments.seed), arguments.set)
     # What computes is loaded behind what can be refused without it, here and below: it takes seconds.
     from tinysql.devices import find_device
@@ -254,8 +256,8 @@ def call_switch(arguments: argparse.Namespace) -> None:
     from transfer.behaviours.training import open_subject
     from transfer.switching.measure import SwitchPlan
 
-    base, tuned = (open_subject(path, arguments.device) for path in (arguments.base, arguments.tuned))
     plan = override(SwitchPlan(hook=arguments.hook, seed=arguments.seed), arguments.set)
+    base, tuned = (open_subject(path, arguments.device) for path in (arguments.base, arguments.tuned))
     switch_to(
         base,
         tuned,
@@ -323,8 +325,9 @@ def _bench(arguments: argparse.Namespace) -> Bench:
     from transfer.evaluation.plan import Plan
 
     plan = Plan(source_hook=arguments.source_hook, target_hook=arguments.target_hook, seed=arguments.seed)
+    plan = override(plan, arguments.set)  # refused before models are read
     source, target = (open_subject(path, arguments.device) for path in (arguments.source, arguments.target))
-    return Bench(source=source, target=target, plan=override(plan, arguments.set))
+    return Bench(source=source, target=target, plan=plan)
 
 
 def _bench_and_layers(arguments: argparse.Namespace) -> tuple[Bench, list[tuple[str, str]]]:

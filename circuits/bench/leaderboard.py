@@ -25,6 +25,7 @@ from circuits.judging.agreement import agreement
 from circuits.judging.bootstrap import plain
 from circuits.judging.curves import Areas, faithfulness_curve
 from circuits.judging.recovery import recovery
+from circuits.methods.names import check_methods
 from circuits.methods.table import METHODS
 from circuits.planted.cases import PLANTED, planted
 from circuits.planted.draft import Planted
@@ -62,15 +63,12 @@ class LeaderboardSettings:
     """Draws the pairs of runs and the control's scores; the next seed draws the held-out pairs."""
 
     def __post_init__(self) -> None:
-        for kind, names, known in (
-            ("method", self.methods, METHODS),
-            ("planted model", self.planted, PLANTED),
-        ):
-            for name in names:
-                if name not in known:
-                    raise InputError(
-                        f"no {kind} `{name}`{nearest(name, known)}", hint=f"known: {', '.join(known)}"
-                    )
+        check_methods(self.methods)
+        for name in self.planted:
+            if name not in PLANTED:
+                raise InputError(
+                    f"no planted model `{name}`{nearest(name, PLANTED)}", hint=f"known: {', '.join(PLANTED)}"
+                )
         for edit in self.edits:
             edit_named(edit)
         for name in ("seeds", "pairs"):

@@ -173,7 +173,8 @@ def read_circuit(path: str | Path) -> Circuit:
 def _suffix(path: str | Path) -> str:
     found = Path(path).suffix.lower()
     if found not in (".json", ".graphml", ".dot"):
-        raise InputError(f"`{path}` ends in {found or 'nothing'!r}", hint="known: .json, .graphml, .dot")
+        ends = f"ends in {found!r}" if found else "has no ending"
+        raise InputError(f"`{path}` {ends}, expected a circuit's", hint="known: .json, .graphml, .dot")
     return found
 
 

@@ -121,6 +121,8 @@ def test_dot_is_one_statement_per_line_and_foreign_dot_is_refused(circuit: Circu
 def test_unknown_suffixes_and_missing_files_are_refused(circuit: Circuit, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="ends in '.png'"):
         write_circuit(circuit, tmp_path / "circuit.png")
+    with pytest.raises(InputError, match="circuit` has no ending, expected a circuit's\nhint: known: .json"):
+        read_circuit(tmp_path / "circuit")
     with pytest.raises(InputError, match="cannot read"):
         read_circuit(tmp_path / "nowhere.graphml")
     (tmp_path / "broken.dot").write_bytes(b"\xff\xfe")

@@ -1,11 +1,14 @@
 """What is refused by a look at files is refused before what computes is loaded, which takes seconds."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from tinysql.recipes import find_recipe
 from tinysql.runs import record_model, start_run
@@ -25,7 +28,13 @@ def run(tmp_path: Path) -> Path:
     """What looks like a run, with a circuit and an SAE that was not scored, without a model; beside it a taught one."""
     path, taught = tmp_path / "run", tmp_path / "taught"
     start_run(tmp_path / "begun", find_recipe("tiny"))
-    record_model(start_run(tmp_path / "built", find_recipe("tiny")), find_recipe("tiny").train.model)
+    begun = start_run(tmp_path / "built", find_recipe("tiny"))
+    record_model(begun, find_recipe("tiny").train.model)
+    for name in ("short", "mute"):  # weights that are cut short; weights without a tokenizer
+        shutil.copytree(begun.path, tmp_path / name)
+        whole = save({"w": np.zeros(3, np.float32)})
+        (tmp_path / name / "model.safetensors").write_bytes(whole[:-1] if name == "short" else whole)
+    (tmp_path / "file").write_text("no dataset")
     (tmp_path / "empty").mkdir()
     (tmp_path / "lost" / "checkpoints" / "step-00000010").mkdir(parents=True)
     llama = {
@@ -82,6 +91,7 @@ def run(tmp_path: Path) -> Path:
         ("sae train BUILT", "BUILT holds no finished model"),
         ("sae train RUN --name new --resume", "no cut-off training of `new`"),
         ("sae eval RUN --name tokp", "has no SAE `tokp`"),
+        ("sae effects RUN --edit limit.valeu", "no edit `limit.valeu`"),
         ("sae effects RUN", "SAE `topk` of RUN was not scored"),
         ("sae show RUN", "SAE `topk` of RUN was not scored"),
         (f"transfer fit NONE RUN {HOOKS} --out OUT", "is not a run directory"),
@@ -101,6 +111,20 @@ def run(tmp_path: Path) -> Path:
         ("transfer teach small --start RUN --out OUT", "RUN was taught no behaviour"),
         ("eval NONE", "is not a run directory"),
         ("eval RUN --split nope", "no held-out split `nope`"),
+        ("train tiny --out OUT --data EMPTY", "`EMPTY` is no dataset: it has no config.json"),
+        ("train tiny --out OUT --data FILE", "`FILE` is no dataset: it has no config.json"),
+        ("train tiny --out OUT --init SHORT", "SHORT/model.safetensors is not a whole checkpoint"),
+        ("eval SHORT", "SHORT/model.safetensors is not a whole checkpoint"),
+        ("eval MUTE", "MUTE has no tokenizer.json"),
+        ("ask MUTE name --schema CREATE/**/TABLE/**/t(a/**/TEXT)", "MUTE has no tokenizer.json"),
+        ("circuit find SHORT --edit limit.value", "SHORT/model.safetensors is not a whole checkpoint"),
+        ("sae train MUTE", "MUTE has no tokenizer.json"),
+        ("transfer teach small --out FILE", "output `FILE` is a file, expected a directory"),
+        ("demo --out CUT --resume", "CUT/config.json` is not whole JSON"),
+        ("bench circuits --out OUT --methods eapig", "no method `eapig`; did you mean `eap-ig`?"),
+        ("bench circuits --out OUT --edits limit.valeu BUILT", "no edit `limit.valeu`"),
+        ("bench circuits --out OUT NONE", "is not a run directory"),
+        ("bench circuits --out FILE", "output `FILE` is a file, expected a directory"),
         ("ask NONE name --schema CREATE()", "schema `CREATE()` is not CREATE TABLE statements"),
         (
             "ask NONE name --schema CREATE/**/TABLE/**/t(a/**/TEXT) --temperature -1",
@@ -142,7 +166,20 @@ def run(tmp_path: Path) -> Path:
 )
 def test_a_refusal_of_files_loads_no_torch(run: Path, command: str, said: str) -> None:
     places = {"RUN": run, "NONE": run / "none"}
-    names_beside = ("OUT", "TAUGHT", "BEGUN", "BUILT", "EMPTY", "LOST", "CUT", "BERT", "LLAMA")
+    names_beside = (
+        "OUT",
+        "TAUGHT",
+        "BEGUN",
+        "BUILT",
+        "EMPTY",
+        "LOST",
+        "CUT",
+        "BERT",
+        "LLAMA",
+        "SHORT",
+        "MUTE",
+        "FILE",
+    )
     places |= {name: run.parent / name.lower() for name in names_beside}
 
     def placed(text: str) -> str:

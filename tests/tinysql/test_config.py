@@ -41,6 +41,7 @@ def test_settings_reach_their_field(setting: str, read: object) -> None:
         ("train.lrr=1", "unknown key `lrr`.*`lr`"),
         ("trian.lr=1", "unknown key `trian`.*`train`"),
         ("train.lr", "has no `=`"),
+        ("=3", "setting '=3' names no field in front of `=`"),
         ("train.lr=fast", "train.lr is 'fast', expected float\nhint: give a number, such as 0.001"),
         ("train.model.n_heads=2.5", "n_heads is 2.5, expected int\nhint: give a whole number, such as 8"),
         ("train.recompute=1", "recompute is 1, expected bool\nhint: give True or False"),

@@ -27,8 +27,9 @@ from tinysql.runs import holding, load, open_run, start_run
 from tinysql.tokens import Tokenizer
 from tinysql.training.batches import Batch
 from tinysql.training.checkpoints import load_tensors, save_tensors
+from tinysql.training.datasets import on_dataset
 from tinysql.training.distributed import World
-from tinysql.training.fit import _check_memory, fit, on_dataset
+from tinysql.training.fit import _check_memory, fit
 from tinysql.training.loop import Trainer, read_log
 from tinysql.training.tracking import tensorboard
 

@@ -141,6 +141,23 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err
 
 
+@pytest.mark.parametrize("verb", ["fit", "eval", "curve", "switch"])
+def test_a_wrong_setting_is_refused_before_a_model_is_read(
+    pair: tuple[Path, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    verb: str,
+) -> None:
+    def read(*_: object) -> None:
+        raise AssertionError("a model was read")
+
+    monkeypatch.setattr("transfer.behaviours.training.open_subject", read)
+    hooks = ["--hook", "blocks.1.hook_resid_post"] if verb == "switch" else HOOKS
+    command = [verb, *map(str, pair), "--out", str(tmp_path / "out"), *hooks, "--set", "test_row=4"]
+    assert "unknown key `test_row`; did you mean `test_rows`?" in refused(command, capsys)
+
+
 def test_names_and_another_base_are_refused_before_torch_is_loaded(
     pair: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -73,6 +73,7 @@ def call(arguments: argparse.Namespace) -> None:
     prompt = prompt_string(" ".join(arguments.question.split()), write_schema(schema).string)
     sampling = Sampling(temperature=arguments.temperature, top_p=arguments.top_p, seed=arguments.seed)
     run = open_run(arguments.run)
+    run.check_whole()
     # What computes is loaded behind what can be refused without it: it takes seconds.
     from tinysql.answering.generation import stream
 

@@ -51,6 +51,7 @@ def call(arguments: argparse.Namespace) -> None:
             hint=f"splits: {', '.join(HELD_OUT)}",
         )
     run = open_run(arguments.run)
+    run.check_whole()
     # What computes is loaded behind what can be refused without it: it takes seconds.
     from tinysql.devices import find_device
 

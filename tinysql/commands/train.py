@@ -56,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def call(arguments: argparse.Namespace) -> None:
     from data_gen.outputs import check_directory
     from tinysql.runs import check_not_lost, check_one_way
+    from tinysql.training.datasets import read_about
     from tinysql.training.replacing import what_is_kept
 
     check_one_way(resume=arguments.resume, overwrite=arguments.overwrite)
@@ -73,6 +74,8 @@ def call(arguments: argparse.Namespace) -> None:
             if kept is not None and not arguments.overwrite and any(out.glob("*")):
                 print(kept, file=sys.stderr)  # in front of the refusal of what is there
             check_directory(out, arguments.overwrite, kind="training run")
+    if arguments.data is not None and not goes_on:
+        read_about(Path(arguments.data))
     if arguments.init is not None and not goes_on:
         check_init(arguments.init)
 
@@ -115,9 +118,7 @@ def check_init(init: str) -> None:
     check_checkpoint(folder)
     values = read_json(folder / "config.json")
     if "recipe" in values:
-        run = Run(folder, values)
-        run.weights_file()
-        _ = run.shape  # read, and refused where it is none
+        Run(folder, values).check_whole()
     else:
         read_config(Settings(values, f"`{folder / 'config.json'}`"))
         check_weights(folder)

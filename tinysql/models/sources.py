@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import safetensors
+
 from data_gen.errors import InputError
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -48,4 +50,21 @@ def check_weights(folder: Path) -> None:
     raise InputError(
         f"`{folder}` has no weights in safetensors: {has}",
         hint="choose a checkpoint with model.safetensors, or have its owner save one with `save_pretrained`",
+    )
+
+
+def check_tensors(path: Path) -> None:
+    """Refuse a safetensors file that is cut short, by its header and its size alone."""
+    try:
+        with safetensors.safe_open(path, framework="numpy"):
+            pass
+    except (OSError, safetensors.SafetensorError) as error:
+        raise not_whole(path, error) from error
+
+
+def not_whole(path: Path, error: Exception) -> InputError:
+    """The refusal of a safetensors file that could not be read."""
+    return InputError(
+        f"{path} is not a whole checkpoint ({error})",
+        hint="restore the file, or go on with `tinysql train --resume`, from the last checkpoint if one is left",
     )

@@ -21,6 +21,7 @@ from data_gen.errors import InputError
 from data_gen.files import atomic_directory, read_json, write_atomic
 from tinysql.config import from_json
 from tinysql.models.hybrid import HybridLM
+from tinysql.models.sources import not_whole
 from tinysql.training.config import TrainState
 from tinysql.training.distributed import World
 from tinysql.training.optimizer import moments_of
@@ -46,10 +47,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
-        raise InputError(
-            f"{path} is not a whole checkpoint ({error})",
-            hint="restore the file, or go on with `tinysql train --resume`, from the last checkpoint if one is left",
-        ) from error
+        raise not_whole(path, error) from error
 
 
 def load_weights(model: HybridLM, path: Path) -> None:

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import torch
 
-from data_gen.config import DataConfig
 from data_gen.errors import InputError
-from data_gen.files import read_json, remove_leftovers
+from data_gen.files import remove_leftovers
 from data_gen.outputs import claim_directory
 from data_gen.store.dataset import read_dataset, write_dataset
 from tinysql.devices import find_device, memory_of
@@ -34,6 +33,7 @@ from tinysql.tokens import Tokenizer
 from tinysql.training.batches import TrainingRows
 from tinysql.training.begin import check_start, start_model, start_tokenizer
 from tinysql.training.checkpoints import load_tensors, save_tensors
+from tinysql.training.datasets import COLUMNS, on_dataset
 from tinysql.training.distributed import World, join_world
 from tinysql.training.feed import Bucketed, Feed, Generated, Packed, mixed_texts
 from tinysql.training.loop import train
@@ -42,8 +42,6 @@ from tinysql.training.tracking import Tracker
 
 FIRST_PROBE_ROW = 1 << 40
 """Where the probe's rows begin when training rows are fresh: further than training ever comes."""
-COLUMNS = ("prompt", "sql_statement")
-"""Of a dataset, what is trained on."""
 TOKENIZER_ROWS = 5000
 """Rows the tokenizer is learned from; more change nothing about a synthetic vocabulary."""
 
@@ -102,26 +100,6 @@ def _check_memory(recipe: Recipe, device: torch.device, world: World) -> None:
             f"and `{device.type}` has {memory / 2**30:,.0f} GiB",
             hint="lower model.d_model, model.d_mlp or the number of blocks, or train on more or larger devices",
         )
-
-
-def on_dataset(recipe: Recipe, dataset: Path) -> Recipe:
-    """The recipe with the rows of a dataset directory in place of its own."""
-    header = read_json(dataset / "config.json") if (dataset / "config.json").is_file() else {}
-    if not isinstance(header.get("config"), dict) or not isinstance(header.get("rows"), int):
-        raise InputError(
-            f"`{dataset}` is no dataset: it has no config.json that says how its rows were made",
-            hint="name a directory that `tinysql data make` wrote",
-        )
-    recipe = replace(recipe, data=DataConfig.from_dict(header["config"]), rows=header["rows"], variants=())
-    # The first row is read, so that a damaged dataset is refused before an older run is emptied.
-    first = next(iter(read_dataset(dataset)), {})
-    missing = [name for name in COLUMNS if name not in first]
-    if missing:
-        raise InputError(
-            f"the rows of `{dataset}` have no `{missing[0]}`, so they are no training rows",
-            hint="name a directory that `tinysql data make` wrote",
-        )
-    return recipe
 
 
 def _prepare(
