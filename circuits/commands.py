@@ -132,6 +132,7 @@ def call_find(arguments: argparse.Namespace) -> None:
     from circuits.graph import Graph
     from circuits.places import check_free
     from circuits.settings import FindSettings
+    from data_gen.pairs.counterfactual import sets_without
     from tinysql.runs import open_run
 
     given = {field.name: getattr(arguments, field.name) for field in fields(FindSettings)}
@@ -148,6 +149,7 @@ def call_find(arguments: argparse.Namespace) -> None:
     run = open_run(arguments.run)
     check_free(run.path, settings.edit, arguments.overwrite)
     settings.check_fits(Graph.of_config(run.shape), run.path)
+    sets_without(run.split("test"), settings.edit)  # refused where all are
     run.check_whole()
     # What computes is loaded behind what can be refused without it, here and below: it takes seconds.
     from circuits.finding import find_on_run

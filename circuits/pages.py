@@ -9,7 +9,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from circuits.circuit import Circuit
+from circuits.circuit import Circuit, why
 from circuits.drawing.curve import faithfulness_figure
 from circuits.drawing.facts import edge_rows, main_role
 from circuits.files.flow_files import load_flows
@@ -141,7 +141,8 @@ def _evaluated(file: Path) -> tuple[list[str], go.Figure]:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
-            f"{file} is no report on a circuit: {error!r}", hint="make it again with `tinysql circuit eval`"
+            f"{file} is no report on a circuit: {why(error)}",
+            hint="make it again with `tinysql circuit eval`",
         ) from error
 
 

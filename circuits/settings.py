@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from circuits.graph import Graph
+from circuits.judging.significance import check_enough
 from circuits.methods.names import METHOD_NAMES, STEPPED, UNSIGNED
 from data_gen.errors import InputError, nearest
 from data_gen.pairs.edits import edit_named
@@ -72,6 +73,8 @@ class FindSettings:
                 f"method `{self.method}` gives an edge one number for all pairs, so no edge is significant by it",
                 hint="choose top or greedy edges, or a method that scores each pair, such as `eap-ig`",
             )
+        if self.select == "significant":
+            check_enough(self.pairs, self.q)
         if (self.steps is not None or self.check_steps) and self.method not in STEPPED:
             asked = "--steps" if self.steps is not None else "--check-steps"
             raise InputError(

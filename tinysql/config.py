@@ -7,7 +7,7 @@ import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
 from data_gen.errors import InputError, nearest
@@ -19,6 +19,8 @@ WANTED = {
     bool: "give True or False",
 }
 """What to give where a value of that type is wanted."""
+SAID = 4
+"""Keys that are named at most where several are missing."""
 
 
 def to_json(config: Any) -> dict[str, Any]:
@@ -38,12 +40,19 @@ def from_json(kind: type[Config], values: Any, *, where: str) -> Config:
     for key, value in values.items():
         _check_field(hints, key, where)
         arguments[key] = _typed(hints[key], value, f"{where}: {key}")
-    try:
-        return kind(**arguments)
-    except TypeError as error:
+    parts: tuple[Field[Any], ...] = fields(typing.cast(Any, kind))
+    lacking = [field.name for field in parts if _is_needed(field) and field.name not in arguments]
+    if lacking:
+        more = f" and {len(lacking) - SAID} more" if len(lacking) > SAID else ""
         raise InputError(
-            f"{where} is incomplete ({error})", hint="restore the file or the missing key"
-        ) from error
+            f"{where} is incomplete: it has no {', no '.join(f'`{name}`' for name in lacking[:SAID])}{more}",
+            hint="restore the file or the missing key",
+        )
+    return kind(**arguments)
+
+
+def _is_needed(field: Field[Any]) -> bool:
+    return field.init and field.default is MISSING and field.default_factory is MISSING
 
 
 def override(config: Config, settings: Sequence[str]) -> Config:

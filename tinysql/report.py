@@ -59,8 +59,9 @@ def _sections(module: str, run: Path) -> list[Section]:
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         if isinstance(error, InputError):
             raise
+        reason = f"no {error}" if isinstance(error, KeyError) else f"{type(error).__name__} {error}"
         raise InputError(
-            f"an artefact in {run} is not as it was written ({module}: {type(error).__name__} {error})",
+            f"an artefact in {run} is not as it was written ({module}: {reason})",
             hint="make it again with the command that its `made_by` names",
         ) from error
     return found

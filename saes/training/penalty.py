@@ -19,7 +19,7 @@ LEAST = 1e-3
 
 def check_l0(config: SAEConfig, wanted: float) -> None:
     """Raise `InputError` where k decides how many latents are active, and for what no SAE can have."""
-    if config.is_k_sparse:
+    if config.is_k_sparse and math.isfinite(wanted):
         raise InputError(
             f"an L0 of {wanted:g} is asked of `{config.architecture}`, whose k is {config.k}",
             hint=f"set k, as in --set k={max(round(wanted), 1)}",

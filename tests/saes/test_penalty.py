@@ -113,6 +113,8 @@ def test_a_search_that_was_cut_off_goes_on_and_ends_with_the_same_sae(
     ("words", "sentence"),
     [
         (["--recipe", "topk", "--set", "k=4", "--l0", "12"], "an L0 of 12 is asked of `topk`, whose k is 4"),
+        (["--recipe", "topk", "--l0", "nan"], "L0 is nan, expected more than 0 and less than d_sae"),
+        (["--recipe", "topk", "--l0", "inf"], "L0 is inf, expected more than 0 and less than d_sae"),
         (["--l0", "0"], "L0 is 0, expected more than 0 and less than d_sae"),
         (["--l0", "64"], "L0 is 64, expected more than 0 and less than d_sae"),
         (["--l0", "nan"], "L0 is nan, expected more than 0 and less than d_sae"),

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -157,3 +158,30 @@ def test_an_unknown_key_in_a_file_is_refused() -> None:
     values = {**to_json(find_recipe("tiny")), "rowz": 3}
     with pytest.raises(InputError, match="config.json: unknown key `rowz`.*`rows`"):
         from_json(Recipe, values, where="config.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Several:
+    a: int
+    b: int
+    c: int
+    d: int
+    e: int
+    f: int = 6
+    g: list[int] = field(default_factory=list)
+
+
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [
+        ({"a": 1, "b": 2, "c": 3, "d": 4}, "here is incomplete: it has no `e`"),
+        ({"a": 1, "b": 2, "c": 3}, "here is incomplete: it has no `d`, no `e`"),
+        ({}, "here is incomplete: it has no `a`, no `b`, no `c`, no `d` and 1 more"),
+    ],
+)
+def test_keys_that_are_missing_are_named_and_those_with_a_default_are_not(
+    there: dict[str, int], said: str
+) -> None:
+    with pytest.raises(InputError) as refused:
+        from_json(Several, there, where="here")
+    assert refused.value.message == said
