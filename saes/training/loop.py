@@ -20,7 +20,7 @@ from saes.dictionaries.auxiliary import Dead
 from saes.dictionaries.layers import first_layers
 from saes.dictionaries.parameters import Gradients, first_parameters
 from saes.training.config import SAEConfig
-from saes.training.replay import Replay
+from saes.training.replay import Replay, can_record
 from tinysql.devices import is_out_of_memory
 
 LOOK_EVERY = {"cpu": 1}
@@ -56,9 +56,9 @@ class Loop:
         self.room = 0
         """At least the number of dead latents until the next look."""
         self.rates: dict[str, Tensor] = {}
-        """On a GPU the learning rate and the penalty's weight, which a recording reads."""
+        """Where steps are recorded the learning rate and the penalty's weight, which a recording reads."""
         self.replay: Replay | None = None
-        if since_fired.is_cuda:
+        if can_record(since_fired.device):
             self.rates = {name: torch.zeros((), device=since_fired.device) for name in ("lr", "sparsity")}
             self.replay = Replay()
         self.widths = None
