@@ -36,6 +36,11 @@ def find_device(name: str) -> torch.device:
     return device
 
 
+def can_record(device: torch.device) -> bool:
+    """Whether a CUDA graph can hold what runs there: one records the current GPU, and of others nothing, silently."""
+    return device.type == "cuda" and device.index in (None, torch.cuda.current_device())
+
+
 def precision_on(device: torch.device, precision: Precision | None = None) -> Precision:
     """The precision of matrix products: what was asked for, or bfloat16 on a GPU and float32 elsewhere."""
     return precision or ("bfloat16" if device.type == "cuda" else "float32")

@@ -20,8 +20,8 @@ from saes.dictionaries.auxiliary import Dead
 from saes.dictionaries.layers import first_layers
 from saes.dictionaries.parameters import Gradients, first_parameters
 from saes.training.config import SAEConfig
-from saes.training.replay import Replay, can_record
-from tinysql.devices import is_out_of_memory
+from saes.training.replay import Replay
+from tinysql.devices import can_record, is_out_of_memory
 
 LOOK_EVERY = {"cpu": 1}
 """Steps between two looks at the number of dead latents; 16 where a look makes the device wait."""

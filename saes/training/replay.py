@@ -22,11 +22,6 @@ Step = Callable[[Tensor, Tensor | None, int], Gradients]
 """A batch, what is to be written (None but for transcoders) and the room for dead latents -> what the step found."""
 
 
-def can_record(device: torch.device) -> bool:
-    """Whether steps there can be recorded: PyTorch records what runs on the current GPU, and elsewhere nothing."""
-    return device.type == "cuda" and device.index in (None, torch.cuda.current_device())
-
-
 class Replay:
     """A step that runs as it is the first time, so that kernels are compiled, and from a graph afterwards."""
 

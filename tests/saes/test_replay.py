@@ -111,13 +111,6 @@ def test_a_step_is_recorded_at_its_second_call_once_for_each_room(
     assert (max(recorded) > 0) == ("dead_after" in KINDS[kind])
 
 
-def test_steps_are_recorded_on_the_current_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On another one a recording would be empty, without an error, and nothing would be learnt."""
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
-    places = ("cpu", "cuda:0", "cuda:1")
-    assert [replay.can_record(torch.device(place)) for place in places] == [False, False, True]
-
-
 @pytest.mark.gpu
 @NO_GPU
 @pytest.mark.parametrize("kind", KINDS)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tinysql.answering.decoding import Decoder
+from tinysql.devices import can_record
 from tinysql.models.config import MambaConfig, ModelConfig, MoEConfig
 from tinysql.models.hybrid import HybridLM
 
@@ -66,3 +67,10 @@ def test_a_decoder_on_a_cpu_continues_what_it_has_seen() -> None:
     torch.testing.assert_close(decoder(ids[:, 4:5]), expected[:, 4])
     decoder.keep(torch.tensor([False, True]))
     torch.testing.assert_close(decoder(ids[1:, 5:6]), expected[1:, 5])
+
+
+def test_only_the_current_gpu_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On another a graph would be empty, without an error: nothing decoded, nothing learnt."""
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    places = ("cpu", "cuda:0", "cuda:1")
+    assert [can_record(torch.device(place)) for place in places] == [False, False, True]

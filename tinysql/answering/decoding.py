@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from tinysql.devices import can_record
 from tinysql.models.hybrid import Cache, HybridLM
 from tinysql.models.moe import experts_of
 
@@ -19,7 +20,7 @@ class Decoder:
 
     def __init__(self, model: HybridLM) -> None:
         self.model, self.cache = model, model.start_cache()
-        self.replays = model.device.type == "cuda" and _is_recordable(model)
+        self.replays = can_record(model.device) and _is_recordable(model)
         self._step: _Recorded | None = None
 
     def __call__(self, ids: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch d_vocab"]:
