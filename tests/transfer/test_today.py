@@ -37,6 +37,8 @@ def report_of(native: int, sent: int, strongest: int, refused: tuple[str, ...] =
     outcomes += [outcome(name, *([0, strongest] if name == "sign flip" else [0])) for name in DECIDING]
     stored = ("native", "transferred", "ratio", "interval", "verdict", "bar", "bar_of", "missing")
     return {
+        "source": "a",
+        "target": "b",
         "aim": {"wanted": "right"},
         "plan": {"seed": 0},
         "outcomes": outcomes,
@@ -115,6 +117,14 @@ def test_with_a_control_missing_nothing_is_decided() -> None:
     report["outcomes"] = [one for one in report["outcomes"] if one["name"] != "random source"]
     found = todays_transfer(report)
     assert (found.verdict, found.missing) == ("not decided", ("random source",))
+
+
+def test_reports_of_another_kind_have_no_verdict() -> None:
+    curve = next(one for one in PUBLISHED.values() if kind_of(one) == "curves")
+    with pytest.raises(InputError, match="a verdict is of a transfer, and this report is of curves"):
+        todays_transfer(curve)
+    with pytest.raises(InputError, match="this report is of nothing known"):
+        todays_transfer({})
 
 
 PUBLISHED = json.loads((ROOT / "docs" / "results" / "transfer.json").read_text())

@@ -16,6 +16,7 @@ from transfer.evaluation.verdict import (
     highest,
     judge,
 )
+from transfer.reports import kind_of
 
 HINT = "run it again: `tinysql transfer eval`"
 
@@ -25,9 +26,14 @@ def todays_transfer(report: Mapping[str, Any]) -> Transfer:
 
     A report keeps shares and no prompts. So margins are those that the report has, or else `unpaired_margin`s, and the
     ratio's interval, which is of pairs, is the one that it has. Where nothing is right without steering, as in every
-    behaviour here, an effect is a share and its interval follows from the count. Raises `InputError` where something is
-    right without steering, and where the rule asks for a ratio that the report does not have.
+    behaviour here, an effect is a share and its interval follows from the count. Raises `InputError` for a report
+    of another kind, where something is right without steering, and where the rule asks for a ratio that the report does not have.
     """
+    if (kind := kind_of(report)) != "transfer":
+        raise InputError(
+            f"a verdict is of a transfer, and this report is of {kind or 'nothing known'}",
+            hint="give what `tinysql transfer eval` wrote",
+        )
     wanted, seed, stored = report["aim"]["wanted"], report["plan"]["seed"], report["transfer"]
     found = {one["name"]: one[wanted] for one in report["outcomes"]}
     (before,), (native,), (transferred,) = (found[name] for name in ("no steering", "native", "transferred"))
