@@ -75,6 +75,8 @@ def test_from_its_shares_a_report_gets_the_verdict_of_its_prompts(
     assert found.margin is not None
     assert found.margin.value == pytest.approx(sent / N - found.bar)
     assert not found.margin.is_paired
+    assert found.native_margin is not None
+    assert found.native_margin.value == pytest.approx(native / N - found.bar)
 
 
 def test_a_verdict_of_an_older_rule_is_not_kept() -> None:

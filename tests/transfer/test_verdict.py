@@ -229,6 +229,8 @@ def test_the_margin_that_decides_is_the_one_that_is_said() -> None:
     assert verdict_line(asdict(by_guard)).startswith("not transferred, for no scale that does little damage")
     at_bar = decide(flags(0, 1000), flags(900, 1000), flags(440, 1000), controls, refused=("transferred",))
     assert verdict_line(asdict(at_bar)).startswith("not transferred, for no scale that does little damage")
+    below = decide(flags(0, 1000), flags(900, 1000), flags(439, 1000), controls, refused=("transferred",))
+    assert verdict_line(asdict(below)).startswith("not transferred, for no scale that does little damage")
     assert all("; holds 0" in verdict_line(asdict(one)) for one in (by_ratio, by_guard))
 
 
