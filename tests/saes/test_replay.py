@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from saes.dictionaries.parameters import Gradients
+from saes.training import loop as loops
 from saes.training import replay
 from saes.training.config import SAEConfig
 from saes.training.loop import Loop
@@ -109,6 +111,46 @@ def test_a_step_is_recorded_at_its_second_call_once_for_each_room(
     torch.testing.assert_close(found["since_fired"], expected["since_fired"], rtol=0, atol=0)
     assert len(set(recorded)) == len(recorded) >= 1
     assert (max(recorded) > 0) == ("dead_after" in KINDS[kind])
+
+
+def test_rooms_for_dead_latents_are_few_and_hold_them_all() -> None:
+    """Each is a recording of its own."""
+    loop = begun("topk", "cpu")
+    loop.replay = replay.Replay()
+    rooms = []
+    for dead in range(D_SAE + 1):
+        loop.since_fired.zero_()[:dead] = 9
+        rooms.append(loop._look())
+        assert dead <= rooms[-1] <= D_SAE
+    assert rooms[0] == 0
+    assert len(set(rooms)) <= loops.ROOMS + 1
+    assert Loop(replace(loop.config, aux_loss=0.0), loop.parameters, loop.since_fired)._look() == 0
+
+
+def test_what_is_put_back_is_recorded_anew() -> None:
+    """The moments then lie elsewhere, and a recording would go on with those it has read."""
+    loop = begun("topk", "cpu")
+    kept, _, _ = trained(loop, range(3))
+    loop.replay = replay.Replay()
+    loop.replay.recorded["of before"] = None
+    loop.restore(3, kept)
+    assert loop.replay.recorded == {}
+
+
+def test_between_two_looks_no_more_latents_die_than_there_is_room_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on a GPU, where a look makes the device wait: 21 silent steps end between the looks at 16 and at 32."""
+    monkeypatch.setitem(loops.LOOK_EVERY, "cpu", 16)
+    drawn = begun("topk", "cpu")
+    loop = Loop(replace(drawn.config, dead_after=20), drawn.parameters, drawn.since_fired)
+    dead = []
+    for step in range(40):
+        room = loop._look()
+        dead.append(int((loop.since_fired > 20).sum()))
+        assert dead[-1] <= room, step
+        loop.advance(*batch(loop, step))
+    assert dead[20] == 0 < dead[21]
 
 
 @pytest.mark.gpu
