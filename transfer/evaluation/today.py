@@ -26,8 +26,9 @@ def todays_transfer(report: Mapping[str, Any]) -> Transfer:
 
     A report keeps shares and no prompts. So margins are those that the report has, or else `unpaired_margin`s, and the
     ratio's interval, which is of pairs, is the one that it has. Where nothing is right without steering, as in every
-    behaviour here, an effect is a share and its interval follows from the count. Raises `InputError` for a report
-    of another kind, where something is right without steering, and where the rule asks for a ratio that the report does not have.
+    behaviour here, an effect is a share and its interval follows from the count. Raises `InputError` for a
+    report of another kind, where something is right without steering, and where the rule asks for a ratio that the
+    report does not have.
     """
     if (kind := kind_of(report)) != "transfer":
         raise InputError(
