@@ -28,16 +28,16 @@ from saes.training.config import Form, SAEConfig
 from saes.training.cross_layer import CrossLayerTranscoder, train_cross_layer
 from saes.training.crosscoders import train_crosscoder
 from saes.training.grids import train_grid
-from saes.training.penalty import check_l0, chosen, search
-from saes.training.resume import METRICS
+from saes.training.penalty import FAR, NEAR, check_l0, chosen, search
+from saes.training.resume import METRICS, difference
 from saes.training.sae import TrainingRecord, check_form, train_sae
 from saes.training.transcoders import train_transcoder
 from tinysql.config import to_json
 from tinysql.runs import Run, provenance
 from tinysql.tokens import Tokenizer, Tokens
 
-SEARCH = "search.json"
-"""Weights of a penalty that were tried, beside the state of the training that they are for."""
+SEARCH, ASKED = "search.json", "asked.json"
+"""Weights of a penalty that were tried, and what was asked for, beside the state of the training that they are of."""
 MOST_DRAWN = 4
 """Rows drawn for each that is wanted, as some are too long for the model."""
 
@@ -61,20 +61,25 @@ def train_on_run(
     `hooks` are what the form reads, and after them what it writes when that is something else; those of
     `saes.recipes.default_hooks` unless given. `resume` goes on, bit for bit, where a training of that name was cut off.
     With `l0` the weight of the penalty of `standard`, `gated` or `jumprelu` is searched for at which so many latents
-    are active per token, within a tenth; `say` hears of every trial. `on_disk` keeps the activations in bfloat16 in
-    RUN/saes/.NAME.activations while it trains, for more than fit into memory. Raises `InputError` for a name with a
-    slash in it, an unknown hook, a number of hooks that the form cannot have, a directory that is already there, unless
-    `overwrite`, nothing to resume, and an L0 of a kind that k decides.
+    are active per token, within a tenth; `say` hears of every trial, and where none comes as near. `on_disk` keeps the
+    activations in bfloat16 in RUN/saes/.NAME.activations while it trains, for more than fit into memory.
+
+    Raises `InputError` for a name with a slash in it, an unknown hook, a number of hooks that the form cannot have, a
+    directory that is already there, unless `overwrite`, nothing to resume, other settings than those of what is gone on
+    with, an L0 of a kind that k decides, and one that no trial comes within a factor of two of.
     """
-    place = Place.of(run.path, name)
+    place, asked = Place.of(run.path, name), config
     if l0 is not None:
         check_l0(config, l0)
         config = _found_before(config, place, l0) if resume else config
-    recordings = _record(run, {place.path: config}, place, hooks, rows, device, overwrite, resume, on_disk)
+    recordings = _record(
+        run, {"": asked}, {place.path: config}, place, hooks, rows, device, overwrite, resume, on_disk, l0
+    )
     if l0 is not None:
-        config = _matched(recordings, config, rows, place, run.path.name, l0, say)
+        check_l0(replace(config, d_sae=config.latents(recordings[0].values.shape[1])), l0)
+        config = _matched(recordings, config, place, run.path.name, l0, say)
     dictionary, record = train_form(recordings, config, run.path.name, place.state)
-    _write(place.path, dictionary, record, config, recordings, rows, place.state, overwrite or resume)
+    _write(place.path, dictionary, record, config, recordings, rows, place.state, overwrite or resume, l0)
     place.clear()
     return record
 
@@ -93,7 +98,6 @@ def _tried(file: Path) -> dict[float, float]:
 def _matched(
     recordings: Sequence[Activations],
     config: SAEConfig,
-    rows: int,
     place: Place,
     model_name: str,
     l0: float,
@@ -101,12 +105,6 @@ def _matched(
 ) -> SAEConfig:
     """With the weight of the penalty that gives this L0; what was tried stays with the training's state."""
     file = place.state / SEARCH
-    asked = {"l0": l0, **_settings(replace(config, sparsity=1.0), [one.hook for one in recordings], rows)}
-    if file.exists() and read_json(file)["asked"] != json.loads(json.dumps(asked)):
-        raise InputError(
-            f"the training of `{place.path.name}` that was cut off searched for another L0 or with other settings",
-            hint="repeat its settings, or pass --overwrite to begin again",
-        )
 
     def l0_of(weight: float) -> float:
         found = train_form(recordings, replace(config, sparsity=weight), model_name)[1].l0
@@ -114,11 +112,24 @@ def _matched(
         return found
 
     def keep(tried: Mapping[float, float]) -> None:
-        place.state.mkdir(parents=True, exist_ok=True)
-        write_atomic(file, json.dumps({"asked": asked, "tried": tried}))
+        write_atomic(file, json.dumps({"tried": tried}))
 
-    tried = _tried(file) if file.exists() else None
-    return replace(config, sparsity=search(l0_of, l0, first=config.sparsity, tried=tried, keep=keep))
+    weight = search(
+        l0_of, l0, first=config.sparsity, tried=_tried(file) if file.exists() else None, keep=keep
+    )
+    tried = _tried(file)
+    nearest = (
+        f"of {len(tried)} trainings the nearest to an L0 of {l0:g} has {tried[weight]:.4g}, "
+        f"at a penalty of {weight:.4g}"
+    )
+    if not 1 / FAR < tried[weight] / l0 < FAR:
+        raise InputError(
+            nearest,
+            hint=f"train for more steps, or take that one: --set sparsity={weight:.4g} --overwrite in place of --l0",
+        )
+    if abs(tried[weight] / l0 - 1) > NEAR:
+        say(nearest)
+    return replace(config, sparsity=weight)
 
 
 def train_grid_on_run(
@@ -142,7 +153,7 @@ def train_grid_on_run(
     for config in configs.values():
         check_form(config, "sae")
     made = {paths[member]: config for member, config in configs.items()}
-    recordings = _record(run, made, place, hooks, rows, device, overwrite, resume, on_disk)
+    recordings = _record(run, configs, made, place, hooks, rows, device, overwrite, resume, on_disk)
     trained = train_grid(
         recordings[0], configs, model_name=run.path.name, show_progress=True, directory=place.state
     )
@@ -157,6 +168,7 @@ def train_grid_on_run(
 
 def _record(
     run: Run,
+    asked: Mapping[str, SAEConfig],
     made: Mapping[Path, SAEConfig],
     place: Place,
     hooks: Sequence[str],
@@ -165,15 +177,20 @@ def _record(
     overwrite: bool,
     resume: bool,
     on_disk: bool,
+    l0: float | None = None,
 ) -> tuple[Activations, ...]:
     """The activations to train on, once it is known that there is a place for all that is `made` of them.
 
-    Going on with a training that was cut off while it wrote replaces what it wrote, and nothing else.
+    Going on with a training that was cut off while it wrote replaces what it wrote, and nothing else. `asked` are the
+    settings of each member of a grid, or those of the one dictionary under an empty name.
     """
     check_begin(place, rows, overwrite=overwrite, resume=resume)
-    model, tokenizer = run.load(device)
     form = next(iter(made.values())).form
-    hooks = tuple(hooks) or default_hooks(model.cfg, form)
+    hooks = tuple(hooks) or default_hooks(run.shape, form)
+    settings = _asked(asked, hooks, rows, on_disk, l0)
+    if resume:
+        _check_asked(place, settings)
+    model, tokenizer = run.load(device)
     check_hooks(model, hooks, form, hint=ABOUT_HOOKS)
     for path, config in made.items():
         is_own = resume and _is_of(path, _settings(config, hooks, rows))
@@ -182,10 +199,40 @@ def _record(
     if not resume:
         place.clear()
     if not on_disk:
-        return record_many(model, tokens, hooks, show_progress=True)
-    if (place.activations / RECORDING).is_file():
-        return open_recording(place.activations)
-    return record_to(place.activations, model, tokens, hooks, show_progress=True)
+        recordings = record_many(model, tokens, hooks, show_progress=True)
+    elif (place.activations / RECORDING).is_file():
+        recordings = open_recording(place.activations)
+    else:
+        recordings = record_to(place.activations, model, tokens, hooks, show_progress=True)
+    place.state.mkdir(parents=True, exist_ok=True)
+    write_atomic(place.state / ASKED, json.dumps(settings))
+    return recordings
+
+
+def _asked(
+    members: Mapping[str, SAEConfig], hooks: Sequence[str], rows: int, on_disk: bool, l0: float | None
+) -> dict[str, Any]:
+    """What a training that is gone on with must be asked for again."""
+    made: dict[str, Any] = {
+        "grid": ", ".join(members) or "none",
+        "l0": "none" if l0 is None else l0,
+        "hooks": ", ".join(hooks),
+        "rows": rows,
+        "on_disk": on_disk,
+        **to_json(next(iter(members.values()))),
+    }
+    return json.loads(json.dumps(made))
+
+
+def _check_asked(place: Place, settings: Mapping[str, Any]) -> None:
+    """Raise `InputError` where the training that was cut off was asked for with other settings."""
+    then = find_json(place.state / ASKED)
+    if then is not None and then != settings:
+        raise InputError(
+            f"the training of `{place.path.name}` that was cut off had other settings"
+            f"{difference(then, dict(settings))}",
+            hint="repeat its settings, or pass --overwrite in place of --resume to begin again",
+        )
 
 
 def _write(
@@ -197,9 +244,10 @@ def _write(
     rows: int,
     state: Path,
     overwrite: bool,
+    l0: float | None = None,
 ) -> None:
     settings = _settings(config, [recording.hook for recording in recordings], rows)
-    made = {**settings, "made_by": provenance()}
+    made = {**settings, **({} if l0 is None else {"l0": l0}), "made_by": provenance()}
     # What is there is replaced only now that there is something to replace it with.
     claim_directory(path, overwrite)
     with atomic_directory(path) as folder:

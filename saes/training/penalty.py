@@ -13,6 +13,8 @@ from saes.training.config import SAEConfig
 
 NEAR, TRIALS = 0.1, 8
 """How far off, relatively, L0 may be, and after how many trainings the nearest is taken."""
+FAR = 2.0
+"""How many times too many or too few latents make another SAE than the one that was asked for."""
 LEAST = 1e-3
 """An L0 below this counts as this."""
 
@@ -47,6 +49,8 @@ def search(
     known = dict(tried or {})
     while (found := chosen(known, wanted)) is None:
         weight = next_weight(known, wanted, first)
+        if weight in known:  # two weights with no number between them
+            return _nearest(known, wanted)
         known[weight] = max(l0_of(weight), LEAST)
         keep(known)
     return found
@@ -54,10 +58,14 @@ def search(
 
 def chosen(tried: Mapping[float, float], wanted: float) -> float | None:
     """Of weights and the L0 they gave the nearest, where a search ends; None where it goes on."""
-    best = min(tried, key=lambda weight: abs(math.log(tried[weight] / wanted)), default=None)
-    if best is None or (abs(tried[best] / wanted - 1) > NEAR and len(tried) < TRIALS):
+    if not tried:
         return None
-    return best
+    best = _nearest(tried, wanted)
+    return best if abs(tried[best] / wanted - 1) <= NEAR or len(tried) >= TRIALS else None
+
+
+def _nearest(tried: Mapping[float, float], wanted: float) -> float:
+    return min(tried, key=lambda weight: abs(math.log(tried[weight] / wanted)))
 
 
 def next_weight(tried: Mapping[float, float], wanted: float, first: float = 1.0) -> float:
@@ -77,4 +85,7 @@ def next_weight(tried: Mapping[float, float], wanted: float, first: float = 1.0)
     # Between what is too active and what is not active enough, if both are known.
     if above and below and not max(below) < weight < min(above):
         weight = math.sqrt(max(below) * min(above))
+    elif weight in tried:
+        # L0 went the other way: on from the last weight on the side that is left.
+        weight = max(tried) * math.exp(2.5) if below else min(tried) * math.exp(-2.5)
     return weight

@@ -71,7 +71,7 @@ def load_state(directory: Path, config: SAEConfig, data: str) -> Saved | None:
         if made.get(name) != now:
             what = "configuration" if name == "sae" else "activations"
             raise InputError(
-                f"{found[-1]} was trained with other {what}{_difference(made.get(name), now)}",
+                f"{found[-1]} was trained with other {what}{difference(made.get(name), now)}",
                 hint="give what it was trained with, or train anew with --overwrite instead of --resume",
             )
     return Saved(step=int(made["step"]), tensors=load_tensors(found[-1] / TENSORS))
@@ -119,7 +119,8 @@ def _steps(directory: Path) -> list[Path]:
     return sorted(path for path in directory.glob("step-*") if path.name[5:].isdigit())
 
 
-def _difference(then: Any, now: Any) -> str:
+def difference(then: Any, now: Any) -> str:
+    """What is not the same in two sets of settings, for the end of a sentence; nothing where one is no such set."""
     if not isinstance(then, dict) or not isinstance(now, dict):
         return ""
     names = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))

@@ -251,7 +251,7 @@ def test_a_grid_that_was_cut_off_while_it_wrote_goes_on(
     other = [word.replace("k=4", "k=5") for word in words]
     capsys.readouterr()
     assert main([*other, "--name", "half-grid", "--resume"]) == 2
-    assert "has an SAE `half-grid,seed=0` already\nhint: choose another --name" in capsys.readouterr().err
+    assert "`half-grid` that was cut off had other settings: k was 4, not 5" in capsys.readouterr().err
     assert main([*words, "--name", "half-grid", "--resume"]) == 0
     for seed in ("seed=0", "seed=1"):
         for name in ("sae_weights.safetensors", "metrics.json", "metrics.jsonl"):

@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,77 @@ def test_penalties_that_change_nothing_are_left_behind_and_the_nearest_is_taken(
     assert found == calls[-1]
 
 
+@pytest.mark.parametrize("wanted", [16.0, 1000.0])
+def test_a_search_ends_where_l0_goes_the_wrong_way(wanted: float) -> None:
+    """As after few steps, where a greater penalty had more latents active: no weight is tried twice."""
+    calls: list[float] = []
+
+    def l0_of(weight: float) -> float:
+        calls.append(weight)
+        assert len(calls) <= penalty.TRIALS
+        return 200 * weight**0.1
+
+    found = penalty.search(l0_of, wanted)
+    assert len(set(calls)) == len(calls) == penalty.TRIALS
+    assert found == min(calls, key=lambda weight: abs(math.log(200 * weight**0.1 / wanted)))
+
+
+def test_a_search_ends_between_two_weights_that_have_no_number_between_them() -> None:
+    edge = 5.0
+    tried = {edge: 30.0, math.nextafter(edge, 6): 2.0}
+    assert penalty.search(pytest.fail, 8.0, tried=tried) in tried
+
+
+def test_an_l0_that_is_not_reached_is_refused_and_one_that_is_near_is_said(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, off = artefacts.train_form, 3.0
+
+    def train(recordings: Any, config: Any, *rest: Any) -> Any:
+        sae, record = own(recordings, replace(config, steps=2), *rest)
+        return sae, replace(record, l0=off * 12)
+
+    monkeypatch.setattr(artefacts, "train_form", train)
+    words = ["sae", "train", str(run), "--l0", "12", *SMALL, "--name"]
+    assert main([*words, "far"]) == 2
+    nearest = rf"of {penalty.TRIALS} trainings the nearest to an L0 of 12 has 36, at a penalty of \S+"
+    hint = r"hint: train for more steps, or take that one: --set sparsity=\S+ --overwrite in place of --l0"
+    assert re.search(rf"tinysql: {nearest}\n{hint}\n$", capsys.readouterr().err)
+    assert not (run / "saes" / "far").exists()
+    off = 1.2
+    assert main([*words, "near"]) == 0
+    assert "trainings the nearest to an L0 of 12 has 14.4" in capsys.readouterr().err
+    assert json.loads((run / "saes" / "near" / "config.json").read_text())["l0"] == 12
+
+
+def test_more_active_latents_than_there_are_is_refused_where_their_number_is_derived(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [word for word in SMALL if word not in ("--set", "d_sae=64")]
+    few = ["--set", "steps=60", "--set", "batch_size=256"]
+    rest = [word for word in words if "=" not in word]
+    assert main(["sae", "train", str(run), "--name", "many", "--l0", "5000", *rest, *few]) == 2
+    assert "L0 is 5000, expected more than 0 and less than d_sae" in capsys.readouterr().err
+
+
+def test_a_grid_is_gone_on_with_as_the_grid_it_was(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["sae", "train", str(run), *SMALL, "--name", "grid"]
+    monkeypatch.setattr(
+        artefacts, "train_grid", lambda *given, **more: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
+    with suppress(KeyboardInterrupt):
+        main([*words, "--grid", "seed=0,1"])
+    for other, sentence in (
+        ([], "grid was seed=0, seed=1, not none"),
+        (["--grid", "seed=0,2"], "grid was seed=0, seed=1, not seed=0, seed=2"),
+    ):
+        assert main([*words, *other, "--resume"]) == 2
+        assert sentence in capsys.readouterr().err
+    assert (run / "saes" / ".grid.training").is_dir()
+
+
 def test_an_sae_is_trained_to_the_l0_that_is_asked_for(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sae", "train", str(run), "--name", "sparse", "--l0", "12", *SMALL]) == 0
     out, err = capsys.readouterr()
@@ -96,9 +168,17 @@ def test_a_search_that_was_cut_off_goes_on_and_ends_with_the_same_sae(
         main([*words, "cut"])
     assert main([*words, "cut"]) == 2
     assert "was cut off" in capsys.readouterr().err
-    for other in (["--l0", "9"], ["--set", "lr=0.001"]):
+    for other, sentence in (
+        (["--l0", "9"], "l0 was 12.0, not 9.0"),
+        (["--set", "lr=0.001"], "lr was 0.004, not 0.001"),
+        (["--rows", "41"], "rows was 40, not 41"),
+    ):
         assert main([*words, "cut", *other, "--resume"]) == 2
-        assert "searched for another L0 or with other settings" in capsys.readouterr().err
+        assert f"`cut` that was cut off had other settings: {sentence}\nhint: " in capsys.readouterr().err
+    assert main(["sae", "train", str(run), *SMALL, "--name", "cut", "--resume"]) == 2
+    assert "had other settings: l0 was 12.0, not none" in capsys.readouterr().err
+    assert main(["sae", "train", str(run), *SMALL, "--recipe", "topk", "--name", "cut", "--resume"]) == 2
+    assert "architecture was standard, not topk" in capsys.readouterr().err
     monkeypatch.setattr(artefacts, "train_form", counted(99))
     assert main([*words, "cut", "--resume"]) == 0
     assert (
