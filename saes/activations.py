@@ -71,6 +71,25 @@ class Activations:
         return len(self.values)
 
 
+def check_recorded(*given: object) -> None:
+    """`InputError` for what is neither an `Activations` nor a sequence of them, such as a bare tensor."""
+    for one in given:
+        if isinstance(one, Sequence) and not isinstance(one, str):
+            check_recorded(*one)
+        elif not isinstance(one, Activations):
+            raise InputError(
+                f"activations are {described(one)}, expected saes.Activations",
+                hint="record them with `saes.record(model, tokens, hook)`",
+            )
+
+
+def described(value: object) -> str:
+    """What a value is, in a sentence: its type, and a tensor's shape."""
+    if isinstance(value, Tensor):
+        return f"a Tensor of shape {list(value.shape)}"
+    return f"of type {type(value).__name__}"
+
+
 class _Reached(Exception):
     """Thrown by the hook to end the forward pass; never leaves `capture`."""
 

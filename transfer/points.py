@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from data_gen.errors import InputError
-from saes.activations import Activations
+from saes.activations import Activations, described
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,15 @@ class Points:
             values=activations.values,
             ids=activations.ids.to(device),
             positions=activations.position.to(device),
+        )
+
+
+def check_points(given: object) -> None:
+    """`InputError` for what is no `Points`, such as a bare tensor or a recording."""
+    if not isinstance(given, Points):
+        raise InputError(
+            f"points are {described(given)}, expected transfer.Points",
+            hint="take `transfer.Points.of(saes.record(model, tokens, hook))`",
         )
 
 

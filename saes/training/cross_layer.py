@@ -27,7 +27,7 @@ from torch import Tensor
 
 from data_gen.errors import InputError
 from data_gen.files import read_json, write_atomic
-from saes.activations import Activations
+from saes.activations import Activations, check_recorded
 from saes.dictionaries.inference import threshold_at
 from saes.dictionaries.layers import of_layer
 from saes.dictionaries.parameters import Parameters
@@ -210,6 +210,7 @@ def train_cross_layer(
 
 
 def _check_layers(inputs: Sequence[Activations], outputs: Sequence[Activations], config: SAEConfig) -> None:
+    check_recorded(inputs, outputs)
     if len(inputs) != len(outputs) or len(inputs) < 2:
         raise InputError(
             f"{len(inputs)} inputs and {len(outputs)} outputs are not one of each for two layers or more",

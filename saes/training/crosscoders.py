@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from data_gen.errors import InputError
-from saes.activations import Activations
+from saes.activations import Activations, check_recorded
 from saes.disk import SAE
 from saes.training.config import SAEConfig
 from saes.training.fitting import Fit, fit
@@ -29,6 +29,9 @@ from saes.training.loop import Loop
 from saes.training.resume import fingerprint
 from saes.training.sae import TrainedSAE, check, check_form, finished, scaling, split
 from saes.training.transcoders import check_pair
+
+SHARED = "shared"
+"""What the latents that are no hook's alone are counted under, so no hook has this name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +50,7 @@ class Specificity:
         """Latents that are one hook's alone, with less than the share `below` at all others, and all the rest."""
         alone = self.share > 1 - below
         named = {hook: int(alone[:, i].sum()) for i, hook in enumerate(self.hooks)}
-        return {**named, "shared": int((~alone.any(1)).sum())}
+        return {**named, SHARED: int((~alone.any(1)).sum())}
 
 
 def side_by_side(recordings: Sequence[Activations]) -> Activations:
@@ -77,7 +80,8 @@ def train_crosscoder(
     """Train a crosscoder on recordings of the same tokens; what comes out reads and writes them side by side.
 
     `names` tell the hooks of two models apart, and are the hooks' own unless given. d_sae is derived from the first
-    hook's width. Raises `InputError` when the tokens differ, and as `train_sae` does; a `directory` is as there.
+    hook's width. Raises `InputError` when the tokens differ, for two hooks of one name or one named `shared`, and as
+    `train_sae` does; a `directory` is as there.
 
     Example:
         >>> trained = train_crosscoder([before, after], SAEConfig(form="crosscoder"), names=["base", "tuned"])
@@ -91,8 +95,7 @@ def train_crosscoder(
     values = [recording.values for recording in recordings]
     hooks = tuple(of_hook.shape[1] for of_hook in values)
     names = tuple(names or (recording.hook for recording in recordings))
-    if len(names) != len(hooks):
-        raise InputError(f"{len(names)} names for {len(hooks)} hooks", hint="give one name per recording")
+    _check_names(names, len(hooks))
     train, held_back = split(values[0], config)
     found = [scaling(of_hook) for of_hook in values]
     mean = torch.cat([of_hook for of_hook, _ in found])
@@ -120,12 +123,25 @@ def train_crosscoder(
 
 
 def _check_recordings(recordings: Sequence[Activations]) -> None:
+    check_recorded(recordings)
     if len(recordings) < 2:
         raise InputError(
             f"a crosscoder reads at least two hooks, not {len(recordings)}", hint="record another hook"
         )
     for other in recordings[1:]:
         check_pair(recordings[0], other)
+
+
+def _check_names(names: Sequence[str], hooks: int) -> None:
+    """`InputError` unless each hook has a name by which `Specificity.counts` can count its latents."""
+    if len(names) != hooks:
+        raise InputError(f"{len(names)} names for {hooks} hooks", hint="give one name per recording")
+    if len({*names, SHARED}) <= hooks:
+        raise InputError(
+            f"the hooks of the crosscoder are named {', '.join(names)}, expected different names, none of them "
+            f"`{SHARED}`",
+            hint="give each recording a name of its own, as in `names=['base', 'tuned']`",
+        )
 
 
 def widths(crosscoder: SAE) -> tuple[int, ...]:

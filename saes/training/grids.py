@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from data_gen.errors import InputError
-from saes.activations import Activations
+from saes.activations import Activations, check_recorded
 from saes.training.config import SAEConfig
 from saes.training.fitting import Fit, fit, scaled
 from saes.training.loop import Loop
@@ -33,6 +33,7 @@ def train_grid(
     off goes on. Members of one order and batch size are in step with each other; others follow one after the other.
     Raises `InputError` as `train_sae` does, before the first step where that can be known.
     """
+    check_recorded(activations)
     values = activations.values
     if not configs:
         raise InputError("the grid has no member", hint="make one with `saes.grid`")

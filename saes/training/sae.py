@@ -19,7 +19,7 @@ from torch import Tensor
 
 from data_gen.errors import InputError
 from data_gen.seeding import stable_hash
-from saes.activations import Activations
+from saes.activations import Activations, check_recorded
 from saes.dictionaries.inference import calibrate, to_sae
 from saes.disk import SAE
 from saes.training.config import Form, SAEConfig
@@ -75,11 +75,12 @@ def train_sae(
     """Train an SAE; the same activations and configuration give the same weights.
 
     The global random state is left as it was and no network is used. With a `directory`, state and metrics are
-    written there, and training goes on, bit for bit, from what an earlier call left in it. Raises `InputError` when
-    there are fewer activations than one batch, when one is not finite or all are the same, when k exceeds the latents,
-    when the memory does not hold so many, when the directory holds another training, and when the loss is not finite:
-    then the last good state is kept.
+    written there, and training goes on, bit for bit, from what an earlier call left in it. Raises `InputError` for
+    what is no recording, such as a bare tensor, when there are fewer activations than one batch, when one is not
+    finite or all are the same, when k exceeds the latents, when the memory does not hold so many, when the directory
+    holds another training, and when the loss is not finite: then the last good state is kept.
     """
+    check_recorded(activations)
     values = activations.values
     check_form(config, "sae")
     check(values, config)

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from data_gen.errors import InputError
-from saes.activations import Activations
+from saes.activations import Activations, check_recorded
 from saes.dictionaries.inference import calibrate
 from saes.dictionaries.parameters import Parameters
 from saes.disk import SAE, stock
@@ -45,6 +45,7 @@ def train_transcoder(
     `config.form` says whether it has a skip connection. Raises `InputError` when the recordings are not of the same
     tokens, and as `train_sae` does; a `directory` is as there.
     """
+    check_recorded(inputs, outputs)
     x, y = inputs.values, outputs.values
     check_form(config, "transcoder", "skip_transcoder")
     check_pair(inputs, outputs)

@@ -1,5 +1,7 @@
 """Recording keeps one row per real token, stops at the hook and leaves no trace in the model."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -98,3 +100,41 @@ def test_nothing_to_record_is_refused(model: HybridLM, tokens: Tokens) -> None:
         record(model, tokens[:0], HOOK)
     with pytest.raises(InputError, match="no hook to record"):
         record_many(model, tokens, [])
+
+
+UNRECORDED = """
+import torch
+import saes
+from data_gen.errors import InputError
+from saes.training.crosscoders import side_by_side
+
+rows, layers = torch.zeros(9, 4), [torch.zeros(9, 4)] * 2
+forms = {"crosscoder": "topk", "transcoder": "standard", "cross_layer_transcoder": "topk"}
+of = {form: saes.SAEConfig(form=form, architecture=kind) for form, kind in forms.items()}
+config = saes.SAEConfig()
+for call in (
+    lambda: saes.train_sae(rows, config),
+    lambda: saes.train_grid(rows, {"one": config}),
+    lambda: saes.train_transcoder(rows, rows, of["transcoder"]),
+    lambda: saes.train_crosscoder(layers, of["crosscoder"]),
+    lambda: saes.train_crosscoder(rows, of["crosscoder"]),
+    lambda: side_by_side(layers),
+    lambda: saes.train_cross_layer(layers, layers, of["cross_layer_transcoder"]),
+    lambda: saes.train_sae(rows.numpy(), config),
+):
+    try:
+        call()
+    except InputError as error:
+        print(error)
+"""
+
+
+def test_a_bare_tensor_is_no_recording_and_is_told_how_one_is_made() -> None:
+    # Without the type checks of the tests, which users do not have.
+    ran = subprocess.run([sys.executable, "-c", UNRECORDED], capture_output=True, text=True, check=True)
+    said = [
+        f"activations are {what}, expected saes.Activations\n"
+        "hint: record them with `saes.record(model, tokens, hook)`\n"
+        for what in ["a Tensor of shape [9, 4]"] * 7 + ["of type ndarray"]
+    ]
+    assert ran.stdout == "".join(said)

@@ -186,6 +186,13 @@ def test_bad_input_is_a_sentence() -> None:
         train_crosscoder([one], config())
     with pytest.raises(InputError, match="3 names for 2 hooks"):
         train_crosscoder([one, other], config(), names=["a", "b", "c"])
+    for names in (["a", "a"], ["shared", "b"]):
+        with pytest.raises(
+            InputError, match=f"named {', '.join(names)}, expected different names, none of them"
+        ):
+            train_crosscoder([one, other], config(), names=names)
+    with pytest.raises(InputError, match="named base: resid, base: resid, expected different names"):
+        train_crosscoder([one, one], config())
     with pytest.raises(InputError, match="a crosscoder of architecture `gated` cannot be saved"):
         config("gated")
     plain = train_sae(one, SAEConfig(d_sae=48, steps=2, batch_size=128)).sae

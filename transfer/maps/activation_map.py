@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from data_gen.errors import InputError, nearest
-from transfer.points import Contrast, Points
+from transfer.points import Contrast, Points, check_points
 
 Mode = Literal["difference", "jacobian", "direct"]
 """What a direction becomes; see `ActivationMap.map_directions`."""
@@ -69,7 +69,8 @@ class ActivationMap(ABC):
 
     @torch.no_grad()
     def map_points(self, points: Points) -> Float[Tensor, "token d_out"]:
-        """Each point's image. Raises `InputError` for points of another width."""
+        """Each point's image. Raises `InputError` for what is no `Points`, and for points of another width."""
+        check_points(points)
         self._check(points.values.shape[1])
         starts = range(0, len(points), CHUNK)
         parts = [points[start : start + CHUNK] for start in starts]
