@@ -28,6 +28,8 @@ from tinysql.runs import code_of, holding, provenance
 from transfer.behaviours.training import Subject
 
 ASKED, ENDING = "asked.json", ".part"
+REFUSED = "refused.txt"
+"""Says that the run ended in a refusal of its input: its parts are in no other plan's way."""
 ATTEMPTS = 10
 """To make and hold a directory; more than one are needed only where others delete it meanwhile."""
 Found = TypeVar("Found")
@@ -82,21 +84,33 @@ def keeping(
     """The parts of what is to become `directory`, deleted when the block ends without an error.
 
     `wanted` is what they belong to, as plain JSON values. With `resume` those that were found before a kill or an
-    error are there; without, `overwrite` deletes them. Where nothing has been found nothing is left behind. Raises
-    `InputError` for parts that would be lost, for parts that belong to something else, naming the first field that
-    differs, and while another process is at work on the same directory.
+    error are there; without, `overwrite` deletes them. Those of a run that was refused for its input are gone on with
+    under the same `wanted` and deleted under another, without either. Where nothing has been found nothing is left
+    behind. Raises `InputError` for parts that would be lost, for parts that belong to something else, naming the first
+    field that differs, and while another process is at work on the same directory.
     """
     place = place_of(directory)
     parts = Parts(place)
     with _made_and_held(place):
         try:
             _begin(parts, wanted, resume=resume, overwrite=overwrite, say=say)
-            yield parts
+            try:
+                yield parts
+            except InputError as error:
+                _mark_refused(place, error)
+                raise
         except BaseException:
             if not parts.count:
                 _remove(place)
             raise
         _remove(place)
+
+
+def _mark_refused(place: Path, error: InputError) -> None:
+    # A full disk or a damaged part says nothing against what was asked for.
+    if not isinstance(error.__cause__, OSError | msgspec.MsgspecError):
+        with suppress(InputError):  # the one that is raised is told
+            write_atomic(place / REFUSED, error.message)
 
 
 def _made_and_held(place: Path) -> ExitStack:
@@ -118,23 +132,30 @@ def _begin(parts: Parts, wanted: Mapping[str, Any], *, resume: bool, overwrite: 
     assert place is not None
     remove_leftovers(place)
     now = json.loads(json.dumps(wanted))
-    if parts.count and resume:
+    was_refused = (place / REFUSED).is_file()
+    done = f"{parts.count} part{'' if parts.count == 1 else 's'} done, in {place}"
+    if parts.count and (resume or (was_refused and not overwrite)):
         before = find_json(place / ASKED) or {}
-        if before != now:
-            name, then, new = _difference(before, now)
+        if before == now:
+            (place / REFUSED).unlink(missing_ok=True)
+            say(f"going on with {done}")
+            return
+        name, then, new = _difference(before, now)
+        if not was_refused:
             raise InputError(
                 f"{place} was begun with {name} {then!r}, not {new!r}",
                 hint="repeat what it was begun with, or pass --overwrite without --resume to begin again",
             )
-        say(f"going on with {parts.count} parts done, in {place}")
-        return
-    if parts.count and not overwrite:
+        say(f"beginning again: what was refused was begun with {name} {then!r}, not {new!r}")
+    elif parts.count and not overwrite:
         raise InputError(
-            f"{place.name[1:].removesuffix('.partial')} was cut off with {parts.count} parts done, in {place}",
+            f"{place.name[1:].removesuffix('.partial')} was cut off with {done}",
             hint="pass --resume to go on with it, or --overwrite to begin again",
         )
     _forget(place)
     write_atomic(place / ASKED, json.dumps(now, indent=1))
+    # Last, so that a kill in between leaves no parts that block.
+    (place / REFUSED).unlink(missing_ok=True)
 
 
 def _forget(place: Path) -> None:

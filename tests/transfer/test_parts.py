@@ -348,6 +348,18 @@ def test_what_parts_belong_to_is_deleted_behind_them(tmp_path: Path, monkeypatch
         assert parts.find("one", int, lambda: 2) == 2
 
 
+@pytest.mark.usefixtures("opened")
+def test_an_evaluation_refused_behind_its_gates_is_corrected(bench: Bench, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    ranked = replace(bench, plan=replace(bench.plan, method="low-rank", rank=99))
+    with pytest.raises(InputError, match="rank is 99, expected 1 to"):
+        evaluate_to(ranked, out, only=["gaussian"])
+    assert kept(out) == ["gates"]
+    corrected = replace(bench, plan=replace(bench.plan, method="low-rank", rank=4))
+    evaluate_to(corrected, out, only=["gaussian"])
+    assert ((out / "report.json").is_file(), place_of(out).exists()) == (True, False)
+
+
 def test_a_fingerprint_knows_weights_and_shape_and_not_directories(
     subject_of: Callable[..., Subject], untaught: Callable[..., HybridLM]
 ) -> None:
