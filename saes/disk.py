@@ -97,7 +97,7 @@ def load(path: str | Path, device: str = "cpu") -> SAE:
     except SafetensorError as error:
         raise InputError(
             f"{path / WEIGHTS} is not a whole file of weights ({error})",
-            hint="train the SAE again with `tinysql sae train --overwrite`",
+            hint=_again(path),
         ) from error
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(
@@ -105,6 +105,17 @@ def load(path: str | Path, device: str = "cpu") -> SAE:
             f"({' '.join(str(error).split())})",
             hint=f"{CONFIG} and {WEIGHTS} must come from the same SAE",
         ) from error
+
+
+def _again(path: Path) -> str:
+    """How the SAE of a directory is made again; where it lies in a run, that run and its name are known."""
+    if path.parent.name != "saes":
+        return "restore the file, or train the SAE again and `saes.save` it"
+    # A member of a grid is called by the grid's name and its own settings.
+    run, name = path.parent.parent, path.name.partition(",")[0]
+    return (
+        f"restore the file, or repeat `tinysql sae train {run} --name {name} --overwrite` with its settings"
+    )
 
 
 def _check_config(path: Path, config: dict[str, Any]) -> None:

@@ -347,6 +347,11 @@ def _bench_and_layers(arguments: argparse.Namespace) -> tuple[Bench, list[tuple[
 def _check_layers(arguments: argparse.Namespace) -> None:
     """Either both hooks or layers."""
     hooks = [arguments.source_hook, arguments.target_hook]
+    if arguments.layer is None and hooks.count(None) == 1:
+        given, missing = ("target", "source") if hooks[0] is None else ("source", "target")
+        raise InputError(
+            f"--{given}-hook is given without --{missing}-hook", hint=f"give --{missing}-hook HOOK too"
+        )
     if arguments.layer is None and None in hooks:
         raise InputError(
             "it is not said where to steer", hint="give --source-hook and --target-hook, or --layer BLOCK"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from data_gen.errors import InputError
-from data_gen.files import read_json
+from data_gen.files import find_json, read_json
 
 REPORT = "report.json"
 CONFIG, QUALITY = "config.json", "quality.json"
@@ -21,6 +21,9 @@ KINDS = {
     "map": {"quality", "replacement", "plan", "source", "target"},
 }
 """What a report can be, and what each has to have."""
+
+INSIDE = {"a map": {"kind", "widths", "made"}, "a steering vector": {"hook", "metadata"}}
+"""What lies in the directory of a report without one of its own, and the keys of its config."""
 
 
 def kind_of(report: Mapping[str, Any]) -> str | None:
@@ -44,16 +47,32 @@ def bar_line(bar: Mapping[str, Any]) -> str:
     return f"{share['share']:.1%} {bar['name']} ({low:.1%} to {high:.1%} of {share['total']:,}){needed}"
 
 
+def _no_report(directory: Path) -> InputError:
+    """The refusal of a directory without a report: of a map or a vector alone, which lies in that of its report."""
+    config = set(find_json(directory / CONFIG) or {})
+    of = next((name for name, keys in INSIDE.items() if keys <= config), None)
+    if of is None:
+        return InputError(
+            f"{directory} is no transfer: it has no {REPORT}, and no {QUALITY} of a map",
+            hint="make one with `tinysql transfer eval`, `curve`, `switch` or `fit`",
+        )
+    around = directory.parent
+    has_report = (around / REPORT).is_file() or (around / QUALITY).is_file()
+    return InputError(
+        f"{directory} holds {of} and no report, expected a directory with {REPORT} or {QUALITY}",
+        hint=f"show what it was measured in: `tinysql transfer show {around}`"
+        if has_report
+        else "measure it with `tinysql transfer eval` or `fit`, and show what these write",
+    )
+
+
 def read_report(directory: Path) -> dict[str, Any]:
     """What `evaluate_to`, `curves_to`, `switch_to` or `fit_to` wrote; `InputError` for a directory of none of them."""
     name = REPORT
     if not (directory / REPORT).is_file():
         name = QUALITY
         if not (directory / QUALITY).is_file():
-            raise InputError(
-                f"{directory} is no transfer: it has no {REPORT}, and no {QUALITY} of a map",
-                hint="make one with `tinysql transfer eval`, `curve`, `switch` or `fit`",
-            )
+            raise _no_report(directory)
     values = read_json(directory / name)
     if name == QUALITY:
         values = {**read_json(directory / CONFIG), **values}

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from data_gen.errors import InputError
 from saes.activations import Activations
 from saes.dictionaries.architectures import ARCHITECTURES
 from saes.dictionaries.inference import CLASSES, calibrate, to_sae
@@ -140,3 +141,28 @@ def test_each_kind_learns_and_its_record_is_of_the_saved_sae(architecture: Any) 
     assert trained.record.fvu < 0.6
     assert (trained.record.threshold is not None) == config.needs_threshold
     assert trained.sae.cfg.metadata.l0 == trained.record.l0
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"), [("saes/wide", "wide"), ("saes/seeds,seed=1", "seeds"), ("x", None)]
+)
+def test_a_cut_file_names_the_training_that_makes_it_again(
+    tmp_path: Path, folder: str, name: str | None
+) -> None:
+    made = to_sae(
+        trained_parameters("topk"),
+        "topk",
+        k=K,
+        mean=torch.zeros(D_IN),
+        scale=1.0,
+        metadata={"model_name": "m"},
+    )
+    save(made, tmp_path / folder)
+    weights = tmp_path / folder / "sae_weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(InputError, match="is not a whole file of weights") as told:
+        load(tmp_path / folder)
+    again = "train the SAE again and `saes.save` it"
+    if name is not None:
+        again = f"repeat `tinysql sae train {tmp_path} --name {name} --overwrite` with its settings"
+    assert told.value.hint == f"restore the file, or {again}"

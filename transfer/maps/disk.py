@@ -45,13 +45,21 @@ def save_map(fitted: ActivationMap, directory: str | Path, *, overwrite: bool = 
 def load_map(directory: str | Path) -> ActivationMap:
     """Read what `save_map` wrote; `InputError` when a file is missing, foreign, cut short or of another map."""
     path = Path(directory)
-    config, tensors = read_json(path / CONFIG), load_tensors(path / WEIGHTS)
+    config = read_json(path / CONFIG)
     kind = config.get("kind")
     if kind not in KINDS or "made" not in config:
+        found = "holds a steering vector" if {"hook", "metadata"} <= set(config) else f"is of kind {kind!r}"
         raise InputError(
-            f"{path} is not an activation map: its kind is {kind!r}",
-            hint="name a directory that `save_map` wrote",
+            f"{path} {found}, expected an activation map",
+            hint="name a directory that `save_map` wrote, or OUT/map of `tinysql transfer fit --out OUT`",
         )
+    try:
+        tensors = load_tensors(path / WEIGHTS)
+    except InputError as error:
+        raise InputError(
+            f"{path / WEIGHTS} is not a whole file of a map ({error.__cause__})",
+            hint="restore the file, or fit the map again with `tinysql transfer fit`",
+        ) from error
     _check(path, str(kind), config, tensors)
     return KINDS[kind](made=_made(path, config["made"]), **tensors)
 
