@@ -183,7 +183,7 @@ def test_no_rows_and_long_rows_are_refused(model: HybridLM) -> None:
     with pytest.raises(InputError, match="no tokens"):
         logit_lens(model, rows()[:0])
     short = HybridLM(ModelConfig(pattern="*", d_model=16, n_heads=2, d_vocab=20, n_ctx=8))
-    with pytest.raises(InputError, match="a row of 10 tokens is longer"):
+    with pytest.raises(InputError, match="2 of 6 rows do not fit: the longest has 10 tokens"):
         logit_lens(short, rows())
 
 

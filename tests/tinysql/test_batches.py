@@ -55,9 +55,11 @@ def test_rows_come_back_as_they_were_encoded() -> None:
     assert batch.weights.sum().item() == pytest.approx(1)
 
 
-def test_a_row_beyond_the_context_is_refused_by_number() -> None:
+def test_rows_beyond_the_context_are_refused_by_their_number_and_the_longest() -> None:
     tokenizer = Tokenizer.train(["a b"], vocab_size=300)
-    with pytest.raises(InputError, match="training row 1 has .* the model's context is 10"):
+    with pytest.raises(
+        InputError, match="1 of 2 training rows do not fit: .* 42 tokens and .* context is 10"
+    ):
         TrainingRows.encode([("a", "b"), ("a" * 40, "b")], tokenizer, n_ctx=10)
 
 

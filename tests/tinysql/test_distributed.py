@@ -230,5 +230,5 @@ def test_what_both_processes_are_refused_one_says_and_no_directory_is_left(
     assert done.returncode != 0
     ours, _, summary = done.stderr.partition("Traceback")  # torchrun's own
     assert ours.count("tokens and the model's context is 20") == 1
-    assert "tinysql: training row" in summary
+    assert "training rows do not fit" in summary
     assert not (tmp_path / "run").exists()
