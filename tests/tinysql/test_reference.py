@@ -324,7 +324,9 @@ def test_what_does_not_fit_is_named(
         ("step", {n: torch.ones(2, 3, 5) for n in "BC"}, "4 heads in 3 groups"),
         ("attention", {n: torch.ones(2, 6, 3, 5) for n in "BC"}, "4 heads in 3 groups"),
         ("carried", {"entries": torch.ones(2, 4, 6, 6)}, "`entries` are torch.float32"),
+        ("scan", {"chunk": 0}, "chunk is 0, expected at least 1"),
         ("norm", {"groups": 3}, "4 heads in 3 groups"),
+        ("norm", {"groups": 0}, "4 heads in 0 groups"),
     ],
 )
 def test_what_cannot_be_computed_is_said_in_a_sentence(
@@ -340,3 +342,21 @@ def test_what_cannot_be_computed_is_said_in_a_sentence(
 def test_a_batch_of_nothing_has_a_result_of_nothing() -> None:
     found = {name: value[:0] for name, value in inputs(6).items()}
     assert ops.ssd_scan(**found).y.shape == (0, 6, HEADS, WIDTH)
+
+
+@pytest.mark.parametrize("argument", ["B", "C"])
+@pytest.mark.parametrize("name", ["scan", "carried", "attention"])
+def test_b_and_c_may_have_another_dtype(name: str, argument: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are taken in that of x (of B in the attention), as the kernels take them."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    function, given = CALLS[name]
+    given = {n: t.float() if n in ("x", "B", "C") else t for n, t in given.items()}
+    found, expected = (
+        function(**given | {argument: value}) for value in (given[argument].double(), given[argument])
+    )
+    if name == "attention" and argument == "B":
+        assert found.dtype == torch.float64
+        return
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == other.dtype
+        assert torch.equal(one, other)

@@ -30,7 +30,7 @@ def expect(like: str, first: Tensor, *others: tuple[str, Tensor | None, tuple[in
 
 def whole(heads: int, groups: int) -> None:
     """Heads come in `groups` of one size."""
-    if heads % groups:
+    if groups < 1 or heads % groups:
         raise InputError(
             f"{heads} heads in {groups} groups, expected groups of one size",
             hint="give a divisor of the heads",

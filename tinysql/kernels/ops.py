@@ -41,17 +41,20 @@ def ssd_scan(
     segments: Int[Tensor, "batch seq"] | None = None,
     chunk: int = 64,
 ) -> Scanned:
-    """`reference.ssd_scan`; kernels choose their own chunks, and `chunk` is for the reference."""
+    """`reference.ssd_scan`, with B and C of any dtype; `chunk` is for the reference, kernels choose their own."""
     _check_sequence(x, dt, log_decay, B, C, D=D, initial_state=initial_state, segments=segments)
+    if chunk < 1:
+        raise InputError(
+            f"chunk is {chunk}, expected at least 1", hint="64 positions at once are the default"
+        )
+    B, C = B.to(x.dtype), C.to(x.dtype)
     if not on_kernels(x) or B.shape[3] > MAX_STATE:
         return reference.ssd_scan(
             x, dt, log_decay, B, C, D=D, initial_state=initial_state, segments=segments, chunk=chunk
         )
     from tinysql.kernels import operators
 
-    return Scanned(
-        *operators.scan(x, dt, log_decay, B.to(x.dtype), C.to(x.dtype), D, initial_state, segments)
-    )
+    return Scanned(*operators.scan(x, dt, log_decay, B, C, D, initial_state, segments))
 
 
 def ssd_step(
@@ -90,20 +93,21 @@ def effective_attention(
     keys: range | None = None,
     segments: Int[Tensor, "batch seq"] | None = None,
 ) -> Float[Tensor, "batch head query key"]:
-    """`reference.effective_attention`; by a kernel when no gradient is asked for."""
+    """`reference.effective_attention`, with C of any dtype; by a kernel when no gradient is asked for."""
     batch, seq, groups, _ = axes("B", B, "batch seq group d_state")
     heads = axes("log_decay", log_decay, "batch seq head")[2]
     expect(
         "B", B, ("C", C, B.shape), ("log_decay", log_decay, (batch, seq, heads)), ("segments", segments, (batch, seq))
     )  # fmt: skip
     whole(heads, groups)
+    C = C.to(B.dtype)
     if torch.is_grad_enabled() or not on_kernels(B) or B.shape[3] > MAX_STATE:
         return reference.effective_attention(log_decay, B, C, queries=queries, keys=keys, segments=segments)
     from tinysql.kernels.pairs import mixing
 
     seq = log_decay.shape[1]
     queries, keys = reference.within(queries, seq), reference.within(keys, seq)
-    return mixing(log_decay, B, C.to(B.dtype), queries, keys, segments, choose(B.dtype))
+    return mixing(log_decay, B, C, queries, keys, segments, choose(B.dtype))
 
 
 def carried(
@@ -124,11 +128,12 @@ def carried(
         raise InputError(
             f"`entries` are {entries.dtype}, expected torch.bool", hint="compare them with a threshold first"
         )
+    B, C = B.to(x.dtype), C.to(x.dtype)
     if not on_kernels(x) or B.shape[3] > MAX_STATE:
         return reference.carried(x, dt, log_decay, B, C, entries, segments=segments)
     from tinysql.kernels import operators
 
-    return operators.carried(x, dt, log_decay, B.to(x.dtype), C.to(x.dtype), entries, segments)
+    return operators.carried(x, dt, log_decay, B, C, entries, segments)
 
 
 def conv_silu(
