@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from data_gen.errors import InputError
 from data_gen.example import Example
 from tinysql.cli import main
 from tinysql.recipes import Recipe
@@ -19,6 +19,10 @@ from transfer.steering import SteeringVector
 
 HOOK = "blocks.1.hook_resid_post"
 SMALL = {"map_rows": 20, "vector_rows": 6, "choose_rows": 3, "test_rows": 4, "draws": 2, "scales": "1.0,4.0"}
+
+
+class Killed(Exception):
+    """Ends a command from within, as a kill does."""
 
 
 @pytest.fixture
@@ -57,17 +61,19 @@ def test_the_layer_is_chosen_on_validation_and_all_the_rest_is_measured_there(
     assert main([*again, "--source-hook", HOOK]) == 2
     assert "hooks and layers are both given" in capsys.readouterr().err
     assert main([*bare, "--source-hook", HOOK]) == 2
+    assert "--source-hook is given without --target-hook" in capsys.readouterr().err
+    assert main(bare) == 2
     assert "it is not said where to steer" in capsys.readouterr().err
     assert main([*again, "--layer", "4"]) == 2
     assert "has no block 4" in capsys.readouterr().err
 
     def stop(what: str) -> None:
         if "fitting the map" in what:
-            raise InputError("stopped", hint="go on")
+            raise Killed
 
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, suppress(Killed):
         patch.setattr("transfer.commands._say", stop)
-        assert main(again) == 2
+        main(again)
     kept = sorted(path.name.removesuffix(ENDING) for path in place_of(out).glob(f"*{ENDING}"))
     assert kept == ["gates", "layer and scale of native"]
     capsys.readouterr()
