@@ -26,6 +26,15 @@ if not os.path.exists("/dev/nvidiactl"):
 QUIET = ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run")
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what is marked as a GPU's where there is none."""
+    if item.get_closest_marker("gpu") is not None:
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("there is no CUDA device")
+
+
 @pytest.fixture
 def chromium() -> str:
     """The program of a browser; skips the test where there is none."""

@@ -16,10 +16,7 @@ from circuits.metrics import logit_diff
 from circuits.select import top_edges
 from data_gen.errors import InputError
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
-]
+pytestmark = pytest.mark.gpu
 
 
 @pytest.fixture

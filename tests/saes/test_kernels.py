@@ -356,7 +356,6 @@ def test_gradients_of_a_step_on_kernels_are_autograds(
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 @pytest.mark.parametrize("per_batch", [False, True])
 def test_a_step_on_a_gpu_is_that_of_a_cpu_but_for_ties(per_batch: bool) -> None:
     shapes = {"encoder": (4096, 256), "decoder": (4096, 256), "encoder_bias": (4096,), "decoder_bias": (256,)}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
+import jaxtyping
 import pytest
 import torch
 from torch import Tensor
@@ -16,7 +18,6 @@ from saes.training import replay
 from saes.training.config import SAEConfig
 from saes.training.loop import Loop
 
-NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 D, D_SAE, BATCH = 24, 200, 64
 KINDS: dict[str, dict[str, Any]] = {
     "topk": {"dead_after": 2},
@@ -68,7 +69,7 @@ def trained(loop: Loop, steps: range) -> tuple[dict[str, Tensor], list[float], s
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NO_GPU])])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_all_of_the_state_is_changed_in_place(kind: str, device: str) -> None:
     """A recording would go on with what was replaced."""
     loop = begun(kind, device)
@@ -113,6 +114,77 @@ def test_a_step_is_recorded_at_its_second_call_once_for_each_room(
     assert (max(recorded) > 0) == ("dead_after" in KINDS[kind])
 
 
+class Graph:
+    """Stands in for CUDA's."""
+
+    def pool(self) -> str:
+        return "of the first graph"
+
+    def replay(self) -> None:
+        pass
+
+
+def test_a_graph_reads_copies_of_the_batch_and_shares_the_memory_of_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pools: list[Any] = []
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph, pool: nullcontext(pools.append(pool)))
+    stepped: list[Tensor] = []
+
+    def step(x: Tensor, y: Tensor | None, room: int) -> Gradients:
+        stepped.append(x)
+        return Gradients(losses={}, of={}, fired=torch.zeros(3, dtype=torch.long))
+
+    x, y, made = torch.ones(2, 3), torch.zeros(2, 3), replay.Replay()
+    for room in (0, 16, 0, 16):
+        made(step, x, y, room)
+    assert len(stepped) == 4
+    made(step, x * 2, y + 3, 0)
+    assert len(stepped) == 4, "replayed"
+    first = next(one for one in made.recorded.values() if one is not None)
+    assert first.y is not None
+    assert (first.x.unique().tolist(), x.unique().tolist()) == ([2.0], [1.0])
+    assert (first.y.unique().tolist(), y.unique().tolist()) == ([3.0], [0.0])
+    assert pools == [None, "of the first graph"]
+
+
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        (torch.ones(3, 3), torch.ones(2, 3)),
+        (torch.ones(2, 3).double(), torch.ones(2, 3)),
+        (torch.ones(2, 3), torch.ones(2, 4)),
+        (torch.ones(2, 3), None),
+    ],
+    ids=["shape of x", "dtype of x", "shape of y", "no y"],
+)
+def test_a_batch_of_another_kind_is_recorded_anew(
+    x: Tensor, y: Tensor | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy into what another graph reads would change its numbers, or fail."""
+    nothing = Gradients(losses={}, of={}, fired=torch.zeros(3, dtype=torch.long))
+    stepped: list[Any] = []
+    recorded: list[Any] = []
+
+    def step(*given: Any) -> Gradients:
+        stepped.append(given)
+        return nothing
+
+    def stand_in(*given: Any) -> Callable[..., Gradients]:
+        recorded.append(given)
+        return lambda x, y: nothing
+
+    monkeypatch.setattr(replay, "_record", stand_in)
+    monkeypatch.setattr(replay.Replay, "_pool", lambda replay: None)
+    made = replay.Replay()
+    for one, other in ((torch.ones(2, 3), torch.ones(2, 3)), (x, y)):
+        for _ in range(3):
+            made(step, one, other, 0)
+    assert (len(stepped), len(recorded)) == (2, 2), "each runs as it is once, and is recorded once"
+
+
 def test_rooms_for_dead_latents_are_few_and_hold_them_all() -> None:
     """Each is a recording of its own."""
     loop = begun("topk", "cpu")
@@ -154,7 +226,6 @@ def test_between_two_looks_no_more_latents_die_than_there_is_room_for(
 
 
 @pytest.mark.gpu
-@NO_GPU
 @pytest.mark.parametrize("kind", KINDS)
 def test_replayed_steps_give_the_bits_of_steps_that_run_as_they_are(
     kind: str, monkeypatch: pytest.MonkeyPatch
@@ -172,7 +243,6 @@ def test_replayed_steps_give_the_bits_of_steps_that_run_as_they_are(
 
 
 @pytest.mark.gpu
-@NO_GPU
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_recorded_training_goes_on_bit_for_bit(kind: str) -> None:
     whole, cut = begun(kind, "cuda"), begun(kind, "cuda")
@@ -186,7 +256,6 @@ def test_a_recorded_training_goes_on_bit_for_bit(kind: str) -> None:
 
 
 @pytest.mark.gpu
-@NO_GPU
 def test_graphs_that_python_has_yet_to_collect_do_not_spoil_a_recording() -> None:
     """As in a process that trains one dictionary after the other, each of them once part of a circle of references."""
     for _ in range(30):
@@ -199,7 +268,6 @@ def test_graphs_that_python_has_yet_to_collect_do_not_spoil_a_recording() -> Non
 
 
 @pytest.mark.gpu
-@NO_GPU
 def test_a_recorded_step_that_is_not_finite_changes_nothing() -> None:
     loop = begun("topk", "cuda")
     before, _, _ = trained(loop, range(10))

@@ -18,10 +18,7 @@ from tinysql.training.distributed import World
 from tinysql.training.loop import Trainer
 from tinysql.training.loss import losses
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
-]
+pytestmark = pytest.mark.gpu
 
 VOCABULARY = 64
 

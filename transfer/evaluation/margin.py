@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Z95 = 1.959964
+from tinysql.answering.grading import wilson
+
 PERCENTILE = 0.95
 """Of a control's draws; where it lies between two of them it is interpolated."""
 
@@ -77,7 +78,7 @@ def _margin(
 
 def _interval(first: float, second: float, prompts: int, correlation: float) -> tuple[float, float]:
     """Newcombe's: of the difference of two shares, from Wilson's interval of each and their correlation."""
-    (low, high), (lowest, highest) = _wilson(first, prompts), _wilson(second, prompts)
+    (low, high), (lowest, highest) = wilson(first, prompts), wilson(second, prompts)
 
     def reach(one: float, other: float) -> float:
         # Rounding may leave less than nothing where the two reach as far and are the same on every prompt.
@@ -85,15 +86,6 @@ def _interval(first: float, second: float, prompts: int, correlation: float) -> 
 
     value = first - second
     return value - reach(first - low, highest - second), value + reach(high - first, second - lowest)
-
-
-def _wilson(share: float, prompts: int) -> tuple[float, float]:
-    """Wilson's (1927) score interval, also of a share between two counts."""
-    square = Z95 * Z95 / prompts
-    centre = (share + square / 2) / (1 + square)
-    half = math.sqrt(share * (1 - share) * square + square * square / 4) / (1 + square)
-    # At the ends the two are equal, but for what rounding leaves between them.
-    return (max(0.0, centre - half) if share > 0 else 0.0), (min(1.0, centre + half) if share < 1 else 1.0)
 
 
 def _correlation(own: np.ndarray, bar: np.ndarray) -> float:
