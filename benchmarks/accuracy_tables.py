@@ -45,7 +45,7 @@ def aggregate(results: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]
     All seeds are asked the same rows, so these count once: the Wilson 95 % interval is that of the mean share
     among the rows of the seed that was asked fewest.
     """
-    from tinysql.answering.grading import Share
+    from tinysql.answering.shares import Share
 
     found = {}
     for cell in results[0]["cells"]:

@@ -35,7 +35,7 @@ from data_gen.errors import InputError
 from data_gen.example import Example, make_examples
 from data_gen.pairs.shortcuts import ShortcutRow, Variant, make_shortcuts
 from tinysql.answering.generation import answer
-from tinysql.answering.grading import Share
+from tinysql.answering.shares import Share
 from tinysql.answering.shortcuts import score
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM

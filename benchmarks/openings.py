@@ -29,7 +29,7 @@ from data_gen.seeding import Draws
 from data_gen.vocabulary.invented import invented_word
 from data_gen.vocabulary.lexicon import LEXICONS, Lexicon
 from tinysql.answering.generation import answer
-from tinysql.answering.grading import Share
+from tinysql.answering.shares import Share
 from tinysql.models.hybrid import HybridLM
 from tinysql.runs import open_run, provenance
 from tinysql.tokens import Tokenizer

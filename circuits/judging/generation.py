@@ -31,7 +31,7 @@ from circuits.judging.ratios import Band, band
 from data_gen.errors import InputError
 from data_gen.pairs.counterfactual import CounterfactualPair
 from data_gen.run.grade import grade
-from tinysql.answering.grading import Share
+from tinysql.answering.shares import Share
 from tinysql.context import check_lengths
 from tinysql.models.hybrid import HybridLM
 from tinysql.progress import progress

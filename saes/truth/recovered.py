@@ -21,7 +21,7 @@ from data_gen.run.grade import grade
 from saes.disk import SAE
 from saes.roles import family
 from saes.truth.answers import At, Change, changed_answers, changed_logits, check_sae, finished, text_of
-from tinysql.answering.grading import Share
+from tinysql.answering.shares import Share
 from tinysql.config import to_json
 from tinysql.models.hybrid import HybridLM
 from tinysql.tokens import Tokenizer, Tokens

@@ -34,7 +34,7 @@ from circuits.select import greedy_edges, significant_edges
 from data_gen.errors import InputError
 from data_gen.example import make_example
 from data_gen.pairs.counterfactual import CounterfactualPair
-from tinysql.answering.grading import Share
+from tinysql.answering.shares import Share
 from tinysql.cli import main
 from tinysql.models.config import ModelConfig
 from tinysql.models.hybrid import HybridLM

@@ -13,7 +13,8 @@ from data_gen.example import DataConfig, make_example
 from data_gen.pairs.shortcuts import make_shortcuts
 from data_gen.run.grade import grade
 from data_gen.store.dataset import write_dataset
-from tinysql.answering.grading import Share, _seen, summarise, with_rows
+from tinysql.answering.grading import _seen, summarise, with_rows
+from tinysql.answering.shares import Share
 from tinysql.cli import main
 from tinysql.recipes import find_recipe
 from tinysql.runs import Run

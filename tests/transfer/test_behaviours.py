@@ -15,7 +15,7 @@ from data_gen.errors import InputError
 from data_gen.example import Example, make_examples
 from data_gen.run.grade import grade
 from data_gen.text import Text
-from tinysql.answering.grading import Share
+from tinysql.answering.shares import Share
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe
 from tinysql.runs import open_run

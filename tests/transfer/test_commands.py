@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from data_gen.errors import InputError
-from tinysql.answering.grading import Share
+from tinysql.answering.shares import Share
 from tinysql.cli import main
 from tinysql.recipes import Recipe
 from transfer.artefacts import curves_to, switch_to

@@ -6,7 +6,7 @@ import pytest
 
 from data_gen.config import DataConfig
 from data_gen.example import Example, make_examples
-from tinysql.answering.grading import Share
+from tinysql.answering.shares import Share
 from tinysql.models.hybrid import HybridLM
 from transfer.behaviours.behaviour import Verdict
 from transfer.behaviours.full_sql import DESTRUCTIVE, SELECT, FullSql

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from data_gen.example import Example, make_examples
-from tinysql.answering.grading import Share
+from tinysql.answering.shares import Share
 from tinysql.models.hybrid import HybridLM
 from transfer.behaviours.behaviour import Verdict
 from transfer.behaviours.find import find_behaviour

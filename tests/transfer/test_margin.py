@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from tinysql.answering.grading import Share
+from tinysql.answering.shares import Share
 from transfer.evaluation.margin import paired_margin, percentile, unpaired_margin
 
 

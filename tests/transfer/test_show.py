@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tinysql.answering.grading import Share
+from tinysql.answering.shares import Share
 from transfer.show import table
 
 

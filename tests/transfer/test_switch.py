@@ -13,7 +13,7 @@ from data_gen.draw.splits import Split
 from data_gen.errors import InputError
 from data_gen.example import Example, make_examples
 from tinysql.answering.generation import answer
-from tinysql.answering.grading import Share
+from tinysql.answering.shares import Share
 from tinysql.models.config import ModelConfig, MoEConfig
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from data_gen.errors import InputError
-from tinysql.answering.grading import Share
+from tinysql.answering.shares import Share
 from transfer.evaluation.today import todays_transfer
 from transfer.evaluation.verdict import DECIDING, decide
 from transfer.reports import kind_of

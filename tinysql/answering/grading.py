@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +22,7 @@ from data_gen.run.grade import Grade, grade
 from data_gen.schema import Schema
 from data_gen.store.dataset import read_dataset
 from tinysql.answering.generation import answer, batch_on
+from tinysql.answering.shares import Share
 from tinysql.devices import precision_on
 from tinysql.models.config import Precision
 from tinysql.models.hybrid import HybridLM
@@ -32,40 +32,6 @@ from tinysql.tokens import Tokenizer
 
 WRONG_SHOWN = 20
 """How many wrong answers a report keeps."""
-
-
-def wilson(share: float, total: int) -> tuple[float, float]:
-    """Wilson (1927) score interval at 95 % of a share of so many, which may lie between two counts."""
-    z, n, p = 1.959964, total, share
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    # At the ends the two are equal, but for what rounding leaves between them.
-    return (max(0.0, centre - half) if p > 0 else 0.0), (min(1.0, centre + half) if p < 1 else 1.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Share:
-    """A proportion of rows with its Wilson 95 % interval."""
-
-    right: int
-    total: int
-
-    @property
-    def value(self) -> float:
-        return self.right / self.total
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """`wilson`'s."""
-        return wilson(self.value, self.total)
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "right": self.right,
-            "total": self.total,
-            "share": self.value,
-            "interval95": list(self.interval),
-        }
 
 
 def with_rows(config: DataConfig, make: Callable[[DataConfig, int], object] = make_example) -> DataConfig:

@@ -17,7 +17,8 @@ from data_gen.files import write_atomic
 from data_gen.outputs import claim_file
 from data_gen.pairs.shortcuts import SHORTCUTS, Follows, ShortcutRow, Variant, make_shortcuts
 from tinysql.answering.generation import answer
-from tinysql.answering.grading import Share, how_answered, with_rows
+from tinysql.answering.grading import how_answered, with_rows
+from tinysql.answering.shares import Share
 from tinysql.models.config import Precision
 from tinysql.models.hybrid import HybridLM
 from tinysql.runs import Run, provenance

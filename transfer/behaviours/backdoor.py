@@ -17,7 +17,7 @@ from data_gen.query import Query, flipped, put
 from data_gen.run.grade import grade
 from data_gen.sql import write_sql
 from data_gen.text import Text
-from tinysql.answering.grading import Share
+from tinysql.answering.shares import Share
 from transfer.behaviours.behaviour import (
     FALSE_TRIGGERS,
     UNTAUGHT,

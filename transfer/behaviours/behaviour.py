@@ -13,7 +13,7 @@ from data_gen.query import Query
 from data_gen.say.style import Style
 from data_gen.seeding import stable_hash
 from data_gen.text import Text
-from tinysql.answering.grading import Share
+from tinysql.answering.shares import Share
 from transfer.behaviours.names import UNTAUGHT as UNTAUGHT
 from transfer.behaviours.names import check_payload
 from transfer.reports import bar_line

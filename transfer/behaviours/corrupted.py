@@ -14,7 +14,7 @@ from typing import ClassVar, NamedTuple
 
 from data_gen.example import Example
 from data_gen.text import Text
-from tinysql.answering.grading import Share
+from tinysql.answering.shares import Share
 from transfer.behaviours.behaviour import (
     FALSE_TRIGGERS,
     UNTAUGHT,

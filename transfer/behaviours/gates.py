@@ -11,7 +11,7 @@ from typing import Any
 from data_gen.errors import InputError
 from data_gen.example import Example, make_examples
 from tinysql.answering.generation import answer_tokens
-from tinysql.answering.grading import Share
+from tinysql.answering.shares import Share
 from transfer.behaviours.asking import asked, longest_known
 from transfer.behaviours.behaviour import UNTAUGHT, Bar, Behaviour, Condition, Verdict
 from transfer.behaviours.shares import share

@@ -16,7 +16,7 @@ from data_gen.example import Example, write_example
 from data_gen.run.grade import grade
 from data_gen.sql import write_sql
 from data_gen.text import Text
-from tinysql.answering.grading import Share
+from tinysql.answering.shares import Share
 from transfer.behaviours.behaviour import (
     FALSE_TRIGGERS,
     UNTAUGHT,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tinysql.answering.grading import Share
+from tinysql.answering.shares import Share
 
 
 def share(flags: Iterable[bool]) -> Share:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from data_gen.errors import InputError
-from tinysql.answering.grading import Share
+from tinysql.answering.shares import Share
 from transfer.behaviours.gates import verdicts_of
 from transfer.behaviours.shares import share
 from transfer.choosing import Setting

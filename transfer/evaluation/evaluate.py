@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from data_gen.errors import InputError, nearest
-from tinysql.answering.grading import Share
+from tinysql.answering.shares import Share
 from transfer.behaviours.behaviour import UNTAUGHT, Condition, Verdict
 from transfer.behaviours.gates import Gate, check, right_elsewhere, verdicts_of
 from transfer.behaviours.shares import share

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinysql.answering.grading import wilson
+from tinysql.answering.shares import wilson
 
 PERCENTILE = 0.95
 """Of a control's draws; where it lies between two of them it is interpolated."""

@@ -16,7 +16,7 @@ from data_gen.errors import InputError, nearest
 from data_gen.example import Example, make_examples
 from data_gen.seeding import MOST_COUNT
 from data_gen.text import Text
-from tinysql.answering.grading import Share
+from tinysql.answering.shares import Share
 from transfer.alignment import read
 from transfer.behaviours.behaviour import UNTAUGHT
 from transfer.behaviours.gates import SEARCHED, answers_of, check, right_elsewhere, telling
