@@ -113,7 +113,9 @@ def trained(run: Run, hook: str, arguments: argparse.Namespace) -> tuple[SAE, di
     path = run.path / "saes" / name
     if not (path / "cfg.json").exists():
         config = SAEConfig(k=K, lr=LR, steps=arguments.steps, batch_size=512, seed=arguments.seed)
-        train_on_run(run, config, name=name, hooks=[hook], rows=arguments.rows, device=arguments.device)
+        train_on_run(
+            run, config, name=name, hooks=[hook], rows=arguments.rows, validation=0, device=arguments.device
+        )
     record = read_json(path / "metrics.json")
     return load(path, arguments.device), {
         "hook": hook,

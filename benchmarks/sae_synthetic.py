@@ -40,7 +40,7 @@ from saes.training.fitting import Fit
 from saes.training.loop import Loop
 from saes.training.penalty import search
 from saes.training.resume import save_state
-from saes.training.sae import CHECK_ROWS, TrainedSAE, finished, scaling, train_sae
+from saes.training.sae import CHECK_ROWS, Maker, TrainedSAE, about, scaling, train_sae
 from tinysql.runs import provenance
 
 EVALUATED, AT_ONCE = 50_000, 8192
@@ -148,8 +148,19 @@ def streamed(
             print(f"{step + 1} of {one.steps} steps are done; call it again", flush=True)
             return {}
     rows = torch.arange(CHECK_ROWS, device=device)
-    named = ("synthetic", "synthetic", rows, rows + CHECK_ROWS, mean, scale)
-    return {kind: finished(run, lambda rows: held[rows], *named) for kind, run in runs.items()}
+    made = {}
+    for kind, run in runs.items():
+        maker = Maker(
+            loop=run.loop,
+            raw=lambda rows: held[rows],
+            metadata=about("synthetic", "synthetic"),
+            train=rows,
+            held_back=rows + CHECK_ROWS,
+            mean=mean,
+            scale=scale,
+        )
+        made[kind] = maker.finished(run)
+    return made
 
 
 def scored(model: Any, trained: TrainedSAE, seed: int) -> dict[str, Any]:

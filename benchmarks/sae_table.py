@@ -30,9 +30,10 @@ import torch
 from data_gen.errors import InputError
 from data_gen.files import read_json, write_atomic
 from saes.activations import record
-from saes.artefacts import examples_of, tokens_of, train_on_run
+from saes.artefacts import train_on_run
 from saes.disk import load
 from saes.recipes import default_hook
+from saes.rows import examples_of, tokens_of
 from saes.training.config import SAEConfig
 from saes.truth.alignment import Alignment
 from saes.truth.artefacts import eval_on_run, read_truth
@@ -76,6 +77,7 @@ class Cell:
                 name=self.name,
                 hooks=[self.hook],
                 rows=self.rows,
+                validation=0,
                 device=self.device,
                 resume=self.path.with_name(f".{self.name}.training").is_dir(),
                 l0=None if self.config.is_k_sparse else self.config.k,

@@ -80,7 +80,9 @@ def evaluate(tokens: int, latents: int, active: int) -> dict[str, Any]:
     choose, measure = clock("roles by half", lambda: (roles.at(halves.choose), roles.at(halves.measure)))
     parts = clock("by half", lambda: by_half(firings, halves))
     table = clock("every latent and role", lambda: tabulate(parts, choose, measure))
-    scores = clock("best, intervals", lambda: score("SAE", parts, table, measure, halves, fvu=None, seed=0))
+    scores, _ = clock(
+        "best, intervals", lambda: score("SAE", parts, table, measure, halves, fvu=None, seed=0)
+    )
     clock("latents", lambda: latent_scores(firings, table))
     total = [sum(part[i] for part in clock.parts.values()) for i in (0, 1)]
     return {

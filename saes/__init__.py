@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from saes.truth.alignment import truth as truth
     from saes.truth.causal import Effects as Effects
     from saes.truth.causal import effects as effects
+    from saes.truth.choosing import Choice as Choice
+    from saes.truth.choosing import choose as choose
     from saes.truth.dashboard import dashboard as dashboard
     from saes.truth.interchange import Swap as Swap
     from saes.truth.interchange import interchange as interchange
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from saes.truth.recovered import fidelity as fidelity
     from saes.truth.stability import SeedStability as SeedStability
     from saes.truth.stability import stability as stability
+    from saes.truth.watching import RoleWatch as RoleWatch
 
 __all__ = lazy_exports(
     __name__,
@@ -65,9 +68,11 @@ __all__ = lazy_exports(
         "training.transcoders": ["train_transcoder"],
         "truth.alignment": ["Alignment", "align", "truth"],
         "truth.causal": ["Effects", "effects"],
+        "truth.choosing": ["Choice", "choose"],
         "truth.dashboard": ["dashboard"],
         "truth.interchange": ["Swap", "interchange"],
         "truth.recovered": ["Fidelity", "fidelity"],
         "truth.stability": ["SeedStability", "stability"],
+        "truth.watching": ["RoleWatch"],
     },
 )

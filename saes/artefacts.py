@@ -13,16 +13,16 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from data_gen.errors import InputError
-from data_gen.example import Example, make_example
 from data_gen.files import atomic_directory, find_json, read_json, write_atomic
 from data_gen.outputs import claim_directory
 from saes.activations import Activations, HookedModel, locate, record_many
 from saes.disk import SAE, save
-from saes.places import Place, check_begin, check_free
+from saes.places import VALIDATION, Place, check_begin, check_free
 from saes.recipes import ABOUT_HOOKS, check_number, default_hooks
+from saes.rows import MOST_DRAWN, tokens_of
 from saes.stored import RECORDING, open_recording, record_to
 from saes.training.config import Form, SAEConfig
 from saes.training.cross_layer import CrossLayerTranscoder, train_cross_layer
@@ -32,14 +32,14 @@ from saes.training.penalty import FAR, NEAR, check_l0, chosen, search
 from saes.training.resume import METRICS, difference
 from saes.training.sae import TrainingRecord, check_form, train_sae
 from saes.training.transcoders import train_transcoder
+from saes.truth.choosing import Choice, choose
+from saes.truth.forms import sides
+from saes.truth.watching import RoleWatch
 from tinysql.config import to_json
 from tinysql.runs import Run, provenance
-from tinysql.tokens import Tokenizer, Tokens
 
 SEARCH, ASKED = "search.json", "asked.json"
 """Weights of a penalty that were tried, and what was asked for, beside the state of the training that they are of."""
-MOST_DRAWN = 4
-"""Rows drawn for each that is wanted, as some are too long for the model."""
 
 
 def train_on_run(
@@ -54,6 +54,7 @@ def train_on_run(
     resume: bool = False,
     on_disk: bool = False,
     l0: float | None = None,
+    validation: int = VALIDATION,
     say: Callable[[str], None] = lambda _: None,
 ) -> TrainingRecord:
     """Train on the activations of the first `rows` training examples and write RUN/saes/`name`.
@@ -62,7 +63,9 @@ def train_on_run(
     `saes.recipes.default_hooks` unless given. `resume` goes on, bit for bit, where a training of that name was cut off.
     With `l0` the weight of the penalty of `standard`, `gated` or `jumprelu` is searched for at which so many latents
     are active per token, within a tenth; `say` hears of every trial, and where none comes as near. `on_disk` keeps the
-    activations in bfloat16 in RUN/saes/.NAME.activations while it trains, for more than fit into memory.
+    activations in bfloat16 in RUN/saes/.NAME.activations while it trains, for more than fit into memory. Ten times the
+    latents are scored against the roles of `validation` further training examples, none of them trained on, and what is
+    found stands in `metrics.jsonl` and, of the finished one, in the record; 0 leaves that out.
 
     Raises `InputError` for a name with a slash in it, an unknown hook, a number of hooks that the form cannot have, a
     directory that is already there, unless `overwrite`, nothing to resume, other settings than those of what is gone on
@@ -72,13 +75,24 @@ def train_on_run(
     if l0 is not None:
         check_l0(config, l0)
         config = _found_before(config, place, l0) if resume else config
-    recordings = _record(
-        run, {"": asked}, {place.path: config}, place, hooks, rows, device, overwrite, resume, on_disk, l0
+    recordings, watch = _record(
+        run,
+        {"": asked},
+        {place.path: config},
+        place,
+        hooks,
+        rows,
+        validation,
+        device,
+        overwrite,
+        resume,
+        on_disk,
+        l0,
     )
     if l0 is not None:
         check_l0(replace(config, d_sae=config.latents(recordings[0].values.shape[1])), l0)
         config = _matched(recordings, config, place, run.path.name, l0, say)
-    dictionary, record = train_form(recordings, config, run.path.name, place.state)
+    dictionary, record = train_form(recordings, config, run.path.name, place.state, watch)
     _write(place.path, dictionary, record, config, recordings, rows, place.state, overwrite or resume, l0)
     place.clear()
     return record
@@ -143,27 +157,41 @@ def train_grid_on_run(
     overwrite: bool = False,
     resume: bool = False,
     on_disk: bool = False,
-) -> dict[str, TrainingRecord]:
+    validation: int = VALIDATION,
+) -> tuple[dict[str, TrainingRecord], Choice | None]:
     """Train SAEs over one recording, as `train_grid` does, and write each to RUN/saes/`name`,`member`.
 
-    Everything else is as in `train_on_run`.
+    On the validation examples one is chosen (`saes.choose`), which RUN/saes/`name`.choice.json keeps. Everything else
+    is as in `train_on_run`.
     """
     place = Place.of(run.path, name)
     paths = {member: place.path.with_name(f"{name},{member}") for member in configs}
     for config in configs.values():
         check_form(config, "sae")
     made = {paths[member]: config for member, config in configs.items()}
-    recordings = _record(run, configs, made, place, hooks, rows, device, overwrite, resume, on_disk)
-    trained = train_grid(
-        recordings[0], configs, model_name=run.path.name, show_progress=True, directory=place.state
+    recordings, watch = _record(
+        run, configs, made, place, hooks, rows, validation, device, overwrite, resume, on_disk
     )
+    trained = train_grid(
+        recordings[0],
+        configs,
+        model_name=run.path.name,
+        show_progress=True,
+        directory=place.state,
+        watch=watch,
+    )
+    choice = None if watch is None else choose({member: one.sae for member, one in trained.items()}, watch)
     for member, one in trained.items():
         state = place.state / member
         _write(
             paths[member], one.sae, one.record, configs[member], recordings, rows, state, overwrite or resume
         )
+    if choice is None:
+        place.choice.unlink(missing_ok=True)  # an older grid's of the same name
+    else:
+        write_atomic(place.choice, json.dumps({**choice.to_json(), "made_by": provenance()}, indent=1))
     place.clear()
-    return {member: one.record for member, one in trained.items()}
+    return {member: one.record for member, one in trained.items()}, choice
 
 
 def _record(
@@ -173,21 +201,23 @@ def _record(
     place: Place,
     hooks: Sequence[str],
     rows: int,
+    validation: int,
     device: str,
     overwrite: bool,
     resume: bool,
     on_disk: bool,
     l0: float | None = None,
-) -> tuple[Activations, ...]:
-    """The activations to train on, once it is known that there is a place for all that is `made` of them.
+) -> tuple[tuple[Activations, ...], RoleWatch | None]:
+    """The activations to train on, once it is known that there is a place for all that is `made` of them, and a watch
+    on others.
 
     Going on with a training that was cut off while it wrote replaces what it wrote, and nothing else. `asked` are the
     settings of each member of a grid, or those of the one dictionary under an empty name.
     """
-    check_begin(place, rows, overwrite=overwrite, resume=resume)
+    check_begin(place, rows, validation, overwrite=overwrite, resume=resume)
     form = next(iter(made.values())).form
     hooks = tuple(hooks) or default_hooks(run.shape, form)
-    settings = _asked(asked, hooks, rows, on_disk, l0)
+    settings = _asked(asked, hooks, rows, validation, on_disk, l0)
     if resume:
         _check_asked(place, settings)
     model, tokenizer = run.load(device)
@@ -196,6 +226,11 @@ def _record(
         is_own = resume and _is_of(path, _settings(config, hooks, rows))
         check_free(place, path, overwrite or is_own)
     tokens = tokens_of(run, tokenizer, "train", rows)
+    watch = None
+    if validation:
+        # Behind all rows that those trained on are chosen among.
+        held_out = tokens_of(run, tokenizer, "train", validation, first=MOST_DRAWN * rows)
+        watch = RoleWatch.of(*sides(record_many(model, held_out, hooks), form))
     if not resume:
         place.clear()
     if not on_disk:
@@ -206,11 +241,16 @@ def _record(
         recordings = record_to(place.activations, model, tokens, hooks, show_progress=True)
     place.state.mkdir(parents=True, exist_ok=True)
     write_atomic(place.state / ASKED, json.dumps(settings))
-    return recordings
+    return recordings, watch
 
 
 def _asked(
-    members: Mapping[str, SAEConfig], hooks: Sequence[str], rows: int, on_disk: bool, l0: float | None
+    members: Mapping[str, SAEConfig],
+    hooks: Sequence[str],
+    rows: int,
+    validation: int,
+    on_disk: bool,
+    l0: float | None,
 ) -> dict[str, Any]:
     """What a training that is gone on with must be asked for again."""
     made: dict[str, Any] = {
@@ -218,6 +258,7 @@ def _asked(
         "l0": "none" if l0 is None else l0,
         "hooks": ", ".join(hooks),
         "rows": rows,
+        "validation": validation,
         "on_disk": on_disk,
         **to_json(next(iter(members.values()))),
     }
@@ -277,13 +318,17 @@ def _is_of(path: Path, settings: Mapping[str, Any]) -> bool:
 
 
 def train_form(
-    recordings: Sequence[Activations], config: SAEConfig, model_name: str, state: Path | None = None
+    recordings: Sequence[Activations],
+    config: SAEConfig,
+    model_name: str,
+    state: Path | None = None,
+    watch: RoleWatch | None = None,
 ) -> tuple[SAE | CrossLayerTranscoder, TrainingRecord]:
     """What the form of the configuration makes of recordings of the hooks it reads, and then of those it writes.
 
-    With a `state` directory, it goes on from what was left there.
+    With a `state` directory, it goes on from what was left there; `watch` looks at it on its way.
     """
-    shared: Any = {"model_name": model_name, "show_progress": True, "directory": state}
+    shared: Any = {"model_name": model_name, "show_progress": True, "directory": state, "watch": watch}
     half = len(recordings) // 2
     if config.form == "cross_layer_transcoder":
         layers = train_cross_layer(recordings[:half], recordings[half:], config, **shared)
@@ -302,25 +347,3 @@ def check_hooks(model: HookedModel, hooks: Sequence[str], form: Form, *, hint: s
     for hook in hooks:
         locate(model, hook)
     check_number(hooks, form, hint=hint)
-
-
-def examples_of(run: Run, tokenizer: Tokenizer, split: Literal["train", "test"], rows: int) -> list[Example]:
-    """The first rows of a split of the run's data that fit the model's context; `InputError` if few do."""
-    data, n_ctx, found = run.split(split), run.shape.n_ctx, []
-    for start in range(0, MOST_DRAWN * rows, rows):
-        examples = [make_example(data, index) for index in range(start, start + rows)]
-        lengths = map(len, tokenizer.encode_texts([example.text.string for example in examples]))
-        # Behind the SQL comes the end token.
-        found += [e for e, length in zip(examples, lengths, strict=True) if length < n_ctx]
-        if len(found) >= rows:
-            return found[:rows]
-    raise InputError(
-        f"of {MOST_DRAWN * rows} {split} rows of {run.path} {len(found)} fit the model's context of "
-        f"{n_ctx} tokens, expected {rows}",
-        hint="ask for fewer rows, or train with a larger n_ctx",
-    )
-
-
-def tokens_of(run: Run, tokenizer: Tokenizer, split: Literal["train", "test"], rows: int) -> Tokens:
-    """`examples_of` as tokens, with their roles."""
-    return tokenizer.encode(examples_of(run, tokenizer, split, rows))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_gen.seeding import read_count, read_seed
+from saes.places import VALIDATION
 from tinysql.device_names import read_device
 
 if TYPE_CHECKING:
@@ -66,6 +67,13 @@ def _add_training(train: argparse.ArgumentParser) -> None:
     train.add_argument(
         "--rows", type=read_count, default=2000, help="training examples to record (default: 2000)"
     )
+    train.add_argument(
+        "--validation",
+        type=read_count,
+        default=VALIDATION,
+        help="further training examples on which latents are scored against roles ten times on the way, and one of a "
+        "grid is chosen; 0 leaves it out (default: %(default)s)",
+    )
     train.add_argument("--seed", type=read_seed, default=0, help="seed of weights and order (default: 0)")
     train.add_argument(
         "--set", action="append", default=[], metavar="A=VALUE", help="override a field of the recipe"
@@ -116,7 +124,9 @@ def call_train(arguments: argparse.Namespace) -> None:
     place = Place.of(run.path, arguments.recipe if arguments.name is None else arguments.name)
     if arguments.grid and arguments.l0 is not None:
         raise InputError("--l0 and --grid are both given", hint="search for one SAE at a time")
-    check_begin(place, arguments.rows, overwrite=arguments.overwrite, resume=arguments.resume)
+    check_begin(
+        place, arguments.rows, arguments.validation, overwrite=arguments.overwrite, resume=arguments.resume
+    )
     if not arguments.grid and not arguments.resume:
         check_free(place, place.path, arguments.overwrite)
     config = override(replace(find_recipe(arguments.recipe), seed=arguments.seed), arguments.set)
@@ -137,15 +147,25 @@ def call_train(arguments: argparse.Namespace) -> None:
         "overwrite": arguments.overwrite,
         "resume": arguments.resume,
         "on_disk": arguments.on_disk,
+        "validation": arguments.validation,
     }
+    choice = None
     if arguments.grid:
-        records = train_grid_on_run(run, members, **settings)
+        records, choice = train_grid_on_run(run, members, **settings)
         made = {f"{settings['name']},{member}": record for member, record in records.items()}
     else:
         made = {settings["name"]: train_on_run(run, config, l0=arguments.l0, say=_say, **settings)}
     for name, record in made.items():
         print(f"{run.path / 'saes' / name}")
         print(f"tokens {record.tokens}  FVU {record.fvu:.3f}  L0 {record.l0:.1f}  dead latents {record.dead}")
+        for now in record.watched[-1:]:
+            print(
+                f"coverage of roles {now['coverage']:.3f} (95 % interval {now['coverage_low']:.3f} to "
+                f"{now['coverage_high']:.3f}) on {arguments.validation} examples that it was not trained on"
+            )
+    if choice is not None:
+        print(choice)
+        print(f"score it on test rows: tinysql sae eval {run.path} --name {settings['name']},{choice.chosen}")
 
 
 def _say(what: str) -> None:

@@ -11,7 +11,9 @@ from data_gen.outputs import check_directory
 
 LONGEST_NAME = 100
 """Bytes of a name, to which come those of a member of a grid, of a part and of the machine; 255 are a disk's limit."""
-TRUTH = "truth.json"
+VALIDATION, LEAST_VALIDATION = 200, 20
+"""Examples that a training is followed on unless told otherwise, and at least: fewer score hardly a role."""
+TRUTH, CHOICE = "truth.json", ".choice.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,8 @@ class Place:
     path: Path
     state: Path
     activations: Path
+    choice: Path
+    """Which member of a grid was chosen."""
 
     @staticmethod
     def of(run: Path, name: str) -> Place:
@@ -33,6 +37,7 @@ class Place:
             path=path,
             state=path.with_name(f".{name}.training"),
             activations=path.with_name(f".{name}.activations"),
+            choice=path.with_name(f"{name}{CHOICE}"),
         )
 
     def clear(self) -> None:
@@ -46,11 +51,16 @@ class Place:
             shutil.rmtree(gone, ignore_errors=True)
 
 
-def check_begin(place: Place, rows: int, *, overwrite: bool, resume: bool) -> None:
-    """Raise `InputError` for no rows, nothing to resume, and a training that was cut off and would be lost."""
+def check_begin(place: Place, rows: int, validation: int, *, overwrite: bool, resume: bool) -> None:
+    """Raise `InputError` for too few rows, nothing to resume, and a training that was cut off and would be lost."""
     if rows < 1:
         raise InputError(
             f"--rows is {rows}, expected at least 1", hint="2000 rows of the demo are some 100,000 tokens"
+        )
+    if validation < 0 or 0 < validation < LEAST_VALIDATION:
+        raise InputError(
+            f"--validation is {validation}, expected 0 or at least {LEAST_VALIDATION}",
+            hint=f"{VALIDATION} examples are enough to follow a training, 0 leaves it out",
         )
     if resume and not place.state.is_dir():
         raise InputError(

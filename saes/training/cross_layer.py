@@ -34,10 +34,19 @@ from saes.dictionaries.parameters import Parameters
 from saes.dictionaries.select import decoder_norms
 from saes.disk import CONFIG, WEIGHTS
 from saes.training.config import SAEConfig
-from saes.training.fitting import Fit, fit, scaled
+from saes.training.fitting import Fit, Watch, fit, scaled
 from saes.training.loop import Loop
 from saes.training.resume import fingerprint
-from saes.training.sae import TrainingRecord, check, check_form, fvu, measured_rows, scaling, split
+from saes.training.sae import (
+    TrainingRecord,
+    check,
+    check_form,
+    fvu,
+    measured_rows,
+    scaling,
+    split,
+    watched_of,
+)
 from saes.training.transcoders import check_pair
 from tinysql.config import from_json, to_json
 from tinysql.training.checkpoints import load_tensors, save_tensors
@@ -160,10 +169,12 @@ def train_cross_layer(
     model_name: str = "tinysql",
     show_progress: bool = False,
     directory: Path | None = None,
+    watch: Watch | None = None,
 ) -> TrainedCrossLayer:
     """Train on recordings of the same tokens, one input and one output per layer, in the order of the layers.
 
-    Raises `InputError` when the tokens or the widths differ, and as `train_sae` does; a `directory` is as there.
+    Raises `InputError` when the tokens or the widths differ, and as `train_sae` does; a `directory` and `watch`
+    are as there.
     """
     check_form(config, "cross_layer_transcoder")
     _check_layers(inputs, outputs, config)
@@ -181,15 +192,6 @@ def train_cross_layer(
         ]
         return parts[0], parts[1]
 
-    run = Fit(loop, directory, lambda: " ".join(fingerprint(values) for values in [*x, *y]))
-    fit(
-        [run],
-        train,
-        batch,
-        roles=inputs[0].roles,
-        title="training the cross-layer transcoder",
-        show_progress=show_progress,
-    )
     about = CrossLayerConfig(
         d_in=x[0].shape[1],
         d_out=y[0].shape[1],
@@ -200,13 +202,27 @@ def train_cross_layer(
         model_name=model_name,
         training_architecture=config.architecture,
     )
-    made = _fold(loop.parameters, about, reads, writes)
-    if config.needs_threshold:
-        with torch.no_grad():
+
+    @torch.no_grad()
+    def make() -> CrossLayerTranscoder:
+        made = _fold(loop.parameters, about, reads, writes)
+        if config.needs_threshold:
             for layer, values in enumerate(x):
                 encode = partial(made.encode_layer, layer)
                 made.threshold[layer].fill_(threshold_at(encode, values[held_back].float(), float(config.k)))
-    return _measured(made, x, y, train, run, config)
+        return made
+
+    watched = None if watch is None else lambda: watch(make())
+    run = Fit(loop, directory, lambda: " ".join(fingerprint(values) for values in [*x, *y]), watched)
+    fit(
+        [run],
+        train,
+        batch,
+        roles=inputs[0].roles,
+        title="training the cross-layer transcoder",
+        show_progress=show_progress,
+    )
+    return _measured(make(), x, y, train, run)
 
 
 def _check_layers(inputs: Sequence[Activations], outputs: Sequence[Activations], config: SAEConfig) -> None:
@@ -263,7 +279,6 @@ def _measured(
     y: Sequence[Tensor],
     train: Tensor,
     run: Fit,
-    config: SAEConfig,
 ) -> TrainedCrossLayer:
     rows = measured_rows(train)
     wanted = [values[rows].float() for values in y]
@@ -274,11 +289,12 @@ def _measured(
     active = [one > 0 for one in latents]
     record = TrainingRecord(
         tokens=len(train),
-        steps=config.steps,
+        steps=run.loop.config.steps,
         loss_steps=tuple(run.loss),
         loss=tuple(run.loss.values()),
         fvu=sum(unexplained) / len(unexplained),
         l0=sum(float(one.sum(1).float().mean()) for one in active),
         dead=sum(int((~one.any(0)).sum()) for one in active),
+        watched=watched_of(run),
     )
     return TrainedCrossLayer(transcoder=transcoder, record=record, fvu=unexplained)

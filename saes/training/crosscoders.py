@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import torch
 from einops import rearrange
@@ -24,10 +23,10 @@ from data_gen.errors import InputError
 from saes.activations import Activations, check_recorded
 from saes.disk import SAE
 from saes.training.config import SAEConfig
-from saes.training.fitting import Fit, fit
+from saes.training.fitting import Fit, Watch, fit
 from saes.training.loop import Loop
 from saes.training.resume import fingerprint
-from saes.training.sae import TrainedSAE, check, check_form, finished, scaling, split
+from saes.training.sae import Maker, TrainedSAE, about, check, check_form, scaling, split
 from saes.training.transcoders import check_pair
 
 SHARED = "shared"
@@ -76,12 +75,13 @@ def train_crosscoder(
     model_name: str = "tinysql",
     show_progress: bool = False,
     directory: Path | None = None,
+    watch: Watch | None = None,
 ) -> TrainedSAE:
     """Train a crosscoder on recordings of the same tokens; what comes out reads and writes them side by side.
 
     `names` tell the hooks of two models apart, and are the hooks' own unless given. d_sae is derived from the first
     hook's width. Raises `InputError` when the tokens differ, for two hooks of one name or one named `shared`, and as
-    `train_sae` does; a `directory` is as there.
+    `train_sae` does; a `directory` and `watch` are as there.
 
     Example:
         >>> trained = train_crosscoder([before, after], SAEConfig(form="crosscoder"), names=["base", "tuned"])
@@ -105,7 +105,18 @@ def train_crosscoder(
         return torch.cat([of_hook[rows].float() for of_hook in values], dim=1)
 
     loop = Loop.begin(config, d_in=sum(hooks), hooks=hooks, device=values[0].device)
-    run = Fit(loop, directory, lambda: " ".join(fingerprint(of_hook) for of_hook in values))
+    metadata = {
+        **about(model_name, " + ".join(recording.hook for recording in recordings)),
+        "hook_names": list(names),
+        "hook_widths": list(hooks),
+        "hook_scales": [factor for _, factor in found],
+    }
+    maker = Maker(
+        loop=loop, raw=raw, metadata=metadata, train=train, held_back=held_back, mean=mean, scale=scale
+    )
+    run = Fit(
+        loop, directory, lambda: " ".join(fingerprint(of_hook) for of_hook in values), maker.watched(watch)
+    )
     fit(
         [run],
         train,
@@ -114,12 +125,7 @@ def train_crosscoder(
         title="training the crosscoder",
         show_progress=show_progress,
     )
-    hook = " + ".join(recording.hook for recording in recordings)
-    trained = finished(run, raw, hook, model_name, train, held_back, mean, scale)
-    about: Any = trained.sae.cfg.metadata
-    about.hook_names, about.hook_widths = list(names), list(hooks)
-    about.hook_scales = [factor for _, factor in found]
-    return trained
+    return maker.finished(run)
 
 
 def _check_recordings(recordings: Sequence[Activations]) -> None:

@@ -5,8 +5,9 @@ Everything that can be trained comes through here: one loop, or several over the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -21,28 +22,44 @@ from saes.training.resume import MetricsLog, load_state, save_state
 from tinysql.progress import Bar
 
 LOGGED, SAVED = 200, 10
-"""How often a training logs its loss and saves its state."""
+"""How often a training logs its loss, and how often it saves its state and its dictionary is looked at."""
+
+WATCHED = "held_out"
+"""What the numbers about the dictionary stand under in a line of the log."""
 
 Batch = Callable[[Int[Tensor, " batch"]], tuple[Tensor, ...]]
 """Rows -> what a step reads (and, for transcoders, what it is to write), centred and scaled."""
+Watch = Callable[[Any], Mapping[str, float]]
+"""A dictionary as it is by now -> numbers about it, as `saes.RoleWatch` gives them; it changes nothing."""
 
 
 class Fit:
     """One loop on its way to the last step, with its log and the directory it can go on from."""
 
-    def __init__(self, loop: Loop, directory: Path | None, data: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        directory: Path | None,
+        data: Callable[[], str],
+        watched: Callable[[], Mapping[str, float]] | None = None,
+    ) -> None:
         """At the first step, or where an earlier training in `directory` stood.
 
-        `data` names the activations, and is asked only when there is a directory. Raises `InputError` when another
-        training left its state there.
+        `data` names the activations, and is asked only when there is a directory. `watched` is asked `SAVED` times for
+        numbers about the dictionary as it is by then. Raises `InputError` when another training left its state there.
         """
-        self.loop, self.directory = loop, directory
+        self.loop, self.directory, self._watched = loop, directory, watched
         self.data = data() if directory is not None else ""
         if directory is not None and (saved := load_state(directory, loop.config, self.data)) is not None:
             loop.restore(saved.step, saved.tensors)
         self.log = MetricsLog(directory, loop.step)
-        self.loss: dict[int, float] = {line["step"]: line["loss"] for line in self.log.read()}
+        lines = self.log.read()
+        self.loss: dict[int, float] = {line["step"]: line["loss"] for line in lines}
         """The logged losses by their steps."""
+        self.watched: dict[int, dict[str, float]] = {
+            line["step"]: line[WATCHED] for line in lines if WATCHED in line
+        }
+        """What `watched` said, by the step behind which it was asked."""
 
     def advance(self, batch: tuple[Tensor, ...]) -> None:
         """One step; `InputError` when its gradient is not finite: then the last good state is kept."""
@@ -50,17 +67,20 @@ class Fit:
         step = loop.step
         result = loop.advance(*batch)
         last = loop.step == steps
-        if step % max(steps // LOGGED, 1) == 0 or last:
-            self._note(step, result)
-        if self.directory is not None and (loop.step % max(steps // SAVED, 1) == 0 or last):
+        due = loop.step % max(steps // SAVED, 1) == 0 or last
+        if step % max(steps // LOGGED, 1) == 0 or last or (due and self._watched is not None):
+            self._note(step, result, due)
+        if self.directory is not None and due:
             self._check_finite()
             save_state(self.directory, loop.config, self.data, step=loop.step, tensors=loop.state())
 
-    def _note(self, step: int, result: Gradients) -> None:
+    def _note(self, step: int, result: Gradients, due: bool) -> None:
         self._check_finite()
-        measured = self.loop.metrics(result)
-        self.loss[step] = measured["loss"]
-        self.log.add({"step": step, **measured})
+        line: dict[str, Any] = {"step": step, **self.loop.metrics(result)}
+        self.loss[step] = line["loss"]
+        if due and self._watched is not None:
+            self.watched[step] = line[WATCHED] = dict(self._watched())
+        self.log.add(line)
 
     def _check_finite(self) -> None:
         """Stop at a loss that is not finite; nothing has changed since the step before it."""

@@ -13,10 +13,10 @@ from pathlib import Path
 from data_gen.errors import InputError
 from saes.activations import Activations, check_recorded
 from saes.training.config import SAEConfig
-from saes.training.fitting import Fit, fit, scaled
+from saes.training.fitting import Fit, Watch, fit, scaled
 from saes.training.loop import Loop
 from saes.training.resume import fingerprint
-from saes.training.sae import TrainedSAE, check, check_form, finished, scaling, split
+from saes.training.sae import Maker, TrainedSAE, about, check, check_form, scaling, split
 
 
 def train_grid(
@@ -26,11 +26,13 @@ def train_grid(
     model_name: str = "tinysql",
     show_progress: bool = False,
     directory: Path | None = None,
+    watch: Watch | None = None,
 ) -> dict[str, TrainedSAE]:
     """Train all of them over one stream; every member equals, bit for bit, `train_sae` with its configuration.
 
     With a `directory`, each member's state and metrics are in a directory of its name in it, and a grid that was cut
-    off goes on. Members of one order and batch size are in step with each other; others follow one after the other.
+    off goes on. `watch` is shown every member ten times, as in `train_sae`; `saes.choose` chooses among the finished
+    ones. Members of one order and batch size are in step with each other; others follow one after the other.
     Raises `InputError` as `train_sae` does, before the first step where that can be known.
     """
     check_recorded(activations)
@@ -47,33 +49,36 @@ def train_grid(
     for names in _streams(configs):
         first = configs[names[0]]
         train, held_back = split(values, first)
-        runs = [
-            Fit(
-                Loop.begin(configs[name], d_in=values.shape[1], device=values.device),
-                directory / name if directory is not None else None,
-                lambda: data,
+        makers = {
+            name: Maker(
+                loop=Loop.begin(configs[name], d_in=values.shape[1], device=values.device),
+                raw=lambda rows: values[rows].float(),
+                metadata=about(model_name, activations.hook),
+                train=train,
+                held_back=held_back,
+                mean=mean,
+                scale=scale,
             )
             for name in names
-        ]
+        }
+        runs = {
+            name: Fit(
+                maker.loop,
+                directory / name if directory is not None else None,
+                lambda: data,
+                maker.watched(watch),
+            )
+            for name, maker in makers.items()
+        }
         fit(
-            runs,
+            list(runs.values()),
             train,
             lambda rows: (scaled(values, rows, mean, scale),),
             roles=activations.roles,
             title=f"training {len(names)} SAEs",
             show_progress=show_progress,
         )
-        for name, run in zip(names, runs, strict=True):
-            made[name] = finished(
-                run,
-                lambda rows: values[rows].float(),
-                activations.hook,
-                model_name,
-                train,
-                held_back,
-                mean,
-                scale,
-            )
+        made |= {name: maker.finished(runs[name]) for name, maker in makers.items()}
     return {name: made[name] for name in configs}
 
 

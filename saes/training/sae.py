@@ -23,7 +23,7 @@ from saes.activations import Activations, check_recorded
 from saes.dictionaries.inference import calibrate, to_sae
 from saes.disk import SAE
 from saes.training.config import Form, SAEConfig
-from saes.training.fitting import Fit, fit, scaled
+from saes.training.fitting import Fit, Watch, fit, scaled
 from saes.training.loop import Loop
 from saes.training.resume import fingerprint
 
@@ -54,6 +54,8 @@ class TrainingRecord:
     """Latents that never fired on the measured rows."""
     threshold: float | None = None
     """The threshold that `batchtopk` and `matryoshka` are saved with, set on activations held back from training."""
+    watched: tuple[dict[str, int | float], ...] = ()
+    """What `watch` said of the dictionary behind ten steps, each with its `step`; the last is the finished one's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +73,13 @@ def train_sae(
     model_name: str = "tinysql",
     show_progress: bool = False,
     directory: Path | None = None,
+    watch: Watch | None = None,
 ) -> TrainedSAE:
     """Train an SAE; the same activations and configuration give the same weights.
 
     The global random state is left as it was and no network is used. With a `directory`, state and metrics are
-    written there, and training goes on, bit for bit, from what an earlier call left in it. Raises `InputError` for
+    written there, and training goes on, bit for bit, from what an earlier call left in it. `watch` is shown the SAE ten
+    times, and what it says is kept in the record; `RoleWatch` scores it against roles. Raises `InputError` for
     what is no recording, such as a bare tensor, when there are fewer activations than one batch, when one is not
     finite or all are the same, when k exceeds the latents, when the memory does not hold so many, when the directory
     holds another training, and when the loss is not finite: then the last good state is kept.
@@ -87,7 +91,16 @@ def train_sae(
     train, held_back = split(values, config)
     mean, scale = scaling(values)
     loop = Loop.begin(config, d_in=values.shape[1], device=values.device)
-    run = Fit(loop, directory, lambda: fingerprint(values))
+    maker = Maker(
+        loop=loop,
+        raw=lambda rows: values[rows].float(),
+        metadata=about(model_name, activations.hook),
+        train=train,
+        held_back=held_back,
+        mean=mean,
+        scale=scale,
+    )
+    run = Fit(loop, directory, lambda: fingerprint(values), maker.watched(watch))
     fit(
         [run],
         train,
@@ -96,43 +109,60 @@ def train_sae(
         title="training the SAE",
         show_progress=show_progress,
     )
-    return finished(
-        run, lambda rows: values[rows].float(), activations.hook, model_name, train, held_back, mean, scale
-    )
+    return maker.finished(run)
 
 
-def finished(
-    run: Fit,
-    raw: Callable[[Int[Tensor, " row"]], Float[Tensor, "row d_in"]],
-    hook: str,
-    model_name: str,
-    train: Int[Tensor, " train"],
-    held_back: Int[Tensor, " held_back"],
-    mean: Float[Tensor, " d_in"],
-    scale: float | Float[Tensor, " d_in"],
-) -> TrainedSAE:
-    """The SAE of a loop that has come to its end, folded for raw activations, and how it does on some of them."""
-    loop, config = run.loop, run.loop.config
-    about = {"model_name": model_name, "hook_name": hook, "prepend_bos": False}
-    sae = to_sae(
-        loop.parameters,
-        config.architecture,
-        k=config.k,
-        mean=mean,
-        scale=scale,
-        metadata=about,
-        hooks=loop.hooks,
-    )
-    threshold = None
-    if config.needs_threshold:
-        threshold = calibrate(sae, raw(held_back), l0=float(config.k))
-    checked = raw(measured_rows(train))
-    with torch.no_grad():
-        latents = sae.encode(checked)
-        record = recorded(latents, sae.decode(latents), checked, len(train), config, run.loss, threshold)
-    metadata: Any = sae.cfg.metadata
-    metadata.l0, metadata.num_dead_features = record.l0, record.dead
-    return TrainedSAE(sae=sae, record=record)
+@dataclass(frozen=True, kw_only=True)
+class Maker:
+    """The parameters of a loop, at any step -> an SAE for raw activations."""
+
+    loop: Loop
+    raw: Callable[[Int[Tensor, " row"]], Float[Tensor, "row d_in"]]
+    """Activations by their rows."""
+    metadata: dict[str, Any]
+    """What goes into its `cfg.json`; see `about`."""
+    train: Int[Tensor, " train"]
+    """Rows that it is trained on."""
+    held_back: Int[Tensor, " held_back"]
+    """Rows that a threshold is set on."""
+    mean: Float[Tensor, " d_in"]
+    scale: float | Float[Tensor, " d_in"]
+
+    def make(self) -> tuple[SAE, float | None]:
+        """The SAE of the present parameters and, where its kind has one for all latents, its threshold."""
+        config = self.loop.config
+        sae = to_sae(
+            self.loop.parameters,
+            config.architecture,
+            k=config.k,
+            mean=self.mean,
+            scale=self.scale,
+            metadata=self.metadata,
+            hooks=self.loop.hooks,
+        )
+        if not config.needs_threshold:
+            return sae, None
+        return sae, calibrate(sae, self.raw(self.held_back), l0=float(config.k))
+
+    def watched(self, watch: Watch | None) -> Callable[[], Mapping[str, float]] | None:
+        """What `watch` says of the SAE of the present parameters."""
+        return None if watch is None else lambda: watch(self.make()[0])
+
+    def finished(self, run: Fit) -> TrainedSAE:
+        """The SAE of a loop that has come to its end, and how it does on some of the rows."""
+        sae, threshold = self.make()
+        checked = self.raw(measured_rows(self.train))
+        with torch.no_grad():
+            latents = sae.encode(checked)
+            record = recorded(latents, sae.decode(latents), checked, len(self.train), run, threshold)
+        metadata: Any = sae.cfg.metadata
+        metadata.l0, metadata.num_dead_features = record.l0, record.dead
+        return TrainedSAE(sae=sae, record=record)
+
+
+def about(model_name: str, hook: str) -> dict[str, Any]:
+    """What sae-lens asks to know of what an SAE reads."""
+    return {"model_name": model_name, "hook_name": hook, "prepend_bos": False}
 
 
 def fvu(x: Float[Tensor, "token d_in"], x_hat: Float[Tensor, "token d_in"]) -> float:
@@ -159,22 +189,27 @@ def recorded(
     predicted: Float[Tensor, "token d"],
     wanted: Float[Tensor, "token d"],
     tokens: int,
-    config: SAEConfig,
-    loss: Mapping[int, float],
+    run: Fit,
     threshold: float | None,
 ) -> TrainingRecord:
     """How training went, measured on what the finished dictionary makes of some rows."""
     active = latents > 0
     return TrainingRecord(
         tokens=tokens,
-        steps=config.steps,
-        loss_steps=tuple(loss),
-        loss=tuple(loss.values()),
+        steps=run.loop.config.steps,
+        loss_steps=tuple(run.loss),
+        loss=tuple(run.loss.values()),
         fvu=fvu(wanted, predicted),
         l0=float(active.sum(1).float().mean()),
         dead=int((~active.any(0)).sum()),
         threshold=threshold,
+        watched=watched_of(run),
     )
+
+
+def watched_of(run: Fit) -> tuple[dict[str, int | float], ...]:
+    """What was said of the dictionary at steps of its training, as a record keeps it."""
+    return tuple({"step": step, **said} for step, said in run.watched.items())
 
 
 def check_form(config: SAEConfig, *forms: Form) -> None:

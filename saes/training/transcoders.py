@@ -25,7 +25,7 @@ from saes.dictionaries.inference import calibrate
 from saes.dictionaries.parameters import Parameters
 from saes.disk import SAE, stock
 from saes.training.config import SAEConfig
-from saes.training.fitting import Fit, fit, scaled
+from saes.training.fitting import Fit, Watch, fit, scaled
 from saes.training.loop import Loop
 from saes.training.resume import fingerprint
 from saes.training.sae import TrainedSAE, check, check_form, measured_rows, recorded, scaling, split
@@ -39,11 +39,12 @@ def train_transcoder(
     model_name: str = "tinysql",
     show_progress: bool = False,
     directory: Path | None = None,
+    watch: Watch | None = None,
 ) -> TrainedSAE:
     """Train a transcoder from `inputs` to `outputs`, two recordings of the same tokens.
 
     `config.form` says whether it has a skip connection. Raises `InputError` when the recordings are not of the same
-    tokens, and as `train_sae` does; a `directory` is as there.
+    tokens, and as `train_sae` does; a `directory` and `watch` are as there.
     """
     check_recorded(inputs, outputs)
     x, y = inputs.values, outputs.values
@@ -55,7 +56,15 @@ def train_transcoder(
     (mx, sx), (my, sy) = scaling(x), scaling(y)
     skip = config.form == "skip_transcoder"
     loop = Loop.begin(config, d_in=x.shape[1], d_out=y.shape[1], skip=skip, device=x.device)
-    run = Fit(loop, directory, lambda: f"{fingerprint(x)} {fingerprint(y)}")
+    metadata = {"model_name": model_name, "hook_name": inputs.hook, "hook_name_out": outputs.hook}
+
+    def make() -> tuple[SAE, float | None]:
+        made: Any = _fold(loop.parameters, config, (mx, sx), (my, sy), metadata)
+        threshold = calibrate(made, x[held_back].float(), float(config.k)) if config.needs_threshold else None
+        return made, threshold
+
+    watched = None if watch is None else lambda: watch(make()[0])
+    run = Fit(loop, directory, lambda: f"{fingerprint(x)} {fingerprint(y)}", watched)
     fit(
         [run],
         train,
@@ -64,17 +73,13 @@ def train_transcoder(
         title="training the transcoder",
         show_progress=show_progress,
     )
-    about = {"model_name": model_name, "hook_name": inputs.hook, "hook_name_out": outputs.hook}
-    transcoder: Any = _fold(loop.parameters, config, (mx, sx), (my, sy), about)
-    threshold = (
-        calibrate(transcoder, x[held_back].float(), float(config.k)) if config.needs_threshold else None
-    )
+    transcoder: Any
+    transcoder, threshold = make()
     rows = measured_rows(train)
     with torch.no_grad():
         latents, predicted = transcoder.encode(x[rows].float()), transcoder(x[rows].float())
-    record = recorded(latents, predicted, y[rows].float(), len(train), config, run.loss, threshold)
-    metadata: Any = transcoder.cfg.metadata
-    metadata.l0, metadata.num_dead_features = record.l0, record.dead
+    record = recorded(latents, predicted, y[rows].float(), len(train), run, threshold)
+    transcoder.cfg.metadata.l0, transcoder.cfg.metadata.num_dead_features = record.l0, record.dead
     return TrainedSAE(sae=transcoder, record=record)
 
 

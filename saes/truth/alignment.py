@@ -27,19 +27,10 @@ from saes.truth.controls import (
 from saes.truth.firing import Firings, shuffle_within
 from saes.truth.forms import Coder, check_sides, random_coder
 from saes.truth.hierarchy import Hierarchy, hierarchy
+from saes.truth.judging import Judge
 from saes.truth.probes import dense_probe, sparse_probe
 from saes.truth.published import Published, published
-from saes.truth.scoring import (
-    Halves,
-    LatentScore,
-    Scores,
-    Table,
-    by_half,
-    latent_scores,
-    score,
-    scored,
-    tabulate,
-)
+from saes.truth.scoring import LatentScore, Scores, Table, by_half, latent_scores
 from tinysql.config import from_json, to_json
 from tinysql.tokens import Tokenizer, Tokens
 
@@ -181,33 +172,27 @@ def align(
     values = activations.values
     coder = Coder.of(sae)
     wanted = check_sides(coder, activations, outputs)
-    example = activations.example.to(values.device)
-    halves = Halves.of(example, seed)
-    roles = Roles.of(activations.roles, values.device)
-    sides = roles.at(halves.choose), roles.at(halves.measure)
+    judge = Judge.of(activations, seed)
+    roles, halves = judge.roles, judge.halves
     encoded = encode_sparse(coder, values, wanted)
     check_encoded(encoded, coder.form, activations.hook)
-    kept = scored(*sides).tolist()
-    if not any(kept):
-        raise InputError("no role has enough tokens to be scored", hint="give more examples")
-    judge = _Judge(roles=roles, halves=halves, seed=seed)
     parts = by_half(encoded.firings, halves)
     table = judge.table(parts)
     own = judge.score(coder.form, parts, table, encoded.fvu)
     latents = latent_scores(encoded.firings, table)
     return Alignment(
         hook=activations.hook,
-        examples=len(example.unique()),
+        examples=len(activations.example.unique()),
         tokens=len(values),
         n_latents=encoded.firings.n_latents,
-        skipped=tuple(name for name, keep in zip(roles.names, kept, strict=True) if not keep),
+        skipped=judge.skipped,
         dead=int((encoded.firings.fired == 0).sum()),
         seed=seed,
         sae=own,
         controls=_controls(judge, sae, coder, encoded, parts, activations, untrained),
         ceilings=_ceilings(judge, encoded.firings, values, table),
-        published=published(*parts, sides, halves.example),
-        hierarchy=hierarchy(coder.decoder, wanted[halves.measure], parts, sides, table),
+        published=published(*parts, judge.sides, halves.example),
+        hierarchy=hierarchy(coder.decoder, wanted[halves.measure], parts, judge.sides, table),
         fidelity=by_role(encoded, roles),
         latents=_illustrate(latents, own, encoded.firings, activations, excerpts, shown),
         form=coder.form,
@@ -218,42 +203,12 @@ def scored_table(sae: SAE, activations: Activations, seed: int) -> tuple[Firings
     """The latents at every token, and each against every role, chosen and measured as `align` does."""
     coder, values = Coder.of(sae), activations.values
     check_sides(coder, activations, None)
-    firings = latents_of(coder, values)
-    halves = Halves.of(activations.example.to(values.device), seed)
-    roles = Roles.of(activations.roles, values.device)
-    return firings, _Judge(roles=roles, halves=halves, seed=seed).table(by_half(firings, halves))
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Judge:
-    """What every set of latents is scored against."""
-
-    roles: Roles
-    halves: Halves
-    seed: int
-
-    def table(self, parts: tuple[Firings, Firings], roles: Roles | None = None) -> Table:
-        labels = roles or self.roles
-        return tabulate(parts, labels.at(self.halves.choose), labels.at(self.halves.measure))
-
-    def score(
-        self,
-        name: str,
-        parts: tuple[Firings, Firings],
-        table: Table,
-        fvu: float | None = None,
-        roles: Roles | None = None,
-    ) -> Scores:
-        measure = (roles or self.roles).at(self.halves.measure)
-        return score(name, parts, table, measure, self.halves, fvu=fvu, seed=self.seed)
-
-    def __call__(self, name: str, firings: Firings, fvu: float | None = None) -> Scores:
-        parts = by_half(firings, self.halves)
-        return self.score(name, parts, self.table(parts), fvu)
+    firings, judge = latents_of(coder, values), Judge.of(activations, seed)
+    return firings, judge.table(by_half(firings, judge.halves))
 
 
 def _controls(
-    judge: _Judge,
+    judge: Judge,
     sae: SAE | CrossLayerTranscoder,
     coder: Coder,
     encoded: Encoded,
@@ -283,7 +238,7 @@ def _controls(
 
 
 def _random(
-    judge: _Judge, sae: SAE | CrossLayerTranscoder, coder: Coder, encoded: Encoded, values: Tensor
+    judge: Judge, sae: SAE | CrossLayerTranscoder, coder: Coder, encoded: Encoded, values: Tensor
 ) -> Scores:
     """The control that has random directions."""
     choose, name = judge.halves.choose, f"random {coder.form}"
@@ -296,7 +251,7 @@ def _random(
     return judge(name, of_random.firings, of_random.fvu)
 
 
-def _ceilings(judge: _Judge, firings: Firings, values: Tensor, table: Table) -> tuple[Scores, ...]:
+def _ceilings(judge: Judge, firings: Firings, values: Tensor, table: Table) -> tuple[Scores, ...]:
     choose, roles = judge.halves.choose, judge.roles
     sparse = [judge(f"probe of {k} latents", sparse_probe(firings, choose, roles, table, k)) for k in SPARSE]
     return (*sparse, judge(DENSE, dense_probe(values, choose, roles, table)))

@@ -12,18 +12,19 @@ from data_gen.errors import InputError
 from data_gen.files import read_json, write_atomic
 from data_gen.outputs import claim_file
 from data_gen.pairs.counterfactual import counterfactuals
-from saes.activations import Activations, record, record_many
-from saes.artefacts import check_hooks, examples_of, tokens_of, train_form
+from saes.activations import record, record_many
+from saes.artefacts import check_hooks, train_form
 from saes.disk import SAE, load
 from saes.places import TRUTH, directory_of, scored_in
+from saes.rows import examples_of, tokens_of
 from saes.training.config import Form, SAEConfig
 from saes.training.cross_layer import load_cross_layer
-from saes.training.crosscoders import side_by_side
 from saes.training.penalty import LEAST, search
 from saes.truth.alignment import Alignment, Untrained, align, scored_table
 from saes.truth.causal import Effects, effects
 from saes.truth.context import Excerpts
 from saes.truth.dashboard import dashboard
+from saes.truth.forms import sides
 from saes.truth.interchange import Swap, interchange, latents_for
 from saes.truth.recovered import Fidelity, fidelity
 from tinysql.config import from_json, to_json
@@ -58,7 +59,7 @@ def eval_on_run(
     check_hooks(model, hooks, form, hint=f"name what it was trained on in `hooks` of {path / 'config.json'}")
     tokens = tokens_of(run, tokenizer, "test", rows)
     blank = _untrained(run, path, model, tokenizer, tokens, seed) if untrained else None
-    inputs, outputs = _sides(record_many(model, tokens, hooks, show_progress=True), form)
+    inputs, outputs = sides(record_many(model, tokens, hooks, show_progress=True), form)
     excerpts = Excerpts(tokens=tokens, tokenizer=tokenizer)
     alignment = align(dictionary, inputs, outputs=outputs, untrained=blank, excerpts=excerpts, seed=seed)
     made = {**alignment.to_json(), "made_by": provenance()}
@@ -103,16 +104,6 @@ def _trained_with(path: Path) -> tuple[SAEConfig, int]:
     return config, rows
 
 
-def _sides(recordings: Sequence[Activations], form: Form) -> tuple[Activations, Activations | None]:
-    """What is read, and what is written where that is something else, each side by side."""
-    if form == "cross_layer_transcoder":
-        half = len(recordings) // 2
-        return side_by_side(recordings[:half]), side_by_side(recordings[half:])
-    if form == "crosscoder":
-        return side_by_side(recordings), None
-    return recordings[0], None if form == "sae" else recordings[1]
-
-
 def _untrained(
     run: Run, path: Path, model: HybridLM, tokenizer: Tokenizer, tokens: Tokens, seed: int
 ) -> Untrained:
@@ -133,7 +124,7 @@ def _untrained(
     dictionary, _ = train_form(known, config, "untrained")
     return (
         dictionary,
-        *_sides(record_many(blank, tokens, _hooks(path), show_progress=True), config.form),
+        *sides(record_many(blank, tokens, _hooks(path), show_progress=True), config.form),
     )
 
 

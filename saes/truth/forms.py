@@ -7,7 +7,7 @@ number l * d_sae + j.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any
@@ -20,7 +20,9 @@ from data_gen.errors import InputError
 from saes.activations import Activations
 from saes.dictionaries.inference import threshold_at
 from saes.disk import SAE
+from saes.training.config import Form
 from saes.training.cross_layer import CrossLayerTranscoder
+from saes.training.crosscoders import side_by_side
 from saes.training.transcoders import check_pair
 
 SKIPS = ("skip_transcoder", "jumprelu_skip_transcoder")
@@ -97,6 +99,19 @@ def check_sides(
     check_pair(inputs, outputs)
     _check_side(coder.form, "writes", coder.decoder.shape[1], outputs)
     return outputs.values
+
+
+def sides(recordings: Sequence[Activations], form: Form) -> tuple[Activations, Activations | None]:
+    """Of recordings of a form's hooks: what is read, and what is written where that is something else.
+
+    Several hooks of one side stand `side_by_side`.
+    """
+    if form == "cross_layer_transcoder":
+        half = len(recordings) // 2
+        return side_by_side(recordings[:half]), side_by_side(recordings[half:])
+    if form == "crosscoder":
+        return side_by_side(recordings), None
+    return recordings[0], None if form == "sae" else recordings[1]
 
 
 def random_coder(

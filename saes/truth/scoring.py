@@ -29,6 +29,8 @@ from saes.truth.firing import (
 )
 from saes.truth.intervals import PerExample, interval, per_example, resamples
 
+Draws = Float[np.ndarray, " draw"]
+"""Coverage of role families in each resample of the examples."""
 MIN_TOKENS = 10
 """A role is scored when each half has at least this many tokens with it, and as many without."""
 
@@ -199,8 +201,9 @@ def score(
     *,
     fvu: float | None,
     seed: int,
-) -> Scores:
-    """The best latent of every role and what it reaches, with intervals from resampling the examples."""
+) -> tuple[Scores, Draws]:
+    """The best latent of every role and what it reaches, with intervals from resampling the examples, and its coverage
+    in each resample."""
     latent = table.chosen_f1.argmax(0)
     threshold = table.threshold.gather(0, latent[None])[0]
     wanted = torch.stack([measure.wanted(column) for column in table.column.tolist()])
@@ -214,23 +217,22 @@ def score(
     weight = resamples(len(sums.tokens), seed)
     roles = _role_scores(table, sums, weight, measure, latent, threshold)
     f1 = sums.f1(weight)
-    coverage = {}
+    coverage, draws = {}, {}
     for grain in ("family", "slot"):
         members = [c for c, role in enumerate(roles) if getattr(role, grain)]
-        coverage[grain] = (
-            float(np.mean([roles[c].f1 for c in members])) if members else 0.0,
-            interval(np.nanmean(f1[:, members], axis=1)) if members else (0.0, 0.0),
-        )
-    return Scores(
+        coverage[grain] = float(np.mean([roles[c].f1 for c in members])) if members else 0.0
+        draws[grain] = np.nanmean(f1[:, members], axis=1) if members else np.zeros(len(weight))
+    found = Scores(
         name=name,
-        coverage=coverage["family"][0],
-        coverage_interval=coverage["family"][1],
-        slot_coverage=coverage["slot"][0],
-        slot_coverage_interval=coverage["slot"][1],
+        coverage=coverage["family"],
+        coverage_interval=interval(draws["family"]),
+        slot_coverage=coverage["slot"],
+        slot_coverage_interval=interval(draws["slot"]),
         fvu=fvu,
         l0=sum(len(part.value) for part in parts) / sum(part.n_tokens for part in parts),
         roles=roles,
     )
+    return found, draws["family"]
 
 
 def _role_scores(

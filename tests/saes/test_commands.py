@@ -14,11 +14,11 @@ from torch import Tensor
 from data_gen.errors import InputError
 from data_gen.example import DataConfig, make_example
 from saes import artefacts
-from saes.artefacts import tokens_of
 from saes.commands import table
 from saes.disk import stock
 from saes.pages import role_figure, sections
 from saes.recipes import default_hook
+from saes.rows import tokens_of
 from saes.training.loop import Loop
 from saes.truth.artefacts import read_truth
 from tinysql.cli import main

@@ -30,7 +30,7 @@ def test_the_dense_probe_reads_a_linear_role_off_any_basis() -> None:
     values, roles, halves = planted()
     axes = table_of(Firings.from_dense(values.clamp_min(0)), roles, halves)
     probe = dense_probe(values, halves.choose, roles, axes)
-    scores = score(
+    scores, _ = score(
         "probe",
         by_half(probe, halves),
         table_of(probe, roles, halves),

@@ -1,0 +1,127 @@
+"""Dictionaries of one hook -> the one to keep: by how well latents match roles, and then by what is reconstructed.
+
+All are scored on the same held-out tokens, and the examples are drawn again together, so that the difference between
+two has an interval of its own, which is narrower than theirs. Of those that cannot be told from the one that covers
+most, the one that leaves the least variance unexplained is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from data_gen.errors import InputError
+from saes.disk import SAE
+from saes.training.cross_layer import CrossLayerTranscoder
+from saes.truth.scoring import Draws, Scores
+from saes.truth.watching import RoleWatch
+from tinysql.config import from_json, to_json
+
+TOLD_APART = (0.025, 0.975)
+"""Two are told apart where 0 lies outside of these quantiles of their difference."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One dictionary on the held-out tokens."""
+
+    name: str
+    coverage: float
+    """Mean over role families of the best latent's F1."""
+    coverage_interval: tuple[float, ...]
+    slot_coverage: float
+    """The same over exact slots."""
+    slot_coverage_interval: tuple[float, ...]
+    fvu: float
+    """Fraction of variance unexplained."""
+    l0: float
+    """Mean number of active latents per token."""
+    behind: float
+    """The coverage of the one that covers most, less its own."""
+    behind_interval: tuple[float, ...]
+    """95 %, over examples that are drawn for both together; for detectors as chosen, as all of these are."""
+    is_level: bool
+    """Whether that interval reaches down to 0: it cannot be told from the one that covers most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The dictionary to keep, and all candidates from the one that covers most down."""
+
+    chosen: str
+    candidates: tuple[Candidate, ...]
+
+    def __str__(self) -> str:
+        width = max(len("name"), *(len(one.name) for one in self.candidates))
+        lines = [
+            f"  {'name':<{width}}  coverage     95 % interval  behind     95 % interval  slots    FVU     L0"
+        ]
+        for one in self.candidates:
+            mark = "*" if one.name == self.chosen else "=" if one.is_level else " "
+            lines.append(
+                f"{mark} {one.name:<{width}}  {one.coverage:8.3f}  {_span(one.coverage_interval)}  {one.behind:6.3f}"
+                f"  {_span(one.behind_interval)}  {one.slot_coverage:5.3f}  {one.fvu:5.3f}  {one.l0:5.1f}"
+            )
+        level = sum(one.is_level for one in self.candidates)
+        lines.append(
+            f"* chosen: the least FVU of the {level} whose coverage cannot be told from the highest (=)"
+        )
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return to_json(self)
+
+    @staticmethod
+    def from_json(values: dict[str, Any], where: str = "choice.json") -> Choice:
+        """Read what `to_json` gave; `InputError` naming `where` otherwise."""
+        return from_json(Choice, values, where=where)
+
+
+def choose(dictionaries: Mapping[str, SAE | CrossLayerTranscoder], watch: RoleWatch) -> Choice:
+    """Score dictionaries of any form by name, and choose.
+
+    A choice among many is a little too good on the tokens it was made on: report what is chosen on others (`truth`).
+    Raises `InputError` where there is nothing to choose from, and for a dictionary of another width or form than
+    `watch` reads.
+
+    Example:
+        >>> made = saes.train_grid(activations, saes.grid(saes.SAEConfig(), architecture=("topk", "jumprelu")))
+        >>> saes.choose({name: one.sae for name, one in made.items()}, watch).chosen
+        'architecture=jumprelu'
+    """
+    if not dictionaries:
+        raise InputError("there is no dictionary to choose from", hint="give at least one by its name")
+    scored = {name: watch.scores(dictionary) for name, dictionary in dictionaries.items()}
+    best = max(scored, key=lambda name: scored[name][0].coverage)
+    candidates = sorted(
+        (_candidate(name, *of_one, *scored[best]) for name, of_one in scored.items()),
+        key=lambda one: one.behind,
+    )
+    chosen = min((one for one in candidates if one.is_level), key=lambda one: one.fvu)
+    return Choice(chosen=chosen.name, candidates=tuple(candidates))
+
+
+def _candidate(name: str, scores: Scores, draws: Draws, best: Scores, best_draws: Draws) -> Candidate:
+    low, high = np.nanquantile(best_draws - draws, TOLD_APART).tolist()
+    assert scores.fvu is not None, "`RoleWatch.scores` measures it"
+    return Candidate(
+        name=name,
+        coverage=scores.coverage,
+        coverage_interval=scores.coverage_interval,
+        slot_coverage=scores.slot_coverage,
+        slot_coverage_interval=scores.slot_coverage_interval,
+        fvu=scores.fvu,
+        l0=scores.l0,
+        behind=best.coverage - scores.coverage,
+        behind_interval=(low, high),
+        is_level=low <= 0,
+    )
+
+
+def _span(interval: tuple[float, ...]) -> str:
+    low, high = interval
+    return f"{low:6.3f} to {high:6.3f}"

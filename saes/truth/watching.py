@@ -1,0 +1,65 @@
+"""A dictionary in training -> how well its latents match the roles by now, on tokens that it is not trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from saes.activations import Activations
+from saes.disk import SAE
+from saes.training.cross_layer import CrossLayerTranscoder
+from saes.truth.controls import encode_sparse
+from saes.truth.forms import Coder, check_sides
+from saes.truth.judging import Judge
+from saes.truth.scoring import Draws, Scores, by_half
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoleWatch:
+    """Held-out tokens that a dictionary is scored on again and again.
+
+    Example:
+        >>> watch = RoleWatch.of(saes.record(model, held_out, hook))
+        >>> [now["coverage"] for now in saes.train_sae(activations, config, watch=watch).record.watched]
+        [0.577, 0.661, 0.702, 0.726, 0.741, 0.75, 0.752, 0.759, 0.76, 0.761]
+    """
+
+    inputs: Activations
+    outputs: Activations | None
+    judge: Judge
+
+    @staticmethod
+    def of(inputs: Activations, outputs: Activations | None = None, *, seed: int = 0) -> RoleWatch:
+        """Of what is read, and of what is written where that is something else; several hooks stand `side_by_side`.
+
+        `seed` deals the examples into those that detectors are chosen on and those they are measured on. Raises
+        `InputError` where there are too few examples to score any role.
+        """
+        return RoleWatch(inputs=inputs, outputs=outputs, judge=Judge.of(inputs, seed))
+
+    def __call__(self, dictionary: SAE | CrossLayerTranscoder) -> dict[str, float]:
+        """Coverage with its 95 % interval, coverage of slots, FVU and L0; the numbers that `truth` gives there."""
+        found = self.scores(dictionary)[0]
+        low, high = found.coverage_interval
+        assert found.fvu is not None, "`scores` measures it"
+        return {
+            "coverage": found.coverage,
+            "coverage_low": low,
+            "coverage_high": high,
+            "slot_coverage": found.slot_coverage,
+            "held_out_fvu": found.fvu,
+            "held_out_l0": found.l0,
+        }
+
+    def scores(self, dictionary: SAE | CrossLayerTranscoder) -> tuple[Scores, Draws]:
+        """All scores of its latents, and their coverage in each resample of the examples.
+
+        Latents that never fire cover nothing. Raises `InputError` for a dictionary of another width or form.
+        """
+        coder = Coder.of(dictionary)
+        wanted: Float[Tensor, "token d_out"] = check_sides(coder, self.inputs, self.outputs)
+        encoded = encode_sparse(coder, self.inputs.values, wanted)
+        parts = by_half(encoded.firings, self.judge.halves)
+        return self.judge.drawn(coder.form, parts, self.judge.table(parts), encoded.fvu)

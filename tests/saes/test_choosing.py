@@ -1,0 +1,342 @@
+"""Roles are watched during a training without changing it, and the dictionary to keep is chosen by them."""
+
+import json
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from data_gen.errors import InputError
+from saes import artefacts
+from saes.activations import Activations
+from saes.disk import SAE, stock
+from saes.rows import MOST_DRAWN
+from saes.training.combinations import grid
+from saes.training.config import SAEConfig
+from saes.training.cross_layer import train_cross_layer
+from saes.training.crosscoders import side_by_side, train_crosscoder
+from saes.training.grids import train_grid
+from saes.training.loop import Loop
+from saes.training.sae import TrainingRecord, train_sae
+from saes.training.transcoders import train_transcoder
+from saes.truth.alignment import align
+from saes.truth.choosing import Choice, choose
+from saes.truth.controls import encode_sparse
+from saes.truth.forms import Coder
+from saes.truth.intervals import resamples
+from saes.truth.scoring import by_half
+from saes.truth.watching import RoleWatch
+from tinysql.cli import main
+
+WIDTH, EXAMPLES, LENGTH, ROLES = 16, 60, 8, 6
+CONFIG = SAEConfig(d_sae=32, k=3, steps=40, batch_size=128, lr=5e-3, seed=1, dead_after=5)
+
+
+def planted(seed: int, *, hook: str = "blocks.0.hook_resid_post", noise: float = 0.3) -> Activations:
+    """Role r adds direction r to a token; the roles and the noise are drawn from the seed."""
+    rng = torch.Generator().manual_seed(seed)
+    n = EXAMPLES * LENGTH
+    role = torch.randint(0, ROLES, (n,), generator=rng)
+    values = noise * torch.randn(n, WIDTH, generator=rng)
+    values[torch.arange(n), role] += 2
+    return Activations(
+        hook=hook,
+        values=values,
+        ids=torch.zeros(n, dtype=torch.long),
+        roles=tuple(f"sql.role{r}" for r in role.tolist()),
+        example=torch.arange(n) // LENGTH,
+        position=torch.arange(n) % LENGTH,
+    )
+
+
+@pytest.fixture(scope="module")
+def train() -> Activations:
+    return planted(0)
+
+
+@pytest.fixture(scope="module")
+def held_out() -> Activations:
+    return planted(1)
+
+
+@pytest.fixture(scope="module")
+def watch(held_out: Activations) -> RoleWatch:
+    return RoleWatch.of(held_out)
+
+
+def reading(directions: Tensor, *, bias: float = 0.0) -> SAE:
+    """An SAE whose latents read and write these rows."""
+    d_sae, d_in = directions.shape
+    sae = stock().StandardSAE(stock().StandardSAEConfig(d_in=d_in, d_sae=d_sae)).requires_grad_(False)
+    sae.W_enc.copy_(directions.T)
+    sae.W_dec.copy_(directions)
+    sae.b_enc.fill_(bias)
+    return sae
+
+
+AXES = torch.eye(WIDTH)
+
+
+# Watching
+
+
+@pytest.mark.parametrize("architecture", ["topk", "batchtopk", "matryoshka", "standard", "gated", "jumprelu"])
+def test_the_last_look_is_what_truth_says_and_nothing_is_changed(
+    architecture: Any, train: Activations, held_out: Activations, watch: RoleWatch
+) -> None:
+    config = replace(CONFIG, architecture=architecture)
+    alone, watched = train_sae(train, config), train_sae(train, config, watch=watch)
+    ours, theirs = (one.sae.state_dict() for one in (alone, watched))
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
+    record = watched.record
+    assert replace(record, watched=(), loss=(), loss_steps=()) == replace(
+        alone.record, loss=(), loss_steps=()
+    )
+    assert [now["step"] for now in record.watched] == [3, 7, 11, 15, 19, 23, 27, 31, 35, 39]
+    own = align(watched.sae, held_out).sae
+    said = {
+        "step": 39,
+        "coverage": own.coverage,
+        "coverage_low": own.coverage_interval[0],
+        "coverage_high": own.coverage_interval[1],
+        "slot_coverage": own.slot_coverage,
+        "held_out_fvu": own.fvu,
+        "held_out_l0": own.l0,
+    }
+    assert record.watched[-1] == said
+    assert own.fvu < record.watched[0]["held_out_fvu"] - 0.01
+
+
+def hook(name: str, seed: int = 0) -> Activations:
+    """Other values at the tokens of `planted`."""
+    one = planted(seed, hook=name)
+    turned = torch.linalg.qr(torch.randn(WIDTH, WIDTH, generator=torch.Generator().manual_seed(len(name))))[0]
+    return replace(one, values=one.values @ turned)
+
+
+def a_transcoder(watch: RoleWatch) -> TrainingRecord:
+    config = replace(CONFIG, form="transcoder", architecture="batchtopk")
+    return train_transcoder(hook("a"), hook("bb"), config, watch=watch).record
+
+
+def a_crosscoder(watch: RoleWatch) -> TrainingRecord:
+    return train_crosscoder([hook("a"), hook("bb")], replace(CONFIG, form="crosscoder"), watch=watch).record
+
+
+def a_cross_layer(watch: RoleWatch) -> TrainingRecord:
+    config = replace(CONFIG, form="cross_layer_transcoder")
+    sides = [hook("a"), hook("bb")], [hook("ccc"), hook("dddd")]
+    return train_cross_layer(*sides, config, watch=watch).record
+
+
+def of(first: str, second: str) -> Activations:
+    return side_by_side([hook(first, 1), hook(second, 1)])
+
+
+@pytest.mark.parametrize(
+    ("trained", "inputs", "outputs"),
+    [
+        (a_transcoder, lambda: hook("a", 1), lambda: hook("bb", 1)),
+        (a_crosscoder, lambda: of("a", "bb"), lambda: None),
+        (a_cross_layer, lambda: of("a", "bb"), lambda: of("ccc", "dddd")),
+    ],
+)
+def test_every_form_is_watched(
+    trained: Callable[[RoleWatch], TrainingRecord],
+    inputs: Callable[[], Activations],
+    outputs: Callable[[], Activations | None],
+) -> None:
+    seen = []
+
+    def look(dictionary: Any) -> dict[str, float]:
+        seen.append(dictionary)
+        return watch(dictionary)
+
+    watch = RoleWatch.of(inputs(), outputs())
+    record = trained(look)
+    assert len(record.watched) == len(seen) == 10
+    own = align(seen[-1], inputs(), outputs=outputs()).sae
+    assert record.watched[-1]["coverage"] == own.coverage
+    assert record.watched[-1]["held_out_fvu"] == own.fvu
+
+
+def test_a_killed_training_goes_on_to_the_same_log(
+    train: Activations, watch: RoleWatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train_sae(train, CONFIG, directory=tmp_path / "whole", watch=watch).record
+    advance = Loop.advance
+
+    def until(loop: Loop, x: Tensor) -> Any:
+        if loop.step == 22:
+            raise KeyboardInterrupt
+        return advance(loop, x)
+
+    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+        patch.setattr(Loop, "advance", until)
+        train_sae(train, CONFIG, directory=tmp_path / "cut", watch=watch)
+    assert train_sae(train, CONFIG, directory=tmp_path / "cut", watch=watch).record == whole
+    one, two = ((tmp_path / name / "metrics.jsonl").read_bytes() for name in ("whole", "cut"))
+    assert one == two
+    assert [line["step"] for line in map(json.loads, one.splitlines()) if "held_out" in line][-2:] == [35, 39]
+
+
+def test_latents_that_never_fire_cover_nothing_and_end_no_training(watch: RoleWatch) -> None:
+    said = watch(reading(AXES, bias=-100.0))
+    assert (said["coverage"], said["slot_coverage"], said["held_out_l0"]) == (0, 0, 0)
+    assert said["held_out_fvu"] > 0.5
+
+
+def test_too_few_examples_are_refused_before_a_training(held_out: Activations) -> None:
+    few = 5 * LENGTH
+    some = replace(
+        held_out,
+        roles=held_out.roles[:few],
+        **{name: getattr(held_out, name)[:few] for name in ("values", "ids", "example", "position")},
+    )
+    with pytest.raises(InputError, match="no role has enough tokens to be scored"):
+        RoleWatch.of(some)
+
+
+# Choosing
+
+
+def brute(watch: RoleWatch, sae: SAE, held_out: Activations) -> Callable[[int], float]:
+    """Number of a resample -> coverage with its examples written out, as often as they were drawn."""
+    coder, halves = Coder.of(sae), watch.judge.halves
+    parts = by_half(encode_sparse(coder, held_out.values, held_out.values).firings, halves)
+    table = watch.judge.table(parts)
+    latent = table.chosen_f1.argmax(0)
+    acts = sae.encode(held_out.values)[halves.measure]
+    roles = np.array(held_out.roles)[halves.measure.numpy()]
+    drawn = resamples(EXAMPLES // 2, 0)
+
+    def coverage(draw: int) -> float:
+        times = torch.tensor(drawn[draw]).long()[halves.example]
+        again = torch.arange(len(times)).repeat_interleave(times)
+        found = []
+        for column, name in enumerate(table.names):
+            fires = acts[again, latent[column]] >= table.threshold[latent[column], column]
+            wanted = torch.tensor(roles[again.numpy()] == name)
+            found.append(2 * float((fires & wanted).sum()) / float(fires.sum() + wanted.sum()))
+        return float(np.mean(found))
+
+    return coverage
+
+
+def test_draws_are_those_of_examples_drawn_again(held_out: Activations, watch: RoleWatch) -> None:
+    sae = reading(AXES + 0.4 * torch.randn(WIDTH, WIDTH, generator=torch.Generator().manual_seed(3)))
+    draws = watch.scores(sae)[1]
+    coverage = brute(watch, sae, held_out)
+    for draw in random.Random(0).sample(range(len(draws)), 20):
+        assert draws[draw] == pytest.approx(coverage(draw), abs=1e-6)
+
+
+def test_what_cannot_be_told_from_the_best_is_chosen_among_by_what_it_reconstructs(watch: RoleWatch) -> None:
+    noise = torch.randn(WIDTH, WIDTH, generator=torch.Generator().manual_seed(5))
+    exact = reading(AXES, bias=-1.0)
+    half = reading(AXES, bias=-1.0)
+    half.W_dec.mul_(0.5)  # the same latents, a worse reconstruction
+    # Both signs of every direction of another basis: nothing is lost, and no latent is a role's.
+    whole = reading(torch.cat([noise, -noise]))
+    whole.W_dec.copy_(torch.cat([noise.inverse().T, -noise.inverse().T]))
+    choice = choose({"half": half, "whole": whole, "exact": exact}, watch)
+    by_name = {one.name: one for one in choice.candidates}
+    assert by_name["whole"].fvu < 1e-6
+    assert by_name["whole"].behind_interval[0] > 0
+    assert not by_name["whole"].is_level
+    assert by_name["half"].is_level
+    assert by_name["half"].behind == by_name["exact"].behind == 0
+    assert by_name["exact"].fvu < by_name["half"].fvu
+    assert choice.chosen == "exact"
+    assert choice.candidates[-1].name == "whole"
+    lines = str(choice).splitlines()
+    assert [line[0] for line in lines[1:-1]] == ["=", "*", " "]
+    assert "the least FVU of the 2 whose coverage cannot be told" in lines[-1]
+    assert Choice.from_json(json.loads(json.dumps(choice.to_json()))) == choice
+
+
+def test_a_difference_has_an_interval_of_its_own(held_out: Activations, watch: RoleWatch) -> None:
+    tilted = reading(AXES + 0.4 * torch.randn(WIDTH, WIDTH, generator=torch.Generator().manual_seed(3)))
+    saes = {"exact": reading(AXES), "tilted": tilted}
+    first, second = choose(saes, watch).candidates
+    one, other = (brute(watch, saes[name], held_out) for name in (first.name, second.name))
+    low, high = np.quantile([one(draw) - other(draw) for draw in range(1000)], [0.025, 0.975])
+    assert second.behind_interval == pytest.approx((low, high), abs=1e-6)
+    assert first.behind_interval == (0, 0)
+
+
+def test_nothing_to_choose_from_is_a_sentence(watch: RoleWatch) -> None:
+    with pytest.raises(InputError, match="no dictionary to choose from"):
+        choose({}, watch)
+    with pytest.raises(InputError, match="16 wide, the SAE reads 8"):
+        choose({"narrow": reading(torch.eye(8))}, watch)
+
+
+def test_a_grid_is_watched_and_chosen_among(train: Activations, watch: RoleWatch) -> None:
+    made = train_grid(train, grid(CONFIG, k=(1, 3), architecture=("topk", "jumprelu")), watch=watch)
+    choice = choose({name: one.sae for name, one in made.items()}, watch)
+    for one in choice.candidates:
+        said = made[one.name].record.watched[-1]
+        assert (one.coverage, one.fvu, one.l0) == (
+            said["coverage"],
+            said["held_out_fvu"],
+            said["held_out_l0"],
+        )
+
+
+# The command
+
+SMALL = ["--rows", "40", "--set", "steps=30", "--set", "batch_size=256", "--set", "d_sae=64"]
+
+
+def test_the_command_follows_a_training_on_rows_it_is_not_trained_on(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, tokens_of = [], artefacts.tokens_of
+
+    def noted(*given: Any, first: int = 0) -> Any:
+        asked.append((given[2], first, first + MOST_DRAWN * given[3]))
+        return tokens_of(*given, first=first)
+
+    monkeypatch.setattr(artefacts, "tokens_of", noted)
+    assert main(["sae", "train", str(run), "--name", "seen", "--validation", "30", *SMALL]) == 0
+    [(_, _, last), (split, first, _)] = asked
+    assert split == "train"
+    assert first >= last
+    assert "on 30 examples that it was not trained on" in capsys.readouterr().out
+    assert len(json.loads((run / "saes" / "seen" / "metrics.json").read_text())["watched"]) == 10
+    assert main(["sae", "train", str(run), "--name", "unseen", "--validation", "0", *SMALL]) == 0
+    assert len(asked) == 3
+    assert "coverage" not in capsys.readouterr().out
+    weights = [run / "saes" / name / "sae_weights.safetensors" for name in ("seen", "unseen")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_the_command_chooses_one_of_a_grid(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["sae", "train", str(run), "--name", "g", "--grid", "k=2,4", *SMALL]
+    assert main([*words, "--validation", "40"]) == 0
+    file = run / "saes" / "g.choice.json"
+    made = json.loads(file.read_text())
+    assert {one["name"] for one in made["candidates"]} == {"k=2", "k=4"}
+    assert made["made_by"]["versions"]
+    out = capsys.readouterr().out
+    assert f"* {made['chosen']}" in out
+    assert out.splitlines()[-1].endswith(f"tinysql sae eval {run} --name g,{made['chosen']}")
+    # Another grid of that name leaves no older choice behind.
+    assert main([*words, "--validation", "0", "--overwrite"]) == 0
+    assert not file.exists()
+
+
+def test_too_few_examples_to_follow_a_training_are_refused(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sae", "train", str(run), "--name", "few", "--validation", "5", *SMALL]) == 2
+    assert "--validation is 5, expected 0 or at least 20" in capsys.readouterr().err
+    assert not list((run / "saes").glob("*few*")) if (run / "saes").exists() else True
