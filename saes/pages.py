@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_gen.files import read_json
+from saes import choices
 from saes.places import found
 from saes.truth.artefacts import read_truth
 from tinysql.report import Section, figure_html
@@ -37,8 +38,8 @@ MARKS = {
 
 
 def sections(run: Path) -> list[Section]:
-    """One section for every SAE of the run that was scored."""
-    return [
+    """One section for every grid that one was chosen of, and for every SAE of the run that was scored."""
+    return choices.sections(run) + [
         _section(run / "saes" / name, name)
         for name in found(run)
         if (run / "saes" / name / "truth.json").exists()
@@ -47,7 +48,11 @@ def sections(run: Path) -> list[Section]:
 
 def _section(path: Path, name: str) -> Section:
     alignment = read_truth(path)
-    body = "".join((_intro(path, alignment), figure_html(role_figure(alignment)), _latents(alignment)))
+    looks = read_json(path / "metrics.json").get("watched", [])
+    parts = [_intro(path, alignment), figure_html(role_figure(alignment)), _latents(alignment)]
+    if looks:
+        parts.append(figure_html(choices.watched_figure(looks)))
+    body = "".join(parts)
     return Section(f"Sparse autoencoder {name}", body, ORDER)
 
 

@@ -126,7 +126,11 @@ def fit(
                     one.advance(read)
             if step % max(last // LOGGED, 1) == 0 or step + 1 == last:
                 losses = [next(reversed(one.loss.values())) for one in fits if one.loss]
-                bar.show(step + 1, last, {"loss": sum(losses) / max(len(losses), 1)})
+                shown = {"loss": sum(losses) / max(len(losses), 1)}
+                if len(fits) == 1 and fits[0].watched:
+                    name, value = next(iter(fits[0].watched[max(fits[0].watched)].items()))
+                    shown[name] = value
+                bar.show(step + 1, last, shown)
 
 
 def batches(

@@ -66,8 +66,9 @@ class Choice:
                 f"  {_span(one.behind_interval)}  {one.slot_coverage:5.3f}  {one.fvu:5.3f}  {one.l0:5.1f}"
             )
         level = sum(one.is_level for one in self.candidates)
+        why = f"the least FVU of the {level} whose coverage cannot be told from the highest (=)"
         lines.append(
-            f"* chosen: the least FVU of the {level} whose coverage cannot be told from the highest (=)"
+            f"* chosen: {why if level > 1 else 'its coverage is the highest, told apart from all others'}"
         )
         return "\n".join(lines)
 

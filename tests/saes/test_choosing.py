@@ -16,7 +16,9 @@ from torch import Tensor
 from data_gen.errors import InputError
 from saes import artefacts
 from saes.activations import Activations
+from saes.choices import CHOSEN, choice_figure, curve_figure, group, watched_figure
 from saes.disk import SAE, stock
+from saes.pages import sections
 from saes.rows import MOST_DRAWN
 from saes.training.combinations import grid
 from saes.training.config import SAEConfig
@@ -340,3 +342,29 @@ def test_too_few_examples_to_follow_a_training_are_refused(
     assert main(["sae", "train", str(run), "--name", "few", "--validation", "5", *SMALL]) == 2
     assert "--validation is 5, expected 0 or at least 20" in capsys.readouterr().err
     assert not list((run / "saes").glob("*few*")) if (run / "saes").exists() else True
+
+
+def test_the_report_shows_a_choice_and_how_it_came_about(run: Path, watch: RoleWatch) -> None:
+    words = ["sae", "train", str(run), "--name", "shown", "--grid", "k=2,4", *SMALL, "--validation", "40"]
+    assert main([*words, "--overwrite"]) == 0
+    [section] = [one for one in sections(run) if one.title == "Grid shown: which one to keep"]
+    assert section.html.count("plotly-graph-div") == 2
+    choice = choose({"half": reading(AXES, bias=-1.5), "exact": reading(AXES, bias=-1.0)}, watch)
+    figure = choice_figure(choice)
+    by_name = {trace.name: trace for trace in figure.data}
+    for one in choice.candidates:
+        trace = by_name[group(choice, one)]
+        place = [row[0] for row in trace.customdata].index(one.name)
+        assert (trace.x[place], trace.y[place]) == (one.fvu, one.coverage)
+        assert trace.error_y.array[place] == one.coverage_interval[1] - one.coverage
+    assert by_name[CHOSEN].text == (f"  {choice.chosen}",)
+    looks = [{"step": 4, **watch(reading(AXES))}, {"step": 9, **watch(reading(AXES, bias=-1.0))}]
+    line = watched_figure(looks).data[0]
+    assert line.x == (5, 10)
+    assert line.y == tuple(look["coverage"] for look in looks)
+    curves = curve_figure(choice, {"half": looks, "exact": looks[:1]})
+    assert {trace.text: len(trace.x) for trace in curves.data} == {"half": 2, "exact": 1}
+    for one in (figure, watched_figure(looks), curves):
+        assert one.layout.title.text
+        assert one.layout.xaxis.title.text
+        assert one.layout.yaxis.title.text
