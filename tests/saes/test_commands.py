@@ -14,6 +14,7 @@ from torch import Tensor
 from data_gen.errors import InputError
 from data_gen.example import DataConfig, make_example
 from saes import artefacts
+from saes.choices import watched_figure
 from saes.commands import table
 from saes.disk import stock
 from saes.pages import role_figure, sections
@@ -315,7 +316,10 @@ def test_the_page_escapes_every_text_and_closes_every_element(run: Path) -> None
     (folder / "truth.json").write_text(whole)
     assert len(found) == 1
     assert "&lt;script&gt;&amp;" in found[0].html
-    own_scripts = figure_html(role_figure(changed)).count("<script")
+    looks = json.loads((folder / "metrics.json").read_text())["watched"]
+    own_scripts = sum(
+        figure_html(figure).count("<script") for figure in (role_figure(changed), watched_figure(looks))
+    )
     assert found[0].html.count("<script") == own_scripts
     tags = Tags()
     tags.feed(found[0].html)
