@@ -7,6 +7,7 @@ clause and whatever their spelling.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -42,6 +43,8 @@ class LatentEffect:
     latent: int
     way: Way
     """`off`: 0 at every token. `on`: its largest activation from the prompt's last token on."""
+    switched: int
+    """Answers in which it was: `off` those in which it fires, `on` all, or none where it fires in none."""
     changed: dict[str, float]
     """Clause -> share of answers in which it is not what it was; an answer that cannot be read has changed in all."""
     valid: float
@@ -79,10 +82,11 @@ class Effects:
 
     @property
     def by_latent(self) -> dict[int, dict[str, dict[str, float]]]:
-        """Latent -> way -> clause -> share of answers changed."""
+        """Latent -> way -> clause -> share of answers changed; what was switched in no answer is left out."""
         found: dict[int, dict[str, dict[str, float]]] = {}
         for effect in self.latents:
-            found.setdefault(effect.latent, {})[effect.way] = effect.changed
+            if effect.switched:
+                found.setdefault(effect.latent, {})[effect.way] = effect.changed
         return found
 
     def to_json(self) -> dict[str, Any]:
@@ -147,6 +151,7 @@ def effects(
     )
     after: dict[tuple[int, Way], dict[int, list[int]]] = {(j, "off"): {} for j in off}
     after |= {(j, "on"): {} for j in on}
+    switched = Counter((j, way) for j, way, _ in runs)
     for (j, way, row), ids in zip(runs, said, strict=True):
         if ids != own[row]:
             after[j, way][row] = ids
@@ -154,6 +159,7 @@ def effects(
         tally(
             j,
             way,
+            switched[j, way],
             {row: _read(tokenizer, ids, schemas[row]) for row, ids in answers.items()},
             before,
             clauses,
@@ -175,20 +181,24 @@ def _check(sae: SAE, examples: Sequence[Example], latents: Sequence[int]) -> Non
 def tally(
     latent: int,
     way: Way,
+    switched: int,
     after: Mapping[int, Mapping[str, object] | None],
     before: Sequence[Mapping[str, object] | None],
     clauses: Sequence[str],
 ) -> LatentEffect:
-    """What one latent does: `after` holds, by row, the answers that have become another text, None for no query.
+    """What one latent does, switched in `switched` answers.
 
-    An answer that could not be read `before` cannot become invalid.
+    `after` holds, by row, the answers that have become another text, None for no query. An answer that could not
+    be read `before` cannot become invalid.
     """
     changed = {
         clause: sum(differs(now, before[row], clause) for row, now in after.items()) / len(before)
         for clause in clauses
     }
     unread = sum(now is None and before[row] is not None for row, now in after.items())
-    return LatentEffect(latent=latent, way=way, changed=changed, valid=1 - unread / len(before))
+    return LatentEffect(
+        latent=latent, way=way, switched=switched, changed=changed, valid=1 - unread / len(before)
+    )
 
 
 @torch.no_grad()

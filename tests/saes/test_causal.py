@@ -118,17 +118,27 @@ def test_without_its_first_word_nothing_can_be_read(reciter: Reciter) -> None:
     assert one.specificity == pytest.approx(1 / 3)
 
 
-def test_a_latent_that_never_fires_does_nothing(reciter: Reciter) -> None:
+def test_a_latent_that_never_fires_is_not_switched(reciter: Reciter) -> None:
     silent = next(
         j
         for j in range(reciter.tokenizer.vocab_size)
         if j not in reciter.tokenizer.encode_text(reciter.example.text.string)
         and j not in (reciter.tokenizer.end_id, reciter.tokenizer.pad_id)
     )
-    one = run(reciter, [silent], [silent])
-    for way in ("off", "on"):
-        assert set(one[silent, way].changed.values()) == {0.0}
-        assert one[silent, way].valid == 1.0
+    said = reciter.said[0]
+    found = effects(
+        reciter.sae,
+        reciter.model,
+        reciter.tokenizer,
+        [reciter.example] * 2,
+        hook=HOOK,
+        off=[silent, said],
+        on=[silent, said],
+    )
+    for one in found.latents:
+        assert one.switched == (0 if one.latent == silent else 2)
+        assert one.latent == said or (set(one.changed.values()), one.valid) == ({0.0}, 1.0)
+    assert {j: list(ways) for j, ways in found.by_latent.items()} == {said: ["off", "on"]}
 
 
 def test_switched_on_for_good_a_word_drowns_the_rest(reciter: Reciter) -> None:
@@ -226,7 +236,7 @@ def test_causal_alignment_is_the_rank_correlation_by_clause() -> None:
     )
     shares = {"select": [0.4, 0.3, 0.2, 0.1], "order_by": [0.4, 0.3, 0.2, 0.1], "from": [0.0, 0.0, 0.0, 0.0]}
     found = [
-        LatentEffect(latent=j, way="off", changed={c: s[j] for c, s in shares.items()}, valid=1.0)
+        LatentEffect(latent=j, way="off", switched=4, changed={c: s[j] for c, s in shares.items()}, valid=1.0)
         for j in range(4)
     ]
     ranks = causal_alignment(found, table(names, f1), list(shares))
@@ -359,10 +369,10 @@ def test_peaks_are_those_of_real_tokens(reciter: Reciter) -> None:
 def test_changes_are_shares_of_all_answers() -> None:
     one, other = {"select": 1, "from": 2}, {"select": 1, "from": 3}
     before = [one, one, None, one]
-    found = tally(7, "off", {0: other, 1: None, 2: None}, before, ["select", "from"])
+    found = tally(7, "off", 3, {0: other, 1: None, 2: None}, before, ["select", "from"])
     assert found.changed == {"select": 0.25, "from": 0.5}
     # The third answer could not be read before either.
-    assert (found.latent, found.valid) == (7, 0.75)
+    assert (found.latent, found.switched, found.valid) == (7, 3, 0.75)
     assert (found.clause, found.specificity, found.side_damage) == ("from", pytest.approx(2 / 3), 0.25)
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,10 @@ class Shown:
             made.W_enc.copy_(made.W_dec.T)
         self.sae: SAE = made
         alignment = align(self.sae, self.activations)
+        # Latent 0 changes nothing, 1 was switched on alone, 2 not at all.
         effects = {j: {"off": {"select": j / 48, "from": 0.0}} for j in range(48)}
+        effects[1] = {"on": {"select": 0.5, "from": 0.0}}
+        del effects[2]
         self.html = dashboard(
             self.sae,
             self.model,
@@ -132,11 +136,44 @@ def test_a_browser_searches_sorts_and_shows(
     assert "<img" not in dom
     assert re.search(r"<title>SAE &lt;/script", dom)
     ids, _ = rows("sort=effect")
-    assert ids == sorted(latents, reverse=True)
+    assert ids == [*sorted({*latents} - {1, 2}, reverse=True), 1, 2]
     role = next(iter(latents.values()))["roles"][0][0]
     ids, _ = rows(f"q={role}")
     assert set(ids) == {j for j, latent in latents.items() if role in str(latent["roles"]) + latent["label"]}
     assert 0 < len(ids) <= len(latents)
+
+
+@pytest.mark.browser
+def test_what_was_not_switched_is_told_from_what_changes_nothing(
+    shown: Shown, tmp_path: Path, in_browser: Callable[..., str]
+) -> None:
+    page = tmp_path / "dashboard.html"
+    page.write_text(shown.html)
+    dom = in_browser(f"{page.as_uri()}#latent=2").partition("<script")[0]
+    rows = re.findall(r'<tr data-latent="(\d+)".*?([^<>]*)(?:</span>)?</td></tr>', dom)
+    effect = {int(latent): said for latent, said in rows}
+    assert [effect[j] for j in (0, 1, 2, 12)] == ["none", "not switched", "not switched", ".250"]
+    assert "Not switched: it fires in none of the rows" in dom
+    assert "Not switched:" not in in_browser(f"{page.as_uri()}#latent=12").partition("<script")[0]
+
+
+@pytest.mark.browser
+def test_labels_of_histograms_stand_apart(
+    shown: Shown, tmp_path: Path, in_browser: Callable[..., str]
+) -> None:
+    page = tmp_path / "dashboard.html"
+    measure = """<script>
+    const at = [...document.querySelectorAll("#spread text")].map(label => label.getBoundingClientRect());
+    document.body.dataset.places = JSON.stringify(at.map(({left, right, top, bottom}) => [left, right, top, bottom]));
+    </script>"""
+    page.write_text(shown.html + measure)
+    found = re.search(r'data-places="([^"]*)"', in_browser(page.as_uri(), "--window-size=1500,900"))
+    assert found is not None
+    places = json.loads(found[1])
+    assert len(places) == 6
+    for a, b in combinations(places, 2):
+        beside = min(a[3], b[3]) > max(a[2], b[2])
+        assert not beside or max(a[0], b[0]) - min(a[1], b[1]) > 24
 
 
 @pytest.mark.parametrize(
