@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from circuits.circuit import Circuit
 from circuits.files.role_files import SIDECAR, load_roles
-from circuits.finding import bar, draw, load_found, load_found_by_role, score, unseen
+from circuits.finding import bar, draw, load_found, score, unseen
 from circuits.graph import Graph
 from circuits.judging.agreement import Agreement, agreement
 from circuits.judging.faithfulness import Curve, Report, evaluate, faithfulness_curve
@@ -21,7 +21,7 @@ from circuits.judging.role_curves import ByRole, evaluate_by_role, reach, role_c
 from circuits.judging.stability import Stability, resampled
 from circuits.methods.exact import exact
 from circuits.methods.role_scores import RoleScores
-from circuits.places import REPORT, check_by_role_stays, directory_of, found_by_role
+from circuits.places import REPORT, check_by_role_stays, directory_of, found_by_role, load_found_by_role
 from circuits.role_circuit import RoleCircuit
 from circuits.scores import EdgeScores
 from circuits.settings import FindSettings

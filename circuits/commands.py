@@ -169,7 +169,7 @@ def call_find(arguments: argparse.Namespace) -> None:
 
 def call_eval(arguments: argparse.Namespace) -> None:
     """Evaluate a found circuit, write `report.json` and print it."""
-    from circuits.places import check_by_role_stays, found_by_role, found_in
+    from circuits.places import check_by_role_stays, load_found_by_role, load_found_circuit
     from tinysql.runs import open_run
 
     run = open_run(arguments.run)
@@ -179,7 +179,9 @@ def call_eval(arguments: argparse.Namespace) -> None:
     if arguments.edit is None:
         raise InputError("eval has no --edit", hint="name the one whose circuit was found, or --circuit FILE")
     by_role, overwrite = arguments.by_role, arguments.overwrite
-    (found_by_role if by_role else found_in)(run.path, arguments.edit)
+    if by_role:
+        load_found_by_role(run.path, arguments.edit)
+    load_found_circuit(run.path, arguments.edit)
     check_by_role_stays(run.path, arguments.edit, by_role=by_role, overwrite=overwrite)
     run.check_whole()
     from circuits.artefacts import eval_on_run
@@ -253,7 +255,7 @@ def _eval_file(arguments: argparse.Namespace, run: Run) -> None:
 
 def call_show(arguments: argparse.Namespace) -> None:
     """Draw found circuits and print where."""
-    from circuits.places import found_in
+    from circuits.places import directories_shown, found_in, graph_of, load_circuit
     from data_gen.outputs import claim_file
     from tinysql.runs import open_run
 
@@ -267,11 +269,10 @@ def call_show(arguments: argparse.Namespace) -> None:
         path = found_in(run.path, arguments.edit) / "graph.html"
     if arguments.out is not None:
         path = _output(arguments, [run.path])
-    from circuits.finding import load_found
+    for directory in directories_shown(run.path, arguments.edit):
+        load_circuit(directory, graph_of(run.path))
     from circuits.pages import write_page
 
-    if arguments.edit is not None:
-        load_found(run.path, arguments.edit)
     path = claim_file(path) if arguments.out is None else path
     write_page(run.path, path, edit=arguments.edit)
     print(path)
@@ -301,7 +302,7 @@ def _show_file(arguments: argparse.Namespace, run: Run) -> None:
 
 def call_compare(arguments: argparse.Namespace) -> None:
     """Compare two circuits, draw their difference and print where."""
-    from circuits.places import found_in
+    from circuits.places import load_found_circuit
     from data_gen.outputs import claim_file
     from tinysql.runs import open_run
 
@@ -313,13 +314,11 @@ def call_compare(arguments: argparse.Namespace) -> None:
             f"{len(runs)} runs and {len(edits)} edits{more} are no two circuits",
             hint="give RUN_A RUN_B --edit EDIT, or RUN --edit EDIT_A --edit EDIT_B, or RUN --edit EDIT --circuit FILE",
         )
-    for run in runs:
-        for edit in edits:
-            found_in(run.path, edit)
-    from circuits.files.given import given_circuit
-
-    given = [] if file is None else [given_circuit(file, runs[0])]
+    circuits = [load_found_circuit(run.path, edit) for run in runs for edit in edits]
     if file is not None:
+        from circuits.files.given import given_circuit
+
+        circuits.append(given_circuit(file, runs[0]))
         names = (edits[0], file.name)
     elif len(edits) == 2:
         names = (edits[0], edits[1])
@@ -334,12 +333,10 @@ def call_compare(arguments: argparse.Namespace) -> None:
     read = [run.path for run in runs] + ([] if file is None else [file])
     place = runs[0].path / "circuits" / f"{usual}.html"
     path = claim_file(place) if arguments.out is None else _output(arguments, read)
-    from circuits.finding import load_found
     from circuits.judging.compare import compare
     from circuits.pages import write_difference
     from circuits.tables import difference_table
 
-    circuits = [*(load_found(run.path, edit)[0] for run in runs for edit in edits), *given]
     shared = compare(*circuits)
     write_difference(circuits[0], circuits[1], names, path)
     print(shared)
@@ -349,19 +346,22 @@ def call_compare(arguments: argparse.Namespace) -> None:
 
 def call_export(arguments: argparse.Namespace) -> None:
     """Write a circuit, or its scores, in a format of other programs."""
-    from circuits.places import found_by_role, found_in
+    from circuits.places import load_found_by_role, load_found_circuit
     from data_gen.files import write_atomic
     from tinysql.runs import open_run
 
     run, edit = open_run(arguments.run), arguments.edit
     path = None if arguments.out is None else _output(arguments, [run.path])
-    (found_by_role if arguments.by_role else found_in)(run.path, edit)
-    from circuits.files.export import exported, exported_by_role
-    from circuits.finding import load_found, load_found_by_role
-
     if arguments.by_role:
-        text = exported_by_role(load_found_by_role(run.path, edit), arguments.format)
+        found = load_found_by_role(run.path, edit)
+        from circuits.files.export import exported_by_role
+
+        text = exported_by_role(found, arguments.format)
     else:
+        load_found_circuit(run.path, edit)
+        from circuits.files.export import exported
+        from circuits.finding import load_found
+
         text = exported(*load_found(run.path, edit), arguments.format, d_model=run.shape.d_model)
     if path is None:
         sys.stdout.write(text)

@@ -29,11 +29,10 @@ from circuits.places import (
     ROLE_CIRCUIT,
     check_free,
     directory_of,
-    found_by_role,
     found_in,
     graph_of,
+    load_circuit,
 )
-from circuits.role_circuit import RoleCircuit
 from circuits.scores import EdgeScores
 from circuits.select import greedy_edges, significant_edges, top_edges
 from circuits.settings import FindSettings
@@ -124,21 +123,9 @@ def load_found(run: Path, edit: str) -> tuple[Circuit, EdgeScores]:
     return read_found(found_in(run, edit), graph_of(run))
 
 
-def load_found_by_role(run: Path, edit: str) -> RoleCircuit:
-    """The role-aware circuit that `find_on_run` wrote if asked for roles. Raises `InputError` as `load_found` does."""
-    file, graph = found_by_role(run, edit), graph_of(run)
-    circuit = RoleCircuit.load(file)
-    if graph is not None:
-        circuit.check_belongs(graph, f"the role-aware circuit in {file.parent}")
-    return circuit
-
-
 def read_found(directory: Path, graph: Graph | None) -> tuple[Circuit, EdgeScores]:
     """The circuit and its scores in a directory; `graph` is that of the run's model, where it is known."""
-    circuit = Circuit.load(directory / CIRCUIT)
-    if graph is not None:
-        circuit.check_belongs(graph, f"the circuit in {directory}")
-    return circuit, EdgeScores.load(directory)
+    return load_circuit(directory, graph), EdgeScores.load(directory)
 
 
 def draw(run: Run, edit: str, n: int, seed: int, tokenizer: Tokenizer) -> list[CounterfactualPair]:

@@ -22,11 +22,11 @@ from circuits.judging.ratios import Band, Estimate, counted, span, three_digits
 from circuits.judging.role_curves import ByRole
 from circuits.methods.eap_ig import left_out
 from circuits.methods.role_scores import RoleScores
-from circuits.places import REPORT, graph_of
+from circuits.places import REPORT, directories, directories_shown, graph_of
 from circuits.scores import EdgeScores
 from circuits.show import show, show_difference
 from circuits.tables import reached
-from data_gen.errors import InputError, nearest
+from data_gen.errors import InputError
 from data_gen.files import read_json, write_atomic
 from tinysql.report import Section, figure_html, page
 
@@ -40,7 +40,7 @@ def sections(run: Path) -> list[Section]:
     Raises `InputError` for a file there that is cut short, a circuit of another model than the run's, or
     scores or roles of another than the circuit's.
     """
-    found = _directories(run)
+    found = directories(run)
     graph = graph_of(run)
     return [*(_section(directory, graph) for directory in found), *_shared(found)]
 
@@ -52,15 +52,7 @@ def write_page(run: Path, path: Path, *, edit: str | None = None) -> None:
     """
     from plotly.offline import get_plotlyjs
 
-    every = _directories(run)
-    found = [directory for directory in every if edit in (None, directory.name)]
-    if not found:
-        others = [directory.name for directory in every]
-        of_edit = "" if edit is None else f" of edit `{edit}`{nearest(edit, others)}"
-        raise InputError(
-            f"{run} holds no circuit{of_edit}",
-            hint=f"find one with: tinysql circuit find {run} --edit {edit or 'schema.table'}",
-        )
+    found = directories_shown(run, edit)
     graph = graph_of(run)
     parts = [*(_section(directory, graph) for directory in found), *_shared(found)]
     facts = _made(Circuit.load(found[0] / "circuit.json"))
@@ -101,10 +93,6 @@ def write_difference(first: Circuit, second: Circuit, names: tuple[str, str], pa
         "What one has and the other has not", f"<p>{html.escape(_overlap(shared))}</p>{figure}", 1
     )
     write_atomic(path, page(f"Two circuits: {names[0]} and {names[1]}", [], [section], get_plotlyjs()))
-
-
-def _directories(run: Path) -> list[Path]:
-    return sorted(path.parent for path in (run / "circuits").glob("[!.]*/circuit.json"))
 
 
 def _section(directory: Path, graph: Graph | None) -> Section:

@@ -1,11 +1,16 @@
-"""Run + edit -> where its circuit stands, without anything that computes: a command that finds none ends at once."""
+"""Run + edit -> where its circuit stands, and the circuit, without anything that computes.
+
+A command that finds none, or one that cannot be read, ends at once.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from circuits.circuit import Circuit
 from circuits.graph import Graph
-from data_gen.errors import InputError
+from circuits.role_circuit import RoleCircuit
+from data_gen.errors import InputError, nearest
 from data_gen.files import find_json
 from data_gen.outputs import check_directory
 from data_gen.pairs.edits import edit_named
@@ -56,6 +61,50 @@ def found_by_role(run: Path, edit: str) -> Path:
             hint=f"find it with: tinysql circuit find {run} --edit {edit} --by-role --overwrite",
         )
     return file
+
+
+def directories(run: Path) -> list[Path]:
+    """Those of all circuits that were found in a run."""
+    return sorted(path.parent for path in (run / "circuits").glob(f"[!.]*/{CIRCUIT}"))
+
+
+def directories_shown(run: Path, edit: str | None) -> list[Path]:
+    """Those of all circuits, or of that of one edit. Raises `InputError` when there is none."""
+    every = directories(run)
+    found = [directory for directory in every if edit in (None, directory.name)]
+    if not found:
+        others = [directory.name for directory in every]
+        of_edit = "" if edit is None else f" of edit `{edit}`{nearest(edit, others)}"
+        raise InputError(
+            f"{run} holds no circuit{of_edit}",
+            hint=f"find one with: tinysql circuit find {run} --edit {edit or 'schema.table'}",
+        )
+    return found
+
+
+def load_circuit(directory: Path, graph: Graph | None) -> Circuit:
+    """The circuit that was found; `graph` is that of the run's model, where it is known.
+
+    Raises `InputError` when it is cut short, or of another model.
+    """
+    circuit = Circuit.load(directory / CIRCUIT)
+    if graph is not None:
+        circuit.check_belongs(graph, f"the circuit in {directory}")
+    return circuit
+
+
+def load_found_circuit(run: Path, edit: str) -> Circuit:
+    """The circuit of an edit, without its scores. Raises `InputError` as `found_in` and `load_circuit` do."""
+    return load_circuit(found_in(run, edit), graph_of(run))
+
+
+def load_found_by_role(run: Path, edit: str) -> RoleCircuit:
+    """The role-aware circuit of an edit. Raises `InputError` as `found_by_role` does, and as `load_circuit`."""
+    file, graph = found_by_role(run, edit), graph_of(run)
+    circuit = RoleCircuit.load(file)
+    if graph is not None:
+        circuit.check_belongs(graph, f"the role-aware circuit in {file.parent}")
+    return circuit
 
 
 def check_by_role_stays(run: Path, edit: str, *, by_role: bool, overwrite: bool) -> None:

@@ -17,7 +17,7 @@ from circuits.artefacts import eval_on_run
 from circuits.circuit import Circuit
 from circuits.files.exchange import read_circuit, write_circuit
 from circuits.files.role_files import load_roles
-from circuits.finding import draw, load_found, load_found_by_role, unseen
+from circuits.finding import draw, load_found, unseen
 from circuits.graph import Edge, Graph
 from circuits.judging.compare import compare
 from circuits.judging.generation import circuit_accuracy
@@ -28,6 +28,7 @@ from circuits.methods.names import UNSIGNED
 from circuits.methods.table import METHODS
 from circuits.metrics import logit_diff
 from circuits.pages import sections, sentence
+from circuits.places import load_found_by_role
 from circuits.role_circuit import RoleCircuit, RoleEdge
 from circuits.scores import EdgeScores
 from circuits.select import greedy_edges, significant_edges

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from circuits.circuit import Circuit
+from circuits.graph import Graph
 from tinysql.recipes import find_recipe
 from tinysql.runs import record_model, start_run
 
@@ -51,6 +53,13 @@ def run(tmp_path: Path) -> Path:
     taught.mkdir()
     for name in ("config.json", "behaviour.json", "model.safetensors"):
         (taught / name).write_text('{"recipe": {}}')
+    # One that is cut short, and one of another model than that of `built`.
+    for folder in ("schema.table", "order_by.0.direction"):
+        directory = tmp_path / "built" / "circuits" / folder
+        directory.mkdir(parents=True)
+        whole = Circuit(Graph("*-", n_heads=2, n_kv_heads=2), ()).to_json()
+        (directory / "circuit.json").write_text(json.dumps(whole)[: 30 if folder == "schema.table" else None])
+        (directory / "role_circuit.json").write_text('{"graph": ')
     for folder in ("circuits/schema.table", "saes/topk"):
         (path / folder).mkdir(parents=True)
         (path / folder / "config.json").write_text("{}")
@@ -78,13 +87,29 @@ def run(tmp_path: Path) -> Path:
         ),
         ("circuit find BUILT --edit limit.value", "edit `limit.value` needs LIMIT behind ORDER BY, which"),
         ("circuit find BUILT --edit limit.value --edges 9999", "edges is 9,999, and the graph of BUILT has"),
-        ("circuit find BUILT --edit schema.table", "BUILT holds no finished model"),
+        ("circuit find BUILT --edit select.0.column", "BUILT holds no finished model"),
         ("circuit eval BUILT --circuit NONE.json", "cannot read `NONE.json`"),
         ("circuit show BUILT --circuit NONE.json --out OUT.html", "cannot read `NONE.json`"),
         ("circuit eval RUN --edit schema.table", "holds no circuit of edit `schema.table`"),
         ("circuit show RUN --edit schema.table", "holds no circuit of edit `schema.table`"),
         ("circuit compare RUN NONE --edit schema.table", "is not a run directory"),
         ("circuit export RUN --edit schema.table", "holds no circuit of edit `schema.table`"),
+        ("circuit show RUN", "RUN holds no circuit"),
+        ("circuit show BUILT", "BUILT/circuits/order_by.0.direction belongs to a model of"),
+        ("circuit show BUILT --edit schema.table", "circuit.json` is not whole JSON"),
+        ("circuit eval BUILT --edit schema.table", "circuit.json` is not whole JSON"),
+        ("circuit compare BUILT --edit order_by.0.direction --edit schema.table", "belongs to a model of"),
+        (
+            "circuit compare BUILT --edit schema.table --edit order_by.0.direction",
+            "circuit.json` is not whole JSON",
+        ),
+        ("circuit export BUILT --edit schema.table", "circuit.json` is not whole JSON"),
+        ("circuit export BUILT --edit order_by.0.direction", "belongs to a model of"),
+        (
+            "circuit export BUILT --edit order_by.0.direction --by-role",
+            "role_circuit.json` is not whole JSON",
+        ),
+        ("circuit eval BUILT --edit order_by.0.direction --by-role", "role_circuit.json` is not whole JSON"),
         ("sae train NONE", "is not a run directory"),
         ("sae train RUN", "has an SAE `topk` already"),
         ("sae train RUN --name new --rows 0", "--rows is 0"),
