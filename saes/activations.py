@@ -83,6 +83,17 @@ def check_recorded(*given: object) -> None:
             )
 
 
+def check_several_recorded(*given: object) -> None:
+    """`InputError` for what is no sequence of `Activations`, such as one of them."""
+    for several in given:
+        if isinstance(several, Activations):
+            raise InputError(
+                f"activations are one recording, of `{several.hook}`, expected a list with one for each hook",
+                hint="record every hook with `saes.record(model, tokens, hook)` and give all of them: [one, other]",
+            )
+        check_recorded(several)
+
+
 def described(value: object) -> str:
     """What a value is, in a sentence: its type, and a tensor's shape."""
     if isinstance(value, Tensor):

@@ -95,16 +95,18 @@ def load(path: str | Path, device: str = "cpu") -> SAE:
     try:
         return cast(SAE, stock().SAE.load_from_disk(path, device=device))
     except SafetensorError as error:
-        raise InputError(
-            f"{path / WEIGHTS} is not a whole file of weights ({error})",
-            hint=_again(path),
-        ) from error
+        raise weights_cut_short(path, error) from error
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(
             f"{path}: an SAE of architecture {config.get('architecture')!r} cannot be built "
             f"({' '.join(str(error).split())})",
             hint=f"{CONFIG} and {WEIGHTS} must come from the same SAE",
         ) from error
+
+
+def weights_cut_short(path: Path, error: Exception) -> InputError:
+    """The refusal of the weights in a directory, which could not be read."""
+    return InputError(f"{path / WEIGHTS} is not a whole file of weights ({error})", hint=_again(path))
 
 
 def _again(path: Path) -> str:

@@ -23,16 +23,18 @@ from typing import Any
 import torch
 from einops import einsum, rearrange
 from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from data_gen.errors import InputError
 from data_gen.files import read_json, write_atomic
-from saes.activations import Activations, check_recorded
+from saes.activations import Activations, check_several_recorded
 from saes.dictionaries.inference import threshold_at
 from saes.dictionaries.layers import of_layer
 from saes.dictionaries.parameters import Parameters
 from saes.dictionaries.select import decoder_norms
-from saes.disk import CONFIG, WEIGHTS
+from saes.disk import CONFIG, WEIGHTS, weights_cut_short
 from saes.training.config import SAEConfig
 from saes.training.fitting import Fit, Watch, fit, scaled
 from saes.training.loop import Loop
@@ -49,7 +51,7 @@ from saes.training.sae import (
 )
 from saes.training.transcoders import check_pair
 from tinysql.config import from_json, to_json
-from tinysql.training.checkpoints import load_tensors, save_tensors
+from tinysql.training.checkpoints import save_tensors
 
 ARCHITECTURE = "cross_layer_transcoder"
 
@@ -128,7 +130,10 @@ def load_cross_layer(path: str | Path, device: str = "cpu") -> CrossLayerTransco
             hint="read it with `saes.load`",
         )
     config = from_json(CrossLayerConfig, made, where=str(path / CONFIG))
-    tensors = load_tensors(path / WEIGHTS)
+    try:
+        tensors = load_file(path / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise weights_cut_short(path, error) from error
     layers, targets = range(len(config.reads)), len(config.writes)
     shapes: dict[str, list[tuple[int, ...]]] = {
         "W_enc": [(config.d_sae, config.d_in)] * targets,
@@ -226,7 +231,7 @@ def train_cross_layer(
 
 
 def _check_layers(inputs: Sequence[Activations], outputs: Sequence[Activations], config: SAEConfig) -> None:
-    check_recorded(inputs, outputs)
+    check_several_recorded(inputs, outputs)
     if len(inputs) != len(outputs) or len(inputs) < 2:
         raise InputError(
             f"{len(inputs)} inputs and {len(outputs)} outputs are not one of each for two layers or more",

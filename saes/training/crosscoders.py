@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from data_gen.errors import InputError
-from saes.activations import Activations, check_recorded
+from saes.activations import Activations, check_several_recorded
 from saes.disk import SAE
 from saes.training.config import SAEConfig
 from saes.training.fitting import Fit, Watch, fit
@@ -129,7 +129,7 @@ def train_crosscoder(
 
 
 def _check_recordings(recordings: Sequence[Activations]) -> None:
-    check_recorded(recordings)
+    check_several_recorded(recordings)
     if len(recordings) < 2:
         raise InputError(
             f"a crosscoder reads at least two hooks, not {len(recordings)}", hint="record another hook"

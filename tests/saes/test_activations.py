@@ -138,3 +138,34 @@ def test_a_bare_tensor_is_no_recording_and_is_told_how_one_is_made() -> None:
         for what in ["a Tensor of shape [9, 4]"] * 7 + ["of type ndarray"]
     ]
     assert ran.stdout == "".join(said)
+
+
+ONE_RECORDING = """
+import torch
+import saes
+from data_gen.errors import InputError
+from saes.activations import Activations
+
+at = torch.zeros(9, dtype=torch.long)
+one = Activations(hook="in.0", values=torch.zeros(9, 4), ids=at, roles=("r",) * 9, example=at, position=at)
+crosscoder, layers = (saes.SAEConfig(form=form) for form in ("crosscoder", "cross_layer_transcoder"))
+for call in (
+    lambda: saes.train_crosscoder(one, crosscoder),
+    lambda: saes.train_cross_layer(one, [one, one], layers),
+    lambda: saes.train_cross_layer([one, one], one, layers),
+):
+    try:
+        call()
+    except InputError as error:
+        print(error)
+"""
+
+
+def test_one_recording_is_no_list_of_them() -> None:
+    # Without the type checks of the tests, as above.
+    ran = subprocess.run([sys.executable, "-c", ONE_RECORDING], capture_output=True, text=True, check=True)
+    said = (
+        "activations are one recording, of `in.0`, expected a list with one for each hook\n"
+        "hint: record every hook with `saes.record(model, tokens, hook)` and give all of them: [one, other]\n"
+    )
+    assert ran.stdout == said * 3

@@ -14,7 +14,7 @@ from saes.dictionaries import layers, topk
 from saes.dictionaries.architectures import Architecture
 from saes.dictionaries.auxiliary import Dead
 from saes.dictionaries.layers import first_layers, of_layer
-from saes.disk import WEIGHTS
+from saes.disk import WEIGHTS, save
 from saes.training.config import SAEConfig
 from saes.training.cross_layer import CrossLayerConfig, _fold, load_cross_layer, train_cross_layer
 from saes.training.loop import Loop
@@ -196,3 +196,14 @@ def test_bad_input_is_a_sentence(tmp_path: Path) -> None:
     save_tensors(tmp_path / WEIGHTS, {**tensors, "W_dec_1": tensors["W_dec_1"][:, :1]})
     with pytest.raises(InputError, match="`W_dec_1` is"):
         load_cross_layer(tmp_path)
+
+
+def test_cut_weights_are_told_how_they_are_made_again(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "saes" / "layers"
+    inputs, outputs = recordings()
+    save(train_cross_layer(inputs, outputs, config(steps=2)).transcoder, path)
+    whole = (path / WEIGHTS).read_bytes()
+    (path / WEIGHTS).write_bytes(whole[:-1])
+    with pytest.raises(InputError, match="is not a whole file of weights") as refused:
+        load_cross_layer(path)
+    assert f"`tinysql sae train {tmp_path / 'run'} --name layers --overwrite`" in refused.value.hint
