@@ -205,6 +205,23 @@ def test_a_decay_set_to_zero_forgets(model: HybridLM) -> None:
     torch.testing.assert_close(kept["y"][:, 6], alone)
 
 
+@pytest.mark.parametrize(
+    ("hook", "value", "expected"),
+    [("decay", 1.5, "0 to 1"), ("decay", -0.25, "0 to 1"), ("dt", -0.5, "0 or more")],
+)
+def test_a_hook_that_makes_a_state_grow_is_refused(
+    model: HybridLM, hook: str, value: float, expected: str
+) -> None:
+    def put(value: float) -> Callable[..., Tensor]:
+        return lambda values, hook: torch.full_like(values, value)
+
+    name = f"blocks.0.mamba.hook_{hook}"
+    with pytest.raises(InputError, match=f"a hook gives `{name}` the value {value}, expected {expected}"):
+        model.run_with_hooks(ids(), fwd_hooks=[(name, put(value))])
+    for kept in (0.0, 1.0):
+        assert model.run_with_hooks(ids(), fwd_hooks=[(name, put(kept))]).isfinite().all()
+
+
 def test_step_sizes_are_computed_in_float32_of_narrow_weights_too(model: HybridLM) -> None:
     mixer = model.bfloat16().blocks[0].mamba
     raw = torch.randn(2, SEQ, 4).bfloat16()

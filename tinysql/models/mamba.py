@@ -8,6 +8,7 @@ out = RMSNorm(y * silu(z)) @ W_out
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 import torch
@@ -16,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 
+from data_gen.errors import InputError
 from tinysql.kernels.ops import conv_silu, gated_norm, ssd_scan, ssd_step
 from tinysql.kernels.reference import Scanned
 from tinysql.models.attention import project_all
@@ -118,6 +120,8 @@ class Mamba(nn.Module):
         x, B, C = self.convolved(x, B, C, past, segments)
         x, B, C = self.hook_x(x), self.hook_B(B), self.hook_C(C)
         dt = self.hook_dt(self.step_sizes(raw_dt))
+        if self.hook_dt.has_hooks():
+            _check_hooked(self.hook_dt, dt)
         scanned = self.scan(x, dt, B, C, past.ssm if past is not None else None, segments)
         if past is not None:
             past.put("ssm", scanned.state)
@@ -144,7 +148,9 @@ class Mamba(nn.Module):
         if self.hook_decay.has_hooks():
             decay = log_decay.exp().clamp_min(TINY)
             # Added as a difference, so that looking alone changes no bit.
-            log_decay = log_decay + (self.hook_decay(decay).clamp_min(TINY).log() - decay.log())
+            hooked = self.hook_decay(decay)
+            _check_hooked(self.hook_decay, hooked, most=1.0)
+            log_decay = log_decay + (hooked.clamp_min(TINY).log() - decay.log())
         if self.hook_state.has_hooks():
             return scan_with_states(
                 x,
@@ -191,3 +197,17 @@ class Mamba(nn.Module):
         parts = mixed.split([t[0, 0].numel() for t in (x, B, C)], dim=-1)
         x, B, C = (part.unflatten(-1, t.shape[2:]) for part, t in zip(parts, (x, B, C), strict=True))
         return x, B, C
+
+
+def _check_hooked(
+    hook: HookPoint, values: Float[Tensor, "batch seq head"], most: float | None = None
+) -> None:
+    """`InputError` where a hook sets a decay above 1, or what makes one: a scan on a GPU would cut it, a CPU not."""
+    outside = values.detach()[(values < 0) | (values > (inf if most is None else most))]
+    if len(outside):
+        raise InputError(
+            f"a hook gives `{hook.name}` the value {float(outside[0]):.6g}, "
+            f"expected {'0 or more' if most is None else f'0 to {most:g}'}",
+            hint="no head can keep more of its state than it has: limit what the hook gives, "
+            f"`values.clamp({'0' if most is None else f'0, {most:g}'})`",
+        )
