@@ -20,7 +20,7 @@ from data_gen.files import atomic_directory, find_json, read_json, write_atomic
 from data_gen.outputs import claim_directory
 from saes.activations import Activations, HookedModel, locate, record_many
 from saes.disk import SAE, save
-from saes.places import VALIDATION, Place, check_begin, check_free
+from saes.places import VALIDATION, WEIGHTS, Place, check_begin, check_free
 from saes.recipes import ABOUT_HOOKS, check_number, default_hooks
 from saes.rows import MOST_DRAWN, tokens_of
 from saes.stored import RECORDING, open_recording, record_to
@@ -93,7 +93,9 @@ def train_on_run(
         check_l0(replace(config, d_sae=config.latents(recordings[0].values.shape[1])), l0)
         config = _matched(recordings, config, place, run.path.name, l0, say)
     dictionary, record = train_form(recordings, config, run.path.name, place.state, watch)
-    _write(place.path, dictionary, record, config, recordings, rows, place.state, overwrite or resume, l0)
+    _write(
+        run, place.path, dictionary, record, config, recordings, rows, place.state, overwrite or resume, l0
+    )
     place.clear()
     return record
 
@@ -184,7 +186,15 @@ def train_grid_on_run(
     for member, one in trained.items():
         state = place.state / member
         _write(
-            paths[member], one.sae, one.record, configs[member], recordings, rows, state, overwrite or resume
+            run,
+            paths[member],
+            one.sae,
+            one.record,
+            configs[member],
+            recordings,
+            rows,
+            state,
+            overwrite or resume,
         )
     if choice is None:
         place.choice.unlink(missing_ok=True)  # an older grid's of the same name
@@ -223,7 +233,7 @@ def _record(
     model, tokenizer = run.load(device)
     check_hooks(model, hooks, form, hint=ABOUT_HOOKS)
     for path, config in made.items():
-        is_own = resume and _is_of(path, _settings(config, hooks, rows))
+        is_own = resume and _is_of(path, _settings(run, config, hooks, rows))
         check_free(place, path, overwrite or is_own)
     tokens = tokens_of(run, tokenizer, "train", rows)
     watch = None
@@ -277,6 +287,7 @@ def _check_asked(place: Place, settings: Mapping[str, Any]) -> None:
 
 
 def _write(
+    run: Run,
     path: Path,
     dictionary: SAE | CrossLayerTranscoder,
     record: TrainingRecord,
@@ -287,7 +298,7 @@ def _write(
     overwrite: bool,
     l0: float | None = None,
 ) -> None:
-    settings = _settings(config, [recording.hook for recording in recordings], rows)
+    settings = _settings(run, config, [recording.hook for recording in recordings], rows)
     made = {**settings, **({} if l0 is None else {"l0": l0}), "made_by": provenance()}
     # What is there is replaced only now that there is something to replace it with.
     claim_directory(path, overwrite)
@@ -298,7 +309,7 @@ def _write(
         write_atomic(folder / METRICS, (state / METRICS).read_bytes())
 
 
-def _settings(config: SAEConfig, hooks: Sequence[str], rows: int) -> dict[str, Any]:
+def _settings(run: Run, config: SAEConfig, hooks: Sequence[str], rows: int) -> dict[str, Any]:
     """What decides the weights of what is made from a run."""
     return {
         # Whoever scores the dictionary asks for the one hook it reads.
@@ -306,6 +317,7 @@ def _settings(config: SAEConfig, hooks: Sequence[str], rows: int) -> dict[str, A
         "hooks": list(hooks),
         "rows": rows,
         "split": "train",
+        WEIGHTS: run.fingerprint(),
         "seed": config.seed,
         "sae": to_json(config),
     }

@@ -199,7 +199,7 @@ def call_eval(arguments: argparse.Namespace) -> None:
     from tinysql.runs import open_run
 
     run = open_run(arguments.run)
-    directory_of(run.path, arguments.name)
+    directory_of(run, arguments.name)
     run.check_whole()
     from saes.truth.artefacts import eval_on_run
 
@@ -223,7 +223,7 @@ def call_effects(arguments: argparse.Namespace) -> None:
     for edit in arguments.edit:
         edit_named(edit)
     run = open_run(arguments.run)
-    scored_in(run.path, arguments.name)
+    scored_in(run, arguments.name)
     run.check_whole()
     from saes.truth.artefacts import effects_on_run
 
@@ -255,7 +255,7 @@ def call_show(arguments: argparse.Namespace) -> None:
     from tinysql.runs import open_run
 
     run = open_run(arguments.run)
-    scored_in(run.path, arguments.name)
+    scored_in(run, arguments.name)
     run.check_whole()
     from saes.truth.artefacts import show_on_run
 

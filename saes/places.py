@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_gen.errors import InputError, nearest
+from data_gen.files import find_json
 from data_gen.outputs import check_directory
+from tinysql.runs import Run
 
 LONGEST_NAME = 100
 """Bytes of a name, to which come those of a member of a grid, of a part and of the machine; 255 are a disk's limit."""
 VALIDATION, LEAST_VALIDATION = 200, 20
 """Examples that a training is followed on unless told otherwise, and at least: fewer score hardly a role."""
+WEIGHTS = "weights"
+"""Under which name `config.json` has the fingerprint of the model's weights."""
 TRUTH, CHOICE = "truth.json", ".choice.json"
 
 
@@ -89,26 +93,37 @@ def found(run: Path) -> list[str]:
     return sorted(path.parent.name for path in (run / "saes").glob("[!.]*/cfg.json"))
 
 
-def directory_of(run: Path, name: str) -> Path:
-    """The directory of an SAE of the run; `InputError` with the nearest name when there is none."""
+def directory_of(run: Run, name: str) -> Path:
+    """The directory of an SAE of the run.
+
+    Raises `InputError` with the nearest name when there is none, and when it was trained on other weights than the
+    run's.
+    """
     check_name(name)
-    path = run / "saes" / name
+    path = run.path / "saes" / name
     if not path.is_dir():
-        there = found(run)
+        there = found(run.path)
         raise InputError(
-            f"{run} has no SAE `{name}`{nearest(name, there)}",
-            hint=f"it has: {', '.join(there)}" if there else f"train one with: tinysql sae train {run}",
+            f"{run.path} has no SAE `{name}`{nearest(name, there)}",
+            hint=f"it has: {', '.join(there)}" if there else f"train one with: tinysql sae train {run.path}",
+        )
+    made = find_json(path / "config.json") or {}
+    of, now = made.get(WEIGHTS), run.fingerprint()
+    if of is not None and of != now:  # what was made before this was kept, or elsewhere, names none
+        raise InputError(
+            f"SAE `{name}` was trained on another model: on weights {of}, and those of {run.path} are {now}",
+            hint=f"train one on these: tinysql sae train {run.path} --name {name} --overwrite",
         )
     return path
 
 
-def scored_in(run: Path, name: str) -> Path:
+def scored_in(run: Run, name: str) -> Path:
     """As `directory_of`; `InputError` when the SAE was not scored, too."""
     path = directory_of(run, name)
     if not (path / TRUTH).exists():
         raise InputError(
-            f"SAE `{name}` of {run} was not scored",
-            hint=f"score it with: tinysql sae eval {run} --name {name}",
+            f"SAE `{name}` of {run.path} was not scored",
+            hint=f"score it with: tinysql sae eval {run.path} --name {name}",
         )
     return path
 

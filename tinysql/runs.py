@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from tinysql.recipes import Recipe
     from tinysql.tokens import Tokenizer
 
+PIECES, PIECE = 1024, 4096
+"""How many pieces of a file of weights name it, and their bytes."""
 WEIGHTS = {"final": "model.safetensors", "best": "best.safetensors"}
 """The weights of a run that can be loaded: those that training ended with, and those of the best grade on the way."""
 SEEDS = ("data.seed", "train.seed")
@@ -109,6 +111,20 @@ class Run:
             )
         _tokenizer_digest(self)
         return model.to(place).eval(), tokenizer
+
+    def fingerprint(self) -> str:
+        """A short name of the final weights: of their file's length and of 1,024 pieces of it.
+
+        It takes no time, whatever their number. Raises `InputError` where there are none.
+        """
+        file = self.weights_file()
+        length = file.stat().st_size
+        found = sha256(str(length).encode())
+        with file.open("rb") as opened:
+            for piece in range(PIECES):
+                opened.seek(piece * max(length - PIECE, 0) // max(PIECES - 1, 1))
+                found.update(opened.read(PIECE))
+        return found.hexdigest()[:16]
 
     def check_whole(self) -> None:
         """Raise `InputError` where no model can be loaded, as far as a look at the files tells: it takes no time."""

@@ -46,7 +46,7 @@ def eval_on_run(
     trained on the same rows and hooks of the same model before any training (weights drawn from `seed`), and scored
     beside it: it shows what needs no learned model.
     """
-    path = directory_of(run.path, name)
+    path = directory_of(run, name)
     if rows < 4:
         raise InputError(
             f"--rows is {rows}, expected at least 4", hint="600 rows of the demo are some 27,000 tokens"
@@ -133,7 +133,7 @@ def show_on_run(run: Run, *, name: str, device: str = "cpu") -> Path:
 
     Raises `InputError` for no such SAE, and for one that was not scored.
     """
-    path = scored_in(run.path, name)
+    path = scored_in(run, name)
     sae, alignment = _scored(path, run, device)
     out = claim_file(path / DASHBOARD)
     model, tokenizer = run.load(device)
@@ -175,7 +175,7 @@ def effects_on_run(
                 f"{option} is {given}, expected at least {least}",
                 hint="32 rows of the demo take some minutes, 100 latents switched on some more",
             )
-    path = scored_in(run.path, name)
+    path = scored_in(run, name)
     sae, alignment = _scored(path, run, device)
     out = claim_file(path / EFFECTS)
     model, tokenizer = run.load(device)

@@ -27,6 +27,7 @@ from tinysql.demo import steps
 from tinysql.models.config import ModelConfig
 from tinysql.report import figure_html
 from tinysql.runs import Run, open_run
+from tinysql.training.checkpoints import load_tensors, save_tensors
 
 SETTINGS = {"steps": 30, "batch_size": 256, "k": 4, "d_sae": 64}
 CONTROLS = ["random SAE", "label permutation", "neurons", "principal components"]
@@ -138,6 +139,26 @@ def test_truth_is_scored_on_test_rows_and_written_out(run: Path) -> None:
     for top in (top for latent in alignment.latents[:10] for top in latent.top):
         text = make_example(unseen(run), top.example).text.string + "<end>"
         assert top.before + top.token + top.after in text
+
+
+def test_an_sae_of_another_model_is_refused_before_anything_computes(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "moved and retrained"
+    shutil.copytree(run, other)
+    assert main(["sae", "eval", str(other), "--rows", "60"]) == 0  # the same weights elsewhere
+    weights = load_tensors(other / "model.safetensors")
+    changed = next(iter(weights))
+    save_tensors(other / "model.safetensors", {**weights, changed: weights[changed] + 1e-3})
+    capsys.readouterr()
+    monkeypatch.setattr(Run, "load", None)
+    truth = (other / "saes" / "topk" / "truth.json").read_bytes()
+    for verb in ("eval", "effects", "show"):
+        assert main(["sae", verb, str(other)]) == 2
+        err = capsys.readouterr().err
+        assert "SAE `topk` was trained on another model: on weights " in err
+        assert f"tinysql sae train {other} --name topk --overwrite" in err
+    assert (other / "saes" / "topk" / "truth.json").read_bytes() == truth
 
 
 def test_an_sae_that_is_there_is_kept_unless_overwritten(
