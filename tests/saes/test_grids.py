@@ -41,7 +41,7 @@ def same(one: TrainedSAE, other: TrainedSAE) -> bool:
 
 def test_every_member_is_its_lone_training() -> None:
     configs = grid(replace(BASE, steps=12), **CHOICES)
-    assert len(configs) == 48
+    assert len(configs) == 3 * 8 + 3 * 4  # k decides nothing of the kinds with a penalty
     trained = train_grid(activations(), configs)
     assert list(trained) == list(configs)
     for name, config in configs.items():
@@ -95,6 +95,29 @@ def test_a_killed_grid_goes_on_to_the_same_bits(
     assert all(same(resumed[name], whole[name]) for name in configs)
     for name in configs:
         assert len((tmp_path / name / "metrics.jsonl").read_text().splitlines()) == BASE.steps
+
+
+def test_a_choice_that_decides_nothing_of_a_kind_makes_no_second_member_of_it() -> None:
+    base = replace(BASE, widths=None)
+    made = grid(
+        base, architecture=("topk", "matryoshka", "gated"), k=(2, 4), sparsity=(0.5, 2.0), widths=((8, 48),)
+    )
+    assert list(made) == [
+        "architecture=topk,k=2",
+        "architecture=topk,k=4",
+        "architecture=matryoshka,k=2,widths=(8, 48)",
+        "architecture=matryoshka,k=4,widths=(8, 48)",
+        "architecture=gated,sparsity=0.5",
+        "architecture=gated,sparsity=2.0",
+    ]
+    for name, config in made.items():
+        assert config.k == (4 if "k=4" in name else 2 if "k=2" in name else base.k)
+        assert config.sparsity == (0.5 if "0.5" in name else 2.0 if "2.0" in name else base.sparsity)
+        assert config.widths == ((8, 48) if "widths" in name else None)
+    with pytest.raises(InputError, match="k decides nothing of `gated` and `jumprelu`"):
+        grid(base, architecture=("gated", "jumprelu"), k=(2, 4))
+    with pytest.raises(InputError, match="sparsity decides nothing of `topk`"):
+        grid(base, sparsity=(1.0, 2.0))
 
 
 def test_a_grid_of_one_order_reads_in_that_of_its_base() -> None:
