@@ -92,7 +92,7 @@ def choose(dictionaries: Mapping[str, SAE | CrossLayerTranscoder], watch: RoleWa
     Example:
         >>> made = saes.train_grid(activations, saes.grid(saes.SAEConfig(), architecture=("topk", "jumprelu")))
         >>> saes.choose({name: one.sae for name, one in made.items()}, watch).chosen
-        'architecture=jumprelu'
+        'architecture=topk'
     """
     if not dictionaries:
         raise InputError("there is no dictionary to choose from", hint="give at least one by its name")

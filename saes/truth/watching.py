@@ -22,8 +22,8 @@ class RoleWatch:
 
     Example:
         >>> watch = RoleWatch.of(saes.record(model, held_out, hook))
-        >>> [now["coverage"] for now in saes.train_sae(activations, config, watch=watch).record.watched]
-        [0.577, 0.661, 0.702, 0.726, 0.741, 0.75, 0.752, 0.759, 0.76, 0.761]
+        >>> [round(now["coverage"], 3) for now in saes.train_sae(activations, config, watch=watch).record.watched]
+        [0.672, 0.697, 0.708, 0.718, 0.721, 0.719, 0.72, 0.723, 0.724, 0.727]
     """
 
     inputs: Activations
