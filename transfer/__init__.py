@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from transfer.figures import outcome_figure as outcome_figure
     from transfer.figures import rank_figure as rank_figure
     from transfer.figures import switch_figure as switch_figure
+    from transfer.latents import contrast_latent as contrast_latent
     from transfer.maps.activation_map import ActivationMap as ActivationMap
     from transfer.maps.disk import load_map as load_map
     from transfer.maps.disk import save_map as save_map
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from transfer.vectors import mapped as mapped
     from transfer.vectors import pair_difference as pair_difference
     from transfer.vectors import principal_component as principal_component
+    from transfer.vectors import prompt_contrast as prompt_contrast
 
 __all__ = lazy_exports(
     __name__,
@@ -78,6 +80,7 @@ __all__ = lazy_exports(
         "evaluation.evaluate": ["evaluate"],
         "evaluation.plan": ["Plan"],
         "figures": ["layer_figure", "outcome_figure", "rank_figure", "switch_figure"],
+        "latents": ["contrast_latent"],
         "maps.activation_map": ["ActivationMap"],
         "maps.disk": ["load_map", "save_map"],
         "maps.fit": ["fit", "fit_stream"],
@@ -99,6 +102,7 @@ __all__ = lazy_exports(
             "latent_direction",
             "mapped",
             "principal_component",
+            "prompt_contrast",
         ],
     },
 )

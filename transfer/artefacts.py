@@ -17,9 +17,11 @@ from data_gen.run.grade import keeping_open
 from tinysql.runs import provenance
 from transfer.behaviours.training import Subject
 from transfer.evaluation.bench import Bench
+from transfer.evaluation.controls import clean_bench
 from transfer.evaluation.curves import Point, check_ranks, layer_curve, layer_pairs, rank_curve
 from transfer.evaluation.evaluate import HELD_OUT, TransferReport, evaluate, pass_gates
 from transfer.evaluation.scales import at_hooks
+from transfer.latents import digest
 from transfer.maps.disk import save_map
 from transfer.maps.quality import MapQuality, measure
 from transfer.parts import Parts, Say, counted, fingerprint, keeping, made_with, place_of
@@ -73,6 +75,7 @@ def evaluate_to(
     asked = {
         "only": None if only is None else list(only),
         "clean": {} if clean is None else fingerprint(clean),
+        "saes": _saes(bench, layers, clean),
     }
     with _keeping(directory, "transfer eval", made, asked, _sides(bench), resume, overwrite, say) as (
         parts,
@@ -110,7 +113,8 @@ def curves_to(
     `resume` is as for `evaluate_to`.
     """
     made = _config(bench)
-    asked = {"ranks": list(ranks)}
+    own = (bench.plan.source_hook, bench.plan.target_hook)
+    asked = {"ranks": list(ranks), "saes": _saes(bench, [own, *layer_pairs(bench)])}
     with _keeping(directory, "transfer curve", made, asked, _sides(bench), resume, overwrite, say) as (
         parts,
         replaces,
@@ -195,6 +199,12 @@ def _is_of(directory: Path, made: Mapping[str, Any]) -> bool:
     before = find_json(directory / CONFIG) or {}
     now = json.loads(json.dumps(made))
     return all(before.get(name) == value for name, value in now.items() if name != "made_by")
+
+
+def _saes(bench: Bench, pairs: Sequence[tuple[str, str]], clean: Subject | None = None) -> dict[str, str]:
+    """The SAEs that vectors are read from, by what tells one from another; refused are those that are not there."""
+    benches = [bench] if clean is None else [bench, clean_bench(bench, clean)]
+    return {str(path): digest(path) for one in benches for path in one.saes(pairs)}
 
 
 def _sides(bench: Bench) -> dict[str, Subject]:

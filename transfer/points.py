@@ -55,6 +55,8 @@ class Contrast:
 
     plus: Points
     minus: Points
+    prompts: tuple[Int[Tensor, " plus"], Int[Tensor, " minus"]] | None = None
+    """Which prompt each point is of, where the two sides are of the same prompts."""
 
     def __post_init__(self) -> None:
         if not len(self.plus) or not len(self.minus):

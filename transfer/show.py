@@ -49,7 +49,9 @@ def table(report: Mapping[str, Any]) -> str:
         "",
         *_gates(report.get("gates", {})),
     ]
-    return "\n".join([*lines, "", *_map_lines(report), verdict_line(report["transfer"])])
+    return "\n".join(
+        [*lines, "", *_map_lines(report), *_latent_lines(report), verdict_line(report["transfer"])]
+    )
 
 
 def curve_table(report: Mapping[str, Any]) -> str:
@@ -65,7 +67,11 @@ def curve_table(report: Mapping[str, Any]) -> str:
         scale = "" if one["setting"] is None else f"{one['setting']['scale']:g}{'*' * _is_refused(one)}"
         cosine = "" if one["cosine"] is None else f"{one['cosine']:.3f}"
         shares = "".join(f"{one[name]['share']:>8.1%}" for name in ("shown", "right", "kept"))
-        lines.append(f"{one['target_hook']:<32}{rank:>5} {one['vector']:<12}{scale:>6}{shares}{cosine:>8}")
+        # Older reports do not say; other vectors have none.
+        latent = "" if one.get("latent") is None else f"  latent {one['latent']}"
+        lines.append(
+            f"{one['target_hook']:<32}{rank:>5} {one['vector']:<12}{scale:>6}{shares}{cosine:>8}{latent}"
+        )
     if any(_is_refused(one) for one in report["points"]):
         lines.append(
             "* no scale has an effect and does little damage on validation: it is the first that is shown"
@@ -249,6 +255,15 @@ def _map_lines(report: Mapping[str, Any]) -> list[str]:
     return [
         _map_line(report),
         f"cosine of the transferred and the native vector: {report['cosine_to_native']:.3f}",
+    ]
+
+
+def _latent_lines(report: Mapping[str, Any]) -> list[str]:
+    """Which latent stands for which model. Other vectors, and older reports, have none."""
+    return [
+        f"latent of the {name}: {one['latent']} of SAE `{one['sae']}`, whose means lie {one['apart']:+.2f} standard "
+        f"deviations apart ({one['plus']:.3g} and {one['minus']:.3g})"
+        for name, one in (report.get("latents") or {}).items()
     ]
 
 

@@ -1,4 +1,4 @@
-"""Activations -> directions: difference of means, one contrast per prompt, principal component, an SAE's latent."""
+"""Activations -> directions: difference of means, contrasts prompt by prompt, principal component, an SAE's latent."""
 
 from __future__ import annotations
 
@@ -40,13 +40,47 @@ def principal_component(contrast: Contrast, hook: str) -> SteeringVector:
     return SteeringVector(hook=hook, vector=(along * axes[0]).float(), metadata=made)
 
 
+def prompt_contrast(contrast: Contrast, hook: str) -> SteeringVector:
+    """The mean of the prompts' own contrasts, each taken at length one; as long as their mean along it.
+
+    A prompt's contrast is the mean of its plus points less that of its minus points. So all prompts count the same,
+    while in the difference of means one counts more the farther apart its sides are and the more tokens it has. Raises
+    `InputError` for a contrast that does not say which prompts its points are of, or whose sides have none in common.
+    """
+    if contrast.prompts is None:
+        raise InputError(
+            "the contrast does not say which prompt each point is of",
+            hint="give it prompts=..., or take the difference of means",
+        )
+    count = 1 + int(torch.cat(contrast.prompts).max())
+    (plus, of_plus), (minus, of_minus) = (
+        _sums(side.values, prompts, count)
+        for side, prompts in zip((contrast.plus, contrast.minus), contrast.prompts, strict=True)
+    )
+    both = (of_plus > 0) & (of_minus > 0)
+    if not bool(both.any()):
+        raise InputError(
+            "no prompt has points on both sides of the contrast",
+            hint="give the two sides of the same prompts",
+        )
+    own = plus[both] / of_plus[both, None] - minus[both] / of_minus[both, None]
+    unit = torch.nn.functional.normalize(torch.nn.functional.normalize(own).mean(0), dim=0)
+    made = {"method": "prompt contrast", "prompts": len(own)}
+    return SteeringVector(hook=hook, vector=((own.mean(0) @ unit) * unit).float(), metadata=made)
+
+
 OF_CONTRAST: dict[str, Callable[[Contrast, str], SteeringVector]] = {
     "difference-of-means": difference_of_means,
+    "prompt-contrast": prompt_contrast,
     "principal-component": principal_component,
 }
-"""Kinds of vectors that a contrast at a hook gives, each one for all prompts; a plan chooses among them by name."""
+"""Kinds of vectors that a contrast at a hook gives by itself, each one for all prompts."""
+SAE_LATENT = "sae-latent"
+"""The kind that needs an SAE of the model as well; see `transfer.latents`."""
+KINDS = (*OF_CONTRAST, SAE_LATENT)
+"""What a plan chooses among by name."""
 PAIRED = ("principal-component",)
-"""Those of them whose two sides have to be the same prompts, token by token."""
+"""Those whose two sides have to be the same prompts, token by token."""
 
 
 def latent_direction(sae: SAE, latent: int, *, hook: str | None = None) -> SteeringVector:
@@ -161,6 +195,15 @@ def _differences(contrast: Contrast) -> Float[Tensor, "pair d_model"]:
             hint="give the two sides of the same prompts, or take the difference of means",
         )
     return contrast.plus.values.double() - contrast.minus.values.double()
+
+
+def _sums(
+    values: Float[Tensor, "token d_model"], prompts: Int[Tensor, " token"], count: int
+) -> tuple[Float[Tensor, "prompt d_model"], Int[Tensor, " prompt"]]:
+    """Sum of each prompt's points, and how many they are."""
+    prompts = prompts.to(values.device)
+    total = values.new_zeros(count, values.shape[1], dtype=torch.float64)
+    return total.index_add_(0, prompts, values.double()), prompts.bincount(minlength=count)
 
 
 def _mean(

@@ -295,7 +295,7 @@ def test_a_vector_that_skips_a_payload_is_read_behind_it_and_before_it(
 
 
 def test_the_plan_chooses_what_is_made_of_the_two_sides(bench: Bench) -> None:
-    """Both kinds by hand, in source and target; between twins the one is carried over as the other is."""
+    """Every kind by hand, in source and target; between twins the one is carried over as the other is."""
     made = {}
     for name in OF_CONTRAST:
         here = replace(bench, plan=replace(bench.plan, vector=name))
@@ -305,6 +305,11 @@ def test_the_plan_chooses_what_is_made_of_the_two_sides(bench: Bench) -> None:
         if name == "principal-component":
             axis = torch.linalg.eigh(gaps.T @ gaps)[1][:, -1]
             by_hand = (by_hand @ axis) * axis
+        if name == "prompt-contrast":
+            prompts = prompts_of(here)
+            own = torch.stack([gaps[prompts == row].mean(0) for row in range(len(here.vector_rows))])
+            axis = (own / own.norm(dim=1, keepdim=True)).mean(0)
+            by_hand = (own.mean(0) @ axis) * axis / axis.norm() ** 2
         made[name] = here.native()
         torch.testing.assert_close(made[name].vector.double(), by_hand, rtol=1e-3, atol=1e-5)
         assert made[name].metadata["method"] == name.replace("-", " ")
@@ -313,6 +318,11 @@ def test_the_plan_chooses_what_is_made_of_the_two_sides(bench: Bench) -> None:
         wide = mapped_by_hand(here)
         torch.testing.assert_close(transferred.vector, wide, rtol=1e-3, atol=1e-4)
     assert made["difference-of-means"].cosine(made["principal-component"]) < 0.999
+
+
+def prompts_of(bench: Bench) -> torch.Tensor:
+    texts = [bench.behaviour.prompt(row, "prod") for row in bench.vector_rows]
+    return places_of(read(bench.target.tokenizer, texts), "everywhere", TAG_ROLE)[0]
 
 
 def mapped_by_hand(bench: Bench) -> torch.Tensor:

@@ -89,6 +89,15 @@ def test_the_head_has_the_kind_of_vector_and_older_reports_had_one_kind() -> Non
     assert "usual aim, principal-component vector, affine map" in table(made).splitlines()[0]
 
 
+def test_the_latents_stand_behind_the_map_and_other_reports_have_none() -> None:
+    made = report()
+    assert "latent of" not in table(made)
+    made["latents"] = {"source": {"sae": "stream", "latent": 3, "apart": -1.5, "plus": 0.25, "minus": 2.0}}
+    assert table(made).splitlines()[-2] == (
+        "latent of the source: 3 of SAE `stream`, whose means lie -1.50 standard deviations apart (0.25 and 2)"
+    )
+
+
 def test_the_sweep_is_control_2_with_what_is_wanted_and_lost_at_every_scale() -> None:
     made = report()
     made["choices"]["transferred"]["trials"][1] |= {"effect": 0.81, "damage": 0.125}

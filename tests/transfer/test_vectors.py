@@ -14,7 +14,13 @@ from transfer.choosing import choose
 from transfer.placing import AtTokens, Where, at_roles
 from transfer.points import Contrast, Points
 from transfer.steering import SteeringVector, steered
-from transfer.vectors import PromptVectors, difference_of_means, latent_direction, principal_component
+from transfer.vectors import (
+    PromptVectors,
+    difference_of_means,
+    latent_direction,
+    principal_component,
+    prompt_contrast,
+)
 
 HOOK = "blocks.1.hook_resid_post"
 
@@ -244,6 +250,25 @@ def test_a_latents_direction_is_its_decoder_row() -> None:
     assert torch.equal(found.vector, sae.W_dec[3])
     with pytest.raises(InputError, match="latent 5 is not one of the SAE's 5"):
         latent_direction(sae, 5)
+
+
+def test_every_prompt_counts_the_same_in_a_prompt_contrast() -> None:
+    """One prompt of many tokens differs far along one axis, one of one a little along the other; a third is alone."""
+    plus = torch.tensor([[9.0, 0.0]] * 3 + [[0.0, 2.0], [50.0, 50.0]])
+    minus = torch.tensor([[1.0, 0.0]] * 2 + [[0.0, 1.0]])
+    prompts = torch.tensor([0, 0, 0, 1, 2]), torch.tensor([0, 0, 1])
+    contrast = Contrast(plus=points(plus), minus=points(minus), prompts=prompts)
+    found = prompt_contrast(contrast, HOOK)
+    # The own contrasts are (8, 0) and (0, 1): their mean is (4, .5), along the diagonal 4.5 / sqrt(2).
+    torch.testing.assert_close(found.vector, torch.tensor([2.25, 2.25]))
+    assert found.metadata == {"method": "prompt contrast", "prompts": 2}
+    with pytest.raises(InputError, match="the contrast does not say which prompt each point is of"):
+        prompt_contrast(Contrast(plus=points(plus), minus=points(minus)), HOOK)
+    apart = Contrast(
+        plus=points(plus[:1]), minus=points(minus[:1]), prompts=(prompts[0][:1], prompts[0][3:4])
+    )
+    with pytest.raises(InputError, match="no prompt has points on both sides"):
+        prompt_contrast(apart, HOOK)
 
 
 def test_each_prompt_gets_its_own_vector(model: HybridLM, ids: Tensor) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from data_gen.errors import InputError
 from data_gen.example import Example, make_examples
 from data_gen.seeding import stable_hash
 from saes.activations import check_hook
+from saes.disk import load
 from tinysql.models.hybrid import HybridLM
 from transfer.alignment import Matches, Reading, match
 from transfer.behaviours.asking import read_prompts, read_texts
@@ -22,6 +24,7 @@ from transfer.behaviours.behaviour import Aim, Behaviour, Condition
 from transfer.behaviours.gates import SEARCHED, telling
 from transfer.behaviours.training import Subject
 from transfer.evaluation.plan import Place, Plan
+from transfer.latents import contrast_latent, sae_at
 from transfer.maps.activation_map import ActivationMap
 from transfer.maps.fit import fit
 from transfer.maps.trained import Guide
@@ -30,7 +33,7 @@ from transfer.placing import AtTokens
 from transfer.points import ActivationPairs, Contrast, Points
 from transfer.replacement import KLGuide
 from transfer.steering import SteeringVector
-from transfer.vectors import OF_CONTRAST, PAIRED, mapped
+from transfer.vectors import OF_CONTRAST, PAIRED, SAE_LATENT, difference_of_means, mapped
 
 FAR = 1 << 41
 """Where rows begin that no model was trained or probed on."""
@@ -125,36 +128,61 @@ class Bench:
 
     def contrast(self, subject: Subject, hook: str, model: HybridLM | None = None) -> Contrast:
         """Activations under the two conditions of the aim, so that the direction leads to what is wanted."""
-        sides = (self.aim.plus, self.aim.minus)
-        plus, minus = (self._points(subject, hook, self.vector_rows, one, model) for one in sides)
-        return Contrast(plus=plus, minus=minus)
+        sides = [self._places(subject, self.vector_rows, one) for one in (self.aim.plus, self.aim.minus)]
+        (_, of_plus, _), (_, of_minus, _) = sides
+        plus, minus = (
+            points_at(Side(model=model or subject.model, hook=hook, reading=reading), example, position)
+            for reading, example, position in sides
+        )
+        return Contrast(plus=plus, minus=minus, prompts=(of_plus, of_minus))
 
     def other_contrast(self) -> Contrast:
         """Long questions against short ones in the source, all to be steered: a concept apart from the behaviour."""
         rows = sorted(self.vector_rows, key=lambda row: (len(row.english.string), row.index))
         half = len(rows) // 2
-        sides = (
-            self._points(self.source, self.plan.source_hook, some, self.aim.start)
-            for some in (rows[half:], rows[:half])
-        )
-        plus, minus = sides
+        plus, minus = (self._points(some) for some in (rows[half:], rows[:half]))
         return Contrast(plus=plus, minus=minus)
 
     def native(self, hook: str | None = None) -> SteeringVector:
         """The target's own vector."""
-        hook = hook or self.plan.target_hook
-        return self._vector(self.contrast(self.target, hook), hook)
+        return self.own(self.target, hook or self.plan.target_hook)
 
-    def transferred(
-        self, fitted: ActivationMap, source_model: HybridLM | None = None, subject: Subject | None = None
-    ) -> SteeringVector:
-        """The source's vector through a map; `source_model` or another subject may stand in for the source."""
-        contrast = self.contrast(subject or self.source, self.plan.source_hook, source_model)
-        vector = self._vector(contrast, self.plan.source_hook)
+    def own(self, subject: Subject, hook: str) -> SteeringVector:
+        """What the plan makes of the two sides in a subject."""
+        return self._vector(subject, self.contrast(subject, hook), hook)
+
+    def transferred(self, fitted: ActivationMap, source_model: HybridLM | None = None) -> SteeringVector:
+        """The source's vector through a map; `source_model` may stand in for the source.
+
+        A model that stands in has no SAE: where the plan's vector is a latent it gives a difference of means.
+        """
+        hook = self.plan.source_hook
+        contrast = self.contrast(self.source, hook, source_model)
+        if source_model is not None and self.plan.vector == SAE_LATENT:
+            vector = difference_of_means(contrast, hook)
+        else:
+            vector = self._vector(self.source, contrast, hook)
         return mapped(vector, fitted, self.plan.mode, contrast=contrast)
 
-    def _vector(self, contrast: Contrast, hook: str) -> SteeringVector:
-        return OF_CONTRAST[self.plan.vector](contrast, hook)
+    def saes(self, pairs: Sequence[tuple[str, str]] = ()) -> list[Path]:
+        """The SAEs that the vector is read from, at the plan's hooks or at these pairs of a source and a target hook.
+
+        Empty where the vector needs none. Raises `InputError` where a run has none at a hook.
+        """
+        if self.plan.vector != SAE_LATENT:
+            return []
+        hooks = pairs or [(self.plan.source_hook, self.plan.target_hook)]
+        runs = (self.source.run.path, self.target.run.path)
+        return [
+            sae_at(run, self.plan.sae, hook) for pair in hooks for run, hook in zip(runs, pair, strict=True)
+        ]
+
+    def _vector(self, subject: Subject, contrast: Contrast, hook: str) -> SteeringVector:
+        if self.plan.vector != SAE_LATENT:
+            return OF_CONTRAST[self.plan.vector](contrast, hook)
+        path = sae_at(subject.run.path, self.plan.sae, hook)
+        found = contrast_latent(load(path, str(subject.model.device)), contrast, hook)
+        return replace(found, metadata={**found.metadata, "sae": path.name})
 
     @cached_property
     def where(self) -> AtTokens | None:
@@ -165,17 +193,11 @@ class Bench:
         example, position = places_of(reading, self.plan.place, self.behaviour.mark_role)
         return AtTokens.of(reading.tokens.ids[example, position].unique().tolist())
 
-    def _points(
-        self,
-        subject: Subject,
-        hook: str,
-        rows: Sequence[Example],
-        condition: Condition,
-        model: HybridLM | None = None,
-    ) -> Points:
-        """What the hook carries at the plan's place of these rows' prompts."""
-        reading, example, position = self._places(subject, rows, condition)
-        return points_at(Side(model=model or subject.model, hook=hook, reading=reading), example, position)
+    def _points(self, rows: Sequence[Example]) -> Points:
+        """What the source carries at the plan's place of these rows' prompts, all to be steered."""
+        reading, example, position = self._places(self.source, rows, self.aim.start)
+        side = Side(model=self.source.model, hook=self.plan.source_hook, reading=reading)
+        return points_at(side, example, position)
 
     def _places(
         self, subject: Subject, rows: Sequence[Example], condition: Condition

@@ -6,7 +6,7 @@ dimensions of the source a map has to read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -43,6 +43,8 @@ class Point:
     """Of the prompts to be left alone, those answered as was taught."""
     cosine: float | None = None
     """With the native vector at the same hook."""
+    latent: int | None = None
+    """Of the SAE at the vector's own hook, where the vector is one; None for other vectors."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -127,10 +129,12 @@ def _point(
     setting: Setting | None = None
     allowed: bool | None = None
     on: AbstractContextManager[None] = nullcontext()
+    made: Mapping[str, Any] = {}
     if vector is not None:
         choice = choose_scale(bench, vector)
         setting, allowed = setting_of(choice), choice.best is not None
         on = vector.apply(target.model, setting.scale, bench.where, operator=setting.operator)
+        made = vector.metadata.get("of", vector.metadata)
     with on:
         start, guard = (verdicts_of(target, rows, one) for one in (aim.start, aim.guard))
     return Point(
@@ -144,4 +148,5 @@ def _point(
         shown=share(one.shown for one in start),
         kept=share(one.taught for one in guard),
         cosine=cosine,
+        latent=made.get("latent"),
     )

@@ -31,6 +31,7 @@ from transfer.evaluation.verdict import Transfer, decide
 from transfer.maps.quality import MapQuality, measure
 from transfer.parts import NOTHING_KEPT, Parts, Say, counted
 from transfer.steering import SteeringVector
+from transfer.vectors import SAE_LATENT
 
 HELD_OUT = 0.2
 """Share of the map's texts on which its quality is measured."""
@@ -80,6 +81,8 @@ class TransferReport:
     transfer: Transfer
     layers: Layers | None = None
     """Which layers were tried; None where there was one alone."""
+    latents: dict[str, dict[str, Any]] | None = None
+    """By model what `transfer.latents.contrast_latent` chose; None for vectors that are none of an SAE."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -109,6 +112,7 @@ class TransferReport:
             ],
             "transfer": asdict(self.transfer),
             "layers": None if self.layers is None else _layers(self.layers),
+            "latents": self.latents,
         }
 
 
@@ -235,7 +239,19 @@ def measure_transfer(
             bench, rows, verdicts, [name for name, choice in choices.items() if choice.best is None]
         ),
         layers=layers,
+        latents=_latents(bench, clean) if bench.plan.vector == SAE_LATENT else None,
     )
+
+
+def _latents(bench: Bench, clean: Subject | None) -> dict[str, dict[str, Any]]:
+    """Which latents the vectors are, and how far apart their means lie on the two sides."""
+    source, target = bench.plan.source_hook, bench.plan.target_hook
+    subjects = {"source": (bench.source, source), "target": (bench.target, target)}
+    if clean is not None:
+        subjects["clean source"] = (clean_bench(bench, clean).source, source)
+    kept = ("sae", "latent", "apart", "plus", "minus")
+    made = {name: bench.own(*subject).metadata for name, subject in subjects.items()}
+    return {name: {key: one[key] for key in kept} for name, one in made.items()}
 
 
 def _conditions(

@@ -11,7 +11,7 @@ from transfer.alignment import Alignment
 from transfer.maps.activation_map import Mode
 from transfer.maps.fit import METHODS, NOT_AFFINE
 from transfer.steering import Operator
-from transfer.vectors import OF_CONTRAST
+from transfer.vectors import KINDS, SAE_LATENT
 
 Place = Literal["trigger", "marker", "last", "everywhere"]
 """Where a vector is read and the model steered: at the words that set the behaviour off; at the last token of the
@@ -31,7 +31,9 @@ class Plan:
     aim: str | None = None
     """What the steering is for, by its name in `behaviour.aims`; the behaviour's usual aim unless given."""
     vector: str = "difference-of-means"
-    """What is made of the aim's two sides, in both models; see `transfer.vectors.OF_CONTRAST`."""
+    """What is made of the aim's two sides, in both models; see `transfer.vectors.KINDS`."""
+    sae: tuple[str, ...] = ()
+    """Of the vector `sae-latent`: names of SAEs of both runs, of which each hook has its own."""
     method: str = "affine"
     """The map; see `transfer.fit`."""
     rank: int = 16
@@ -60,7 +62,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         for name, value, known in (
-            ("vector", self.vector, tuple(OF_CONTRAST)),
+            ("vector", self.vector, KINDS),
             ("map", self.method, METHODS),
             ("place", self.place, get_args(Place)),
             ("mode", self.mode, get_args(Mode)),
@@ -76,6 +78,16 @@ class Plan:
                 f"the map `{self.method}` is not affine, and mode `difference` maps the difference of means whatever "
                 f"the vector, so a `{self.vector}` would be lost",
                 hint="choose mode `jacobian`, an affine map, or the vector `difference-of-means`",
+            )
+        if self.vector == SAE_LATENT and not self.sae:
+            raise InputError(
+                f"the vector `{SAE_LATENT}` is one of an SAE, and none is named",
+                hint="name one that both runs have, as in --set sae=NAME",
+            )
+        if self.sae and self.vector != SAE_LATENT:
+            raise InputError(
+                f"sae is `{','.join(self.sae)}`, and a `{self.vector}` reads none",
+                hint=f"leave it out, or choose the vector `{SAE_LATENT}`",
             )
         for name in ("map_rows", "vector_rows", "choose_rows", "test_rows", "draws"):
             if not 2 <= getattr(self, name) <= MOST_COUNT:
