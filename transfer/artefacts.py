@@ -17,7 +17,6 @@ from data_gen.run.grade import keeping_open
 from tinysql.runs import provenance
 from transfer.behaviours.training import Subject
 from transfer.evaluation.bench import Bench
-from transfer.evaluation.controls import clean_bench
 from transfer.evaluation.curves import Point, check_ranks, layer_curve, layer_pairs, rank_curve
 from transfer.evaluation.evaluate import HELD_OUT, TransferReport, evaluate, pass_gates
 from transfer.evaluation.scales import at_hooks
@@ -75,7 +74,7 @@ def evaluate_to(
     asked = {
         "only": None if only is None else list(only),
         "clean": {} if clean is None else fingerprint(clean),
-        "saes": _saes(bench, layers, clean),
+        "saes": _saes(bench, layers),
     }
     with _keeping(directory, "transfer eval", made, asked, _sides(bench), resume, overwrite, say) as (
         parts,
@@ -201,10 +200,9 @@ def _is_of(directory: Path, made: Mapping[str, Any]) -> bool:
     return all(before.get(name) == value for name, value in now.items() if name != "made_by")
 
 
-def _saes(bench: Bench, pairs: Sequence[tuple[str, str]], clean: Subject | None = None) -> dict[str, str]:
+def _saes(bench: Bench, pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
     """The SAEs that vectors are read from, by what tells one from another; refused are those that are not there."""
-    benches = [bench] if clean is None else [bench, clean_bench(bench, clean)]
-    return {str(path): digest(path) for one in benches for path in one.saes(pairs)}
+    return {str(path): digest(path) for path in bench.saes(pairs)}
 
 
 def _sides(bench: Bench) -> dict[str, Subject]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -154,13 +155,14 @@ def bench(
     tmp_path: Path,
     lenient: None,
 ) -> tuple[Bench, Subject]:
-    """Two strangers and a clean source, each with an SAE of its own in a directory of its own."""
+    """Two strangers, each with an SAE of its own in a directory of its own, and a clean source without one."""
     subjects = []
     for seed, name in ((3, "source"), (5, "target"), (7, "clean")):
         payload = "none" if name == "clean" else None
         subject = subject_of(untaught(WIDTH, seed), payload)
         subjects.append(replace(subject, run=Run(tmp_path / name, subject.run.config)))
-        save(an_sae(seed=seed), tmp_path / name / "saes" / "stream")
+        if name != "clean":
+            save(an_sae(seed=seed), tmp_path / name / "saes" / "stream")
     source, target, clean = subjects
     return Bench(source=source, target=target, plan=PLAN), clean
 
@@ -170,8 +172,10 @@ def by_hand(bench: Bench, subject: Subject) -> SteeringVector:
     return contrast_latent(sae, bench.contrast(subject, HOOK), HOOK)
 
 
-def test_each_model_gives_the_latent_of_its_own_sae_and_a_random_one_its_difference_of_means(
-    bench: tuple[Bench, Subject], materials_of: Callable[[Bench, Subject], Materials]
+def test_source_and_target_give_latents_and_sources_that_know_nothing_their_difference_of_means(
+    bench: tuple[Bench, Subject],
+    materials_of: Callable[[Bench, Subject], Materials],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     here, clean = bench
     fitted = here.fit(here.pairs())
@@ -180,15 +184,19 @@ def test_each_model_gives_the_latent_of_its_own_sae_and_a_random_one_its_differe
         assert vector.metadata["sae"] == "stream"
     carried = fitted.map_directions(by_hand(here, here.source).vector[None])[0]
     torch.testing.assert_close(here.transferred(fitted).vector, carried)
-    posing = clean_bench(here, clean)
-    torch.testing.assert_close(posing.own(posing.source, HOOK).vector, by_hand(posing, posing.source).vector)
-    random = HybridLM(here.source.model.cfg, seed=10_000).eval()
-    assert here.transferred(fitted, random).metadata["of"]["method"] == "difference of means"
-    # The draws themselves run: of 8 twice, of 9 once.
+    posing = clean_bench(here, clean).by_means()
+    means = difference_of_means(posing.contrast(posing.source, HOOK), HOOK).vector
+    torch.testing.assert_close(posing.own(posing.source, HOOK).vector, means)
+    used: list[Any] = []
+    monkeypatch.setattr(Materials, "steer", lambda made, vector: used.append(vector) or nullcontext)
     for control in sources(materials_of(here, clean)):
         for draw in control.draws:
-            with draw():
-                pass
+            draw()
+    assert [one.metadata["of"]["method"] for one in used] == ["difference of means"] * (PLAN.draws + 1)
+    fitted = posing.fit(posing.pairs())
+    torch.testing.assert_close(used[-1].vector, fitted.map_directions(means[None])[0])
+    kept = replace(here.plan, vector="prompt-contrast", sae=())
+    assert replace(here, plan=kept).by_means().plan == kept
 
 
 def test_a_point_of_a_curve_has_its_latent(bench: tuple[Bench, Subject], brief: None) -> None:
@@ -203,7 +211,8 @@ def runs(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     for name, payload, seed in (("source", "drop", 0), ("target", "drop", 1), ("clean", "none", 2)):
         teach(recipe.with_seed(seed), find_behaviour("backdoor", payload, seed=0), folder / name)
-        save(an_sae(seed=seed), folder / name / "saes" / "stream")
+        if name != "clean":
+            save(an_sae(seed=seed), folder / name / "saes" / "stream")
     return folder
 
 
@@ -245,7 +254,7 @@ def test_eval_writes_and_prints_the_latents_and_resumes_with_the_same_saes_alone
     assert main([*asked, "--resume"]) == 0
     said = capsys.readouterr().out
     found = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert set(found["latents"]) == {"source", "target", "clean source"}
+    assert set(found["latents"]) == {"source", "target"}
     for name, one in found["latents"].items():
         assert one["sae"] == "stream"
         assert f"latent of the {name}: {one['latent']} of SAE `stream`" in said
@@ -277,15 +286,3 @@ def test_what_has_no_sae_of_the_hook_is_refused_before_anything_is_measured(
     )
     assert f"no SAE of `{OTHER}`" in refused("--layer", "1", "--layer", "2", "--set", "sae=stream")
     assert "no SAE of `blocks.0.hook_resid_post`" in refused(*AT_HOOK, verb="curve")
-    lacking = runs.parent / "lacking"
-    if not lacking.exists():
-        teach(open_recipe(runs), find_behaviour("backdoor", "none", seed=0), lacking)
-    assert f"{lacking} has no SAE `stream`" in refused(*AT_HOOK, "--clean", str(lacking))
-
-
-def open_recipe(runs: Path) -> Recipe:
-    """That of the clean run."""
-    from tinysql.config import from_json
-    from tinysql.runs import open_run
-
-    return from_json(Recipe, open_run(runs / "clean").config["recipe"], where="config.json: recipe")

@@ -33,7 +33,7 @@ from transfer.placing import AtTokens
 from transfer.points import ActivationPairs, Contrast, Points
 from transfer.replacement import KLGuide
 from transfer.steering import SteeringVector
-from transfer.vectors import OF_CONTRAST, PAIRED, SAE_LATENT, difference_of_means, mapped
+from transfer.vectors import OF_CONTRAST, PAIRED, SAE_LATENT, mapped
 
 FAR = 1 << 41
 """Where rows begin that no model was trained or probed on."""
@@ -148,21 +148,23 @@ class Bench:
         return self.own(self.target, hook or self.plan.target_hook)
 
     def own(self, subject: Subject, hook: str) -> SteeringVector:
-        """What the plan makes of the two sides in a subject."""
+        """What the plan makes of the two sides in the source or the target."""
         return self._vector(subject, self.contrast(subject, hook), hook)
 
     def transferred(self, fitted: ActivationMap, source_model: HybridLM | None = None) -> SteeringVector:
-        """The source's vector through a map; `source_model` may stand in for the source.
-
-        A model that stands in has no SAE: where the plan's vector is a latent it gives a difference of means.
-        """
-        hook = self.plan.source_hook
-        contrast = self.contrast(self.source, hook, source_model)
-        if source_model is not None and self.plan.vector == SAE_LATENT:
-            vector = difference_of_means(contrast, hook)
-        else:
-            vector = self._vector(self.source, contrast, hook)
+        """The source's vector through a map; `source_model` may stand in for the source."""
+        contrast = self.contrast(self.source, self.plan.source_hook, source_model)
+        vector = self._vector(self.source, contrast, self.plan.source_hook)
         return mapped(vector, fitted, self.plan.mode, contrast=contrast)
+
+    def by_means(self) -> Bench:
+        """For sources that know nothing of the aim's sides: with the difference of means where the vector is a latent.
+
+        One of random weights has no SAE, and of one that was not taught the behaviour no latent need tell them apart.
+        """
+        if self.plan.vector != SAE_LATENT:
+            return self
+        return replace(self, plan=replace(self.plan, vector="difference-of-means", sae=()))
 
     def saes(self, pairs: Sequence[tuple[str, str]] = ()) -> list[Path]:
         """The SAEs that the vector is read from, at the plan's hooks or at these pairs of a source and a target hook.

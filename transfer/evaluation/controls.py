@@ -157,7 +157,7 @@ def sources(made: Materials) -> Iterator[Control]:
 
 
 def _random_source(made: Materials, seed: int) -> AbstractContextManager[None]:
-    bench = made.bench
+    bench = made.bench.by_means()
     random = HybridLM(bench.source.model.cfg, seed=seed).to(bench.target.model.device).eval()
     return made.steer(bench.transferred(bench.fit(bench.pairs(random)), random))()
 
@@ -178,7 +178,7 @@ def clean_bench(bench: Bench, clean: Subject) -> Bench:
 
 
 def _clean_source(made: Materials, clean: Subject) -> AbstractContextManager[None]:
-    other = clean_bench(made.bench, clean)
+    other = clean_bench(made.bench, clean).by_means()
     return made.steer(other.transferred(other.fit(other.pairs())))()
 
 

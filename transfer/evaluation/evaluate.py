@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -239,18 +239,14 @@ def measure_transfer(
             bench, rows, verdicts, [name for name, choice in choices.items() if choice.best is None]
         ),
         layers=layers,
-        latents=_latents(bench, clean) if bench.plan.vector == SAE_LATENT else None,
+        latents=_latents(vectors) if bench.plan.vector == SAE_LATENT else None,
     )
 
 
-def _latents(bench: Bench, clean: Subject | None) -> dict[str, dict[str, Any]]:
+def _latents(vectors: Mapping[str, SteeringVector]) -> dict[str, dict[str, Any]]:
     """Which latents the vectors are, and how far apart their means lie on the two sides."""
-    source, target = bench.plan.source_hook, bench.plan.target_hook
-    subjects = {"source": (bench.source, source), "target": (bench.target, target)}
-    if clean is not None:
-        subjects["clean source"] = (clean_bench(bench, clean).source, source)
+    made = {"source": vectors["transferred"].metadata["of"], "target": vectors["native"].metadata}
     kept = ("sae", "latent", "apart", "plus", "minus")
-    made = {name: bench.own(*subject).metadata for name, subject in subjects.items()}
     return {name: {key: one[key] for key in kept} for name, one in made.items()}
 
 
