@@ -29,9 +29,10 @@ def table(report: Mapping[str, Any]) -> str:
     lines = [
         head,
         "",
-        f"{title:<36}{'shown':>9}{'right':>9}{'other':>9}{'interval':>18}{'draws':>7}",
+        f"{title:<36}{'shown':>9}{'right':>9}{'other':>9}{'95 % or range':>18}{'draws':>7}",
     ]
     lines += [_row(one, aim["wanted"]) for one in report["outcomes"]]
+    lines.append(f"of one draw Wilson's 95 % interval of {aim['wanted']}, of several the range of the draws")
     lines += _few_draws(report["outcomes"])
     title = f"`{aim['guard']}` prompts, to be left alone"
     lines += ["", f"{title:<36}{'kept':>9}{'before':>9}{'runs':>9}{'perplexity':>18}{'':>7}"]

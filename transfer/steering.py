@@ -149,9 +149,20 @@ class SteeringVector:
     def load(directory: str | Path) -> SteeringVector:
         """Read what `save` wrote; `InputError` when a file is missing, foreign or cut short."""
         path = Path(directory)
-        config, tensors = read_json(path / CONFIG), load_tensors(path / WEIGHTS)
-        if "hook" not in config or "vector" not in tensors:
-            raise InputError(f"{path} is not a steering vector", hint="name a directory that `save` wrote")
+        config = read_json(path / CONFIG)
+        if "hook" not in config:
+            what = "holds an activation map" if {"kind", "made"} <= set(config) else "names no hook"
+            raise InputError(
+                f"{path} {what}, expected a steering vector",
+                hint="name a directory that `SteeringVector.save` wrote, or OUT/native or OUT/transferred of "
+                "`tinysql transfer eval ... --out OUT`",
+            )
+        tensors = load_tensors(path / WEIGHTS)
+        if "vector" not in tensors:
+            raise InputError(
+                f"{path / WEIGHTS} holds {', '.join(sorted(tensors))}, expected `vector`",
+                hint="restore the file; both files must come from the same vector",
+            )
         return SteeringVector(
             hook=config["hook"], vector=tensors["vector"], metadata=config.get("metadata", {})
         )

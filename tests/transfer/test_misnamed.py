@@ -32,6 +32,18 @@ def test_a_vector_is_no_map_and_is_told_how_one_is_made(out: Path) -> None:
     assert "`save_map` wrote, or OUT/map of `tinysql transfer fit --out OUT`" in told.value.hint
 
 
+def test_a_map_is_no_vector_and_is_told_where_vectors_are(out: Path) -> None:
+    with pytest.raises(InputError) as told:
+        SteeringVector.load(out / "map")
+    assert told.value.message == f"{out / 'map'} holds an activation map, expected a steering vector"
+    assert "`SteeringVector.save` wrote, or OUT/native or OUT/transferred of `tinysql transfer eval" in (
+        told.value.hint
+    )
+    (out / "map" / "map.safetensors").rename(out / "native" / "vector.safetensors")
+    with pytest.raises(InputError, match="holds bias, weight, expected `vector`"):
+        SteeringVector.load(out / "native")
+
+
 @pytest.mark.parametrize("cut", [True, False])
 def test_a_cut_or_missing_map_is_fitted_again_and_not_trained_on(out: Path, cut: bool) -> None:
     weights = out / "map" / "map.safetensors"

@@ -74,6 +74,16 @@ def test_the_table_says_of_which_controls_the_95th_percentile_is_close_to_the_la
     assert "of fewer than" not in table(often)
 
 
+def test_the_table_says_which_intervals_are_wilsons_and_which_are_ranges_of_draws() -> None:
+    lines = table(report()).splitlines()
+    assert lines[2].split()[-5:] == ["95", "%", "or", "range", "draws"]
+    cells = {name: next(line for line in lines if name in line) for name in ("sign flip", "gaussian")}
+    low, high = shares(7)[0]["interval95"]
+    assert f"{low:.1%} to {high:.1%}" in cells["sign flip"]
+    assert "0.0% to 19.0%" in cells["gaussian"]
+    assert "of one draw Wilson's 95 % interval of right, of several the range of the draws" in lines
+
+
 def test_the_head_has_the_scales_and_a_star_where_the_guard_allowed_none() -> None:
     assert table(report()).splitlines()[0].endswith("; scale 0.5 native, 2 transferred")
     refused = report()
