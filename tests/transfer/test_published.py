@@ -25,6 +25,7 @@ PAIRS, SEEDS, MAPS = (
     ),
 )
 KINDS = ("difference-of-means", "principal-component")
+FOUR = ("difference-of-means", "prompt-contrast", "principal-component", "sae-latent")
 SECTIONS = {
     "### Removing a refusal, and a backdoor": [
         f"bm1-seeds-{what}-{pair}" for what in ("refusal-remove", "drop") for pair in PAIRS
@@ -59,6 +60,12 @@ SECTIONS = {
         "layers-drop-01-affine",
         "layers-refusal-remove-02-procrustes",
         *(f"demo-drop-01-{kind}" for kind in KINDS),
+    ],
+    "### Four kinds of vectors": [
+        *(f"kinds-drop-01-{kind}" for kind in FOUR),
+        *(f"kinds-drop-01-{kind}-block-3" for kind in (FOUR[0], FOUR[-1])),
+        *(f"kinds-refusal-remove-01-{kind}" for kind in FOUR),
+        *(f"kinds-refusal-remove-10-{kind}" for kind in (FOUR[0], FOUR[-1])),
     ],
     "### Another tokenizer, and a hybrid": [
         *(f"tokenizers-induce-{way}-{by}" for way in ("01", "10") for by in ("spans", "positions")),
