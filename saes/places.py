@@ -108,8 +108,8 @@ def directory_of(run: Run, name: str) -> Path:
             hint=f"it has: {', '.join(there)}" if there else f"train one with: tinysql sae train {run.path}",
         )
     made = find_json(path / "config.json") or {}
-    of, now = made.get(WEIGHTS), run.fingerprint()
-    if of is not None and of != now:  # what was made before this was kept, or elsewhere, names none
+    of = made.get(WEIGHTS)  # what was made before this was kept, or elsewhere, names none
+    if of is not None and of != (now := run.fingerprint()):
         raise InputError(
             f"SAE `{name}` was trained on another model: on weights {of}, and those of {run.path} are {now}",
             hint=f"train one on these: tinysql sae train {run.path} --name {name} --overwrite",

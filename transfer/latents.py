@@ -15,6 +15,7 @@ from data_gen.files import read_json
 from saes.disk import CONFIG, SAE, WEIGHTS
 from saes.places import directory_of, found
 from saes.truth.forms import TRANSCODERS
+from tinysql.runs import Run
 from transfer.points import Contrast
 from transfer.steering import SteeringVector
 from transfer.vectors import latent_direction
@@ -62,13 +63,13 @@ def contrast_latent(sae: SAE, contrast: Contrast, hook: str) -> SteeringVector:
     )
 
 
-def sae_at(run: Path, names: Sequence[str], hook: str) -> Path:
+def sae_at(run: Run, names: Sequence[str], hook: str) -> Path:
     """The directory of the first of the named SAEs of a run that was trained on the hook.
 
     Names that the run has not are passed over as long as it has one of them. Raises `InputError` where it has none,
     and where none of them is an SAE of that hook.
     """
-    known = found(run)
+    known = found(run.path)
     paths = [directory_of(run, name) for name in names if name in known]
     paths = paths or [directory_of(run, names[0])]
     hooks = [_hook(path) for path in paths]
@@ -78,8 +79,8 @@ def sae_at(run: Path, names: Sequence[str], hook: str) -> Path:
             for path, one in zip(paths, hooks, strict=True)
         )
         raise InputError(
-            f"{run} has no SAE of `{hook}` among those named: {said}",
-            hint=f"train one with: tinysql sae train {run} --hook {hook} --name NAME",
+            f"{run.path} has no SAE of `{hook}` among those named: {said}",
+            hint=f"train one with: tinysql sae train {run.path} --hook {hook} --name NAME",
         )
     return paths[hooks.index(hook)]
 

@@ -107,18 +107,18 @@ def test_an_sae_of_another_width_is_refused() -> None:
 
 def test_a_run_has_the_named_sae_of_the_hook_or_says_what_it_has(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no SAE `stream`"):
-        sae_at(tmp_path, ["stream"], HOOK)
+        sae_at(Run(tmp_path, {}), ["stream"], HOOK)
     save(an_sae(), tmp_path / "saes" / "stream")
-    assert sae_at(tmp_path, ["stream"], HOOK) == tmp_path / "saes" / "stream"
+    assert sae_at(Run(tmp_path, {}), ["stream"], HOOK) == tmp_path / "saes" / "stream"
     with pytest.raises(
         InputError, match=f"has no SAE of `{OTHER}` among those named: `stream` is of `{HOOK}`"
     ):
-        sae_at(tmp_path, ["stream"], OTHER)
+        sae_at(Run(tmp_path, {}), ["stream"], OTHER)
     save(an_sae(OTHER), tmp_path / "saes" / "later")
     # A name may be that of another run's.
-    assert sae_at(tmp_path, ["source", "stream", "later"], OTHER).name == "later"
+    assert sae_at(Run(tmp_path, {}), ["source", "stream", "later"], OTHER).name == "later"
     with pytest.raises(InputError, match="has no SAE `strem`; did you mean `stream`"):
-        sae_at(tmp_path, ["strem"], HOOK)
+        sae_at(Run(tmp_path, {}), ["strem"], HOOK)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_what_writes_another_hook_or_reads_several_is_no_sae_of_one(
     file = tmp_path / "saes" / "stream" / "cfg.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
     with pytest.raises(InputError, match="`stream` is no SAE"):
-        sae_at(tmp_path, ["stream"], HOOK)
+        sae_at(Run(tmp_path, {}), ["stream"], HOOK)
 
 
 def test_a_plan_names_an_sae_where_its_vector_is_a_latent_and_only_there() -> None:

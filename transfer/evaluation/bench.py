@@ -174,7 +174,7 @@ class Bench:
         if self.plan.vector != SAE_LATENT:
             return []
         hooks = pairs or [(self.plan.source_hook, self.plan.target_hook)]
-        runs = (self.source.run.path, self.target.run.path)
+        runs = (self.source.run, self.target.run)
         return [
             sae_at(run, self.plan.sae, hook) for pair in hooks for run, hook in zip(runs, pair, strict=True)
         ]
@@ -182,7 +182,7 @@ class Bench:
     def _vector(self, subject: Subject, contrast: Contrast, hook: str) -> SteeringVector:
         if self.plan.vector != SAE_LATENT:
             return OF_CONTRAST[self.plan.vector](contrast, hook)
-        path = sae_at(subject.run.path, self.plan.sae, hook)
+        path = sae_at(subject.run, self.plan.sae, hook)
         found = contrast_latent(load(path, str(subject.model.device)), contrast, hook)
         return replace(found, metadata={**found.metadata, "sae": path.name})
 
