@@ -227,7 +227,7 @@ def _record(
     check_begin(place, rows, validation, overwrite=overwrite, resume=resume)
     form = next(iter(made.values())).form
     hooks = tuple(hooks) or default_hooks(run.shape, form)
-    settings = _asked(asked, hooks, rows, validation, on_disk, l0)
+    settings = _asked(run, asked, hooks, rows, validation, on_disk, l0)
     if resume:
         _check_asked(place, settings)
     model, tokenizer = run.load(device)
@@ -255,6 +255,7 @@ def _record(
 
 
 def _asked(
+    run: Run,
     members: Mapping[str, SAEConfig],
     hooks: Sequence[str],
     rows: int,
@@ -270,6 +271,8 @@ def _asked(
         "rows": rows,
         "validation": validation,
         "on_disk": on_disk,
+        # Activations that were kept on disk are of the weights of then.
+        WEIGHTS: run.fingerprint(),
         **to_json(next(iter(members.values()))),
     }
     return json.loads(json.dumps(made))

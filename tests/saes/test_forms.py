@@ -85,7 +85,7 @@ def test_what_was_written_loads_again(run: Path) -> None:
 
 
 def test_activations_on_disk_serve_the_resumed_training_and_go_when_it_is_done(
-    run: Path, monkeypatch: pytest.MonkeyPatch
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["sae", "train", str(run), "--name", "mapped", "--on-disk", *SMALL]
     advance = Loop.advance
@@ -103,6 +103,17 @@ def test_activations_on_disk_serve_the_resumed_training_and_go_when_it_is_done(
     before = kept.stat().st_mtime_ns
     monkeypatch.setattr("saes.artefacts.record_to", None)
     assert before == kept.stat().st_mtime_ns
+    for change, sentence in (
+        (["--validation", "30"], "had other settings: validation was 200, not 30"),
+        ([], "had other settings: weights was "),
+    ):
+        model = run / "model.safetensors"
+        whole = model.read_bytes()
+        if not change:  # what was recorded before is of another model
+            model.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        assert main([*words, *change, "--resume"]) == 2
+        assert sentence in capsys.readouterr().err
+        model.write_bytes(whole)
     assert main([*words, "--resume"]) == 0
     assert not kept.parent.exists()
     assert (run / "saes" / "mapped" / "sae_weights.safetensors").is_file()
