@@ -22,7 +22,8 @@ from saes.training.resume import MetricsLog, load_state, save_state
 from tinysql.progress import Bar
 
 LOGGED, SAVED = 200, 10
-"""How often a training logs its loss, and how often it saves its state and its dictionary is looked at."""
+"""How often a training logs its loss, and how often it saves its state and its dictionary is looked at: behind every
+step where there are fewer."""
 
 WATCHED = "held_out"
 """What the numbers about the dictionary stand under in a line of the log."""
@@ -67,7 +68,7 @@ class Fit:
         step = loop.step
         result = loop.advance(*batch)
         last = loop.step == steps
-        due = loop.step % max(steps // SAVED, 1) == 0 or last
+        due = loop.step * SAVED // steps > step * SAVED // steps
         if step % max(steps // LOGGED, 1) == 0 or last or (due and self._watched is not None):
             self._note(step, result, due)
         if self.directory is not None and due:
@@ -128,8 +129,8 @@ def fit(
                 losses = [next(reversed(one.loss.values())) for one in fits if one.loss]
                 shown = {"loss": sum(losses) / max(len(losses), 1)}
                 if len(fits) == 1 and fits[0].watched:
-                    name, value = next(iter(fits[0].watched[max(fits[0].watched)].items()))
-                    shown[name] = value
+                    said = fits[0].watched[max(fits[0].watched)]
+                    shown |= dict(list(said.items())[:1])
                 bar.show(step + 1, last, shown)
 
 

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,25 @@ import torch
 from torch import Tensor
 
 from data_gen.errors import InputError
+from data_gen.example import make_example
 from saes import artefacts
-from saes.activations import Activations
+from saes.activations import Activations, record
 from saes.choices import CHOSEN, choice_figure, curve_figure, group, watched_figure
-from saes.disk import SAE, stock
+from saes.disk import SAE, load, stock
 from saes.pages import sections
+from saes.recipes import default_hook
+from saes.roles import family
 from saes.rows import MOST_DRAWN
+from saes.training import fitting
 from saes.training.combinations import grid
 from saes.training.config import SAEConfig
-from saes.training.cross_layer import train_cross_layer
+from saes.training.cross_layer import CrossLayerTranscoder, train_cross_layer
 from saes.training.crosscoders import side_by_side, train_crosscoder
+from saes.training.fitting import Watch
 from saes.training.grids import train_grid
 from saes.training.loop import Loop
-from saes.training.sae import TrainingRecord, train_sae
+from saes.training.resume import save_state
+from saes.training.sae import train_sae
 from saes.training.transcoders import train_transcoder
 from saes.truth.alignment import align
 from saes.truth.choosing import Choice, choose
@@ -36,13 +43,14 @@ from saes.truth.intervals import resamples
 from saes.truth.scoring import by_half
 from saes.truth.watching import RoleWatch
 from tinysql.cli import main
+from tinysql.runs import open_run
 
 WIDTH, EXAMPLES, LENGTH, ROLES = 16, 60, 8, 6
 CONFIG = SAEConfig(d_sae=32, k=3, steps=40, batch_size=128, lr=5e-3, seed=1, dead_after=5)
 
 
 def planted(seed: int, *, hook: str = "blocks.0.hook_resid_post", noise: float = 0.3) -> Activations:
-    """Role r adds direction r to a token; the roles and the noise are drawn from the seed."""
+    """Role r adds direction r to a token; the last two are slots of one family. The seed draws roles and noise."""
     rng = torch.Generator().manual_seed(seed)
     n = EXAMPLES * LENGTH
     role = torch.randint(0, ROLES, (n,), generator=rng)
@@ -52,7 +60,7 @@ def planted(seed: int, *, hook: str = "blocks.0.hook_resid_post", noise: float =
         hook=hook,
         values=values,
         ids=torch.zeros(n, dtype=torch.long),
-        roles=tuple(f"sql.role{r}" for r in role.tolist()),
+        roles=tuple(f"sql.clause{min(r, ROLES - 2)}.{r}.column" for r in role.tolist()),
         example=torch.arange(n) // LENGTH,
         position=torch.arange(n) % LENGTH,
     )
@@ -95,8 +103,7 @@ def test_the_last_look_is_what_truth_says_and_nothing_is_changed(
 ) -> None:
     config = replace(CONFIG, architecture=architecture)
     alone, watched = train_sae(train, config), train_sae(train, config, watch=watch)
-    ours, theirs = (one.sae.state_dict() for one in (alone, watched))
-    assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
+    assert same(alone.sae, watched.sae)
     record = watched.record
     assert replace(record, watched=(), loss=(), loss_steps=()) == replace(
         alone.record, loss=(), loss_steps=()
@@ -112,6 +119,7 @@ def test_the_last_look_is_what_truth_says_and_nothing_is_changed(
         "held_out_fvu": own.fvu,
         "held_out_l0": own.l0,
     }
+    assert own.coverage != own.slot_coverage
     assert record.watched[-1] == said
     assert own.fvu < record.watched[0]["held_out_fvu"] - 0.01
 
@@ -123,19 +131,36 @@ def hook(name: str, seed: int = 0) -> Activations:
     return replace(one, values=one.values @ turned)
 
 
-def a_transcoder(watch: RoleWatch) -> TrainingRecord:
+def a_transcoder(watch: Watch | None) -> Any:
     config = replace(CONFIG, form="transcoder", architecture="batchtopk")
-    return train_transcoder(hook("a"), hook("bb"), config, watch=watch).record
+    return train_transcoder(hook("a"), hook("bb"), config, watch=watch)
 
 
-def a_crosscoder(watch: RoleWatch) -> TrainingRecord:
-    return train_crosscoder([hook("a"), hook("bb")], replace(CONFIG, form="crosscoder"), watch=watch).record
+def a_crosscoder(watch: Watch | None) -> Any:
+    return train_crosscoder([hook("a"), hook("bb")], replace(CONFIG, form="crosscoder"), watch=watch)
 
 
-def a_cross_layer(watch: RoleWatch) -> TrainingRecord:
-    config = replace(CONFIG, form="cross_layer_transcoder")
+def a_cross_layer(watch: Watch | None) -> Any:
+    config = replace(CONFIG, form="cross_layer_transcoder", architecture="batchtopk")
     sides = [hook("a"), hook("bb")], [hook("ccc"), hook("dddd")]
-    return train_cross_layer(*sides, config, watch=watch).record
+    return train_cross_layer(*sides, config, watch=watch)
+
+
+def weights(dictionary: Any) -> dict[str, Tensor]:
+    """All numbers of a dictionary of any form."""
+    if isinstance(dictionary, CrossLayerTranscoder):
+        names = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")
+        return {f"{name}_{i}": part for name in names for i, part in enumerate(getattr(dictionary, name))}
+    found: dict[str, Tensor] = dictionary.state_dict()
+    return found
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two dictionaries are the same bit for bit."""
+    ours, theirs = weights(one), weights(other)
+    return ours.keys() == theirs.keys() and all(
+        torch.equal(part, theirs[name]) for name, part in ours.items()
+    )
 
 
 def of(first: str, second: str) -> Activations:
@@ -150,8 +175,8 @@ def of(first: str, second: str) -> Activations:
         (a_cross_layer, lambda: of("a", "bb"), lambda: of("ccc", "dddd")),
     ],
 )
-def test_every_form_is_watched(
-    trained: Callable[[RoleWatch], TrainingRecord],
+def test_every_form_is_watched_and_none_is_changed(
+    trained: Callable[[Watch | None], Any],
     inputs: Callable[[], Activations],
     outputs: Callable[[], Activations | None],
 ) -> None:
@@ -162,7 +187,11 @@ def test_every_form_is_watched(
         return watch(dictionary)
 
     watch = RoleWatch.of(inputs(), outputs())
-    record = trained(look)
+    made = trained(look)
+    alone, record = trained(None), made.record
+    dictionary = made.transcoder if trained is a_cross_layer else made.sae
+    assert same(dictionary, alone.transcoder if trained is a_cross_layer else alone.sae)
+    assert same(dictionary, seen[-1])
     assert len(record.watched) == len(seen) == 10
     own = align(seen[-1], inputs(), outputs=outputs()).sae
     assert record.watched[-1]["coverage"] == own.coverage
@@ -187,6 +216,63 @@ def test_a_killed_training_goes_on_to_the_same_log(
     one, two = ((tmp_path / name / "metrics.jsonl").read_bytes() for name in ("whole", "cut"))
     assert one == two
     assert [line["step"] for line in map(json.loads, one.splitlines()) if "held_out" in line][-2:] == [35, 39]
+
+
+class Killed(Exception):
+    """Ends a training from within."""
+
+
+def test_a_kill_between_a_line_of_the_log_and_the_state_loses_nothing(
+    train: Activations, watch: RoleWatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train_sae(train, CONFIG, directory=tmp_path / "whole", watch=watch).record
+
+    def killed(*given: Any, step: int, **more: Any) -> None:
+        if step == 24:
+            raise Killed
+        save_state(*given, step=step, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fitting, "save_state", killed)
+        with pytest.raises(Killed):
+            train_sae(train, CONFIG, directory=tmp_path / "cut", watch=watch)
+    lines = (tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()
+    assert "held_out" in json.loads(lines[-1])
+    assert json.loads(lines[-1])["step"] == 23
+    assert train_sae(train, CONFIG, directory=tmp_path / "cut", watch=watch).record == whole
+    one, two = ((tmp_path / name / "metrics.jsonl").read_bytes() for name in ("whole", "cut"))
+    assert one == two
+
+
+def test_a_training_whose_watch_fails_goes_on(train: Activations, watch: RoleWatch, tmp_path: Path) -> None:
+    whole = train_sae(train, CONFIG, watch=watch)
+    looks = []
+
+    def failing(sae: SAE) -> dict[str, float]:
+        looks.append(sae)
+        if len(looks) == 4:
+            raise Killed
+        return watch(sae)
+
+    with pytest.raises(Killed):
+        train_sae(train, CONFIG, directory=tmp_path, watch=failing)
+    resumed = train_sae(train, CONFIG, directory=tmp_path, watch=watch)
+    assert resumed.record == whole.record
+    assert same(resumed.sae, whole.sae)
+
+
+@pytest.mark.parametrize("steps", [3, 10, 19, 45])
+def test_a_dictionary_is_looked_at_ten_times_or_behind_every_step(train: Activations, steps: int) -> None:
+    looks = train_sae(train, replace(CONFIG, steps=steps), watch=lambda sae: {"now": 1.0}).record.watched
+    behind = [look["step"] for look in looks]
+    assert len(behind) == min(steps, 10)
+    assert behind[-1] == steps - 1
+    assert len({b - a for a, b in pairwise([-1, *behind])}) <= 2
+
+
+def test_a_watch_may_say_nothing(train: Activations) -> None:
+    made = train_sae(train, replace(CONFIG, steps=10), watch=lambda sae: {}, show_progress=True)
+    assert made.record.watched == tuple({"step": step} for step in range(10))
 
 
 def test_latents_that_never_fire_cover_nothing_and_end_no_training(watch: RoleWatch) -> None:
@@ -216,7 +302,7 @@ def brute(watch: RoleWatch, sae: SAE, held_out: Activations) -> Callable[[int], 
     table = watch.judge.table(parts)
     latent = table.chosen_f1.argmax(0)
     acts = sae.encode(held_out.values)[halves.measure]
-    roles = np.array(held_out.roles)[halves.measure.numpy()]
+    roles = np.array([family(role) for role in held_out.roles])[halves.measure.numpy()]
     drawn = resamples(EXAMPLES // 2, 0)
 
     def coverage(draw: int) -> float:
@@ -224,6 +310,8 @@ def brute(watch: RoleWatch, sae: SAE, held_out: Activations) -> Callable[[int], 
         again = torch.arange(len(times)).repeat_interleave(times)
         found = []
         for column, name in enumerate(table.names):
+            if name not in set(map(family, held_out.roles)):
+                continue  # a slot
             fires = acts[again, latent[column]] >= table.threshold[latent[column], column]
             wanted = torch.tensor(roles[again.numpy()] == name)
             found.append(2 * float((fires & wanted).sum()) / float(fires.sum() + wanted.sum()))
@@ -274,6 +362,16 @@ def test_a_difference_has_an_interval_of_its_own(held_out: Activations, watch: R
     assert first.behind_interval == (0, 0)
 
 
+def test_one_that_is_a_little_behind_is_level_where_the_examples_do_not_tell(watch: RoleWatch) -> None:
+    noise = torch.randn(WIDTH, WIDTH, generator=torch.Generator().manual_seed(3))
+    choice = choose({f"{tilt}": reading(AXES + tilt * noise) for tilt in (0.0, 0.1, 0.2, 0.4)}, watch)
+    level = [one for one in choice.candidates if one.is_level]
+    assert level == [one for one in choice.candidates if one.behind_interval[0] <= 0]
+    assert any(one.behind > 0 and one.behind_interval[1] > 0 for one in level)
+    assert len(level) < 4
+    assert choice.chosen == min(level, key=lambda one: one.fvu).name
+
+
 def test_nothing_to_choose_from_is_a_sentence(watch: RoleWatch) -> None:
     with pytest.raises(InputError, match="no dictionary to choose from"):
         choose({}, watch)
@@ -281,13 +379,16 @@ def test_nothing_to_choose_from_is_a_sentence(watch: RoleWatch) -> None:
         choose({"narrow": reading(torch.eye(8))}, watch)
 
 
-def test_a_grid_is_watched_and_chosen_among(train: Activations, watch: RoleWatch) -> None:
-    made = train_grid(train, grid(CONFIG, k=(1, 3), architecture=("topk", "jumprelu")), watch=watch)
+def test_a_grid_is_watched_chosen_among_and_not_changed(train: Activations, watch: RoleWatch) -> None:
+    members = grid(CONFIG, k=(1, 3), architecture=("topk", "batchtopk", "jumprelu"))
+    made, alone = train_grid(train, members, watch=watch), train_grid(train, members)
+    assert all(same(one.sae, alone[name].sae) for name, one in made.items())
     choice = choose({name: one.sae for name, one in made.items()}, watch)
     for one in choice.candidates:
         said = made[one.name].record.watched[-1]
-        assert (one.coverage, one.fvu, one.l0) == (
+        assert (one.coverage, one.slot_coverage, one.fvu, one.l0) == (
             said["coverage"],
+            said["slot_coverage"],
             said["held_out_fvu"],
             said["held_out_l0"],
         )
@@ -312,8 +413,18 @@ def test_the_command_follows_a_training_on_rows_it_is_not_trained_on(
     [(_, _, last), (split, first, _)] = asked
     assert split == "train"
     assert first >= last
-    assert "on 30 examples that it was not trained on" in capsys.readouterr().out
-    assert len(json.loads((run / "saes" / "seen" / "metrics.json").read_text())["watched"]) == 10
+    said = capsys.readouterr().out
+    looks = json.loads((run / "saes" / "seen" / "metrics.json").read_text())["watched"]
+    assert len(looks) == 10
+    own, (model, tokenizer) = open_run(run), open_run(run).load()
+    rows = [make_example(own.data, MOST_DRAWN * 40 + index) for index in range(30)]
+    fresh = RoleWatch.of(record(model, tokenizer.encode(rows), default_hook(own.shape)))
+    now = fresh(load(run / "saes" / "seen"))
+    assert looks[-1] == {"step": 29, **now}
+    assert (
+        f"coverage of roles {now['coverage']:.3f} (95 % interval {now['coverage_low']:.3f} to "
+        f"{now['coverage_high']:.3f}) on 30 examples that it was not trained on"
+    ) in said
     assert main(["sae", "train", str(run), "--name", "unseen", "--validation", "0", *SMALL]) == 0
     assert len(asked) == 3
     assert "coverage" not in capsys.readouterr().out
