@@ -1,8 +1,11 @@
 """Dictionaries of one hook -> the one to keep: by how well latents match roles, and then by what is reconstructed.
 
 All are scored on the same held-out tokens, and the examples are drawn again together, so that the difference between
-two has an interval of its own, which is narrower than theirs. Of those that cannot be told from the one that covers
-most, the one that leaves the least variance unexplained is kept.
+two has an interval of its own: what makes some examples hard for both does not widen it. Of those that cannot be told
+from the one that covers most, the one that leaves the least variance unexplained is kept.
+
+Each is compared with that one alone and at 95 %, whatever their number, and for detectors as chosen: among many, some
+that are as good will be told apart by chance, and with few examples worse ones will not be.
 """
 
 from __future__ import annotations
