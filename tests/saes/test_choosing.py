@@ -432,6 +432,23 @@ def test_the_command_follows_a_training_on_rows_it_is_not_trained_on(
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("kept", [[], ["--on-disk"]])
+def test_a_training_is_watched_where_it_is_trained(kept: list[str], run: Path) -> None:
+    words = ["sae", "train", str(run), "--name", "there", "--device", "cuda", "--overwrite", *kept, *SMALL]
+    assert main([*words, "--validation", "30"]) == 0
+    assert len(json.loads((run / "saes" / "there" / "metrics.json").read_text())["watched"]) == 10
+
+
+def test_activations_on_disk_are_watched_too(run: Path) -> None:
+    words = ["sae", "train", str(run), "--overwrite", "--on-disk", *SMALL]
+    assert main([*words, "--name", "mapped", "--validation", "30"]) == 0
+    assert main([*words, "--name", "unwatched", "--validation", "0"]) == 0
+    files = [run / "saes" / name / "sae_weights.safetensors" for name in ("mapped", "unwatched")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert len(json.loads((run / "saes" / "mapped" / "metrics.json").read_text())["watched"]) == 10
+
+
 def test_the_command_chooses_one_of_a_grid(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["sae", "train", str(run), "--name", "g", "--grid", "k=2,4", *SMALL]
     assert main([*words, "--validation", "40"]) == 0
