@@ -18,7 +18,7 @@ from data_gen.errors import InputError
 from data_gen.example import make_example
 from saes import artefacts
 from saes.activations import Activations, record
-from saes.choices import CHOSEN, choice_figure, curve_figure, group, watched_figure
+from saes.choices import CHOSEN, LEVEL, REST, choice_figure, curve_figure, group, watched_figure
 from saes.disk import SAE, load, stock
 from saes.pages import sections
 from saes.recipes import default_hook
@@ -346,6 +346,8 @@ def test_what_cannot_be_told_from_the_best_is_chosen_among_by_what_it_reconstruc
     assert by_name["exact"].fvu < by_name["half"].fvu
     assert choice.chosen == "exact"
     assert choice.candidates[-1].name == "whole"
+    marks = {"exact": CHOSEN, "half": LEVEL, "whole": REST}
+    assert {name: group(choice, one) for name, one in by_name.items()} == marks
     lines = str(choice).splitlines()
     assert [line[0] for line in lines[1:-1]] == ["=", "*", " "]
     assert "the least FVU of the 2 whose coverage cannot be told" in lines[-1]
@@ -491,7 +493,11 @@ def test_the_report_shows_a_choice_and_how_it_came_about(run: Path, watch: RoleW
     assert line.x == (5, 10)
     assert line.y == tuple(look["coverage"] for look in looks)
     curves = curve_figure(choice, {"half": looks, "exact": looks[:1]})
-    assert {trace.text: len(trace.x) for trace in curves.data} == {"half": 2, "exact": 1}
+    assert {trace.text: trace.x for trace in curves.data} == {"half": (5, 10), "exact": (5,)}
+    assert {trace.text: trace.y[-1] for trace in curves.data} == {
+        "half": looks[1]["coverage"],
+        "exact": looks[0]["coverage"],
+    }
     for one in (figure, watched_figure(looks), curves):
         assert one.layout.title.text
         assert one.layout.xaxis.title.text

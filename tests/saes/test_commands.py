@@ -18,6 +18,7 @@ from saes.choices import watched_figure
 from saes.commands import table
 from saes.disk import stock
 from saes.pages import role_figure, sections
+from saes.places import directory_of
 from saes.recipes import default_hook
 from saes.rows import tokens_of
 from saes.training.loop import Loop
@@ -159,6 +160,10 @@ def test_an_sae_of_another_model_is_refused_before_anything_computes(
         assert "SAE `topk` was trained on another model: on weights " in err
         assert f"tinysql sae train {other} --name topk --overwrite" in err
     assert (other / "saes" / "topk" / "truth.json").read_bytes() == truth
+    # One of before weights were named is taken as it is.
+    file = other / "saes" / "topk" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "weights": None}))
+    assert directory_of(open_run(other), "topk") == file.parent
 
 
 def test_an_sae_that_is_there_is_kept_unless_overwritten(
