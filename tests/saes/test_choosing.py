@@ -281,6 +281,14 @@ def test_latents_that_never_fire_cover_nothing_and_end_no_training(watch: RoleWa
     assert said["held_out_fvu"] > 0.5
 
 
+def test_a_watch_of_a_seed_says_what_truth_says_of_that_seed(held_out: Activations) -> None:
+    sae = reading(AXES + 0.4 * torch.randn(WIDTH, WIDTH, generator=torch.Generator().manual_seed(3)))
+    said, other = (RoleWatch.of(held_out, seed=seed)(sae) for seed in (1, 0))
+    own = align(sae, held_out, seed=1).sae
+    assert (said["coverage"], said["coverage_low"]) == (own.coverage, own.coverage_interval[0])
+    assert said["coverage"] != other["coverage"]
+
+
 def test_too_few_examples_are_refused_before_a_training(held_out: Activations) -> None:
     few = 5 * LENGTH
     some = replace(
