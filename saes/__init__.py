@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from saes.training.cross_layer import load_cross_layer as load_cross_layer
     from saes.training.cross_layer import train_cross_layer as train_cross_layer
     from saes.training.crosscoders import Specificity as Specificity
+    from saes.training.crosscoders import side_by_side as side_by_side
     from saes.training.crosscoders import specificity as specificity
     from saes.training.crosscoders import train_crosscoder as train_crosscoder
     from saes.training.grids import train_grid as train_grid
@@ -56,7 +57,7 @@ __all__ = lazy_exports(
     {
         "activations": ["Activations", "record", "record_many"],
         "training.cross_layer": ["CrossLayerTranscoder", "load_cross_layer", "train_cross_layer"],
-        "training.crosscoders": ["Specificity", "specificity", "train_crosscoder"],
+        "training.crosscoders": ["Specificity", "side_by_side", "specificity", "train_crosscoder"],
         "disk": ["load", "save"],
         "training.combinations": ["grid"],
         "training.grids": ["train_grid"],

@@ -182,7 +182,6 @@ def train_grid_on_run(
         directory=place.state,
         watch=watch,
     )
-    choice = None if watch is None else choose({member: one.sae for member, one in trained.items()}, watch)
     for member, one in trained.items():
         state = place.state / member
         _write(
@@ -196,9 +195,16 @@ def train_grid_on_run(
             state,
             overwrite or resume,
         )
-    if choice is None:
-        place.choice.unlink(missing_ok=True)  # an older grid's of the same name
-    else:
+    choice = None
+    place.choice.unlink(missing_ok=True)  # an older grid's of the same name
+    if watch is not None:
+        try:
+            choice = choose({member: one.sae for member, one in trained.items()}, watch)
+        except (
+            InputError
+        ):  # as where no latent fires: all is trained and written, and nothing is left to go on with
+            place.clear()
+            raise
         write_atomic(place.choice, json.dumps({**choice.to_json(), "made_by": provenance()}, indent=1))
     place.clear()
     return {member: one.record for member, one in trained.items()}, choice

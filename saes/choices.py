@@ -66,8 +66,8 @@ def choice_figure(choice: Choice) -> Figure:
         if not some:
             continue
         colour, symbol = MARKS[name]
-        marks = Scatter(x=[one.fvu for one in some], y=[one.coverage for one in some], name=name)
-        marks.mode = "markers+text" if name == CHOSEN else "markers"
+        marks = Scatter(x=[one.fvu for one in some], y=[one.coverage for one in some], mode="markers")
+        marks.name = f"{CHOSEN}: {choice.chosen}" if name == CHOSEN else name
         marks.update(
             marker={
                 "color": colour,
@@ -82,8 +82,6 @@ def choice_figure(choice: Choice) -> Figure:
                 "thickness": 1.2,
                 "width": 3,
             },
-            text=[f"  {one.name}" for one in some],
-            textposition="middle right",
             customdata=[
                 [one.name, one.slot_coverage, one.l0, one.behind, *one.behind_interval] for one in some
             ],

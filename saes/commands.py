@@ -130,6 +130,11 @@ def call_train(arguments: argparse.Namespace) -> None:
     if not arguments.grid and not arguments.resume:
         check_free(place, place.path, arguments.overwrite)
     config = override(replace(find_recipe(arguments.recipe), seed=arguments.seed), arguments.set)
+    if arguments.grid and config.form != "sae":
+        raise InputError(
+            f"--grid trains SAEs, and the recipe `{arguments.recipe}` is of a {config.form.replace('_', ' ')}",
+            hint="train each by itself, with --name",
+        )
     if arguments.l0 is not None:
         check_l0(config, arguments.l0)
     members = read_grid(config, arguments.grid) if arguments.grid else {}

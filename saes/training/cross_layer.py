@@ -36,7 +36,7 @@ from saes.dictionaries.parameters import Parameters
 from saes.dictionaries.select import decoder_norms
 from saes.disk import CONFIG, WEIGHTS, weights_cut_short
 from saes.training.config import SAEConfig
-from saes.training.fitting import Fit, Watch, fit, scaled
+from saes.training.fitting import Fit, Watch, check_watch, fit, scaled
 from saes.training.loop import Loop
 from saes.training.resume import fingerprint
 from saes.training.sae import (
@@ -181,6 +181,7 @@ def train_cross_layer(
     Raises `InputError` when the tokens or the widths differ, and as `train_sae` does; a `directory` and `watch`
     are as there.
     """
+    check_watch(watch)
     check_form(config, "cross_layer_transcoder")
     _check_layers(inputs, outputs, config)
     x, y = [one.values for one in inputs], [one.values for one in outputs]

@@ -23,7 +23,7 @@ from data_gen.errors import InputError
 from saes.activations import Activations, check_several_recorded
 from saes.disk import SAE
 from saes.training.config import SAEConfig
-from saes.training.fitting import Fit, Watch, fit
+from saes.training.fitting import Fit, Watch, check_watch, fit
 from saes.training.loop import Loop
 from saes.training.resume import fingerprint
 from saes.training.sae import Maker, TrainedSAE, about, check, check_form, scaling, split
@@ -88,6 +88,7 @@ def train_crosscoder(
         >>> list(specificity(trained.sae).counts())
         ['base', 'tuned', 'shared']
     """
+    check_watch(watch)
     check_form(config, "crosscoder")
     _check_recordings(recordings)
     for recording in recordings:

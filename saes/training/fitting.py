@@ -5,6 +5,7 @@ Everything that can be trained comes through here: one loop, or several over the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from data_gen.errors import InputError
 from data_gen.seeding import stable_hash
+from saes.activations import described
 from saes.dictionaries.parameters import Gradients
 from saes.roles import Roles
 from saes.training.loop import Loop
@@ -80,7 +82,7 @@ class Fit:
         line: dict[str, Any] = {"step": step, **self.loop.metrics(result)}
         self.loss[step] = line["loss"]
         if due and self._watched is not None:
-            self.watched[step] = line[WATCHED] = dict(self._watched())
+            self.watched[step] = line[WATCHED] = _numbers(self._watched())
         self.log.add(line)
 
     def _check_finite(self) -> None:
@@ -97,6 +99,29 @@ class Fit:
             f"the gradient of step {good} is not finite (lr {loop.config.lr}){kept}",
             hint="lower lr, or look for activations of extreme size",
         )
+
+
+def check_watch(watch: Watch | None) -> None:
+    """`InputError` for a watch that is no function, before a step is done."""
+    if watch is not None and not callable(watch):
+        raise InputError(
+            f"watch is {described(watch)}, expected a function of the dictionary",
+            hint="as in watch=saes.RoleWatch.of(saes.record(model, held_out, hook))",
+        )
+
+
+def _numbers(said: Any) -> dict[str, float]:
+    """What a watch said, as the log and the record keep it; `InputError` for anything but finite numbers by names."""
+    try:
+        found = {str(name): float(value) for name, value in dict(said).items()}
+    except (TypeError, ValueError, RuntimeError):
+        found = {"": math.nan}
+    if not all(map(math.isfinite, found.values())):
+        raise InputError(
+            f"watch gave {str(said)[:80]}, expected finite numbers by their names",
+            hint='as in {"fvu": 0.1}; the training goes on from its last state with another watch',
+        )
+    return found
 
 
 def fit(

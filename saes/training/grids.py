@@ -13,7 +13,7 @@ from pathlib import Path
 from data_gen.errors import InputError
 from saes.activations import Activations, check_recorded
 from saes.training.config import SAEConfig
-from saes.training.fitting import Fit, Watch, fit, scaled
+from saes.training.fitting import Fit, Watch, check_watch, fit, scaled
 from saes.training.loop import Loop
 from saes.training.resume import fingerprint
 from saes.training.sae import Maker, TrainedSAE, about, check, check_form, scaling, split
@@ -35,6 +35,7 @@ def train_grid(
     ones. Members of one order and batch size are in step with each other; others follow one after the other.
     Raises `InputError` as `train_sae` does, before the first step where that can be known.
     """
+    check_watch(watch)
     check_recorded(activations)
     values = activations.values
     if not configs:

@@ -23,7 +23,7 @@ from saes.activations import Activations, check_recorded
 from saes.dictionaries.inference import calibrate, to_sae
 from saes.disk import SAE
 from saes.training.config import Form, SAEConfig
-from saes.training.fitting import Fit, Watch, fit, scaled
+from saes.training.fitting import Fit, Watch, check_watch, fit, scaled
 from saes.training.loop import Loop
 from saes.training.resume import fingerprint
 
@@ -84,6 +84,7 @@ def train_sae(
     finite or all are the same, when k exceeds the latents, when the memory does not hold so many, when the directory
     holds another training, and when the loss is not finite: then the last good state is kept.
     """
+    check_watch(watch)
     check_recorded(activations)
     values = activations.values
     check_form(config, "sae")

@@ -25,7 +25,7 @@ from saes.dictionaries.inference import calibrate
 from saes.dictionaries.parameters import Parameters
 from saes.disk import SAE, stock
 from saes.training.config import SAEConfig
-from saes.training.fitting import Fit, Watch, fit, scaled
+from saes.training.fitting import Fit, Watch, check_watch, fit, scaled
 from saes.training.loop import Loop
 from saes.training.resume import fingerprint
 from saes.training.sae import TrainedSAE, check, check_form, measured_rows, recorded, scaling, split
@@ -46,6 +46,7 @@ def train_transcoder(
     `config.form` says whether it has a skip connection. Raises `InputError` when the recordings are not of the same
     tokens, and as `train_sae` does; a `directory` and `watch` are as there.
     """
+    check_watch(watch)
     check_recorded(inputs, outputs)
     x, y = inputs.values, outputs.values
     check_form(config, "transcoder", "skip_transcoder")

@@ -10,13 +10,16 @@ that are as good will be told apart by chance, and with few examples worse ones 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from data_gen.errors import InputError
+from saes.activations import described
 from saes.disk import SAE
 from saes.training.cross_layer import CrossLayerTranscoder
 from saes.truth.scoring import Draws, Scores
@@ -68,11 +71,10 @@ class Choice:
                 f"{mark} {one.name:<{width}}  {one.coverage:8.3f}  {_span(one.coverage_interval)}  {one.behind:6.3f}"
                 f"  {_span(one.behind_interval)}  {one.slot_coverage:5.3f}  {one.fvu:5.3f}  {one.l0:5.1f}"
             )
-        level = sum(one.is_level for one in self.candidates)
+        level, several = sum(one.is_level for one in self.candidates), len(self.candidates) > 1
         why = f"the least FVU of the {level} whose coverage cannot be told from the highest (=)"
-        lines.append(
-            f"* chosen: {why if level > 1 else 'its coverage is the highest, told apart from all others'}"
-        )
+        alone = "its coverage is the highest, told apart from all others" if several else "the only one"
+        lines.append(f"* chosen: {why if level > 1 else alone}")
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
@@ -89,24 +91,49 @@ def choose(dictionaries: Mapping[str, SAE | CrossLayerTranscoder], watch: RoleWa
     """Score dictionaries of any form by name, and choose.
 
     A choice among many is a little too good on the tokens it was made on: report what is chosen on others (`truth`).
-    Raises `InputError` where there is nothing to choose from, and for a dictionary of another width or form than
-    `watch` reads.
+    Raises `InputError` where there is nothing to choose from, such as latents that never fire, for reconstructions that
+    are not finite, and for a dictionary of another hook, width or form than `watch` reads.
 
     Example:
         >>> made = saes.train_grid(activations, saes.grid(saes.SAEConfig(), architecture=("topk", "jumprelu")))
         >>> saes.choose({name: one.sae for name, one in made.items()}, watch).chosen
         'architecture=topk'
     """
+    _check_given(dictionaries, watch)
     if not dictionaries:
         raise InputError("there is no dictionary to choose from", hint="give at least one by its name")
     scored = {name: watch.scores(dictionary) for name, dictionary in dictionaries.items()}
+    for name, (scores, _) in scored.items():
+        if scores.fvu is None or not math.isfinite(scores.fvu):
+            raise InputError(
+                f"`{name}` makes NaN or infinity of some of the tokens it is scored on",
+                hint="its weights are damaged: leave it out, or train it again with a lower lr",
+            )
     best = max(scored, key=lambda name: scored[name][0].coverage)
+    if scored[best][0].l0 == 0:
+        raise InputError(
+            f"no latent of any of the {len(scored)} dictionaries fires at the tokens they are scored on",
+            hint="score them on the hook they were trained on, or train them again with a lower lr or sparsity",
+        )
     candidates = sorted(
         (_candidate(name, *of_one, *scored[best]) for name, of_one in scored.items()),
         key=lambda one: one.behind,
     )
     chosen = min((one for one in candidates if one.is_level), key=lambda one: one.fvu)
     return Choice(chosen=chosen.name, candidates=tuple(candidates))
+
+
+def _check_given(dictionaries: object, watch: object) -> None:
+    named = isinstance(dictionaries, Mapping)
+    ones = list(dictionaries.values()) if isinstance(dictionaries, Mapping) else []
+    wrong = [one for one in ones if not isinstance(one, torch.nn.Module | CrossLayerTranscoder)]
+    wrong += [] if named else [dictionaries]
+    wrong += [] if isinstance(watch, RoleWatch) else [watch]
+    if wrong:
+        raise InputError(
+            f"`choose` was given {described(wrong[0])}, expected dictionaries by their names and a RoleWatch",
+            hint="as in saes.choose({name: one.sae for name, one in made.items()}, watch)",
+        )
 
 
 def _candidate(name: str, scores: Scores, draws: Draws, best: Scores, best_draws: Draws) -> Candidate:

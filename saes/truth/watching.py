@@ -7,13 +7,21 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from saes.activations import Activations
+from data_gen.errors import InputError
+from saes.activations import Activations, check_recorded
 from saes.disk import SAE
 from saes.training.cross_layer import CrossLayerTranscoder
 from saes.truth.controls import encode_sparse
 from saes.truth.forms import Coder, check_sides
 from saes.truth.judging import Judge
 from saes.truth.scoring import Draws, Scores, by_half
+
+
+def hook_of(dictionary: SAE | CrossLayerTranscoder) -> str | None:
+    """What a dictionary says that it reads, several hooks with a + between them; None where it says nothing."""
+    if isinstance(dictionary, CrossLayerTranscoder):
+        return " + ".join(dictionary.cfg.reads)
+    return dictionary.cfg.metadata.hook_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +43,9 @@ class RoleWatch:
         """Of what is read, and of what is written where that is something else; several hooks stand `side_by_side`.
 
         `seed` deals the examples into those that detectors are chosen on and those they are measured on. Raises
-        `InputError` where there are too few examples to score any role.
+        `InputError` for what is no recording, and where there are too few examples to score any role.
         """
+        check_recorded(*[side for side in (inputs, outputs) if side is not None])
         return RoleWatch(inputs=inputs, outputs=outputs, judge=Judge.of(inputs, seed))
 
     def __call__(self, dictionary: SAE | CrossLayerTranscoder) -> dict[str, float]:
@@ -56,9 +65,14 @@ class RoleWatch:
     def scores(self, dictionary: SAE | CrossLayerTranscoder) -> tuple[Scores, Draws]:
         """All scores of its latents, and their coverage in each resample of the examples.
 
-        Latents that never fire cover nothing. Raises `InputError` for a dictionary of another width or form.
+        Latents that never fire cover nothing. Raises `InputError` for a dictionary of another hook, width or form.
         """
-        coder = Coder.of(dictionary)
+        coder, hook = Coder.of(dictionary), hook_of(dictionary)
+        if hook not in (None, self.inputs.hook):
+            raise InputError(
+                f"the {coder.form} reads `{hook}`, and `{self.inputs.hook}` is watched",
+                hint="record held-out tokens at the hook that is trained on",
+            )
         wanted: Float[Tensor, "token d_out"] = check_sides(coder, self.inputs, self.outputs)
         encoded = encode_sparse(coder, self.inputs.values, wanted)
         parts = by_half(encoded.firings, self.judge.halves)

@@ -30,6 +30,7 @@ from saes.training.config import SAEConfig
 from saes.training.cross_layer import CrossLayerTranscoder, train_cross_layer
 from saes.training.crosscoders import side_by_side, train_crosscoder
 from saes.training.fitting import Watch
+from saes.training.fitting import _numbers as fitting_numbers
 from saes.training.grids import train_grid
 from saes.training.loop import Loop
 from saes.training.resume import save_state
@@ -382,6 +383,34 @@ def test_one_that_is_a_little_behind_is_level_where_the_examples_do_not_tell(wat
     assert choice.chosen == min(level, key=lambda one: one.fvu).name
 
 
+def test_what_is_no_finite_number_by_its_name_ends_a_training_in_a_sentence(
+    train: Activations, tmp_path: Path
+) -> None:
+    for said in (None, {"a": "b"}, {"a": {"b": 1.0}}, {"fvu": float("nan")}, 3.0):
+        with pytest.raises(InputError, match="expected finite numbers by their names"):
+            fitting_numbers(said)
+    assert fitting_numbers({"n": torch.tensor(2.0), 1: np.float32(3)}) == {"n": 2.0, "1": 3.0}
+    told = train_sae(train, CONFIG, directory=tmp_path, watch=lambda sae: {"n": torch.tensor(2.0)}).record
+    assert told.watched[0] == {"step": 3, "n": 2.0}
+
+
+def test_what_cannot_be_chosen_among_is_a_sentence(watch: RoleWatch) -> None:
+    broken, silent = reading(AXES), reading(AXES, bias=-100.0)
+    broken.W_dec.fill_(float("nan"))
+    for order in (["broken", "good"], ["good", "broken"]):
+        given = {"broken": broken, "good": reading(AXES)}
+        with pytest.raises(InputError, match="`broken` makes NaN or infinity"):
+            choose({name: given[name] for name in order}, watch)
+    with pytest.raises(InputError, match="no latent of any of the 1 dictionaries fires"):
+        choose({"silent": silent}, watch)
+    assert choose({"silent": silent, "good": reading(AXES)}, watch).chosen == "good"
+    elsewhere = reading(AXES)
+    elsewhere.cfg.metadata.hook_name = "blocks.1.hook_resid_post"
+    with pytest.raises(InputError, match=r"the SAE reads `blocks.1.hook_resid_post`, and `blocks.0.hook_"):
+        choose({"elsewhere": elsewhere}, watch)
+    assert "the only one" in str(choose({"good": reading(AXES)}, watch))
+
+
 def test_nothing_to_choose_from_is_a_sentence(watch: RoleWatch) -> None:
     with pytest.raises(InputError, match="no dictionary to choose from"):
         choose({}, watch)
@@ -491,11 +520,11 @@ def test_the_report_shows_a_choice_and_how_it_came_about(run: Path, watch: RoleW
     figure = choice_figure(choice)
     by_name = {trace.name: trace for trace in figure.data}
     for one in choice.candidates:
-        trace = by_name[group(choice, one)]
+        name = group(choice, one)
+        trace = by_name[f"{name}: {choice.chosen}" if name == CHOSEN else name]
         place = [row[0] for row in trace.customdata].index(one.name)
         assert (trace.x[place], trace.y[place]) == (one.fvu, one.coverage)
         assert trace.error_y.array[place] == one.coverage_interval[1] - one.coverage
-    assert by_name[CHOSEN].text == (f"  {choice.chosen}",)
     looks = [{"step": 4, **watch(reading(AXES))}, {"step": 9, **watch(reading(AXES, bias=-1.0))}]
     line = watched_figure(looks).data[0]
     assert line.x == (5, 10)

@@ -124,7 +124,7 @@ def test_a_grid_is_written_as_its_members(run: Path, capsys: pytest.CaptureFixtu
     words = ["sae", "train", str(run), "--name", "many", "--grid", "k=2,4", "--grid", "seed=0,1", *SMALL]
     assert main(words) == 0
     names = [f"many,k={k},seed={seed}" for k in (2, 4) for seed in (0, 1)]
-    assert [line for line in capsys.readouterr().out.splitlines() if "many" in line] == [
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith(str(run))] == [
         str(run / "saes" / name) for name in names
     ]
     for name in names:
@@ -147,7 +147,10 @@ def test_a_grid_is_written_as_its_members(run: Path, capsys: pytest.CaptureFixtu
         (["--grid", "k"], "--grid `k` is not a field and its values"),
         (["--grid", "kk=1,2"], "unknown key `kk`; did you mean `k`"),
         (["--grid", "k=2,2"], "k of the grid is [2, 2]"),
-        (["--recipe", "crosscoder", "--grid", "k=2,4"], "SAE form is `crosscoder`, expected `sae`"),
+        (
+            ["--recipe", "crosscoder", "--grid", "k=2,4"],
+            "--grid trains SAEs, and the recipe `crosscoder`",
+        ),
         (["--recipe", "topk", "--hook", MLPS[0], "--hook", MLPS[1]], "2 hooks are given, an SAE has 1"),
         (["--recipe", "transcoder", "--hook", MLPS[0]], "1 hooks are given, a transcoder has 2"),
         (["--recipe", "crosscoder", "--hook", MLPS[0]], "a crosscoder has 2 or more"),
