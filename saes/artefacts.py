@@ -200,12 +200,12 @@ def train_grid_on_run(
     if watch is not None:
         try:
             choice = choose({member: one.sae for member, one in trained.items()}, watch)
-        except (
-            InputError
-        ):  # as where no latent fires: all is trained and written, and nothing is left to go on with
+        except InputError:
+            # As where no latent fires: all is trained and written, and nothing is left to go on with.
             place.clear()
             raise
-        write_atomic(place.choice, json.dumps({**choice.to_json(), "made_by": provenance()}, indent=1))
+        made_of = {**choice.to_json(), WEIGHTS: run.fingerprint(), "made_by": provenance()}
+        write_atomic(place.choice, json.dumps(made_of, indent=1))
     place.clear()
     return {member: one.record for member, one in trained.items()}, choice
 

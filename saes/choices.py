@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_gen.files import find_json, read_json
-from saes.places import CHOICE
+from saes.places import CHOICE, WEIGHTS
 from saes.truth.choosing import Candidate, Choice
 from tinysql.report import Section, figure_html
+from tinysql.runs import open_run
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -33,17 +34,31 @@ def sections(run: Path) -> list[Section]:
 def _section(file: Path, name: str) -> Section:
     values = read_json(file)
     values.pop("made_by", None)
+    weights = values.pop(WEIGHTS, None)
     choice = Choice.from_json(values, where=str(file))
     curves = {
         one.name: (find_json(file.with_name(f"{name},{one.name}") / "metrics.json") or {}).get("watched", [])
         for one in choice.candidates
     }
+    stale = [
+        one.name
+        for one in choice.candidates
+        if not curves[one.name] or curves[one.name][-1]["coverage"] != one.coverage
+    ]
+    remarks = []
+    if weights != open_run(file.parents[1]).fingerprint():
+        remarks.append("<b>It was made on other weights than the run has now.</b>")
+    if stale:
+        said = ", ".join(f"<code>{html.escape(one)}</code>" for one in stale)
+        remarks.append(f"<b>Removed or trained anew since then: {said}.</b>")
     body = (
         f"<p>{len(choice.candidates)} dictionaries on validation rows: of the training split, none of them trained on. "
         "Coverage is the mean F1 of the best latent per role family. Of those whose coverage cannot be told from the "
         "highest (95 % interval of the difference, examples drawn again for both together), the one with the least "
         f"fraction of variance unexplained is chosen: <code>{html.escape(choice.chosen)}</code>. A choice among many "
-        "looks a little too good where it was made; score what is chosen on test rows.</p>"
+        "looks a little too good where it was made; score what is chosen on test rows. "
+        + " ".join(remarks)
+        + "</p>"
         + figure_html(choice_figure(choice))
     )
     if any(curves.values()):

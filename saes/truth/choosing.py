@@ -84,7 +84,13 @@ class Choice:
     @staticmethod
     def from_json(values: dict[str, Any], where: str = "choice.json") -> Choice:
         """Read what `to_json` gave; `InputError` naming `where` otherwise."""
-        return from_json(Choice, values, where=where)
+        choice = from_json(Choice, values, where=where)
+        if choice.chosen not in (one.name for one in choice.candidates):
+            raise InputError(
+                f"{where}: `{choice.chosen}` is chosen, which is none of the candidates",
+                hint="restore the file, or train the grid again with --overwrite",
+            )
+        return choice
 
 
 def choose(dictionaries: Mapping[str, SAE | CrossLayerTranscoder], watch: RoleWatch) -> Choice:

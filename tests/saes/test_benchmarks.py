@@ -4,15 +4,16 @@ import importlib
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 BEFORE = list(sys.path)
 sys.path.insert(0, str(Path(__file__).parents[2]))
-of_steps, of_bound, of_seed, of_table, of_synthetic = (
+of_steps, of_bound, of_seed, of_table, of_synthetic, of_choice = (
     importlib.import_module(f"benchmarks.{name}")
-    for name in ("sae", "sae_bound", "sae_seed", "sae_table", "sae_synthetic")
+    for name in ("sae", "sae_bound", "sae_seed", "sae_table", "sae_synthetic", "sae_choice")
 )
 sys.path[:] = BEFORE  # a benchmark looks for packages in front of it
 
@@ -123,3 +124,32 @@ def test_a_stream_never_repeats_itself(tmp_path: Path, monkeypatch: pytest.Monke
     of_synthetic.streamed(Sums(), {"topk": config}, seed=0, directory=tmp_path, seconds=1e6)
     assert len(seen) == 6
     assert not any(torch.equal(a, b) for i, a in enumerate(seen) for b in seen[:i])
+
+
+def test_what_each_way_of_choosing_takes_stands_beside_the_others() -> None:
+    def member(name: str, looks: list[float], fvu: float, loss: float, test: float) -> dict[str, Any]:
+        watched = [{"step": step, "coverage": one, "held_out_fvu": fvu} for step, one in enumerate(looks)]
+        found = {"coverage": test, "coverage_interval": [test - 0.1, test + 0.1], "slot_coverage": 0.5}
+        return {"name": name, "loss": loss, "watched": watched, "test": {**found, "fvu": fvu, "l0": 8.0}}
+
+    members = [
+        member("a", [0.9, 0.1, 0.1, 0.1, 0.1], 0.3, 3.0, 0.2),
+        member("b", [0.1, 0.1, 0.9, 0.1, 0.7], 0.2, 1.0, 0.4),
+        member("c", [0.1, 0.1, 0.1, 0.9, 0.8], 0.4, 4.0, 0.3),
+        member("d", [0.1, 0.1, 0.1, 0.1, 0.6], 0.1, 2.0, 0.1),
+    ]
+    watching = {"share_of_training": 0.25, "seconds_a_look": 0.5}
+    row = {"run": "r", "chosen": "b", "level": ["b", "c"], "watching": watching, "members": members}
+    lines = [line.split(" | ") for line in of_choice.table(row).splitlines() if line.startswith("| ")]
+    taken = {cells[0].removeprefix("| "): (cells[1], cells[3]) for cells in lines[1:-1]}
+    assert taken == {
+        "roles (`saes.choose`)": ("b", "1 of 4"),
+        "highest validation coverage": ("c", "2 of 4"),
+        "coverage after 1 steps": ("a", "3 of 4"),
+        "coverage after 3 steps": ("b", "1 of 4"),
+        "coverage after 5 steps": ("c", "2 of 4"),
+        "least validation FVU": ("d", "4 of 4"),
+        "least training loss": ("b", "1 of 4"),
+    }
+    assert "0.250 (of members: 0.100 to 0.400)" in " | ".join(lines[-1])
+    assert len(of_choice.configs(10, 16)) == 36

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -539,3 +540,27 @@ def test_the_report_shows_a_choice_and_how_it_came_about(run: Path, watch: RoleW
         assert one.layout.title.text
         assert one.layout.xaxis.title.text
         assert one.layout.yaxis.title.text
+
+
+def test_the_report_says_where_a_choice_is_no_longer_of_what_is_there(run: Path) -> None:
+    words = ["sae", "train", str(run), "--name", "old", "--grid", "k=2,4", *SMALL, "--validation", "40"]
+    assert main(words) == 0
+
+    def shown() -> str:
+        [section] = [one for one in sections(run) if one.title == "Grid old: which one to keep"]
+        return section.html
+
+    assert "<b>" not in shown()
+    again = ["sae", "train", str(run), "--name", "old,k=2", "--set", "k=2", *SMALL, "--validation", "30"]
+    assert main([*again, "--overwrite"]) == 0
+    assert "Removed or trained anew since then: <code>k=2</code>" in shown()
+    shutil.rmtree(run / "saes" / "old,k=4")
+    assert "<code>k=2</code>, <code>k=4</code>" in shown() or "<code>k=4</code>, <code>k=2</code>" in shown()
+    file = run / "saes" / "old.choice.json"
+    made = json.loads(file.read_text())
+    file.write_text(json.dumps({**made, "weights": "0" * 16}))
+    assert "made on other weights than the run has now" in shown()
+    file.write_text(json.dumps({**made, "chosen": "k=9"}))
+    with pytest.raises(InputError, match="`k=9` is chosen, which is none of the candidates"):
+        shown()
+    file.unlink()
