@@ -137,7 +137,7 @@ def test_an_sae_is_trained_to_the_l0_that_is_asked_for(run: Path, capsys: pytest
     assert main(["sae", "train", str(run), "--name", "sparse", "--l0", "12", *SMALL]) == 0
     out, err = capsys.readouterr()
     said = [line for line in err.splitlines() if line.startswith("penalty ")]
-    assert re.fullmatch(rf"{re.escape(str(run / 'saes' / 'sparse'))}\ntokens .*\n", out)
+    assert re.fullmatch(rf"{re.escape(str(run / 'saes' / 'sparse'))}\ntokens .*\ncoverage of roles .*\n", out)
     made = json.loads((run / "saes" / "sparse" / "config.json").read_text())["sae"]["sparsity"]
     assert len(said) > 1
     assert f"penalty {made:.4g}: L0 " in said[-1]
