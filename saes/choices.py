@@ -121,7 +121,12 @@ def watched_figure(looks: Sequence[Look]) -> Figure:
     from plotly.graph_objects import Figure, Scatter
 
     steps = [look["step"] + 1 for look in looks]
-    line = Scatter(x=steps, y=[look["coverage"] for look in looks], name="coverage", mode="lines+markers")
+    line = Scatter(
+        x=steps,
+        y=[look["coverage"] for look in looks],
+        name="coverage (whiskers: bootstrap 95 %)",
+        mode="lines+markers",
+    )
     line.update(
         line={"color": MARKS[LEVEL][0]},
         error_y={
@@ -140,7 +145,7 @@ def watched_figure(looks: Sequence[Look]) -> Figure:
         height=320,
         showlegend=True,
         xaxis={"title": "optimiser steps", "rangemode": "tozero"},
-        yaxis={"title": "coverage: mean F1 (whiskers: bootstrap 95 %)"},
+        yaxis={"title": "coverage: mean F1"},
         legend={"orientation": "h", "y": -0.3, "yanchor": "top"},
     )
     return figure

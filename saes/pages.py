@@ -49,10 +49,8 @@ def sections(run: Path) -> list[Section]:
 def _section(path: Path, name: str) -> Section:
     alignment = read_truth(path)
     looks = read_json(path / "metrics.json").get("watched", [])
-    parts = [_intro(path, alignment), figure_html(role_figure(alignment)), _latents(alignment)]
-    if looks:
-        parts.append(figure_html(choices.watched_figure(looks)))
-    body = "".join(parts)
+    watched = figure_html(choices.watched_figure(looks)) if looks else ""
+    body = _intro(path, alignment) + figure_html(role_figure(alignment)) + watched + _latents(alignment)
     return Section(f"Sparse autoencoder {name}", body, ORDER)
 
 
