@@ -1,6 +1,6 @@
 """Is the SAE that is chosen by roles during training the better one on rows that nothing was chosen on?
 
-    python benchmarks/sae_choice.py runs/nano-0 runs/nano-1 runs/nano-2 --json choice.json
+    python benchmarks/sae_choice.py runs/nano-0 runs/nano-1 runs/nano-2 runs/hybrid-0 --json choice.json
 
 For each run a grid of SAEs is trained at once over one recording: three kinds with a k at three k and two widths, three
 kinds with a penalty at three weights. Every one is scored against roles ten times on validation rows (training split,

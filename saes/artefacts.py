@@ -65,7 +65,7 @@ def train_on_run(
     are active per token, within a tenth; `say` hears of every trial, and where none comes as near. `on_disk` keeps the
     activations in bfloat16 in RUN/saes/.NAME.activations while it trains, for more than fit into memory. Ten times the
     latents are scored against the roles of `validation` further training examples, none of them trained on, and what is
-    found stands in `metrics.jsonl` and, of the finished one, in the record; 0 leaves that out.
+    found stands in `metrics.jsonl` and in the record; 0 leaves that out.
 
     Raises `InputError` for a name with a slash in it, an unknown hook, a number of hooks that the form cannot have, a
     directory that is already there, unless `overwrite`, nothing to resume, other settings than those of what is gone on
