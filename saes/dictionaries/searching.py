@@ -46,7 +46,7 @@ def _reaching(key, k, low, high):
 
 @triton.jit
 @no_type_check
-def _keys(x, at, F):
+def keys_at(x, at, F):
     """Integers in the order of the numbers of a row at these places; outside of it the least."""
     bits = tl.load(x + at, mask=at < F, other=float("-inf")).to(tl.int32, bitcast=True)
     key = tl.where(bits >= 0, bits, bits ^ 0x7FFFFFFF)
@@ -63,7 +63,7 @@ def _in_columns(x, out, F, k: tl.constexpr, S: tl.constexpr, G: tl.constexpr):  
     out += row * k
     column = tl.arange(0, G)
     at = tl.arange(0, S)[:, None] * G + column[None, :]
-    key = _keys(x, at, F)
+    key = keys_at(x, at, F)
     best = tl.max(key, 0)
     high = tl.max(best, 0)
     if k <= G:
@@ -84,16 +84,16 @@ def _in_columns(x, out, F, k: tl.constexpr, S: tl.constexpr, G: tl.constexpr):  
     place = tl.cumsum(count, 0) - count
     # The row is read again, from the cache: a column's places would need more registers than there are.
     for s in range(0, S):
-        above = _keys(x, s * G + column, F) > least
+        above = keys_at(x, s * G + column, F) > least
         tl.store(out + place, s * G + column, mask=above)
         place += above.to(tl.int32)
     if found == 0:  # several are the k-th: some of them, none of what fills the row up
         same = tl.zeros([G], tl.int32)
         for s in range(0, S):
-            same += ((_keys(x, s * G + column, F) == low) & (s * G + column < F)).to(tl.int32)
+            same += ((keys_at(x, s * G + column, F) == low) & (s * G + column < F)).to(tl.int32)
         place = tl.sum(count, 0) + tl.cumsum(same, 0) - same
         for s in range(0, S):
-            equal = (_keys(x, s * G + column, F) == low) & (s * G + column < F)
+            equal = (keys_at(x, s * G + column, F) == low) & (s * G + column < F)
             tl.store(out + place, s * G + column, mask=equal & (place < k))
             place += equal.to(tl.int32)
 
@@ -106,7 +106,7 @@ def _maxima(x, out, F, groups, blocks, GROUP: tl.constexpr, G: tl.constexpr):  #
     begin = (tl.program_id(0) % blocks).to(tl.int64) * G
     group = tl.arange(0, G)
     at = group[:, None] * GROUP + tl.arange(0, GROUP)[None, :]
-    key = _keys(x + row * F + begin * GROUP, at, F - begin * GROUP)
+    key = keys_at(x + row * F + begin * GROUP, at, F - begin * GROUP)
     tl.store(out + row * groups + begin + group, tl.max(key, 1), mask=group < groups - begin)
 
 
@@ -146,7 +146,7 @@ def _in_groups(
     tl.debug_barrier()
     lane = tl.arange(0, K)
     at = tl.load(chosen + lane, mask=lane < k, other=0)[:, None] * GROUP + tl.arange(0, GROUP)[None, :]
-    key = tl.where((lane < k)[:, None] & (at < F), _keys(x, at, F), LEAST)
+    key = tl.where((lane < k)[:, None] & (at < F), keys_at(x, at, F), LEAST)
     low, found = _reaching(key, k, low, high)
     above = (key > low - found).to(tl.int32)
     count = tl.sum(above, 1)

@@ -174,8 +174,13 @@ def _search_all(
 
 def _places(encoded: Float[Tensor, "batch d_sae"], k: int) -> Int[Tensor, " pair"]:
     """Where its k B largest numbers are, ascending."""
-    place = largest_of_all(encoded.flatten(), k * len(encoded))
-    if encoded.numel() < 2**31:  # sorting takes time by the bits of what is sorted
+    numbers, n = encoded.flatten(), k * len(encoded)
+    if on_kernels(encoded):
+        from saes.dictionaries import ranking
+
+        return ranking.largest_of_all(numbers, n)
+    place = largest_of_all(numbers, n)
+    if len(numbers) < 2**31:  # sorting takes time by the bits of what is sorted
         place = place.int()
     return place.sort().values.long()
 
@@ -190,7 +195,7 @@ def largest_of_all(x: Float[Tensor, " number"], n: int) -> Int[Tensor, " n"]:
     if 2 * n > size:  # the groups would hold nearly everything
         return x.topk(n, sorted=False).indices
     groups, rest = x[: size * GROUP].unflatten(0, (size, GROUP)), x[size * GROUP :]
-    best = _maxima(groups).topk(n, sorted=False).indices
+    best = groups.amax(1).topk(n, sorted=False).indices
     candidates = groups[best].flatten()
     place = (torch.cat([candidates, rest]) if len(rest) else candidates).topk(n, sorted=False).indices
     group = torch.div(place, GROUP, rounding_mode="floor")
@@ -198,15 +203,6 @@ def largest_of_all(x: Float[Tensor, " number"], n: int) -> Int[Tensor, " n"]:
         return torch.add(place % GROUP, best[group], alpha=GROUP)
     inside = torch.add(place % GROUP, best[group.clamp(max=n - 1)], alpha=GROUP)
     return torch.where(group < n, inside, place + (size - n) * GROUP)
-
-
-def _maxima(groups: Float[Tensor, "group member"]) -> Tensor:
-    """The largest of each group, or numbers in the same order."""
-    if on_kernels(groups):
-        from saes.dictionaries import searching
-
-        return searching.maxima(groups.view(1, -1), GROUP).flatten()
-    return groups.amax(1)
 
 
 def _search_some(

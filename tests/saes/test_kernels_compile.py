@@ -14,7 +14,7 @@ import torch, triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
-from saes.dictionaries import kernels, searching
+from saes.dictionaries import kernels, ranking, searching
 
 def compiled(kernel, *given, grid, warmup, num_warps):
     signature, constants, attributes = {}, {}, {}
@@ -22,10 +22,10 @@ def compiled(kernel, *given, grid, warmup, num_warps):
         if parameter.is_constexpr or value is None or (type(value) is int and value == 1):
             signature[parameter.name], constants[(i,)] = "constexpr", value
         elif isinstance(value, torch.Tensor):
-            names = {torch.float32: "*fp32", torch.int32: "*i32", torch.int64: "*i64"}
+            names = {torch.float32: "*fp32", torch.int16: "*i16", torch.int32: "*i32", torch.int64: "*i64"}
             signature[parameter.name], attributes[(i,)] = names[value.dtype], [["tt.divisibility", 16]]
         else:
-            signature[parameter.name] = "fp32" if isinstance(value, float) else "i32"
+            signature[parameter.name] = "fp32" if isinstance(value, float) else "i64" if value >= 2**31 else "i32"
             if isinstance(value, int) and value % 16 == 0:
                 attributes[(i,)] = [["tt.divisibility", 16]]
     source = ASTSource(kernel, signature, constants, attributes)
@@ -47,6 +47,10 @@ kernels.per_bag(weight, index, start, counted=True)
 for width, k in ((300, 1), (300, 9), (15360, 32), (32768, 64)):
     searching.by_groups(torch.zeros(2, width), k)
     searching.by_columns(torch.zeros(2, width), k)
+for length, n in ((300, 1), (300, 9), (300, 300), (65536, 512)):
+    ranking.largest_of_all(torch.zeros(length), n)
+whole, places = torch.zeros(8, dtype=torch.int32), torch.zeros(8, dtype=torch.int16)
+ranking._list[(1,)](weight, whole, whole, whole, places, whole, 2**33, 9, 16, 256, num_warps=8)
 """
 
 
@@ -72,5 +76,9 @@ def test_every_kernel_compiles_for_an_h100() -> None:
         "_maxima",
         "_in_groups",
         "_in_columns",
+        "_count",
+        "_add_up",
+        "_list",
+        "_write",
     }
     assert set(ran.stdout.split()) == expected
