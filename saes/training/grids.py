@@ -13,7 +13,7 @@ from pathlib import Path
 from data_gen.errors import InputError
 from saes.activations import Activations, check_recorded
 from saes.training.config import SAEConfig
-from saes.training.fitting import Fit, Watch, check_watch, fit, scaled
+from saes.training.fitting import Fit, Watch, check_watch, fit, looking, scaled
 from saes.training.loop import Loop
 from saes.training.resume import fingerprint
 from saes.training.sae import Maker, TrainedSAE, about, check, check_form, scaling, split
@@ -67,7 +67,7 @@ def train_grid(
                 maker.loop,
                 directory / name if directory is not None else None,
                 lambda: data,
-                maker.watched(watch),
+                looking(watch, maker.sae),
             )
             for name, maker in makers.items()
         }

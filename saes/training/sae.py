@@ -8,7 +8,7 @@ sae-lens' `SAETrainer`, and so is the file format.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from saes.activations import Activations, check_recorded
 from saes.dictionaries.inference import calibrate, to_sae
 from saes.disk import SAE
 from saes.training.config import Form, SAEConfig
-from saes.training.fitting import Fit, Watch, check_watch, fit, scaled
+from saes.training.fitting import Fit, Watch, check_watch, fit, looking, scaled
 from saes.training.loop import Loop
 from saes.training.resume import fingerprint
 
@@ -101,7 +101,7 @@ def train_sae(
         mean=mean,
         scale=scale,
     )
-    run = Fit(loop, directory, lambda: fingerprint(values), maker.watched(watch))
+    run = Fit(loop, directory, lambda: fingerprint(values), looking(watch, maker.sae))
     fit(
         [run],
         train,
@@ -145,9 +145,9 @@ class Maker:
             return sae, None
         return sae, calibrate(sae, self.raw(self.held_back), l0=float(config.k))
 
-    def watched(self, watch: Watch | None) -> Callable[[], Mapping[str, float]] | None:
-        """What `watch` says of the SAE of the present parameters."""
-        return None if watch is None else lambda: watch(self.make()[0])
+    def sae(self) -> SAE:
+        """The SAE of the present parameters."""
+        return self.make()[0]
 
     def finished(self, run: Fit) -> TrainedSAE:
         """The SAE of a loop that has come to its end, and how it does on some of the rows."""

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -417,6 +418,29 @@ def test_nothing_to_choose_from_is_a_sentence(watch: RoleWatch) -> None:
         choose({}, watch)
     with pytest.raises(InputError, match="16 wide, the SAE reads 8"):
         choose({"narrow": reading(torch.eye(8))}, watch)
+
+
+@pytest.mark.parametrize(
+    "trained",
+    [
+        lambda watch: train_sae(planted(0), CONFIG, watch=watch),
+        lambda watch: train_grid(planted(0), grid(CONFIG, k=(1, 3)), watch=watch),
+        a_transcoder,
+        a_crosscoder,
+        a_cross_layer,
+    ],
+)
+def test_a_watch_of_something_else_is_refused_in_front_of_the_first_step(
+    trained: Callable[[Watch | None], Any], held_out: Activations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Loop, "advance", lambda *_: pytest.fail("a step was done"))
+    elsewhere = replace(held_out, hook="blocks.9.hook_resid_post")
+    with pytest.raises(InputError, match=r"reads `.*`, and `blocks.9.hook_resid_post` is watched") as told:
+        trained(RoleWatch.of(elsewhere))
+    read = str(told.value).split("`")[1]
+    narrow = replace(held_out, hook=read, values=held_out.values[:, :8])
+    with pytest.raises(InputError, match=rf"hook `{re.escape(read)}` is 8 wide, the .* reads \d+"):
+        trained(RoleWatch.of(narrow))
 
 
 def test_a_grid_is_watched_chosen_among_and_not_changed(train: Activations, watch: RoleWatch) -> None:
