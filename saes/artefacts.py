@@ -246,7 +246,7 @@ def _record(
     if validation:
         # Behind all rows that those trained on are chosen among.
         held_out = tokens_of(run, tokenizer, "train", validation, first=MOST_DRAWN * rows)
-        seen = record_many(model, held_out, hooks)
+        seen = record_many(model, held_out, hooks, show_progress=True)
         if on_disk:  # whatever computed them, the processor trains on what it maps from a disk
             seen = tuple(replace(one, values=one.values.cpu()) for one in seen)
         watch = RoleWatch.of(*sides(seen, form))

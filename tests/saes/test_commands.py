@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from torch import Tensor
 
+import saes.rows
+import tinysql.progress
 from data_gen.errors import InputError
 from data_gen.example import DataConfig, make_example
 from saes import artefacts
@@ -63,6 +65,21 @@ def test_rows_that_are_longer_than_the_context_are_left_out(
     shape = replace(shape, n_ctx=8)
     with pytest.raises(InputError, match="of 160 test rows of .* 0 fit the model's context of 8 tokens"):
         tokens_of(opened, tokenizer, "test", 40)
+
+
+def test_drawing_many_rows_says_how_many_there_are_and_changes_none(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened = open_run(run)
+    _, tokenizer = opened.load("cpu")
+    at_once = tokens_of(opened, tokenizer, "train", 40, first=7)
+    assert "drawing" not in capsys.readouterr().err
+    monkeypatch.setattr(saes.rows, "AT_ONCE", 15)
+    monkeypatch.setattr(tinysql.progress, "SECONDS_BETWEEN_LINES", 0)
+    assert tokens_of(opened, tokenizer, "train", 40, first=7).ids.equal(at_once.ids)
+    said = capsys.readouterr().err
+    assert "drawing train rows: 15 of 40" in said
+    assert "drawing train rows: 40 of 40" in said
 
 
 def test_the_artefacts_are_there_and_say_what_made_them(run: Path) -> None:
