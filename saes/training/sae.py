@@ -91,17 +91,8 @@ def train_sae(
     check(values, config)
     train, held_back = split(values, config)
     mean, scale = scaling(values)
-    loop = Loop.begin(config, d_in=values.shape[1], device=values.device)
-    maker = Maker(
-        loop=loop,
-        raw=lambda rows: values[rows].float(),
-        metadata=about(model_name, activations.hook),
-        train=train,
-        held_back=held_back,
-        mean=mean,
-        scale=scale,
-    )
-    run = Fit(loop, directory, lambda: fingerprint(values), looking(watch, maker.sae))
+    maker = Maker.of(activations, config, model_name, (train, held_back), (mean, scale))
+    run = Fit(maker.loop, directory, lambda: fingerprint(values), looking(watch, maker.sae))
     fit(
         [run],
         train,
@@ -128,6 +119,26 @@ class Maker:
     """Rows that a threshold is set on."""
     mean: Float[Tensor, " d_in"]
     scale: float | Float[Tensor, " d_in"]
+
+    @staticmethod
+    def of(
+        activations: Activations,
+        config: SAEConfig,
+        model_name: str,
+        rows: tuple[Int[Tensor, " train"], Int[Tensor, " held_back"]],
+        scales: tuple[Float[Tensor, " d_in"], float],
+    ) -> Maker:
+        """Of an SAE of one hook in front of its first step; `rows` as `split` gives them, `scales` as `scaling`."""
+        values, (train, held_back), (mean, scale) = activations.values, rows, scales
+        return Maker(
+            loop=Loop.begin(config, d_in=values.shape[1], device=values.device),
+            raw=lambda rows: values[rows].float(),
+            metadata=about(model_name, activations.hook),
+            train=train,
+            held_back=held_back,
+            mean=mean,
+            scale=scale,
+        )
 
     def make(self) -> tuple[SAE, float | None]:
         """The SAE of the present parameters and, where its kind has one for all latents, its threshold."""

@@ -70,7 +70,7 @@ class RoleWatch:
         coder, wanted = self._read_by(dictionary)
         encoded = encode_sparse(coder, self.inputs.values, wanted)
         parts = by_half(encoded.firings, self.judge.halves)
-        return self.judge.drawn(coder.form, parts, self.judge.table(parts), encoded.fvu)
+        return self.judge.score(coder.form, parts, self.judge.table(parts), encoded.fvu)
 
     def check(self, dictionary: SAE | CrossLayerTranscoder) -> None:
         """`InputError` for a dictionary of another hook, width or form; a training asks in front of its first step."""

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from data_gen.errors import InputError
 from data_gen.example import make_example
-from saes import artefacts
+from saes import asked as asking
 from saes.activations import Activations, record
 from saes.choices import CHOSEN, LEVEL, REST, choice_figure, curve_figure, group, watched_figure
 from saes.disk import SAE, load, stock
@@ -466,13 +466,13 @@ SMALL = ["--rows", "40", "--set", "steps=30", "--set", "batch_size=256", "--set"
 def test_the_command_follows_a_training_on_rows_it_is_not_trained_on(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, tokens_of = [], artefacts.tokens_of
+    asked, tokens_of = [], asking.tokens_of
 
     def noted(*given: Any, first: int = 0) -> Any:
         asked.append((given[2], first, first + MOST_DRAWN * given[3]))
         return tokens_of(*given, first=first)
 
-    monkeypatch.setattr(artefacts, "tokens_of", noted)
+    monkeypatch.setattr(asking, "tokens_of", noted)
     assert main(["sae", "train", str(run), "--name", "seen", "--validation", "30", *SMALL]) == 0
     [(_, _, last), (split, first, _)] = asked
     assert split == "train"

@@ -15,7 +15,7 @@ import saes.rows
 import tinysql.progress
 from data_gen.errors import InputError
 from data_gen.example import DataConfig, make_example
-from saes import artefacts
+from saes import asked
 from saes.choices import watched_figure
 from saes.commands import table
 from saes.disk import stock
@@ -278,7 +278,7 @@ def test_a_grid_that_was_cut_off_while_it_wrote_goes_on(
 ) -> None:
     words = ["sae", "train", str(run), *SMALL, "--grid", "seed=0,1"]
     assert main([*words, "--name", "whole-grid"]) == 0
-    write = artefacts.save
+    write = asked.save
 
     def once(sae: object, folder: Path) -> None:
         if "seed=1" in str(folder):
@@ -286,7 +286,7 @@ def test_a_grid_that_was_cut_off_while_it_wrote_goes_on(
         write(sae, folder)
 
     with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
-        patch.setattr(artefacts, "save", once)
+        patch.setattr(asked, "save", once)
         main([*words, "--name", "half-grid"])
     saes = run / "saes"
     assert (saes / "half-grid,seed=0").is_dir()
@@ -449,7 +449,7 @@ def test_what_could_not_be_written_is_refused_before_the_work(
         place.unlink(missing_ok=True)
         place.mkdir()
     for module, name in (
-        ("saes.artefacts", "record_many"),
+        ("saes.asked", "record_many"),
         ("saes.truth.artefacts", "record_many"),
         ("saes.truth.artefacts", "record"),
     ):
