@@ -77,7 +77,7 @@ def call_find(arguments: argparse.Namespace) -> None:
 
 def call_eval(arguments: argparse.Namespace) -> None:
     """Evaluate a found circuit, write `report.json` and print it."""
-    from circuits.places import check_by_role_stays, load_found_by_role, load_found_circuit
+    from circuits.places import check_by_role_stays, check_scored, load_found_by_role, load_found_circuit
     from tinysql.runs import open_run
 
     run = open_run(arguments.run)
@@ -90,6 +90,7 @@ def call_eval(arguments: argparse.Namespace) -> None:
     if by_role:
         load_found_by_role(run.path, arguments.edit)
     load_found_circuit(run.path, arguments.edit)
+    check_scored(run.path, arguments.edit)
     check_by_role_stays(run.path, arguments.edit, by_role=by_role, overwrite=overwrite)
     run.check_whole()
     from circuits.artefacts import eval_on_run
@@ -163,7 +164,7 @@ def _eval_file(arguments: argparse.Namespace, run: Run) -> None:
 
 def call_show(arguments: argparse.Namespace) -> None:
     """Draw found circuits and print where."""
-    from circuits.places import directories_shown, found_in, graph_of, load_circuit
+    from circuits.places import check_scored, directories_shown, found_in, graph_of, load_circuit
     from data_gen.outputs import claim_file
     from tinysql.runs import open_run
 
@@ -179,6 +180,7 @@ def call_show(arguments: argparse.Namespace) -> None:
         path = _output(arguments, [run.path])
     for directory in directories_shown(run.path, arguments.edit):
         load_circuit(directory, graph_of(run.path))
+        check_scored(run.path, directory.name)
     from circuits.pages import write_page
 
     path = claim_file(path) if arguments.out is None else path
@@ -254,7 +256,7 @@ def call_compare(arguments: argparse.Namespace) -> None:
 
 def call_export(arguments: argparse.Namespace) -> None:
     """Write a circuit, or its scores, in a format of other programs."""
-    from circuits.places import load_found_by_role, load_found_circuit
+    from circuits.places import check_scored, load_found_by_role, load_found_circuit
     from data_gen.files import write_atomic
     from tinysql.runs import open_run
 
@@ -267,6 +269,7 @@ def call_export(arguments: argparse.Namespace) -> None:
         text = exported_by_role(found, arguments.format)
     else:
         load_found_circuit(run.path, edit)
+        check_scored(run.path, edit)
         from circuits.files.export import exported
         from circuits.finding import load_found
 
