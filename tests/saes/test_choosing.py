@@ -584,6 +584,11 @@ def test_the_report_says_where_a_choice_is_no_longer_of_what_is_there(run: Path)
     made = json.loads(file.read_text())
     file.write_text(json.dumps({**made, "weights": "0" * 16}))
     assert "made on other weights than the run has now" in shown()
+    # A report is made of runs whose weights were left behind, too.
+    model = run / "model.safetensors"
+    model.rename(run / "elsewhere")
+    assert "made on weights that are no longer there" in shown()
+    (run / "elsewhere").rename(model)
     file.write_text(json.dumps({**made, "chosen": "k=9"}))
     with pytest.raises(InputError, match="`k=9` is chosen, which is none of the candidates"):
         shown()
