@@ -90,7 +90,7 @@ def call_eval(arguments: argparse.Namespace) -> None:
     if by_role:
         load_found_by_role(run.path, arguments.edit)
     load_found_circuit(run.path, arguments.edit)
-    check_scored(run.path, arguments.edit)
+    check_scored(run.path, arguments.edit, by_role=by_role)
     check_by_role_stays(run.path, arguments.edit, by_role=by_role, overwrite=overwrite)
     run.check_whole()
     from circuits.artefacts import eval_on_run
@@ -180,7 +180,7 @@ def call_show(arguments: argparse.Namespace) -> None:
         path = _output(arguments, [run.path])
     for directory in directories_shown(run.path, arguments.edit):
         load_circuit(directory, graph_of(run.path))
-        check_scored(run.path, directory.name)
+        check_scored(run.path, directory.name, by_role=True)
     from circuits.pages import write_page
 
     path = claim_file(path) if arguments.out is None else path

@@ -67,7 +67,7 @@ def _section(file: Path, name: str) -> Section:
     return Section(f"Grid {name}: which one to keep", body, ORDER)
 
 
-def _other_weights(run: Path, then: str) -> str | None:
+def _other_weights(run: Path, then: str | None) -> str | None:
     """What is to be said where the run has other weights than `then`, or none any more."""
     try:
         now = open_run(run).fingerprint()

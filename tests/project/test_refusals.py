@@ -72,6 +72,14 @@ def run(tmp_path: Path) -> Path:
         (directory / "role_circuit.json").write_text(json.dumps(RoleCircuit(graph, ()).to_json()))
         (directory / "scores.json").write_text(json.dumps(about))
         (directory / "scores.safetensors").write_bytes(kept)
+    # One whose scores are whole, but not those by role.
+    directory = tmp_path / "built" / "circuits" / "where.1.value"
+    shutil.copytree(directory.with_name("window.column"), directory)
+    values = np.zeros((2, *graph.mask.shape), np.float32)
+    (directory / "scores.safetensors").write_bytes(save({"per_example": values}))
+    about |= {"roles": ["sql.table", "sql.from"], "n_pairs": 2}
+    (directory / "roles.json").write_text(json.dumps(about))
+    (directory / "roles.safetensors").write_bytes(save({"values": values, "errors": values})[:-1])
     for folder in ("circuits/schema.table", "saes/topk"):
         (path / folder).mkdir(parents=True)
         (path / folder / "config.json").write_text("{}")
@@ -130,6 +138,8 @@ def run(tmp_path: Path) -> Path:
                 ("window.column", "scores.safetensors has shape (2, 3, 4), expected [example, "),
             )
         ),
+        ("circuit eval BUILT --edit where.1.value --by-role", "where.1.value holds no whole role scores"),
+        ("circuit show BUILT --edit where.1.value", "where.1.value holds no whole role scores"),
         ("circuit export BUILT --edit where.0.value --by-role --format mib", "format `mib` holds no roles"),
         ("circuit export BUILT --edit window.column --by-role --format scores", "`scores` holds no roles"),
         ("sae train NONE", "is not a run directory"),
