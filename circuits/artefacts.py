@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from circuits.circuit import Circuit
-from circuits.files.role_files import SIDECAR, load_roles
+from circuits.files.about_roles import SIDECAR
+from circuits.files.role_files import load_roles
 from circuits.finding import bar, draw, load_found, score, unseen
 from circuits.graph import Graph
 from circuits.judging.agreement import Agreement, agreement

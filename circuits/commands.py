@@ -8,123 +8,31 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from circuits.methods.names import METHOD_NAMES
+from circuits.arguments import add_compare, add_eval, add_export, add_find, add_show
 from data_gen.errors import InputError
-from data_gen.files import read_path
-from data_gen.seeding import read_count, read_seed
-from tinysql.device_names import read_device
 
 if TYPE_CHECKING:
     from tinysql.runs import Run
-
-EDGES, Q = 50, 0.05
-FORMATS = ("json", "graphml", "dot", "mib", "scores")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verbs of the noun `circuit`."""
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
-    _add_find(verbs.add_parser("find", help="score every edge on counterfactual pairs and choose some"))
-    _add_eval(verbs.add_parser("eval", help="run the circuit alone on pairs it was not found on"))
-    show = verbs.add_parser("show", help="draw a run's circuits as one interactive page")
-    show.add_argument("run", type=Path, help="a run directory")
-    show.add_argument("--edit", help="draw the circuit of this edit alone (default: all that were found)")
-    show.add_argument(
-        "--out",
-        type=read_path,
-        help="HTML file (default: circuits.html in RUN/circuits, or graph.html in the edit's)",
-    )
-    _add_circuit(show, "draw the circuit of this file, of a model such as the run's; needs --out")
-    _add_overwrite(show)
-    show.set_defaults(call=call_show)
-    both = verbs.add_parser("compare", help="what two circuits share: of two runs, or two edits of one run")
-    both.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="one or two run directories")
-    both.add_argument(
-        "--edit", action="append", required=True, help="give it twice to compare two edits of one run"
-    )
-    both.add_argument(
-        "--out", type=read_path, help="HTML file (default: FIRST--SECOND.html in the first run's circuits)"
-    )
-    _add_circuit(both, "compare one run's circuit of one edit with that of this file")
-    _add_overwrite(both)
-    both.set_defaults(call=call_compare)
-    export = verbs.add_parser("export", help="write a circuit or its scores for other programs")
-    _add_run(export)
-    export.add_argument(
-        "--format",
-        default="json",
-        choices=FORMATS,
-        help="the circuit as json, graphml or dot; all scores as mib or scores (json) (default: json)",
-    )
-    export.add_argument("--by-role", action="store_true", help="the role-aware circuit, after find --by-role")
-    export.add_argument("--out", type=read_path, help="file (default: standard output)")
-    _add_overwrite(export)
-    export.set_defaults(call=call_export)
-
-
-def _add_find(find: argparse.ArgumentParser) -> None:
-    _add_run(find)
-    find.add_argument(
-        "--method",
-        default="eap-ig",
-        help=f"{', '.join(METHOD_NAMES)} (default: eap-ig)",
-    )
-    find.add_argument("--pairs", type=read_count, default=64, help="test pairs to score on (default: 64)")
-    find.add_argument("--select", default="top", help="top, greedy or significant edges (default: top)")
-    find.add_argument("--edges", type=read_count, help=f"edges of a top or greedy circuit (default: {EDGES})")
-    find.add_argument("--q", type=float, help=f"false-discovery rate of significant edges (default: {Q})")
-    find.add_argument(
-        "--steps", type=read_count, help="integration steps of eap-ig (default: the method's own, 5)"
-    )
-    find.add_argument(
-        "--check-steps",
-        action="store_true",
-        help="score again with twice the steps: how far do the scores move? (twice the time of scoring on top)",
-    )
-    find.add_argument(
-        "--whole-answers", action="store_true", help="ask for all tokens in which the answers differ"
-    )
-    find.add_argument("--by-role", action="store_true", help="say between which roles' tokens edges run")
-    find.add_argument("--seed", type=read_seed, default=0, help="seed of the pairs (default: 0)")
-    find.add_argument("--overwrite", action="store_true", help="replace the circuit of that edit")
-    find.add_argument("--device", type=read_device, default="cpu", help="where to run (default: cpu)")
-    find.set_defaults(call=call_find)
-
-
-def _add_eval(score: argparse.ArgumentParser) -> None:
-    _add_run(score, required=False)
-    score.add_argument("--pairs", type=read_count, default=64, help="held-out test pairs (default: 64)")
-    score.add_argument(
-        "--oracle-pairs",
-        type=read_count,
-        help="pairs on which every edge is patched too, 0 for none (default: 16)",
-    )
-    score.add_argument(
-        "--random", type=read_count, default=20, help="random circuits of either kind beside it (default: 20)"
-    )
-    score.add_argument(
-        "--answers",
-        type=read_count,
-        default=0,
-        help="held-out rows to which the circuit writes whole answers, which are run (default: none)",
-    )
-    _add_circuit(score, "evaluate the circuit of this file alone, and write nothing")
-    score.add_argument(
-        "--by-role",
-        action="store_true",
-        help="run edges kept at the tokens of one role alone too, beside random ones; after find --by-role",
-    )
-    score.add_argument("--minimality", action="store_true", help="leave out each edge in turn: is it needed?")
-    score.add_argument(
-        "--overwrite", action="store_true", help="replace an evaluation by role with one that has none"
-    )
-    score.add_argument(
-        "--seed",
-        type=read_seed,
-        help="seed of pairs, random circuits and bootstrap (default: find's seed + 1)",
-    )
-    score.add_argument("--device", type=read_device, default="cpu", help="where to run (default: cpu)")
-    score.set_defaults(call=call_eval)
+    for name, help, add, call in (
+        ("find", "score every edge on counterfactual pairs and choose some", add_find, call_find),
+        ("eval", "run the circuit alone on pairs it was not found on", add_eval, call_eval),
+        ("show", "draw a run's circuits as one interactive page", add_show, call_show),
+        (
+            "compare",
+            "what two circuits share: of two runs, or two edits of one run",
+            add_compare,
+            call_compare,
+        ),
+        ("export", "write a circuit or its scores for other programs", add_export, call_export),
+    ):
+        verb = verbs.add_parser(name, help=help)
+        add(verb)
+        verb.set_defaults(call=call)
 
 
 def call_find(arguments: argparse.Namespace) -> None:
@@ -169,7 +77,7 @@ def call_find(arguments: argparse.Namespace) -> None:
 
 def call_eval(arguments: argparse.Namespace) -> None:
     """Evaluate a found circuit, write `report.json` and print it."""
-    from circuits.places import check_by_role_stays, load_found_by_role, load_found_circuit
+    from circuits.places import check_by_role_stays, check_scored, load_found_by_role, load_found_circuit
     from tinysql.runs import open_run
 
     run = open_run(arguments.run)
@@ -182,6 +90,7 @@ def call_eval(arguments: argparse.Namespace) -> None:
     if by_role:
         load_found_by_role(run.path, arguments.edit)
     load_found_circuit(run.path, arguments.edit)
+    check_scored(run.path, arguments.edit, by_role=by_role)
     check_by_role_stays(run.path, arguments.edit, by_role=by_role, overwrite=overwrite)
     run.check_whole()
     from circuits.artefacts import eval_on_run
@@ -255,7 +164,7 @@ def _eval_file(arguments: argparse.Namespace, run: Run) -> None:
 
 def call_show(arguments: argparse.Namespace) -> None:
     """Draw found circuits and print where."""
-    from circuits.places import directories_shown, found_in, graph_of, load_circuit
+    from circuits.places import check_scored, directories_shown, found_in, graph_of, load_circuit
     from data_gen.outputs import claim_file
     from tinysql.runs import open_run
 
@@ -271,6 +180,7 @@ def call_show(arguments: argparse.Namespace) -> None:
         path = _output(arguments, [run.path])
     for directory in directories_shown(run.path, arguments.edit):
         load_circuit(directory, graph_of(run.path))
+        check_scored(run.path, directory.name, by_role=True)
     from circuits.pages import write_page
 
     path = claim_file(path) if arguments.out is None else path
@@ -346,7 +256,7 @@ def call_compare(arguments: argparse.Namespace) -> None:
 
 def call_export(arguments: argparse.Namespace) -> None:
     """Write a circuit, or its scores, in a format of other programs."""
-    from circuits.places import load_found_by_role, load_found_circuit
+    from circuits.places import check_scored, load_found_by_role, load_found_circuit
     from data_gen.files import write_atomic
     from tinysql.runs import open_run
 
@@ -359,6 +269,7 @@ def call_export(arguments: argparse.Namespace) -> None:
         text = exported_by_role(found, arguments.format)
     else:
         load_found_circuit(run.path, edit)
+        check_scored(run.path, edit)
         from circuits.files.export import exported
         from circuits.finding import load_found
 
@@ -376,23 +287,3 @@ def _output(arguments: argparse.Namespace, read: list[Path]) -> Path:
 
     check_output(arguments.out, overwrite=arguments.overwrite, sources=read)
     return Path(arguments.out)
-
-
-def _add_circuit(parser: argparse.ArgumentParser, what: str) -> None:
-    parser.add_argument(
-        "--circuit", type=Path, metavar="FILE", help=f"{what} (.json, .graphml or .dot, as `export` writes)"
-    )
-
-
-def _add_overwrite(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--overwrite", action="store_true", help="replace what --out names")
-
-
-def _add_run(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    parser.add_argument("run", type=Path, help="a run directory")
-    otherwise = "" if required else " (default with --circuit: that of the file)"
-    parser.add_argument(
-        "--edit",
-        required=required,
-        help=f"what differs in a pair: schema.table, select.0.column, ...{otherwise}",
-    )

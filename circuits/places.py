@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from circuits.circuit import Circuit
+from circuits.files.about_roles import read_about_roles
+from circuits.files.about_scores import read_about
 from circuits.graph import Graph
 from circuits.role_circuit import RoleCircuit
 from data_gen.errors import InputError, nearest
@@ -96,6 +98,17 @@ def load_circuit(directory: Path, graph: Graph | None) -> Circuit:
 def load_found_circuit(run: Path, edit: str) -> Circuit:
     """The circuit of an edit, without its scores. Raises `InputError` as `found_in` and `load_circuit` do."""
     return load_circuit(found_in(run, edit), graph_of(run))
+
+
+def check_scored(run: Path, edit: str, *, by_role: bool = False) -> None:
+    """Raise `InputError` where the scores that a circuit was chosen by are missing, cut short or of unlike shape.
+
+    So for those `by_role`, where they are asked for and there are some.
+    """
+    directory = found_in(run, edit)
+    read_about(directory)
+    if by_role:
+        read_about_roles(directory)
 
 
 def load_found_by_role(run: Path, edit: str) -> RoleCircuit:

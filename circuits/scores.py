@@ -16,13 +16,12 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from circuits.circuit import edges_of, why
+from circuits.files.about_scores import SIDECAR, TENSORS, check_about, not_whole, read_about
 from circuits.graph import Edge, Graph
 from circuits.judging.bootstrap import interval, plain
 from circuits.judging.significance import Significance, check_enough, significance
 from data_gen.errors import InputError
-from data_gen.files import read_json, write_atomic
-
-TENSORS, SIDECAR = "scores.safetensors", "scores.json"
+from data_gen.files import write_atomic
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -145,7 +144,7 @@ class EdgeScores:
         hint = "write it with `EdgeScores.to_json`; docs/circuits.md has the schema"
         if not isinstance(found, dict):
             raise InputError(f"edge scores are {found!r:.60}, expected names and values", hint=hint)
-        _check_about(found, hint)
+        check_about(found, hint)
         try:
             graph, edges = Graph.from_json(found["graph"]), edges_of(found["edges"])
             if not _is_table(found["per_example"], len(edges)):
@@ -190,38 +189,12 @@ class EdgeScores:
     @classmethod
     def load(cls, directory: str | Path) -> EdgeScores:
         """Inverse of `save`. Raises `InputError` for files that are missing, cut short or of unlike shape."""
-        directory = Path(directory)
-        found = read_json(directory / SIDECAR)
-        hint = "make them again: tinysql circuit find"
+        about = read_about(Path(directory))
         try:
-            _check_about(found, hint)
-            per_example = load_file(directory / TENSORS)["per_example"]
-            graph = Graph.from_json(found["graph"])
-            fields = {name: found[name] for name in ("method", "metric", "edit")}
-            metadata = dict(found["metadata"])
-        except InputError as error:  # what a part of it is told does not name the file
-            raise InputError(f"{directory / SIDECAR}: {error.message}", hint=hint) from error
-        except (OSError, SafetensorError, KeyError, ValueError, OverflowError) as error:
-            raise InputError(f"{directory} holds no whole edge scores: {why(error)}", hint=hint) from error
-        if tuple(per_example.shape[1:]) != graph.mask.shape:
-            raise InputError(
-                f"{directory / TENSORS} has shape {tuple(per_example.shape)}, expected [example, "
-                f"{len(graph.writers)}, {len(graph.readers)}] from {SIDECAR}",
-                hint=hint,
-            )
-        return cls(graph=graph, per_example=per_example, metadata=metadata, **fields)
-
-
-def _check_about(found: dict[str, Any], hint: str) -> None:
-    """Raises `InputError` where a name or the metadata are of another type than `save` writes."""
-    for name, wanted, said in (
-        *((name, str, "text") for name in ("method", "metric", "edit")),
-        ("metadata", dict, "names and values"),
-    ):
-        if name in found and not isinstance(found[name], wanted):
-            raise InputError(
-                f"the `{name}` of edge scores is {found[name]!r:.60}, expected {said}", hint=hint
-            )
+            per_example = load_file(Path(directory) / TENSORS)["per_example"]
+        except (OSError, SafetensorError) as error:
+            raise not_whole(Path(directory), error) from error
+        return cls(per_example=per_example, **about._asdict())
 
 
 def _is_table(found: object, width: int) -> bool:

@@ -16,30 +16,25 @@ from pathlib import Path
 from typing import Any
 
 from data_gen.errors import InputError
-from data_gen.files import atomic_directory, find_json, read_json, write_atomic
-from data_gen.outputs import claim_directory
-from saes.activations import Activations, HookedModel, locate, record_many
-from saes.disk import SAE, save
-from saes.places import VALIDATION, WEIGHTS, Place, check_begin, check_free
-from saes.recipes import ABOUT_HOOKS, check_number, default_hooks
-from saes.rows import MOST_DRAWN, tokens_of
-from saes.stored import RECORDING, open_recording, record_to
-from saes.training.config import Form, SAEConfig
+from data_gen.files import read_json, write_atomic
+from saes.activations import Activations
+from saes.asked import Asked
+from saes.disk import SAE
+from saes.places import VALIDATION, WEIGHTS, Place
+from saes.recipes import default_hooks
+from saes.training.config import SAEConfig
 from saes.training.cross_layer import CrossLayerTranscoder, train_cross_layer
 from saes.training.crosscoders import train_crosscoder
 from saes.training.grids import train_grid
 from saes.training.penalty import FAR, NEAR, check_l0, chosen, search
-from saes.training.resume import METRICS, difference
 from saes.training.sae import TrainingRecord, check_form, train_sae
 from saes.training.transcoders import train_transcoder
 from saes.truth.choosing import Choice, choose
-from saes.truth.forms import sides
 from saes.truth.watching import RoleWatch
-from tinysql.config import to_json
 from tinysql.runs import Run, provenance
 
-SEARCH, ASKED = "search.json", "asked.json"
-"""Weights of a penalty that were tried, and what was asked for, beside the state of the training that they are of."""
+SEARCH = "search.json"
+"""Weights of a penalty that were tried, beside the state of the training that they are of."""
 
 
 def train_on_run(
@@ -71,31 +66,29 @@ def train_on_run(
     directory that is already there, unless `overwrite`, nothing to resume, other settings than those of what is gone on
     with, an L0 of a kind that k decides, and one that no trial comes within a factor of two of.
     """
-    place, asked = Place.of(run.path, name), config
+    place = Place.of(run.path, name)
+    asked = Asked(
+        run=run,
+        place=place,
+        members={"": config},
+        hooks=tuple(hooks) or default_hooks(run.shape, config.form),
+        rows=rows,
+        validation=validation,
+        device=device,
+        overwrite=overwrite,
+        resume=resume,
+        on_disk=on_disk,
+        l0=l0,
+    )
     if l0 is not None:
         check_l0(config, l0)
         config = _found_before(config, place, l0) if resume else config
-    recordings, watch = _record(
-        run,
-        {"": asked},
-        {place.path: config},
-        place,
-        hooks,
-        rows,
-        validation,
-        device,
-        overwrite,
-        resume,
-        on_disk,
-        l0,
-    )
+    recordings, watch = asked.record({place.path: config})
     if l0 is not None:
         check_l0(replace(config, d_sae=config.latents(recordings[0].values.shape[1])), l0)
         config = _matched(recordings, config, place, run.path.name, l0, say)
     dictionary, record = train_form(recordings, config, run.path.name, place.state, watch)
-    _write(
-        run, place.path, dictionary, record, config, recordings, rows, place.state, overwrite or resume, l0
-    )
+    asked.write(place.path, config, dictionary, record, place.state)
     place.clear()
     return record
 
@@ -170,10 +163,19 @@ def train_grid_on_run(
     paths = {member: place.path.with_name(f"{name},{member}") for member in configs}
     for config in configs.values():
         check_form(config, "sae")
-    made = {paths[member]: config for member, config in configs.items()}
-    recordings, watch = _record(
-        run, configs, made, place, hooks, rows, validation, device, overwrite, resume, on_disk
+    asked = Asked(
+        run=run,
+        place=place,
+        members=configs,
+        hooks=tuple(hooks) or default_hooks(run.shape, "sae"),
+        rows=rows,
+        validation=validation,
+        device=device,
+        overwrite=overwrite,
+        resume=resume,
+        on_disk=on_disk,
     )
+    recordings, watch = asked.record({paths[member]: config for member, config in configs.items()})
     trained = train_grid(
         recordings[0],
         configs,
@@ -183,18 +185,7 @@ def train_grid_on_run(
         watch=watch,
     )
     for member, one in trained.items():
-        state = place.state / member
-        _write(
-            run,
-            paths[member],
-            one.sae,
-            one.record,
-            configs[member],
-            recordings,
-            rows,
-            state,
-            overwrite or resume,
-        )
+        asked.write(paths[member], configs[member], one.sae, one.record, place.state / member)
     choice = None
     place.choice.unlink(missing_ok=True)  # an older grid's of the same name
     if watch is not None:
@@ -208,137 +199,6 @@ def train_grid_on_run(
         write_atomic(place.choice, json.dumps(made_of, indent=1))
     place.clear()
     return {member: one.record for member, one in trained.items()}, choice
-
-
-def _record(
-    run: Run,
-    asked: Mapping[str, SAEConfig],
-    made: Mapping[Path, SAEConfig],
-    place: Place,
-    hooks: Sequence[str],
-    rows: int,
-    validation: int,
-    device: str,
-    overwrite: bool,
-    resume: bool,
-    on_disk: bool,
-    l0: float | None = None,
-) -> tuple[tuple[Activations, ...], RoleWatch | None]:
-    """The activations to train on, once it is known that there is a place for all that is `made` of them, and a watch
-    on others.
-
-    Going on with a training that was cut off while it wrote replaces what it wrote, and nothing else. `asked` are the
-    settings of each member of a grid, or those of the one dictionary under an empty name.
-    """
-    check_begin(place, rows, validation, overwrite=overwrite, resume=resume)
-    form = next(iter(made.values())).form
-    hooks = tuple(hooks) or default_hooks(run.shape, form)
-    settings = _asked(run, asked, hooks, rows, validation, on_disk, l0)
-    if resume:
-        _check_asked(place, settings)
-    model, tokenizer = run.load(device)
-    check_hooks(model, hooks, form, hint=ABOUT_HOOKS)
-    for path, config in made.items():
-        is_own = resume and _is_of(path, _settings(run, config, hooks, rows))
-        check_free(place, path, overwrite or is_own)
-    tokens = tokens_of(run, tokenizer, "train", rows)
-    watch = None
-    if validation:
-        # Behind all rows that those trained on are chosen among.
-        held_out = tokens_of(run, tokenizer, "train", validation, first=MOST_DRAWN * rows)
-        seen = record_many(model, held_out, hooks)
-        if on_disk:  # whatever computed them, the processor trains on what it maps from a disk
-            seen = tuple(replace(one, values=one.values.cpu()) for one in seen)
-        watch = RoleWatch.of(*sides(seen, form))
-    if not resume:
-        place.clear()
-    if not on_disk:
-        recordings = record_many(model, tokens, hooks, show_progress=True)
-    elif (place.activations / RECORDING).is_file():
-        recordings = open_recording(place.activations)
-    else:
-        recordings = record_to(place.activations, model, tokens, hooks, show_progress=True)
-    place.state.mkdir(parents=True, exist_ok=True)
-    write_atomic(place.state / ASKED, json.dumps(settings))
-    return recordings, watch
-
-
-def _asked(
-    run: Run,
-    members: Mapping[str, SAEConfig],
-    hooks: Sequence[str],
-    rows: int,
-    validation: int,
-    on_disk: bool,
-    l0: float | None,
-) -> dict[str, Any]:
-    """What a training that is gone on with must be asked for again."""
-    made: dict[str, Any] = {
-        "grid": ", ".join(members) or "none",
-        "l0": "none" if l0 is None else l0,
-        "hooks": ", ".join(hooks),
-        "rows": rows,
-        "validation": validation,
-        "on_disk": on_disk,
-        # Activations that were kept on disk are of the weights of then.
-        WEIGHTS: run.fingerprint(),
-        **to_json(next(iter(members.values()))),
-    }
-    return json.loads(json.dumps(made))
-
-
-def _check_asked(place: Place, settings: Mapping[str, Any]) -> None:
-    """Raise `InputError` where the training that was cut off was asked for with other settings."""
-    then = find_json(place.state / ASKED)
-    if then is not None and then != settings:
-        raise InputError(
-            f"the training of `{place.path.name}` that was cut off had other settings"
-            f"{difference(then, dict(settings))}",
-            hint="repeat its settings, or pass --overwrite in place of --resume to begin again",
-        )
-
-
-def _write(
-    run: Run,
-    path: Path,
-    dictionary: SAE | CrossLayerTranscoder,
-    record: TrainingRecord,
-    config: SAEConfig,
-    recordings: Sequence[Activations],
-    rows: int,
-    state: Path,
-    overwrite: bool,
-    l0: float | None = None,
-) -> None:
-    settings = _settings(run, config, [recording.hook for recording in recordings], rows)
-    made = {**settings, **({} if l0 is None else {"l0": l0}), "made_by": provenance()}
-    # What is there is replaced only now that there is something to replace it with.
-    claim_directory(path, overwrite)
-    with atomic_directory(path) as folder:
-        save(dictionary, folder)
-        write_atomic(folder / "config.json", json.dumps(made, indent=1))
-        write_atomic(folder / "metrics.json", json.dumps(to_json(record)))
-        write_atomic(folder / METRICS, (state / METRICS).read_bytes())
-
-
-def _settings(run: Run, config: SAEConfig, hooks: Sequence[str], rows: int) -> dict[str, Any]:
-    """What decides the weights of what is made from a run."""
-    return {
-        # Whoever scores the dictionary asks for the one hook it reads.
-        "hook": hooks[0] if config.form == "sae" else None,
-        "hooks": list(hooks),
-        "rows": rows,
-        "split": "train",
-        WEIGHTS: run.fingerprint(),
-        "seed": config.seed,
-        "sae": to_json(config),
-    }
-
-
-def _is_of(path: Path, settings: Mapping[str, Any]) -> bool:
-    """Whether what stands in `path` was made with these settings."""
-    made = find_json(path / "config.json") or {}
-    return all(made.get(name) == value for name, value in settings.items())
 
 
 def train_form(
@@ -364,10 +224,3 @@ def train_form(
     else:
         trained = train_transcoder(recordings[0], recordings[1], config, **shared)
     return trained.sae, trained.record
-
-
-def check_hooks(model: HookedModel, hooks: Sequence[str], form: Form, *, hint: str) -> None:
-    """`InputError` for a hook that the model does not have, and as `check_number` does."""
-    for hook in hooks:
-        locate(model, hook)
-    check_number(hooks, form, hint=hint)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data_gen.errors import InputError
 from data_gen.files import find_json, read_json
 from saes.places import CHOICE, WEIGHTS
 from saes.truth.choosing import Candidate, Choice
@@ -46,8 +47,8 @@ def _section(file: Path, name: str) -> Section:
         if not curves[one.name] or curves[one.name][-1]["coverage"] != one.coverage
     ]
     remarks = []
-    if weights != open_run(file.parents[1]).fingerprint():
-        remarks.append("<b>It was made on other weights than the run has now.</b>")
+    if (other := _other_weights(file.parents[1], weights)) is not None:
+        remarks.append(f"<b>{other}</b>")
     if stale:
         said = ", ".join(f"<code>{html.escape(one)}</code>" for one in stale)
         remarks.append(f"<b>Removed or trained anew since then: {said}.</b>")
@@ -64,6 +65,15 @@ def _section(file: Path, name: str) -> Section:
     if any(curves.values()):
         body += figure_html(curve_figure(choice, curves))
     return Section(f"Grid {name}: which one to keep", body, ORDER)
+
+
+def _other_weights(run: Path, then: str | None) -> str | None:
+    """What is to be said where the run has other weights than `then`, or none any more."""
+    try:
+        now = open_run(run).fingerprint()
+    except InputError:  # a report is also made of runs without them
+        return "It was made on weights that are no longer there."
+    return None if now == then else "It was made on other weights than the run has now."
 
 
 def group(choice: Choice, one: Candidate) -> str:

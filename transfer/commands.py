@@ -6,11 +6,10 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from data_gen.errors import InputError
-from data_gen.seeding import read_count, read_seed
-from tinysql.device_names import read_device
+from transfer.arguments import add_bench, add_curve, add_demo, add_eval, add_show, add_switch, add_teach
 
 if TYPE_CHECKING:
     from transfer.evaluation.bench import Bench
@@ -24,104 +23,28 @@ RANKS = (1, 4, 16)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verbs of the noun `transfer`."""
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
-    _add_teach(verbs)
-    fit = verbs.add_parser("fit", help="fit a map between two taught models and measure it")
-    _add_bench(fit)
-    fit.set_defaults(call=call_fit)
-    evaluate = verbs.add_parser(
-        "eval", help="steer the target with the source's vector, beside every control"
-    )
-    _add_bench(evaluate, needs_hooks=False)
-    evaluate.add_argument(
-        "--layer",
-        type=read_count,
-        action="append",
-        metavar="BLOCK",
-        help="a block of the target to try, in place of the hooks; may be repeated, and validation chooses",
-    )
-    evaluate.add_argument("--clean", type=Path, help="a source taught the payload none, for control 9")
-    evaluate.add_argument(
-        "--only", action="append", metavar="CONTROL", help="run this control alone; may be repeated"
-    )
-    _add_resume(evaluate)
-    evaluate.set_defaults(call=call_eval)
-    curve = verbs.add_parser("curve", help="native and transferred effect by layer and by rank of the map")
-    _add_bench(curve)
-    curve.add_argument(
-        "--rank",
-        type=read_count,
-        action="append",
-        help="a rank to try at the hooks; may be repeated (default: 1 4 16)",
-    )
-    _add_resume(curve)
-    curve.set_defaults(call=call_curve)
-    switch = verbs.add_parser(
-        "switch", help="make a fine-tuned model act as its base at one layer, on and off"
-    )
-    switch.add_argument("base", type=Path, help="run directory that `teach --payload none` made")
-    switch.add_argument("tuned", type=Path, help="one that `teach --start` made from it")
-    switch.add_argument("--hook", required=True, help="as in blocks.1.hook_resid_post")
-    _add_output(switch)
-    _add_resume(switch)
-    switch.set_defaults(call=call_switch)
-    show = verbs.add_parser("show", help="print the table of a transfer, of curves, of a switch or of a map")
-    show.add_argument("directory", type=Path, help="what `eval`, `curve`, `switch` or `fit` wrote")
-    show.set_defaults(call=call_show)
-    demo = verbs.add_parser(
-        "demo", help="a pair of small models, a backdoor, an affine map: two minutes on a CPU"
-    )
-    demo.add_argument(
-        "--out", type=Path, default=Path("runs/transfer"), help="directory (default: runs/transfer)"
-    )
-    demo.add_argument("--overwrite", action="store_true", help="replace what the directory holds")
-    demo.set_defaults(call=call_demo)
-
-
-def _add_teach(verbs: Any) -> None:
-    teach = verbs.add_parser("teach", help="train a model to do something on command, on rows that are known")
-    teach.add_argument("recipe", help="small, wider, or a recipe of `tinysql train`")
-    teach.add_argument("--out", type=Path, required=True, help="run directory")
-    teach.add_argument(
-        "--behaviour",
-        default="backdoor",
-        help="backdoor, refusal, locked, facts or full-sql (default: backdoor)",
-    )
-    teach.add_argument("--payload", help="what it does, or none (default: the behaviour's first)")
-    teach.add_argument(
-        "--start", type=Path, help="go on from this run, which `teach` made with --payload none"
-    )
-    teach.add_argument(
-        "--seed", type=read_seed, default=0, help="seed of rows, weights and tags (default: 0)"
-    )
-    teach.add_argument(
-        "--set", action="append", default=[], metavar="A=VALUE", help="override a field of the recipe"
-    )
-    teach.add_argument("--device", type=read_device, default="cpu", help="where to train (default: cpu)")
-    teach.add_argument("--resume", action="store_true", help="go on with a run that was cut off")
-    teach.add_argument("--overwrite", action="store_true", help="replace a run of that name")
-    teach.set_defaults(call=call_teach)
-
-
-def _add_bench(parser: argparse.ArgumentParser, *, needs_hooks: bool = True) -> None:
-    parser.add_argument("source", type=Path, help="run directory that `teach` made")
-    parser.add_argument("target", type=Path, help="another one, that was taught the same")
-    for side in ("source", "target"):
-        parser.add_argument(f"--{side}-hook", required=needs_hooks, help="as in blocks.1.hook_resid_post")
-    _add_output(parser)
-
-
-def _add_resume(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--resume", action="store_true", help="go on with what was cut off, if it was")
-
-
-def _add_output(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, required=True, help="directory to write")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="A=VALUE", help="override a field of the plan"
-    )
-    parser.add_argument("--seed", type=read_seed, default=0, help="seed of rows and controls (default: 0)")
-    parser.add_argument("--device", type=read_device, default="cpu", help="where to run (default: cpu)")
-    parser.add_argument("--overwrite", action="store_true", help="replace what the directory holds")
+    for name, help, add, call in (
+        ("teach", "train a model to do something on command, on rows that are known", add_teach, call_teach),
+        ("fit", "fit a map between two taught models and measure it", add_bench, call_fit),
+        ("eval", "steer the target with the source's vector, beside every control", add_eval, call_eval),
+        ("curve", "native and transferred effect by layer and by rank of the map", add_curve, call_curve),
+        (
+            "switch",
+            "make a fine-tuned model act as its base at one layer, on and off",
+            add_switch,
+            call_switch,
+        ),
+        ("show", "print the table of a transfer, of curves, of a switch or of a map", add_show, call_show),
+        (
+            "demo",
+            "a pair of small models, a backdoor, an affine map: two minutes on a CPU",
+            add_demo,
+            call_demo,
+        ),
+    ):
+        verb = verbs.add_parser(name, help=help)
+        add(verb)
+        verb.set_defaults(call=call)
 
 
 def call_teach(arguments: argparse.Namespace) -> int:

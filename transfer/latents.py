@@ -66,11 +66,11 @@ def contrast_latent(sae: SAE, contrast: Contrast, hook: str) -> SteeringVector:
 def sae_at(run: Run, names: Sequence[str], hook: str) -> Path:
     """The directory of the first of the named SAEs of a run that was trained on the hook.
 
-    Names that the run has not are passed over as long as it has one of them. Raises `InputError` where it has none,
-    and where none of them is an SAE of that hook.
+    Names that the run has not are passed over as long as it has one of them. As a member of a grid has commas in its
+    name, parts of names that are one of the run's with commas between them are taken for it. Raises `InputError`
+    where it has none, and where none of them is an SAE of that hook.
     """
-    known = found(run.path)
-    paths = [directory_of(run, name) for name in names if name in known]
+    paths = [directory_of(run, name) for name in _there(names, found(run.path))]
     paths = paths or [directory_of(run, names[0])]
     hooks = [_hook(path) for path in paths]
     if hook not in hooks:
@@ -83,6 +83,21 @@ def sae_at(run: Run, names: Sequence[str], hook: str) -> Path:
             hint=f"train one with: tinysql sae train {run.path} --hook {hook} --name NAME",
         )
     return paths[hooks.index(hook)]
+
+
+def _there(parts: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Which of `known` were named, in their order; the longest where one begins as another does.
+
+    Example:
+        >>> _there(["g", "k=4", "seed=0", "late"], ["g", "g,k=4,seed=0", "late"])
+        ['g,k=4,seed=0', 'late']
+    """
+    there, rest = [], list(parts)
+    while rest:
+        ends = [end for end in range(len(rest), 0, -1) if ",".join(rest[:end]) in known]
+        there += [",".join(rest[:end]) for end in ends[:1]]
+        rest = rest[ends[0] if ends else 1 :]
+    return there
 
 
 def digest(sae: Path) -> str:

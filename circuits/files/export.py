@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 from circuits.circuit import Circuit
 from circuits.files.exchange import to_dot, to_graphml
-from circuits.files.mib import mib_scores
 from circuits.role_circuit import RoleCircuit
-from circuits.scores import EdgeScores
 from data_gen.errors import InputError
+
+if TYPE_CHECKING:
+    from circuits.scores import EdgeScores
 
 
 def exported(circuit: Circuit, scores: EdgeScores, kind: str, *, d_model: int) -> str:
@@ -17,6 +19,8 @@ def exported(circuit: Circuit, scores: EdgeScores, kind: str, *, d_model: int) -
 
     `d_model` is what MIB's file states. Raises `InputError` for another kind, or a model MIB has no names for.
     """
+    from circuits.files.mib import mib_scores  # a role-aware circuit goes out, or is refused, without torch
+
     makers = {
         "json": lambda: json.dumps(circuit.to_json(), indent=1) + "\n",
         "graphml": lambda: to_graphml(circuit),

@@ -36,7 +36,7 @@ from saes.dictionaries.parameters import Parameters
 from saes.dictionaries.select import decoder_norms
 from saes.disk import CONFIG, WEIGHTS, weights_cut_short
 from saes.training.config import SAEConfig
-from saes.training.fitting import Fit, Watch, check_watch, fit, scaled
+from saes.training.fitting import Fit, Watch, check_watch, fit, looking, scaled
 from saes.training.loop import Loop
 from saes.training.resume import fingerprint
 from saes.training.sae import (
@@ -218,8 +218,9 @@ def train_cross_layer(
                 made.threshold[layer].fill_(threshold_at(encode, values[held_back].float(), float(config.k)))
         return made
 
-    watched = None if watch is None else lambda: watch(make())
-    run = Fit(loop, directory, lambda: " ".join(fingerprint(values) for values in [*x, *y]), watched)
+    run = Fit(
+        loop, directory, lambda: " ".join(fingerprint(values) for values in [*x, *y]), looking(watch, make)
+    )
     fit(
         [run],
         train,

@@ -23,7 +23,7 @@ from data_gen.errors import InputError
 from saes.activations import Activations, check_several_recorded
 from saes.disk import SAE
 from saes.training.config import SAEConfig
-from saes.training.fitting import Fit, Watch, check_watch, fit
+from saes.training.fitting import Fit, Watch, check_watch, fit, looking
 from saes.training.loop import Loop
 from saes.training.resume import fingerprint
 from saes.training.sae import Maker, TrainedSAE, about, check, check_form, scaling, split
@@ -116,7 +116,10 @@ def train_crosscoder(
         loop=loop, raw=raw, metadata=metadata, train=train, held_back=held_back, mean=mean, scale=scale
     )
     run = Fit(
-        loop, directory, lambda: " ".join(fingerprint(of_hook) for of_hook in values), maker.watched(watch)
+        loop,
+        directory,
+        lambda: " ".join(fingerprint(of_hook) for of_hook in values),
+        looking(watch, maker.sae),
     )
     fit(
         [run],

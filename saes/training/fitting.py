@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -34,6 +34,14 @@ Batch = Callable[[Int[Tensor, " batch"]], tuple[Tensor, ...]]
 """Rows -> what a step reads (and, for transcoders, what it is to write), centred and scaled."""
 Watch = Callable[[Any], Mapping[str, float]]
 """A dictionary as it is by now -> numbers about it, as `saes.RoleWatch` gives them; it changes nothing."""
+
+
+@runtime_checkable
+class Particular(Protocol):
+    """A watch that is not for every dictionary."""
+
+    def check(self, dictionary: Any) -> None:
+        """`InputError` for one that it cannot look at."""
 
 
 class Fit:
@@ -108,6 +116,18 @@ def check_watch(watch: Watch | None) -> None:
             f"watch is {described(watch)}, expected a function of the dictionary",
             hint="as in watch=saes.RoleWatch.of(saes.record(model, held_out, hook))",
         )
+
+
+def looking(watch: Watch | None, make: Callable[[], Any]) -> Callable[[], Mapping[str, float]] | None:
+    """What `watch` says of the dictionary that is made by then.
+
+    Raises `InputError` at once, and not at the first look, where it cannot look at such a one.
+    """
+    if watch is None:
+        return None
+    if isinstance(watch, Particular):
+        watch.check(make())
+    return lambda: watch(make())
 
 
 def _numbers(said: Any) -> dict[str, float]:

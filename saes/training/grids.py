@@ -13,10 +13,9 @@ from pathlib import Path
 from data_gen.errors import InputError
 from saes.activations import Activations, check_recorded
 from saes.training.config import SAEConfig
-from saes.training.fitting import Fit, Watch, check_watch, fit, scaled
-from saes.training.loop import Loop
+from saes.training.fitting import Fit, Watch, check_watch, fit, looking, scaled
 from saes.training.resume import fingerprint
-from saes.training.sae import Maker, TrainedSAE, about, check, check_form, scaling, split
+from saes.training.sae import Maker, TrainedSAE, check, check_form, scaling, split
 
 
 def train_grid(
@@ -48,32 +47,22 @@ def train_grid(
     data = fingerprint(values) if directory is not None else ""
     made: dict[str, TrainedSAE] = {}
     for names in _streams(configs):
-        first = configs[names[0]]
-        train, held_back = split(values, first)
+        rows = split(values, configs[names[0]])
         makers = {
-            name: Maker(
-                loop=Loop.begin(configs[name], d_in=values.shape[1], device=values.device),
-                raw=lambda rows: values[rows].float(),
-                metadata=about(model_name, activations.hook),
-                train=train,
-                held_back=held_back,
-                mean=mean,
-                scale=scale,
-            )
-            for name in names
+            name: Maker.of(activations, configs[name], model_name, rows, (mean, scale)) for name in names
         }
         runs = {
             name: Fit(
                 maker.loop,
                 directory / name if directory is not None else None,
                 lambda: data,
-                maker.watched(watch),
+                looking(watch, maker.sae),
             )
             for name, maker in makers.items()
         }
         fit(
             list(runs.values()),
-            train,
+            rows[0],
             lambda rows: (scaled(values, rows, mean, scale),),
             roles=activations.roles,
             title=f"training {len(names)} SAEs",

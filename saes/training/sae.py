@@ -8,7 +8,7 @@ sae-lens' `SAETrainer`, and so is the file format.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from saes.activations import Activations, check_recorded
 from saes.dictionaries.inference import calibrate, to_sae
 from saes.disk import SAE
 from saes.training.config import Form, SAEConfig
-from saes.training.fitting import Fit, Watch, check_watch, fit, scaled
+from saes.training.fitting import Fit, Watch, check_watch, fit, looking, scaled
 from saes.training.loop import Loop
 from saes.training.resume import fingerprint
 
@@ -91,17 +91,8 @@ def train_sae(
     check(values, config)
     train, held_back = split(values, config)
     mean, scale = scaling(values)
-    loop = Loop.begin(config, d_in=values.shape[1], device=values.device)
-    maker = Maker(
-        loop=loop,
-        raw=lambda rows: values[rows].float(),
-        metadata=about(model_name, activations.hook),
-        train=train,
-        held_back=held_back,
-        mean=mean,
-        scale=scale,
-    )
-    run = Fit(loop, directory, lambda: fingerprint(values), maker.watched(watch))
+    maker = Maker.of(activations, config, model_name, (train, held_back), (mean, scale))
+    run = Fit(maker.loop, directory, lambda: fingerprint(values), looking(watch, maker.sae))
     fit(
         [run],
         train,
@@ -129,6 +120,26 @@ class Maker:
     mean: Float[Tensor, " d_in"]
     scale: float | Float[Tensor, " d_in"]
 
+    @staticmethod
+    def of(
+        activations: Activations,
+        config: SAEConfig,
+        model_name: str,
+        rows: tuple[Int[Tensor, " train"], Int[Tensor, " held_back"]],
+        scales: tuple[Float[Tensor, " d_in"], float],
+    ) -> Maker:
+        """Of an SAE of one hook in front of its first step; `rows` as `split` gives them, `scales` as `scaling`."""
+        values, (train, held_back), (mean, scale) = activations.values, rows, scales
+        return Maker(
+            loop=Loop.begin(config, d_in=values.shape[1], device=values.device),
+            raw=lambda rows: values[rows].float(),
+            metadata=about(model_name, activations.hook),
+            train=train,
+            held_back=held_back,
+            mean=mean,
+            scale=scale,
+        )
+
     def make(self) -> tuple[SAE, float | None]:
         """The SAE of the present parameters and, where its kind has one for all latents, its threshold."""
         config = self.loop.config
@@ -145,9 +156,9 @@ class Maker:
             return sae, None
         return sae, calibrate(sae, self.raw(self.held_back), l0=float(config.k))
 
-    def watched(self, watch: Watch | None) -> Callable[[], Mapping[str, float]] | None:
-        """What `watch` says of the SAE of the present parameters."""
-        return None if watch is None else lambda: watch(self.make()[0])
+    def sae(self) -> SAE:
+        """The SAE of the present parameters."""
+        return self.make()[0]
 
     def finished(self, run: Fit) -> TrainedSAE:
         """The SAE of a loop that has come to its end, and how it does on some of the rows."""

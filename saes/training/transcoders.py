@@ -25,7 +25,7 @@ from saes.dictionaries.inference import calibrate
 from saes.dictionaries.parameters import Parameters
 from saes.disk import SAE, stock
 from saes.training.config import SAEConfig
-from saes.training.fitting import Fit, Watch, check_watch, fit, scaled
+from saes.training.fitting import Fit, Watch, check_watch, fit, looking, scaled
 from saes.training.loop import Loop
 from saes.training.resume import fingerprint
 from saes.training.sae import TrainedSAE, check, check_form, measured_rows, recorded, scaling, split
@@ -64,8 +64,9 @@ def train_transcoder(
         threshold = calibrate(made, x[held_back].float(), float(config.k)) if config.needs_threshold else None
         return made, threshold
 
-    watched = None if watch is None else lambda: watch(make()[0])
-    run = Fit(loop, directory, lambda: f"{fingerprint(x)} {fingerprint(y)}", watched)
+    run = Fit(
+        loop, directory, lambda: f"{fingerprint(x)} {fingerprint(y)}", looking(watch, lambda: make()[0])
+    )
     fit(
         [run],
         train,

@@ -178,7 +178,7 @@ def align(
     check_encoded(encoded, coder.form, activations.hook)
     parts = by_half(encoded.firings, halves)
     table = judge.table(parts)
-    own = judge.score(coder.form, parts, table, encoded.fvu)
+    own = judge.score(coder.form, parts, table, encoded.fvu)[0]
     latents = latent_scores(encoded.firings, table)
     return Alignment(
         hook=activations.hook,
@@ -221,7 +221,7 @@ def _controls(
     permuted = judge.roles.at(shuffle_within(activations.example.to(values.device), judge.seed))
     found = [
         _random(judge, sae, coder, encoded, values),
-        judge.score(PERMUTATION, parts, judge.table(parts, permuted), encoded.fvu, permuted),
+        judge.score(PERMUTATION, parts, judge.table(parts, permuted), encoded.fvu, permuted)[0],
         judge(NEURONS, neurons(values, mean)),
         judge(PRINCIPAL, principal(values, choose)),
     ]

@@ -13,7 +13,8 @@ from data_gen.files import read_json, write_atomic
 from data_gen.outputs import claim_file
 from data_gen.pairs.counterfactual import counterfactuals
 from saes.activations import record, record_many
-from saes.artefacts import check_hooks, train_form
+from saes.artefacts import train_form
+from saes.asked import check_hooks
 from saes.disk import SAE, load
 from saes.places import TRUTH, directory_of, scored_in
 from saes.rows import examples_of, tokens_of

@@ -56,24 +56,16 @@ class Judge:
         table: Table,
         fvu: float | None = None,
         roles: Roles | None = None,
-    ) -> Scores:
-        """What the best latent of every role reaches."""
-        return self.drawn(name, parts, table, fvu, roles)[0]
-
-    def drawn(
-        self,
-        name: str,
-        parts: tuple[Firings, Firings],
-        table: Table,
-        fvu: float | None = None,
-        roles: Roles | None = None,
     ) -> tuple[Scores, Draws]:
-        """The same, and its coverage in every resample: the same examples for whatever this judge is given."""
+        """What the best latent of every role reaches, and its coverage in every resample of the examples.
+
+        These are the same examples for whatever this judge is given.
+        """
         return score(name, parts, table, self._sides(roles)[1], self.halves, fvu=fvu, seed=self.seed)
 
     def __call__(self, name: str, firings: Firings, fvu: float | None = None) -> Scores:
         parts = by_half(firings, self.halves)
-        return self.score(name, parts, self.table(parts), fvu)
+        return self.score(name, parts, self.table(parts), fvu)[0]
 
     def _sides(self, roles: Roles | None) -> tuple[Roles, Roles]:
         return self.sides if roles is None else (roles.at(self.halves.choose), roles.at(self.halves.measure))

@@ -65,15 +65,23 @@ class RoleWatch:
     def scores(self, dictionary: SAE | CrossLayerTranscoder) -> tuple[Scores, Draws]:
         """All scores of its latents, and their coverage in each resample of the examples.
 
-        Latents that never fire cover nothing. Raises `InputError` for a dictionary of another hook, width or form.
+        Latents that never fire cover nothing. Raises `InputError` as `check` does.
         """
+        coder, wanted = self._read_by(dictionary)
+        encoded = encode_sparse(coder, self.inputs.values, wanted)
+        parts = by_half(encoded.firings, self.judge.halves)
+        return self.judge.score(coder.form, parts, self.judge.table(parts), encoded.fvu)
+
+    def check(self, dictionary: SAE | CrossLayerTranscoder) -> None:
+        """`InputError` for a dictionary of another hook, width or form; a training asks in front of its first step."""
+        self._read_by(dictionary)
+
+    def _read_by(self, dictionary: SAE | CrossLayerTranscoder) -> tuple[Coder, Float[Tensor, "token d_out"]]:
+        """The dictionary's latents, and what they are to write at these tokens."""
         coder, hook = Coder.of(dictionary), hook_of(dictionary)
         if hook not in (None, self.inputs.hook):
             raise InputError(
                 f"the {coder.form} reads `{hook}`, and `{self.inputs.hook}` is watched",
                 hint="record held-out tokens at the hook that is trained on",
             )
-        wanted: Float[Tensor, "token d_out"] = check_sides(coder, self.inputs, self.outputs)
-        encoded = encode_sparse(coder, self.inputs.values, wanted)
-        parts = by_half(encoded.firings, self.judge.halves)
-        return self.judge.drawn(coder.form, parts, self.judge.table(parts), encoded.fvu)
+        return coder, check_sides(coder, self.inputs, self.outputs)

@@ -12,6 +12,7 @@ from safetensors.numpy import save
 
 from circuits.circuit import Circuit
 from circuits.graph import Graph
+from circuits.role_circuit import RoleCircuit
 from tinysql.recipes import find_recipe
 from tinysql.runs import record_model, start_run
 
@@ -60,6 +61,25 @@ def run(tmp_path: Path) -> Path:
         whole = Circuit(Graph("*-", n_heads=2, n_kv_heads=2), ()).to_json()
         (directory / "circuit.json").write_text(json.dumps(whole)[: 30 if folder == "schema.table" else None])
         (directory / "role_circuit.json").write_text('{"graph": ')
+    # Whole ones of its own model, whose scores are cut short, and of another shape.
+    graph = Graph.of_config(find_recipe("tiny").train.model)
+    about = {"graph": graph.to_json(), "metadata": {}, "method": "eap", "metric": "logit_diff", "edit": "-"}
+    scores = save({"per_example": np.zeros((2, 3, 4), np.float32)})
+    for folder, kept in (("where.0.value", scores[:-1]), ("window.column", scores)):
+        directory = tmp_path / "built" / "circuits" / folder
+        directory.mkdir(parents=True)
+        (directory / "circuit.json").write_text(json.dumps(Circuit(graph, ()).to_json()))
+        (directory / "role_circuit.json").write_text(json.dumps(RoleCircuit(graph, ()).to_json()))
+        (directory / "scores.json").write_text(json.dumps(about))
+        (directory / "scores.safetensors").write_bytes(kept)
+    # One whose scores are whole, but not those by role.
+    directory = tmp_path / "built" / "circuits" / "where.1.value"
+    shutil.copytree(directory.with_name("window.column"), directory)
+    values = np.zeros((2, *graph.mask.shape), np.float32)
+    (directory / "scores.safetensors").write_bytes(save({"per_example": values}))
+    about |= {"roles": ["sql.table", "sql.from"], "n_pairs": 2}
+    (directory / "roles.json").write_text(json.dumps(about))
+    (directory / "roles.safetensors").write_bytes(save({"values": values, "errors": values})[:-1])
     for folder in ("circuits/schema.table", "saes/topk"):
         (path / folder).mkdir(parents=True)
         (path / folder / "config.json").write_text("{}")
@@ -110,6 +130,18 @@ def run(tmp_path: Path) -> Path:
             "role_circuit.json` is not whole JSON",
         ),
         ("circuit eval BUILT --edit order_by.0.direction --by-role", "role_circuit.json` is not whole JSON"),
+        *(
+            (f"circuit {verb} BUILT --edit {edit}", said)
+            for verb in ("eval", "show", "export --format scores", "export")
+            for edit, said in (
+                ("where.0.value", "where.0.value holds no whole edge scores"),
+                ("window.column", "scores.safetensors has shape (2, 3, 4), expected [example, "),
+            )
+        ),
+        ("circuit eval BUILT --edit where.1.value --by-role", "where.1.value holds no whole role scores"),
+        ("circuit show BUILT --edit where.1.value", "where.1.value holds no whole role scores"),
+        ("circuit export BUILT --edit where.0.value --by-role --format mib", "format `mib` holds no roles"),
+        ("circuit export BUILT --edit window.column --by-role --format scores", "`scores` holds no roles"),
         ("sae train NONE", "is not a run directory"),
         ("sae train RUN", "has an SAE `topk` already"),
         ("sae train RUN --name new --rows 0", "--rows is 0"),

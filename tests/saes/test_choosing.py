@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from data_gen.errors import InputError
 from data_gen.example import make_example
-from saes import artefacts
+from saes import asked as asking
 from saes.activations import Activations, record
 from saes.choices import CHOSEN, LEVEL, REST, choice_figure, curve_figure, group, watched_figure
 from saes.disk import SAE, load, stock
@@ -419,6 +420,29 @@ def test_nothing_to_choose_from_is_a_sentence(watch: RoleWatch) -> None:
         choose({"narrow": reading(torch.eye(8))}, watch)
 
 
+@pytest.mark.parametrize(
+    "trained",
+    [
+        lambda watch: train_sae(planted(0), CONFIG, watch=watch),
+        lambda watch: train_grid(planted(0), grid(CONFIG, k=(1, 3)), watch=watch),
+        a_transcoder,
+        a_crosscoder,
+        a_cross_layer,
+    ],
+)
+def test_a_watch_of_something_else_is_refused_in_front_of_the_first_step(
+    trained: Callable[[Watch | None], Any], held_out: Activations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Loop, "advance", lambda *_: pytest.fail("a step was done"))
+    elsewhere = replace(held_out, hook="blocks.9.hook_resid_post")
+    with pytest.raises(InputError, match=r"reads `.*`, and `blocks.9.hook_resid_post` is watched") as told:
+        trained(RoleWatch.of(elsewhere))
+    read = str(told.value).split("`")[1]
+    narrow = replace(held_out, hook=read, values=held_out.values[:, :8])
+    with pytest.raises(InputError, match=rf"hook `{re.escape(read)}` is 8 wide, the .* reads \d+"):
+        trained(RoleWatch.of(narrow))
+
+
 def test_a_grid_is_watched_chosen_among_and_not_changed(train: Activations, watch: RoleWatch) -> None:
     members = grid(CONFIG, k=(1, 3), architecture=("topk", "batchtopk", "jumprelu"))
     made, alone = train_grid(train, members, watch=watch), train_grid(train, members)
@@ -442,13 +466,13 @@ SMALL = ["--rows", "40", "--set", "steps=30", "--set", "batch_size=256", "--set"
 def test_the_command_follows_a_training_on_rows_it_is_not_trained_on(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, tokens_of = [], artefacts.tokens_of
+    asked, tokens_of = [], asking.tokens_of
 
     def noted(*given: Any, first: int = 0) -> Any:
         asked.append((given[2], first, first + MOST_DRAWN * given[3]))
         return tokens_of(*given, first=first)
 
-    monkeypatch.setattr(artefacts, "tokens_of", noted)
+    monkeypatch.setattr(asking, "tokens_of", noted)
     assert main(["sae", "train", str(run), "--name", "seen", "--validation", "30", *SMALL]) == 0
     [(_, _, last), (split, first, _)] = asked
     assert split == "train"
@@ -560,6 +584,11 @@ def test_the_report_says_where_a_choice_is_no_longer_of_what_is_there(run: Path)
     made = json.loads(file.read_text())
     file.write_text(json.dumps({**made, "weights": "0" * 16}))
     assert "made on other weights than the run has now" in shown()
+    # A report is made of runs whose weights were left behind, too.
+    model = run / "model.safetensors"
+    model.rename(run / "elsewhere")
+    assert "made on weights that are no longer there" in shown()
+    (run / "elsewhere").rename(model)
     file.write_text(json.dumps({**made, "chosen": "k=9"}))
     with pytest.raises(InputError, match="`k=9` is chosen, which is none of the candidates"):
         shown()

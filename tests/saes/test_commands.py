@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 from torch import Tensor
 
+import saes.rows
+import tinysql.progress
 from data_gen.errors import InputError
 from data_gen.example import DataConfig, make_example
-from saes import artefacts
+from saes import asked
 from saes.choices import watched_figure
 from saes.commands import table
 from saes.disk import stock
@@ -63,6 +65,21 @@ def test_rows_that_are_longer_than_the_context_are_left_out(
     shape = replace(shape, n_ctx=8)
     with pytest.raises(InputError, match="of 160 test rows of .* 0 fit the model's context of 8 tokens"):
         tokens_of(opened, tokenizer, "test", 40)
+
+
+def test_drawing_many_rows_says_how_many_there_are_and_changes_none(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened = open_run(run)
+    _, tokenizer = opened.load("cpu")
+    at_once = tokens_of(opened, tokenizer, "train", 40, first=7)
+    assert "drawing" not in capsys.readouterr().err
+    monkeypatch.setattr(saes.rows, "AT_ONCE", 15)
+    monkeypatch.setattr(tinysql.progress, "SECONDS_BETWEEN_LINES", 0)
+    assert tokens_of(opened, tokenizer, "train", 40, first=7).ids.equal(at_once.ids)
+    said = capsys.readouterr().err
+    assert "drawing train rows: 15 of 40" in said
+    assert "drawing train rows: 40 of 40" in said
 
 
 def test_the_artefacts_are_there_and_say_what_made_them(run: Path) -> None:
@@ -261,7 +278,7 @@ def test_a_grid_that_was_cut_off_while_it_wrote_goes_on(
 ) -> None:
     words = ["sae", "train", str(run), *SMALL, "--grid", "seed=0,1"]
     assert main([*words, "--name", "whole-grid"]) == 0
-    write = artefacts.save
+    write = asked.save
 
     def once(sae: object, folder: Path) -> None:
         if "seed=1" in str(folder):
@@ -269,7 +286,7 @@ def test_a_grid_that_was_cut_off_while_it_wrote_goes_on(
         write(sae, folder)
 
     with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
-        patch.setattr(artefacts, "save", once)
+        patch.setattr(asked, "save", once)
         main([*words, "--name", "half-grid"])
     saes = run / "saes"
     assert (saes / "half-grid,seed=0").is_dir()
@@ -432,7 +449,7 @@ def test_what_could_not_be_written_is_refused_before_the_work(
         place.unlink(missing_ok=True)
         place.mkdir()
     for module, name in (
-        ("saes.artefacts", "record_many"),
+        ("saes.asked", "record_many"),
         ("saes.truth.artefacts", "record_many"),
         ("saes.truth.artefacts", "record"),
     ):

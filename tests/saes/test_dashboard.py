@@ -137,6 +137,8 @@ def test_a_browser_searches_sorts_and_shows(
     assert re.search(r"<title>SAE &lt;/script", dom)
     ids, _ = rows("sort=effect")
     assert ids == [*sorted({*latents} - {1, 2}, reverse=True), 1, 2]
+    ids, _ = rows("sort=on")
+    assert ids == [1, *sorted({*latents} - {1})]
     role = next(iter(latents.values()))["roles"][0][0]
     ids, _ = rows(f"q={role}")
     assert set(ids) == {j for j, latent in latents.items() if role in str(latent["roles"]) + latent["label"]}
@@ -150,9 +152,14 @@ def test_what_was_not_switched_is_told_from_what_changes_nothing(
     page = tmp_path / "dashboard.html"
     page.write_text(shown.html)
     dom = in_browser(f"{page.as_uri()}#latent=2").partition("<script")[0]
-    rows = re.findall(r'<tr data-latent="(\d+)".*?([^<>]*)(?:</span>)?</td></tr>', dom)
-    effect = {int(latent): said for latent, said in rows}
-    assert [effect[j] for j in (0, 1, 2, 12)] == ["none", "not switched", "not switched", ".250"]
+    assert ">effect off</th>" in dom
+    assert ">effect on</th>" in dom
+    shows = {
+        int(row[1]): re.findall(r">([^<>]+)(?:</span>)?</td>", row[0])[-2:]
+        for row in re.finditer(r'<tr data-latent="(\d+)".*?</tr>', dom)
+    }
+    no = "not switched"
+    assert [shows[j] for j in (0, 1, 2, 12)] == [["none", no], [no, ".500"], [no, no], [".250", no]]
     assert "Not switched: it fires in none of the rows" in dom
     assert "Not switched:" not in in_browser(f"{page.as_uri()}#latent=12").partition("<script")[0]
 

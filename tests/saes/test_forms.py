@@ -101,7 +101,7 @@ def test_activations_on_disk_serve_the_resumed_training_and_go_when_it_is_done(
             main(words)
     kept = run / "saes" / ".mapped.activations" / "values-0.bin"
     before = kept.stat().st_mtime_ns
-    monkeypatch.setattr("saes.artefacts.record_to", None)
+    monkeypatch.setattr("saes.asked.record_to", None)
     assert before == kept.stat().st_mtime_ns
     for change, sentence in (
         (["--validation", "30"], "had other settings: validation was 200, not 30"),

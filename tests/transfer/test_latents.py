@@ -14,6 +14,7 @@ from torch import Tensor
 from data_gen.errors import InputError
 from saes.disk import SAE, load, save, stock
 from tinysql.cli import main
+from tinysql.config import override
 from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import Recipe
 from tinysql.runs import Run
@@ -119,6 +120,25 @@ def test_a_run_has_the_named_sae_of_the_hook_or_says_what_it_has(tmp_path: Path)
     assert sae_at(Run(tmp_path, {}), ["source", "stream", "later"], OTHER).name == "later"
     with pytest.raises(InputError, match="has no SAE `strem`; did you mean `stream`"):
         sae_at(Run(tmp_path, {}), ["strem"], HOOK)
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("g,k=4,seed=0", "g,k=4,seed=0"),
+        ("elsewhere,g,k=4,seed=0,late", "g,k=4,seed=0"),
+        ("elsewhere,g,late", "g"),
+        ("g,widths=(8, 48)", "g,widths=(8, 48)"),
+        ("late,g", "late"),
+    ],
+)
+def test_the_commas_in_the_name_of_a_member_of_a_grid_part_no_names(
+    tmp_path: Path, said: str, meant: str
+) -> None:
+    for name in ("g", "g,k=4,seed=0", "g,widths=(8, 48)", "late"):
+        save(an_sae(), tmp_path / "saes" / name)
+    plan = override(PLAN, [f"sae={said}"])
+    assert sae_at(Run(tmp_path, {}), plan.sae, HOOK).name == meant
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,157 @@
+"""What is asked of a training on a run -> the activations it reads, and a directory of what came of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from data_gen.errors import InputError
+from data_gen.files import atomic_directory, find_json, write_atomic
+from data_gen.outputs import claim_directory
+from saes.activations import Activations, HookedModel, locate, record_many
+from saes.disk import SAE, save
+from saes.places import WEIGHTS, Place, check_begin, check_free
+from saes.recipes import ABOUT_HOOKS, check_number
+from saes.rows import MOST_DRAWN, tokens_of
+from saes.stored import RECORDING, open_recording, record_to
+from saes.training.config import Form, SAEConfig
+from saes.training.cross_layer import CrossLayerTranscoder
+from saes.training.resume import METRICS, difference
+from saes.training.sae import TrainingRecord
+from saes.truth.forms import sides
+from saes.truth.watching import RoleWatch
+from tinysql.config import to_json
+from tinysql.runs import Run, provenance
+
+ASKED = "asked.json"
+"""What was asked for, beside the state of the training that it is of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """One training on a run's own rows; see `saes.artefacts.train_on_run`."""
+
+    run: Run
+    place: Place
+    members: Mapping[str, SAEConfig]
+    """The settings of each member of a grid, or those of the one dictionary under an empty name."""
+    hooks: tuple[str, ...]
+    rows: int
+    validation: int
+    device: str
+    overwrite: bool
+    resume: bool
+    on_disk: bool
+    l0: float | None = None
+
+    def record(self, made: Mapping[Path, SAEConfig]) -> tuple[tuple[Activations, ...], RoleWatch | None]:
+        """The activations to train on, once it is known that there is a place for all that is `made` of them, and a
+        watch on others.
+
+        Going on with a training that was cut off while it wrote replaces what it wrote, and nothing else.
+        """
+        place = self.place
+        check_begin(place, self.rows, self.validation, overwrite=self.overwrite, resume=self.resume)
+        form = next(iter(made.values())).form
+        settings = self._repeated()
+        if self.resume:
+            _check_repeated(place, settings)
+        model, tokenizer = self.run.load(self.device)
+        check_hooks(model, self.hooks, form, hint=ABOUT_HOOKS)
+        for path, config in made.items():
+            is_own = self.resume and _is_of(path, self._decisive(config))
+            check_free(place, path, self.overwrite or is_own)
+        tokens = tokens_of(self.run, tokenizer, "train", self.rows)
+        watch = None
+        if self.validation:
+            # Behind all rows that those trained on are chosen among.
+            held_out = tokens_of(self.run, tokenizer, "train", self.validation, first=MOST_DRAWN * self.rows)
+            seen = record_many(model, held_out, self.hooks, show_progress=True)
+            if self.on_disk:  # whatever computed them, the processor trains on what it maps from a disk
+                seen = tuple(replace(one, values=one.values.cpu()) for one in seen)
+            watch = RoleWatch.of(*sides(seen, form))
+        if not self.resume:
+            place.clear()
+        if not self.on_disk:
+            recordings = record_many(model, tokens, self.hooks, show_progress=True)
+        elif (place.activations / RECORDING).is_file():
+            recordings = open_recording(place.activations)
+        else:
+            recordings = record_to(place.activations, model, tokens, self.hooks, show_progress=True)
+        place.state.mkdir(parents=True, exist_ok=True)
+        write_atomic(place.state / ASKED, json.dumps(settings))
+        return recordings, watch
+
+    def write(
+        self,
+        path: Path,
+        config: SAEConfig,
+        dictionary: SAE | CrossLayerTranscoder,
+        record: TrainingRecord,
+        state: Path,
+    ) -> None:
+        """What came of it, as a whole directory; its log is taken from `state`."""
+        wanted = {} if self.l0 is None else {"l0": self.l0}
+        made = {**self._decisive(config), **wanted, "made_by": provenance()}
+        # What is there is replaced only now that there is something to replace it with.
+        claim_directory(path, self.overwrite or self.resume)
+        with atomic_directory(path) as folder:
+            save(dictionary, folder)
+            write_atomic(folder / "config.json", json.dumps(made, indent=1))
+            write_atomic(folder / "metrics.json", json.dumps(to_json(record)))
+            write_atomic(folder / METRICS, (state / METRICS).read_bytes())
+
+    def _repeated(self) -> dict[str, Any]:
+        """What a training that is gone on with must be asked for again."""
+        made: dict[str, Any] = {
+            "grid": ", ".join(self.members) or "none",
+            "l0": "none" if self.l0 is None else self.l0,
+            "hooks": ", ".join(self.hooks),
+            "rows": self.rows,
+            "validation": self.validation,
+            "on_disk": self.on_disk,
+            # Activations that were kept on disk are of the weights of then.
+            WEIGHTS: self.run.fingerprint(),
+            **to_json(next(iter(self.members.values()))),
+        }
+        return json.loads(json.dumps(made))
+
+    def _decisive(self, config: SAEConfig) -> dict[str, Any]:
+        """What decides the weights of what is made."""
+        return {
+            # Whoever scores the dictionary asks for the one hook it reads.
+            "hook": self.hooks[0] if config.form == "sae" else None,
+            "hooks": list(self.hooks),
+            "rows": self.rows,
+            "split": "train",
+            WEIGHTS: self.run.fingerprint(),
+            "seed": config.seed,
+            "sae": to_json(config),
+        }
+
+
+def check_hooks(model: HookedModel, hooks: Sequence[str], form: Form, *, hint: str) -> None:
+    """`InputError` for a hook that the model does not have, and as `check_number` does."""
+    for hook in hooks:
+        locate(model, hook)
+    check_number(hooks, form, hint=hint)
+
+
+def _check_repeated(place: Place, settings: Mapping[str, Any]) -> None:
+    """Raise `InputError` where the training that was cut off was asked for with other settings."""
+    then = find_json(place.state / ASKED)
+    if then is not None and then != settings:
+        raise InputError(
+            f"the training of `{place.path.name}` that was cut off had other settings"
+            f"{difference(then, dict(settings))}",
+            hint="repeat its settings, or pass --overwrite in place of --resume to begin again",
+        )
+
+
+def _is_of(path: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether what stands in `path` was made with these settings."""
+    made = find_json(path / "config.json") or {}
+    return all(made.get(name) == value for name, value in settings.items())
