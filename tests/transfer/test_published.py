@@ -41,6 +41,22 @@ SECTIONS = {
         "bm1-piggyback-01",
         "bm1-subtle-01",
     ],
+    "### Another tokenizer, a hybrid, another size: more pairs": [
+        f"bm1-pairs-{one}"
+        for one in (
+            *(f"tokenizer-remove-{end}" for end in ("01-spans", "20-spans", "12-positions")),
+            *(f"tokenizer-back-remove-{pair}-spans" for pair in PAIRS),
+            *(f"hybrid-{one}" for one in ("remove-12", "remove-20", "back-remove-01", "back-remove-12")),
+            *(f"size-remove-{pair}" for pair in PAIRS),
+            *(f"tokenizer-induce-{pair}-spans" for pair in PAIRS),
+            *(f"tokenizer-induce-{pair}-positions" for pair in ("01", "20")),
+            *(f"hybrid-induce-{pair}" for pair in PAIRS),
+            *(f"size-induce-{pair}" for pair in ("12", "20")),
+            "full-sql-remove-01",
+            "join-skip-01",
+            "tautology-01",
+        )
+    ],
     "### Facts": [f"bm1-seeds-facts-unlock-behind-{pair}" for pair in PAIRS],
     "### Removing, inducing and facts in small models": [
         *(f"seeds-refusal-remove-{pair}" for pair in SEEDS),
@@ -135,6 +151,18 @@ def test_a_table_has_the_margin_and_the_verdict_of_its_reports(title: str) -> No
         assert verdict.startswith(said)
         # What is carried, where the table has it, and a remark in brackets.
         assert verdict.removeprefix(said).partition(" (")[0] in ("", f", {one['carried']}"), verdict
+
+
+def test_the_table_of_a_switch_has_the_bars_of_its_reports() -> None:
+    page = (RESULTS / "transfer.md").read_text()
+    rows = [cells(line) for line in page.splitlines() if line.startswith("| s-")]
+    reports = [PUBLISHED[f"bm1-pairs-switch-full-sql-{seed}"] for seed in range(3)]
+    assert len(rows) == len(reports)
+    for row, report in zip(rows, reports, strict=True):
+        down, apart, as_base, size, lost, _ = (one["value"] for one in report["requirements"])
+        share = f"{size:.2%}".removeprefix("0").replace("%", " %")
+        told = [f"{down:.3f}".removeprefix("0"), points(apart), points(as_base), share, points(lost)]
+        assert row[3:] == [*told, report["verdict"]]
 
 
 def test_how_the_page_writes_numbers() -> None:
