@@ -45,6 +45,7 @@ from saes.truth.forms import Coder
 from saes.truth.intervals import resamples
 from saes.truth.scoring import by_half
 from saes.truth.watching import RoleWatch
+from tinysql import progress
 from tinysql.cli import main
 from tinysql.runs import open_run
 
@@ -473,11 +474,15 @@ def test_the_command_follows_a_training_on_rows_it_is_not_trained_on(
         return tokens_of(*given, first=first)
 
     monkeypatch.setattr(asking, "tokens_of", noted)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0)
     assert main(["sae", "train", str(run), "--name", "seen", "--validation", "30", *SMALL]) == 0
     [(_, _, last), (split, first, _)] = asked
     assert split == "train"
     assert first >= last
-    said = capsys.readouterr().out
+    said, shown = capsys.readouterr()
+    assert len(re.findall(r"recording \S+: 1 of 1", shown)) == 2, (
+        "both the rows to train on and the held-out ones"
+    )
     looks = json.loads((run / "saes" / "seen" / "metrics.json").read_text())["watched"]
     assert len(looks) == 10
     own, (model, tokenizer) = open_run(run), open_run(run).load()

@@ -14,7 +14,7 @@ from torch import Tensor
 import saes.rows
 import tinysql.progress
 from data_gen.errors import InputError
-from data_gen.example import DataConfig, make_example
+from data_gen.example import DataConfig, Example, make_example
 from saes import asked
 from saes.choices import watched_figure
 from saes.commands import table
@@ -80,6 +80,25 @@ def test_drawing_many_rows_says_how_many_there_are_and_changes_none(
     said = capsys.readouterr().err
     assert "drawing train rows: 15 of 40" in said
     assert "drawing train rows: 40 of 40" in said
+
+
+def test_no_row_is_drawn_that_others_are_watched_on(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Held-out rows begin behind the last that may be drawn for a training, also where few rows fit."""
+    opened = open_run(run)
+    _, tokenizer = opened.load("cpu")
+    drawn: list[int] = []
+
+    def noted(data: DataConfig, index: int) -> Example:
+        drawn.append(index)
+        return make_example(data, index)
+
+    monkeypatch.setattr(saes.rows, "make_example", noted)
+    monkeypatch.setattr(saes.rows, "AT_ONCE", 3)
+    shape = replace(opened.shape, n_ctx=8)
+    monkeypatch.setattr(Run, "shape", property(lambda _: shape))
+    with pytest.raises(InputError, match="of 20 train rows of .* 0 fit"):
+        tokens_of(opened, tokenizer, "train", 5, first=7)
+    assert drawn == [*range(7, 7 + saes.rows.MOST_DRAWN * 5)]
 
 
 def test_the_artefacts_are_there_and_say_what_made_them(run: Path) -> None:

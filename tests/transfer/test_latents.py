@@ -25,7 +25,7 @@ from transfer.evaluation.bench import Bench
 from transfer.evaluation.controls import Materials, clean_bench, sources
 from transfer.evaluation.curves import rank_curve
 from transfer.evaluation.plan import Plan
-from transfer.latents import contrast_latent, sae_at
+from transfer.latents import _there, contrast_latent, sae_at
 from transfer.parts import ENDING, place_of
 from transfer.points import Contrast, Points
 from transfer.steering import SteeringVector
@@ -139,6 +139,11 @@ def test_the_commas_in_the_name_of_a_member_of_a_grid_part_no_names(
         save(an_sae(), tmp_path / "saes" / name)
     plan = override(PLAN, [f"sae={said}"])
     assert sae_at(Run(tmp_path, {}), plan.sae, HOOK).name == meant
+
+
+def test_the_parts_of_a_name_name_nothing_else() -> None:
+    known = ["g", "g,k=4", "k=4", "late"]
+    assert _there(["g", "k=4", "late", "none", "k=4"], known) == ["g,k=4", "late", "k=4"]
 
 
 @pytest.mark.parametrize(
