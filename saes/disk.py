@@ -6,7 +6,7 @@ import importlib
 import shutil
 import warnings
 from pathlib import Path
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from jaxtyping import Float
 from safetensors import SafetensorError
@@ -27,10 +27,12 @@ class SAE(Protocol):
 
     cfg: Any
     """sae-lens' configuration; `cfg.metadata.hook_name` names the hook it was trained on."""
-    W_enc: Float[Tensor, "d_in d_sae"]
-    W_dec: Float[Tensor, "d_sae d_in"]
-    b_enc: Float[Tensor, " d_sae"]
-    b_dec: Float[Tensor, " d_in"]
+    if TYPE_CHECKING:
+        # A module finds its parameters only when it is asked, and from Python 3.12 on `isinstance` does not ask.
+        W_enc: Float[Tensor, "d_in d_sae"]
+        W_dec: Float[Tensor, "d_sae d_in"]
+        b_enc: Float[Tensor, " d_sae"]
+        b_dec: Float[Tensor, " d_in"]
 
     def state_dict(self) -> dict[str, Tensor]:
         """Weights by name."""

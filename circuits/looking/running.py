@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -30,10 +30,12 @@ HookFunction = Callable[[Tensor, HookPoint], Tensor | None]
 class HookedLM(HookedModel, Protocol):
     """A language model with TransformerLens' hooks: ours, or a foreign one behind TransformerLens' bridge."""
 
-    blocks: Any
     cfg: Any
-    ln_final: Any
-    unembed: Any
+    if TYPE_CHECKING:
+        # Modules within modules are found as `saes.disk.SAE` says of parameters.
+        blocks: Any
+        ln_final: Any
+        unembed: Any
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
         """The weights, by name."""
