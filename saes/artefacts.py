@@ -84,10 +84,11 @@ def train_on_run(
         check_l0(config, l0)
         config = _found_before(config, place, l0) if resume else config
     recordings, watch = asked.record({place.path: config})
-    if l0 is not None:
-        check_l0(replace(config, d_sae=config.latents(recordings[0].values.shape[1])), l0)
-        config = _matched(recordings, config, place, run.path.name, l0, say)
-    dictionary, record = train_form(recordings, config, run.path.name, place.state, watch)
+    with asked.begun():
+        if l0 is not None:
+            check_l0(replace(config, d_sae=config.latents(recordings[0].values.shape[1])), l0)
+            config = _matched(recordings, config, place, run.path.name, l0, say)
+        dictionary, record = train_form(recordings, config, run.path.name, place.state, watch)
     asked.write(place.path, config, dictionary, record, place.state)
     place.clear()
     return record
@@ -176,14 +177,15 @@ def train_grid_on_run(
         on_disk=on_disk,
     )
     recordings, watch = asked.record({paths[member]: config for member, config in configs.items()})
-    trained = train_grid(
-        recordings[0],
-        configs,
-        model_name=run.path.name,
-        show_progress=True,
-        directory=place.state,
-        watch=watch,
-    )
+    with asked.begun():
+        trained = train_grid(
+            recordings[0],
+            configs,
+            model_name=run.path.name,
+            show_progress=True,
+            directory=place.state,
+            watch=watch,
+        )
     for member, one in trained.items():
         asked.write(paths[member], configs[member], one.sae, one.record, place.state / member)
     choice = None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,17 @@ class Asked:
         place.state.mkdir(parents=True, exist_ok=True)
         write_atomic(place.state / ASKED, json.dumps(settings))
         return recordings, watch
+
+    @contextmanager
+    def begun(self) -> Iterator[None]:
+        """A training that is refused before it kept anything to go on with leaves nothing behind."""
+        try:
+            yield
+        except InputError:
+            kept = (file for file in self.place.state.rglob("*") if file.is_file())
+            if all(file.name in (ASKED, METRICS) for file in kept):
+                self.place.clear()
+            raise
 
     def write(
         self,

@@ -138,6 +138,12 @@ def call_train(arguments: argparse.Namespace) -> None:
     if arguments.l0 is not None:
         check_l0(config, arguments.l0)
     members = read_grid(config, arguments.grid) if arguments.grid else {}
+    for field in (setting.partition("=")[0] for setting in arguments.set):
+        if any(setting.startswith(f"{field}=") for setting in arguments.grid):
+            raise InputError(
+                f"--set and --grid both give `{field}`",
+                hint=f"leave --set {field} out: a grid has its own values",
+            )
     check_number(arguments.hook or default_hooks(run.shape, config.form), config.form, hint=ABOUT_HOOKS)
     run.check_whole()
     # What computes is loaded behind what can be refused without it, here and below: it takes seconds. Only a model

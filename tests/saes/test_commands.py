@@ -15,7 +15,7 @@ import saes.rows
 import tinysql.progress
 from data_gen.errors import InputError
 from data_gen.example import DataConfig, Example, make_example
-from saes import asked
+from saes import artefacts, asked
 from saes.choices import watched_figure
 from saes.commands import table
 from saes.disk import stock
@@ -482,3 +482,37 @@ def test_an_sae_that_does_worse_than_the_mean_is_asked_about(run: Path) -> None:
     assert "above 1" not in table(found)
     other = replace(found, sae=replace(found.sae, fvu=1.2))
     assert table(other).endswith("an FVU above 1 is worse than the mean: was this SAE trained on this model?")
+
+
+@pytest.mark.parametrize("more", [[], ["--grid", "seed=0,1"], ["--on-disk"]])
+def test_a_training_that_is_refused_leaves_nothing_behind(
+    more: list[str], run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "-".join(["refused", *more])
+    words = ["sae", "train", str(run), "--name", name, "--rows", "20", "--validation", "0", *more]
+    before = sorted((run / "saes").iterdir())
+    few = ["--set", "steps=4", "--set", "d_sae=64", "--set", "batch_size=100000"]
+    assert main([*words, *few]) == 2
+    assert "fewer than one" in capsys.readouterr().err
+    assert sorted((run / "saes").iterdir()) == before
+    assert main([*words, *few[:-1], "batch_size=64"]) == 0
+
+
+def test_a_training_that_kept_something_is_not_lost_when_it_is_refused(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_given: object, **_settings: object) -> None:
+        (run / "saes" / ".begun.training" / "state.safetensors").write_bytes(b"kept")
+        raise InputError("it went wrong", hint="go on")
+
+    monkeypatch.setattr(artefacts, "train_form", refused)
+    words = ["sae", "train", str(run), "--name", "begun", "--rows", "20", "--validation", "0"]
+    assert main([*words, "--set", "steps=4"]) == 2
+    assert (run / "saes" / ".begun.training" / "state.safetensors").read_bytes() == b"kept"
+    shutil.rmtree(run / "saes" / ".begun.training")
+
+
+def test_a_field_is_given_by_a_grid_or_by_set(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["sae", "train", str(run), "--name", "both", "--set", "k=4", "--grid", "k=4,8"]
+    assert main(words) == 2
+    assert "--set and --grid both give `k`" in capsys.readouterr().err
