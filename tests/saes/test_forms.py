@@ -25,7 +25,8 @@ from tinysql.models.hybrid import HybridLM
 from tinysql.recipes import tiny
 from tinysql.tokens import Tokenizer
 
-SMALL = ["--rows", "30", "--set", "steps=20", "--set", "batch_size=128", "--set", "k=4", "--set", "d_sae=48"]
+TINY = ["--rows", "30", "--set", "steps=20", "--set", "batch_size=128", "--set", "d_sae=48"]
+SMALL = [*TINY, "--set", "k=4"]
 RECIPES = ["transcoder", "skip_transcoder", "crosscoder", "cross_layer_transcoder"]
 MLPS = ["blocks.1.ln1.hook_normalized", "blocks.3.ln1.hook_normalized"]
 HOOKS = {
@@ -121,7 +122,7 @@ def test_activations_on_disk_serve_the_resumed_training_and_go_when_it_is_done(
 
 
 def test_a_grid_is_written_as_its_members(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["sae", "train", str(run), "--name", "many", "--grid", "k=2,4", "--grid", "seed=0,1", *SMALL]
+    words = ["sae", "train", str(run), "--name", "many", "--grid", "k=2,4", "--grid", "seed=0,1", *TINY]
     assert main(words) == 0
     names = [f"many,k={k},seed={seed}" for k in (2, 4) for seed in (0, 1)]
     assert [line for line in capsys.readouterr().out.splitlines() if line.startswith(str(run))] == [
@@ -133,7 +134,7 @@ def test_a_grid_is_written_as_its_members(run: Path, capsys: pytest.CaptureFixtu
         assert load(run / "saes" / name).cfg.k == config["sae"]["k"]
     assert not (run / "saes" / ".many.training").exists()
     # A member is the SAE that is trained alone with its settings.
-    alone = ["--name", "alone", "--seed", "1", "--set", "order_seed=0", *SMALL, "--set", "k=2"]
+    alone = ["--name", "alone", "--seed", "1", "--set", "order_seed=0", *TINY, "--set", "k=2"]
     assert main(["sae", "train", str(run), *alone]) == 0
     weights = [run / "saes" / name / "sae_weights.safetensors" for name in ("alone", "many,k=2,seed=1")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
