@@ -131,7 +131,9 @@ def pattern_figure(patterns: RolePatterns, block: int) -> go.Figure:
     figure.update_yaxes(title="role that looks", col=1)
     title = f"Block {block} ({kind}): attention mass by role, mean over {int(patterns.rows.max()):,} rows"
     size = len(patterns.roles)
-    return _laid_out(figure, title, width=330 + across * 19 * size, height=330 + lines * (40 + 18 * size))
+    # No panel narrower than the words below it, no figure narrower than its title.
+    width = max(720, 330 + across * max(180, 19 * size))
+    return _laid_out(figure, title, width=width, height=330 + lines * (40 + 18 * size))
 
 
 def patching_figure(found: PatchEffects, *, pair: int | None = None) -> go.Figure:
@@ -161,7 +163,9 @@ def patching_figure(found: PatchEffects, *, pair: int | None = None) -> go.Figur
     which = f"{len(found.base)} pairs" if pair is None else f"pair {pair}"
     title = f"Patching {found.edit}: {way[found.direction]}, {which}, share of {found.metric}"
     width = max(800, 330 + COLUMN * len(sets))
-    return _laid_out(figure, title, width=width, height=280 + 34 * len(found.hooks))
+    slanted = 5 * max((len(name) for name in sets), default=0)
+    # Below stand slanted names; one hook still leaves room for a scale and for the words beside the axis.
+    return _laid_out(figure, title, width=width, height=200 + slanted + max(150, 34 * len(found.hooks)))
 
 
 def _alone(found: PatchEffects, pair: int) -> Means:

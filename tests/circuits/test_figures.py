@@ -152,6 +152,13 @@ def test_lines_of_a_pattern_look_and_columns_are_looked_at() -> None:
     assert all(axis.autorange == "reversed" for axis in figure.select_yaxes()), "the first role on top"
 
 
+def test_a_pattern_of_few_roles_has_room_for_its_words() -> None:
+    figure = pattern_figure(patterns(), 0)
+    # Some 7 pixels a letter of the title, 6.5 of a panel's; two panels share what the roles' names leave.
+    assert figure.layout.width >= 7 * len(figure.layout.title.text)
+    assert (figure.layout.width - 330) / 2 >= 6.5 * len("role that is looked at")
+
+
 def patched(shares: list[list[float]], sets: tuple[str, ...], direction: str = "denoise") -> PatchEffects:
     """Two pairs whose runs differ by 1 and 3, of one share each by hook and set."""
     share, base = torch.tensor(shares), torch.tensor([1.0, 2.0])
@@ -181,6 +188,14 @@ def test_what_comes_along_is_drawn_and_traces_of_it_are_left_out() -> None:
     np.testing.assert_allclose(trace.customdata[..., 1], share.high[:, [0, 2]])
     # Only what lowers the metric leaves a column too.
     assert list(patching_figure(patched([[-0.4, 0.0]], ("a", "b"))).data[0].x) == ["a"]
+
+
+@pytest.mark.parametrize("name", ["a", "schema.columns.0.name"])
+def test_one_hook_has_room_for_its_words_and_a_scale(name: str) -> None:
+    layout = patching_figure(patched([[0.5]], (name,))).layout
+    slanted = 7 * len(name) / 2**0.5  # at 45 degrees, below what the words under an axis need
+    left = layout.height - layout.margin.t - layout.margin.b - slanted
+    assert left >= 6.5 * len("hook, depth upwards")
 
 
 @pytest.mark.parametrize(("share", "limit"), [(0.5, 1.0), (-1.75, 1.75), (2.5, 2.5)])

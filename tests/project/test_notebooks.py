@@ -28,6 +28,8 @@ def test_a_notebook_runs(path: Path, run: Path, monkeypatch: pytest.MonkeyPatch)
     NotebookClient(notebook, timeout=PATIENCE, startup_timeout=PATIENCE, kernel_name="python3").execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert any("application/vnd.plotly.v1+json" in output.get("data", {}) for output in outputs)
+    # A page begins with no warning of a library about what is not installed.
+    assert [output["text"] for output in outputs if "Warning" in output.get("text", "")] == []
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.name for path in NOTEBOOKS])
