@@ -35,7 +35,7 @@ floors: $(INSTALLED)
 	$(RUN)lint-imports
 
 unit: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(RUN)pytest -n 2 $(ARGS)
+	OMP_NUM_THREADS=1 $(RUN)pytest -n 2 --durations 20 --durations-min 5 $(ARGS)
 
 wheel: $(INSTALLED)
 	$(RUN)python -m build --wheel --no-isolation --outdir dist .
