@@ -20,12 +20,12 @@ from saes.activations import described
 from saes.dictionaries.parameters import Gradients
 from saes.roles import Roles
 from saes.training.loop import Loop
-from saes.training.resume import MetricsLog, load_state, save_state
+from saes.training.resume import Clock, MetricsLog, load_state, save_state
 from tinysql.progress import Bar
 
 LOGGED, SAVED = 200, 10
-"""How often a training logs its loss, and how often it saves its state and its dictionary is looked at: behind every
-step where there are fewer."""
+"""How often a training logs its loss, and how often its dictionary is looked at and its state saved whatever the clock
+says: behind every step where there are fewer."""
 
 WATCHED = "held_out"
 """What the numbers about the dictionary stand under in a line of the log."""
@@ -63,6 +63,8 @@ class Fit:
         self.data = data() if directory is not None else ""
         if directory is not None and (saved := load_state(directory, loop.config, self.data)) is not None:
             loop.restore(saved.step, saved.tensors)
+        self._saved = loop.step
+        """At which step the newest state in the directory is; one of step 0 is not worth a file."""
         self.log = MetricsLog(directory, loop.step)
         lines = self.log.read()
         self.loss: dict[int, float] = {line["step"]: line["loss"] for line in lines}
@@ -81,20 +83,28 @@ class Fit:
         due = loop.step * SAVED // steps > step * SAVED // steps
         if step % max(steps // LOGGED, 1) == 0 or last or (due and self._watched is not None):
             self._note(step, result, due)
-        if self.directory is not None and due:
-            self._check_finite()
+        if due:
+            self.check_finite()
+            self.save()
+
+    def save(self) -> None:
+        """Write the state of now, which must be finite; nothing without a directory, or where it is written already."""
+        loop = self.loop
+        if self.directory is not None and self._saved != loop.step:
             save_state(self.directory, loop.config, self.data, step=loop.step, tensors=loop.state())
+            self._saved = loop.step
 
     def _note(self, step: int, result: Gradients, due: bool) -> None:
-        self._check_finite()
+        self.check_finite()
         line: dict[str, Any] = {"step": step, **self.loop.metrics(result)}
         self.loss[step] = line["loss"]
         if due and self._watched is not None:
             self.watched[step] = line[WATCHED] = _numbers(self._watched())
         self.log.add(line)
 
-    def _check_finite(self) -> None:
-        """Stop at a loss that is not finite; nothing has changed since the step before it."""
+    def check_finite(self) -> None:
+        """`InputError` at a loss that is not finite, nothing having changed since the step before it; waits for the
+        device."""
         loop, directory = self.loop, self.directory
         if not loop.is_broken():
             return
@@ -155,14 +165,16 @@ def fit(
 ) -> None:
     """Train all to their last steps on these rows; every batch is put together once and read by all.
 
-    They share the batch size, the seed of the order and whether roles are balanced (those of the first count). `roles`
-    are of all rows there are, those left out included.
+    They share the batch size, the seed of the order and whether roles are balanced (those of the first count), and
+    their states are saved together where the clock says so, which changes no bit of what is trained. `roles` are of all
+    rows there are, those left out included.
     """
     config = fits[0].loop.config
     first = min(fit.loop.step for fit in fits)
     last = max(fit.loop.config.steps for fit in fits)
     family = Roles.of(tuple(roles), rows.device).families.label[rows] if config.balance_roles else None
     order = batches(rows, config.batch_size, config.seed_of_order, start=first, family=family)
+    clock = Clock()
     with Bar(title, active=show_progress) as bar:
         for step in range(first, last):
             read = batch(next(order))
@@ -170,6 +182,12 @@ def fit(
                 # One that was saved later than the others when training was cut off waits for them.
                 if one.loop.step == step < one.loop.config.steps:
                     one.advance(read)
+            if clock.is_due():
+                for one in fits:
+                    one.check_finite()  # waits for the device, which is no part of the writing
+                with clock.writing():
+                    for one in fits:
+                        one.save()
             if step % max(last // LOGGED, 1) == 0 or step + 1 == last:
                 losses = [next(reversed(one.loss.values())) for one in fits if one.loss]
                 shown = {"loss": sum(losses) / max(len(losses), 1)}

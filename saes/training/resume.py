@@ -1,17 +1,20 @@
 """Training state <-> a directory from which training goes on bit for bit, and the log of its metrics.
 
 `step-N/` holds parameters, moments and counters as safetensors and the rest as JSON, and appears whole or not at all.
-No random state is kept: the order of the activations is a function of the seed and the step.
+No random state is kept: the order of the activations is a function of the seed and the step. So it matters to nothing
+how often a state is written, and the clock may decide it.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from jaxtyping import Float
@@ -26,6 +29,8 @@ from tinysql.training.checkpoints import load_tensors, save_tensors
 METRICS = "metrics.jsonl"
 TENSORS, STATE = "state.safetensors", "state.json"
 FINGERPRINT_ROWS = 4096
+SECONDS_BETWEEN_STATES, SHARE_OF_WRITING = 60, 0.05
+"""How long a training goes on at least between two states, and the most of its time that writing them may take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +80,26 @@ def load_state(directory: Path, config: SAEConfig, data: str) -> Saved | None:
                 hint="give what it was trained with, or train anew with --overwrite instead of --resume",
             )
     return Saved(step=int(made["step"]), tensors=load_tensors(found[-1] / TENSORS))
+
+
+class Clock:
+    """Whether it is time to write states: about once a minute, and more rarely where writing takes long."""
+
+    def __init__(self) -> None:
+        """At the first step, or the first one behind what was gone on from."""
+        self._due = monotonic() + SECONDS_BETWEEN_STATES
+
+    def is_due(self) -> bool:
+        """Whether states are to be written now."""
+        return monotonic() >= self._due
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Around the writing, whose time says when the next is due."""
+        begun = monotonic()
+        yield
+        now = monotonic()
+        self._due = now + max(SECONDS_BETWEEN_STATES, (now - begun) * (1 / SHARE_OF_WRITING - 1))
 
 
 class MetricsLog:

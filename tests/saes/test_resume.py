@@ -15,9 +15,11 @@ import torch
 
 from data_gen.errors import InputError
 from saes.activations import Activations
+from saes.training import resume
 from saes.training.config import SAEConfig
+from saes.training.grids import train_grid
 from saes.training.loop import Loop
-from saes.training.resume import fingerprint, load_state, save_state
+from saes.training.resume import Clock, fingerprint, load_state, save_state
 from saes.training.sae import train_sae
 
 # Few of many latents at once, so that some are dead whenever training is cut off.
@@ -71,6 +73,99 @@ def test_going_on_gives_the_same_bits(
     logs = [(tmp_path / place / "metrics.jsonl").read_text() for place in ("whole", "cut")]
     assert logs[0] == logs[1]
     assert len(logs[0].splitlines()) == config.steps
+
+
+class FakeClock:
+    """Seconds that pass when a test says so: some per step, and some per state written."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, a_step: float, a_state: float = 0) -> None:
+        self.now, self.states = 0.0, list[int]()
+        advance, save = Loop.advance, resume.save_tensors
+
+        def stepping(loop: Loop, *given: Any) -> Any:
+            self.now += a_step
+            return advance(loop, *given)
+
+        def saving(*given: Any) -> None:
+            self.now += a_state
+            self.states.append(int(given[0].parent.name.split("-")[1][:8]))
+            save(*given)
+
+        monkeypatch.setattr(resume, "monotonic", lambda: self.now)
+        monkeypatch.setattr(Loop, "advance", stepping)
+        monkeypatch.setattr(resume, "save_tensors", saving)
+
+
+LONG = replace(CONFIG, steps=120)
+"""A training whose tenths are far from each other."""
+
+
+def test_between_two_tenths_a_state_is_saved_by_the_clock_and_gone_on_from_with_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train_sae(activations(), LONG, directory=tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        FakeClock(patch, a_step=12.5)
+        interrupted(LONG, tmp_path / "cut", 58, monkeypatch)
+    assert [path.name for path in (tmp_path / "cut").glob("step-*")] == ["step-00000055"]
+    resumed = train_sae(activations(), LONG, directory=tmp_path / "cut")
+    for name, value in whole.sae.state_dict().items():
+        assert torch.equal(value, resumed.sae.state_dict()[name]), name
+    assert resumed.record == whole.record
+    assert (tmp_path / "cut" / "metrics.jsonl").read_bytes() == (
+        tmp_path / "whole" / "metrics.jsonl"
+    ).read_bytes()
+
+
+def test_members_of_a_grid_are_saved_by_one_clock_at_the_same_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members = {name: replace(LONG, k=k) for name, k in (("two", 2), ("four", 4))}
+    whole = train_grid(activations(), members)
+    with monkeypatch.context() as patch:
+        FakeClock(patch, a_step=10)
+        advance = Loop.advance
+
+        def until(loop: Loop, x: torch.Tensor) -> Any:
+            if loop.step == 21:
+                raise Killed
+            return advance(loop, x)
+
+        patch.setattr(Loop, "advance", until)
+        with pytest.raises(Killed):
+            train_grid(activations(), members, directory=tmp_path)
+    for name in members:
+        assert [path.name for path in (tmp_path / name).glob("step-*")] == ["step-00000021"]
+    resumed = train_grid(activations(), members, directory=tmp_path)
+    assert {name: one.record for name, one in resumed.items()} == {
+        name: one.record for name, one in whole.items()
+    }
+
+
+def test_states_that_take_long_to_write_take_a_twentieth_of_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FakeClock(monkeypatch, a_step=20, a_state=10)
+    train_sae(activations(), replace(CONFIG, steps=400), directory=tmp_path)
+    by_clock = [step for step in clock.states if step % 40]
+    assert len(by_clock) > 20
+    between = clock.now - 10 * len(clock.states)
+    assert 10 * len(by_clock) <= 0.05 * (between + 10 * len(clock.states))
+
+
+def test_a_state_is_due_every_minute_and_more_rarely_where_it_takes_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(resume, "monotonic", lambda: now)
+    clock = Clock()
+    for took, free in ((0.1, 60), (4, 76), (1, 60)):
+        with clock.writing():
+            now += took
+        now += free - 0.1
+        assert not clock.is_due()
+        now += 0.2
+        assert clock.is_due()
 
 
 def test_the_directory_changes_nothing(tmp_path: Path) -> None:
