@@ -25,15 +25,16 @@ from saes.truth.alignment import Alignment, Untrained, align, scored_table
 from saes.truth.causal import Effects, effects
 from saes.truth.context import Excerpts
 from saes.truth.dashboard import dashboard
+from saes.truth.effects_file import EFFECTS, Swaps, kept_swaps, read_effects, write_effects
 from saes.truth.forms import sides
-from saes.truth.interchange import Swap, interchange, latents_for
+from saes.truth.interchange import interchange, latents_for
 from saes.truth.recovered import Fidelity, fidelity
-from tinysql.config import from_json, to_json
+from tinysql.config import from_json
 from tinysql.models.hybrid import HybridLM
 from tinysql.runs import Run, provenance
 from tinysql.tokens import Tokenizer, Tokens
 
-DASHBOARD, EFFECTS = "dashboard.html", "effects.json"
+DASHBOARD = "dashboard.html"
 PAIRS = 48
 """Counterfactual pairs that latents are swapped on, per edit."""
 
@@ -148,7 +149,7 @@ def show_on_run(run: Run, *, name: str, device: str = "cpu") -> Path:
         tokenizer,
         alignment,
         title=f"SAE {name} of {run.path.name}",
-        effects=_effects(path),
+        effects=read_effects(path),
     )
     write_atomic(out, page)
     return out
@@ -162,13 +163,14 @@ def effects_on_run(
     on: int = 100,
     edits: Sequence[str] = (),
     device: str = "cpu",
-) -> tuple[Effects, Fidelity, dict[str, list[Swap]]]:
+) -> tuple[Effects, Fidelity, Swaps]:
     """What the latents of a scored SAE do, and RUN/saes/`name`/effects.json.
 
     Every latent that fires is switched off while the model answers the first `rows` test examples; the `on` latents of
     the best F1 are switched on too. For each of `edits`, latents are swapped on `PAIRS` counterfactual pairs of the
-    test split. Raises `InputError` as `show_on_run` does, and, before anything is run, for an edit that the rows do not
-    have or whose roles were not scored.
+    test split; swaps of other edits that the file holds already stay in it, and are among those returned. Raises
+    `InputError` as `show_on_run` does, and, before anything is run, for an edit that the rows do not have or whose
+    roles were not scored, and where such swaps were found on other weights or another scoring.
     """
     for option, given, least in (("--rows", rows, 1), ("--on", on, 0)):
         if given < least:
@@ -179,6 +181,13 @@ def effects_on_run(
     path = scored_in(run, name)
     sae, alignment = _scored(path, run, device)
     out = claim_file(path / EFFECTS)
+    of = {
+        "weights": run.fingerprint(),
+        "scored_rows": alignment.examples,
+        "seed": alignment.seed,
+        "pairs": PAIRS,
+    }
+    others = kept_swaps(out, edits, of)
     model, tokenizer = run.load(device)
     data = run.split("test")
     pairs = {edit: counterfactuals(data, edit=edit, n=PAIRS, encode=tokenizer.encode_text) for edit in edits}
@@ -192,25 +201,12 @@ def effects_on_run(
     live = (firings.fired > 0).nonzero()[:, 0].tolist()
     found = effects(sae, model, tokenizer, examples, hook=alignment.hook, off=live, on=best, table=table)
     kept = fidelity(sae, model, tokenizer, examples, hook=alignment.hook)
-    swaps = {
+    swaps = others | {
         edit: interchange(sae, model, tokenizer, of_edit, hook=alignment.hook, table=table)
         for edit, of_edit in pairs.items()
     }
-    made = {
-        "effects": found.to_json(),
-        "fidelity": kept.to_json(),
-        "interchange": {edit: [to_json(swap) for swap in each] for edit, each in swaps.items()},
-        "made_by": provenance(),
-    }
-    write_atomic(out, json.dumps(made, allow_nan=False))
+    write_effects(out, found, kept, swaps, of)
     return found, kept, swaps
-
-
-def _effects(path: Path) -> dict[int, dict[str, dict[str, float]]]:
-    """What `effects.json` holds, latent -> way -> clause -> share of answers changed; nothing where there is none."""
-    if not (path / EFFECTS).exists():
-        return {}
-    return Effects.from_json(read_json(path / EFFECTS).get("effects"), where=str(path / EFFECTS)).by_latent
 
 
 def _scored(path: Path, run: Run, device: str) -> tuple[SAE, Alignment]:
