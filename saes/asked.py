@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from data_gen.errors import InputError
 from data_gen.files import atomic_directory, find_json, write_atomic
 from data_gen.outputs import claim_directory
@@ -16,6 +18,7 @@ from saes.activations import Activations, HookedModel, locate, record_many
 from saes.disk import SAE, save
 from saes.places import WEIGHTS, Place, check_begin, check_free
 from saes.recipes import ABOUT_HOOKS, check_number
+from saes.room import check_rows, check_weights, tokens_per_row, widths_of
 from saes.rows import MOST_DRAWN, tokens_of
 from saes.stored import RECORDING, open_recording, record_to
 from saes.training.config import Form, SAEConfig
@@ -25,7 +28,9 @@ from saes.training.sae import TrainingRecord
 from saes.truth.forms import sides
 from saes.truth.watching import RoleWatch
 from tinysql.config import to_json
+from tinysql.models.hybrid import HybridLM
 from tinysql.runs import Run, provenance
+from tinysql.tokens import Tokenizer
 
 ASKED = "asked.json"
 """What was asked for, beside the state of the training that it is of."""
@@ -65,6 +70,7 @@ class Asked:
         for path, config in made.items():
             is_own = self.resume and _is_of(path, self._decisive(config))
             check_free(place, path, self.overwrite or is_own)
+        self._check_room(model, tokenizer, tuple(made.values()))
         tokens = tokens_of(self.run, tokenizer, "train", self.rows)
         watch = None
         if self.validation:
@@ -85,6 +91,26 @@ class Asked:
         place.state.mkdir(parents=True, exist_ok=True)
         write_atomic(place.state / ASKED, json.dumps(settings))
         return recordings, watch
+
+    def _check_room(self, model: HybridLM, tokenizer: Tokenizer, configs: Sequence[SAEConfig]) -> None:
+        """Raise `InputError` for what the memory, or the disk, does not hold."""
+        widths, device = widths_of(model, self.hooks), model.device
+        trained_on = torch.device("cpu") if self.on_disk else device
+        half = len(widths) // 2
+        for config in configs:
+            same = config.form in ("sae", "crosscoder")
+            check_weights(
+                config, widths if same else widths[:half], widths if same else widths[half:], trained_on
+            )
+        is_recorded = self.on_disk and (self.place.activations / RECORDING).is_file()
+        check_rows(
+            0 if is_recorded else self.rows,
+            self.validation,
+            tokens_per_row(self.run, tokenizer),
+            widths,
+            device,
+            self.place.activations if self.on_disk else None,
+        )
 
     @contextmanager
     def begun(self) -> Iterator[None]:

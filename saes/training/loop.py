@@ -5,8 +5,7 @@ On a GPU the step is replayed from a recording (`saes.training.replay`), so all 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -19,9 +18,10 @@ from saes.dictionaries import dense, layers, topk
 from saes.dictionaries.auxiliary import Dead
 from saes.dictionaries.layers import first_layers
 from saes.dictionaries.parameters import Gradients, first_parameters
+from saes.room import check_weights, room_for
 from saes.training.config import SAEConfig
 from saes.training.replay import Replay
-from tinysql.devices import can_record, is_out_of_memory
+from tinysql.devices import can_record
 
 LOOK_EVERY = {"cpu": 1}
 """Steps between two looks at the number of dead latents; 16 where a look makes the device wait."""
@@ -77,7 +77,10 @@ class Loop:
     ) -> Loop:
         """The first parameters, drawn from the seed; with `d_out`, a transcoder's; with `hooks`, a crosscoder's."""
         d_sae = config.latents(hooks[0] if hooks else d_in)
-        with _room_for(d_sae, d_in):
+        check_weights(
+            config, (d_in,) if hooks is None else hooks, (d_in if d_out is None else d_out,), device
+        )
+        with room_for(d_sae, d_in):
             parameters = first_parameters(
                 config.architecture,
                 d_in=d_in,
@@ -96,7 +99,8 @@ class Loop:
     ) -> Loop:
         """The first parameters of a cross-layer transcoder, whose layers are all of these widths."""
         d_sae = config.latents(d_in)
-        with _room_for(n_layers * d_sae, d_in):
+        check_weights(config, (d_in,) * n_layers, (d_out,) * n_layers, device)
+        with room_for(n_layers * d_sae, d_in):
             parameters = first_layers(
                 config.architecture,
                 layers=n_layers,
@@ -242,17 +246,3 @@ class Loop:
         if room == 0:
             return None
         return Dead(mask=self.since_fired > config.dead_after, room=room, coefficient=config.aux_loss)
-
-
-@contextmanager
-def _room_for(latents: int, d_in: int) -> Iterator[None]:
-    """`InputError` where the memory does not hold so many latents."""
-    try:
-        yield
-    except RuntimeError as error:
-        # More bytes than a 64-bit number counts are an overflow, not a refusal of the system.
-        if not is_out_of_memory(error) and "overflow" not in str(error):
-            raise
-        raise InputError(
-            f"{latents} latents of activations {d_in} wide do not fit into memory", hint="lower d_sae"
-        ) from error
