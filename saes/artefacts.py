@@ -29,7 +29,7 @@ from saes.training.grids import train_grid
 from saes.training.penalty import FAR, NEAR, check_l0, chosen, search
 from saes.training.sae import TrainingRecord, check_form, train_sae
 from saes.training.transcoders import train_transcoder
-from saes.truth.choosing import Choice, choose
+from saes.truth.choosing import Choice, choose, read_choice
 from saes.truth.watching import RoleWatch
 from tinysql.runs import Run, provenance
 
@@ -55,7 +55,8 @@ def train_on_run(
     """Train on the activations of the first `rows` training examples and write RUN/saes/`name`.
 
     `hooks` are what the form reads, and after them what it writes when that is something else; those of
-    `saes.recipes.default_hooks` unless given. `resume` goes on, bit for bit, where a training of that name was cut off.
+    `saes.recipes.default_hooks` unless given. `resume` goes on, bit for bit, where a training of that name was cut off,
+    begins where none did, and gives the record of one that is finished.
     With `l0` the weight of the penalty of `standard`, `gated` or `jumprelu` is searched for at which so many latents
     are active per token, within a tenth; `say` hears of every trial, and where none comes as near. `on_disk` keeps the
     activations in bfloat16 in RUN/saes/.NAME.activations while it trains, for more than fit into memory. Ten times the
@@ -63,7 +64,7 @@ def train_on_run(
     found stands in `metrics.jsonl` and in the record; 0 leaves that out.
 
     Raises `InputError` for a name with a slash in it, an unknown hook, a number of hooks that the form cannot have, a
-    directory that is already there, unless `overwrite`, nothing to resume, other settings than those of what is gone on
+    directory that is already there, unless `overwrite`, other settings than those of what is gone on
     with, an L0 of a kind that k decides, and one that no trial comes within a factor of two of.
     """
     place = Place.of(run.path, name)
@@ -83,6 +84,8 @@ def train_on_run(
     if l0 is not None:
         check_l0(config, l0)
         config = _found_before(config, place, l0) if resume else config
+    if (records := asked.finished({place.path: config})) is not None:
+        return records[0]
     recordings, watch = asked.record({place.path: config})
     with asked.begun():
         if l0 is not None:
@@ -161,7 +164,7 @@ def train_grid_on_run(
     is as in `train_on_run`.
     """
     place = Place.of(run.path, name)
-    paths = {member: place.path.with_name(f"{name},{member}") for member in configs}
+    paths = {member: place.of_member(member) for member in configs}
     for config in configs.values():
         check_form(config, "sae")
     asked = Asked(
@@ -176,7 +179,11 @@ def train_grid_on_run(
         resume=resume,
         on_disk=on_disk,
     )
-    recordings, watch = asked.record({paths[member]: config for member, config in configs.items()})
+    made = {paths[member]: config for member, config in configs.items()}
+    if (records := asked.finished(made)) is not None:
+        choice = read_choice(place.choice) if place.choice.exists() else None
+        return dict(zip(configs, records, strict=True)), choice
+    recordings, watch = asked.record(made)
     with asked.begun():
         trained = train_grid(
             recordings[0],

@@ -12,22 +12,23 @@ from typing import Any
 import torch
 
 from data_gen.errors import InputError
-from data_gen.files import atomic_directory, find_json, write_atomic
+from data_gen.files import atomic_directory, find_json, read_json, write_atomic
 from data_gen.outputs import claim_directory
 from saes.activations import Activations, HookedModel, locate, record_many
 from saes.disk import SAE, save
+from saes.finished import check_finished, decisive, is_made_with
 from saes.places import WEIGHTS, Place, check_begin, check_free
 from saes.recipes import ABOUT_HOOKS, check_number
 from saes.room import check_rows, check_weights, tokens_per_row, widths_of
 from saes.rows import MOST_DRAWN, tokens_of
 from saes.stored import RECORDING, open_recording, record_to
-from saes.training.config import Form, SAEConfig
+from saes.training.config import Form, SAEConfig, difference
 from saes.training.cross_layer import CrossLayerTranscoder
-from saes.training.resume import METRICS, difference
+from saes.training.resume import METRICS
 from saes.training.sae import TrainingRecord
 from saes.truth.forms import sides
 from saes.truth.watching import RoleWatch
-from tinysql.config import to_json
+from tinysql.config import from_json, to_json
 from tinysql.models.hybrid import HybridLM
 from tinysql.runs import Run, provenance
 from tinysql.tokens import Tokenizer
@@ -53,22 +54,31 @@ class Asked:
     on_disk: bool
     l0: float | None = None
 
+    def finished(self, made: Mapping[Path, SAEConfig]) -> list[TrainingRecord] | None:
+        """The records of all that is `made`, where that is to be gone on with and is finished; else None.
+
+        Raises `InputError` where it was made with other settings.
+        """
+        settings = {path: decisive(self.run, config, self.hooks, self.rows) for path, config in made.items()}
+        is_there = self.resume and check_finished(self.place, settings, self.l0)
+        return [read_record(path) for path in made] if is_there else None
+
     def record(self, made: Mapping[Path, SAEConfig]) -> tuple[tuple[Activations, ...], RoleWatch | None]:
         """The activations to train on, once it is known that there is a place for all that is `made` of them, and a
         watch on others.
 
         Going on with a training that was cut off while it wrote replaces what it wrote, and nothing else.
         """
-        place = self.place
+        place, goes_on = self.place, self.resume and self.place.state.is_dir()
         check_begin(place, self.rows, self.validation, overwrite=self.overwrite, resume=self.resume)
         form = next(iter(made.values())).form
         settings = self._repeated()
-        if self.resume:
+        if goes_on:
             _check_repeated(place, settings)
         model, tokenizer = self.run.load(self.device)
         check_hooks(model, self.hooks, form, hint=ABOUT_HOOKS)
         for path, config in made.items():
-            is_own = self.resume and _is_of(path, self._decisive(config))
+            is_own = goes_on and is_made_with(path, decisive(self.run, config, self.hooks, self.rows))
             check_free(place, path, self.overwrite or is_own)
         self._check_room(model, tokenizer, tuple(made.values()))
         tokens = tokens_of(self.run, tokenizer, "train", self.rows)
@@ -80,7 +90,7 @@ class Asked:
             if self.on_disk:  # whatever computed them, the processor trains on what it maps from a disk
                 seen = tuple(replace(one, values=one.values.cpu()) for one in seen)
             watch = RoleWatch.of(*sides(seen, form))
-        if not self.resume:
+        if not goes_on:
             place.clear()
         if not self.on_disk:
             recordings = record_many(model, tokens, self.hooks, show_progress=True)
@@ -133,7 +143,7 @@ class Asked:
     ) -> None:
         """What came of it, as a whole directory; its log is taken from `state`."""
         wanted = {} if self.l0 is None else {"l0": self.l0}
-        made = {**self._decisive(config), **wanted, "made_by": provenance()}
+        made = {**decisive(self.run, config, self.hooks, self.rows), **wanted, "made_by": provenance()}
         # What is there is replaced only now that there is something to replace it with.
         claim_directory(path, self.overwrite or self.resume)
         with atomic_directory(path) as folder:
@@ -157,19 +167,6 @@ class Asked:
         }
         return json.loads(json.dumps(made))
 
-    def _decisive(self, config: SAEConfig) -> dict[str, Any]:
-        """What decides the weights of what is made."""
-        return {
-            # Whoever scores the dictionary asks for the one hook it reads.
-            "hook": self.hooks[0] if config.form == "sae" else None,
-            "hooks": list(self.hooks),
-            "rows": self.rows,
-            "split": "train",
-            WEIGHTS: self.run.fingerprint(),
-            "seed": config.seed,
-            "sae": to_json(config),
-        }
-
 
 def check_hooks(model: HookedModel, hooks: Sequence[str], form: Form, *, hint: str) -> None:
     """`InputError` for a hook that the model does not have, and as `check_number` does."""
@@ -189,7 +186,8 @@ def _check_repeated(place: Place, settings: Mapping[str, Any]) -> None:
         )
 
 
-def _is_of(path: Path, settings: Mapping[str, Any]) -> bool:
-    """Whether what stands in `path` was made with these settings."""
-    made = find_json(path / "config.json") or {}
-    return all(made.get(name) == value for name, value in settings.items())
+def read_record(path: Path) -> TrainingRecord:
+    """The `metrics.json` of a dictionary's directory."""
+    values = read_json(path / "metrics.json")
+    watched = tuple(values.pop("watched", ()))
+    return replace(from_json(TrainingRecord, values, where=str(path / "metrics.json")), watched=watched)

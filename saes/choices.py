@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from data_gen.errors import InputError
 from data_gen.files import find_json, read_json
 from saes.places import CHOICE, WEIGHTS
-from saes.truth.choosing import Candidate, Choice
+from saes.truth.choosing import Candidate, Choice, read_choice
 from tinysql.report import Section, figure_html
 from tinysql.runs import open_run
 
@@ -33,10 +33,7 @@ def sections(run: Path) -> list[Section]:
 
 
 def _section(file: Path, name: str) -> Section:
-    values = read_json(file)
-    values.pop("made_by", None)
-    weights = values.pop(WEIGHTS, None)
-    choice = Choice.from_json(values, where=str(file))
+    choice, weights = read_choice(file), read_json(file).get(WEIGHTS)
     curves = {
         one.name: (find_json(file.with_name(f"{name},{one.name}") / "metrics.json") or {}).get("watched", [])
         for one in choice.candidates

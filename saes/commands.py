@@ -12,8 +12,9 @@ from saes.places import VALIDATION
 from tinysql.device_names import read_device
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from saes.places import Place
     from saes.training.config import SAEConfig
     from saes.truth.alignment import Alignment
 
@@ -96,7 +97,9 @@ def _add_training(train: argparse.ArgumentParser) -> None:
     train.add_argument("--device", type=read_device, default="cpu", help="where to train (default: cpu)")
     train.add_argument("--overwrite", action="store_true", help="replace an SAE of that name")
     train.add_argument(
-        "--resume", action="store_true", help="go on where a training of that name was cut off"
+        "--resume",
+        action="store_true",
+        help="go on where a training of that name was cut off; begin where none did",
     )
 
 
@@ -114,6 +117,7 @@ def call_train(arguments: argparse.Namespace) -> None:
     from dataclasses import replace
 
     from data_gen.errors import InputError
+    from saes.finished import decisive
     from saes.places import Place, check_begin, check_free
     from saes.recipes import ABOUT_HOOKS, check_number, default_hooks, find_recipe
     from saes.training.penalty import check_l0
@@ -144,8 +148,13 @@ def call_train(arguments: argparse.Namespace) -> None:
                 f"--set and --grid both give `{field}`",
                 hint=f"leave --set {field} out: a grid has its own values",
             )
-    check_number(arguments.hook or default_hooks(run.shape, config.form), config.form, hint=ABOUT_HOOKS)
+    hooks = tuple(arguments.hook) or default_hooks(run.shape, config.form)
+    check_number(hooks, config.form, hint=ABOUT_HOOKS)
     run.check_whole()
+    if arguments.resume:
+        paths = {place.of_member(name): one for name, one in members.items()} or {place.path: config}
+        wanted = {path: decisive(run, one, hooks, arguments.rows) for path, one in paths.items()}
+        _say_where_it_begins(place, wanted, arguments.l0)
     # What computes is loaded behind what can be refused without it, here and below: it takes seconds. Only a model
     # that was built knows its hooks.
     from saes.artefacts import train_grid_on_run, train_on_run
@@ -181,6 +190,19 @@ def call_train(arguments: argparse.Namespace) -> None:
 
 def _say(what: str) -> None:
     print(what, file=sys.stderr)
+
+
+def _say_where_it_begins(place: Place, made: Mapping[Path, Mapping[str, Any]], l0: float | None) -> None:
+    """Say it where --resume has nothing to go on with; the same command may stand in a script from the start."""
+    from saes.finished import check_finished
+    from saes.places import check_free
+
+    if check_finished(place, made, l0):
+        _say(f"`{place.path.name}` in {place.run} is already finished: nothing is trained")
+    elif not place.state.is_dir():
+        for path in made:
+            check_free(place, path, overwrite=False)
+        _say(f"{place.run} holds nothing of `{place.path.name}` to go on with: training begins")
 
 
 def read_grid(base: SAEConfig, settings: Sequence[str]) -> dict[str, SAEConfig]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from data_gen.errors import InputError, nearest
 from data_gen.files import find_json
 from data_gen.outputs import check_directory
-from tinysql.runs import Run
+from tinysql.runs import Run, check_one_way
 
 LONGEST_NAME = 100
 """Bytes of a name, to which come those of a member of a grid, of a part and of the machine; 255 are a disk's limit."""
@@ -44,6 +44,10 @@ class Place:
             choice=path.with_name(f"{name}{CHOICE}"),
         )
 
+    def of_member(self, member: str) -> Path:
+        """Where the member of a grid of this name stands."""
+        return self.path.with_name(f"{self.path.name},{member}")
+
     def clear(self) -> None:
         """Remove what only a training needs."""
         for path in (self.state, self.activations):
@@ -56,7 +60,9 @@ class Place:
 
 
 def check_begin(place: Place, rows: int, validation: int, *, overwrite: bool, resume: bool) -> None:
-    """Raise `InputError` for too few rows, nothing to resume, and a training that was cut off and would be lost."""
+    """Raise `InputError` for too few rows, for going on and beginning again at once, and where a cut-off training would
+    be lost."""
+    check_one_way(resume=resume, overwrite=overwrite)
     if rows < 1:
         raise InputError(
             f"--rows is {rows}, expected at least 1", hint="2000 rows of the demo are some 100,000 tokens"
@@ -65,11 +71,6 @@ def check_begin(place: Place, rows: int, validation: int, *, overwrite: bool, re
         raise InputError(
             f"--validation is {validation}, expected 0 or at least {LEAST_VALIDATION}",
             hint=f"{VALIDATION} examples are enough to follow a training, 0 leaves it out",
-        )
-    if resume and not place.state.is_dir():
-        raise InputError(
-            f"there is no cut-off training of `{place.path.name}` in {place.run}",
-            hint="train without --resume",
         )
     if place.state.is_dir() and not resume and not overwrite:
         raise InputError(

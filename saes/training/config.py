@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 from data_gen.errors import InputError
 from saes.dictionaries.architectures import ARCHITECTURES, K_SPARSE, Architecture
@@ -168,3 +168,17 @@ class SAEConfig:
         """The weight of the penalty at a step, counted from 0."""
         rising = self.sparsity_warmup_steps
         return self.sparsity * (step / rising if step < rising else 1.0)
+
+
+def difference(then: Any, now: Any) -> str:
+    """What is not the same in two sets of settings, for the end of a sentence; nothing where one is no such set."""
+    if not isinstance(then, dict) or not isinstance(now, dict):
+        return ""
+    names = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
+    return ": " + ", ".join(
+        f"{name} was {_said(then.get(name))}, not {_said(now.get(name))}" for name in names
+    )
+
+
+def _said(value: Any) -> str:
+    return "left to be derived" if value is None else str(value)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from data_gen.errors import InputError
 from data_gen.files import atomic_directory, read_json, write_atomic
-from saes.training.config import SAEConfig
+from saes.training.config import SAEConfig, difference
 from tinysql.config import to_json
 from tinysql.training.checkpoints import load_tensors, save_tensors
 
@@ -142,17 +142,3 @@ class MetricsLog:
 
 def _steps(directory: Path) -> list[Path]:
     return sorted(path for path in directory.glob("step-*") if path.name[5:].isdigit())
-
-
-def difference(then: Any, now: Any) -> str:
-    """What is not the same in two sets of settings, for the end of a sentence; nothing where one is no such set."""
-    if not isinstance(then, dict) or not isinstance(now, dict):
-        return ""
-    names = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
-    return ": " + ", ".join(
-        f"{name} was {_said(then.get(name))}, not {_said(now.get(name))}" for name in names
-    )
-
-
-def _said(value: Any) -> str:
-    return "left to be derived" if value is None else str(value)

@@ -13,14 +13,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from data_gen.errors import InputError
+from data_gen.files import read_json
 from saes.activations import described
 from saes.disk import SAE
+from saes.places import WEIGHTS
 from saes.training.cross_layer import CrossLayerTranscoder
 from saes.truth.scoring import Draws, Scores
 from saes.truth.watching import RoleWatch
@@ -91,6 +94,14 @@ class Choice:
                 hint="restore the file, or train the grid again with --overwrite",
             )
         return choice
+
+
+def read_choice(file: Path) -> Choice:
+    """What `tinysql sae train --grid` left in a RUN/saes/NAME.choice.json."""
+    values = read_json(file)
+    for about in (WEIGHTS, "made_by"):
+        values.pop(about, None)
+    return Choice.from_json(values, where=str(file))
 
 
 def choose(dictionaries: Mapping[str, SAE | CrossLayerTranscoder], watch: RoleWatch) -> Choice:

@@ -14,7 +14,7 @@ from typing import Any
 
 from data_gen.errors import InputError
 from data_gen.files import find_json, read_json, write_atomic
-from saes.training.resume import difference
+from saes.training.config import difference
 from saes.truth.causal import Effects
 from saes.truth.interchange import Swap
 from saes.truth.recovered import Fidelity

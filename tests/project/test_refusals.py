@@ -151,7 +151,7 @@ def run(tmp_path: Path) -> Path:
         ("sae train RUN --name new --grid k=x", "--set k is 'x', expected int"),
         ("sae train BUILT --hook a --hook b", "2 hooks are given, an SAE has 1"),
         ("sae train BUILT", "BUILT holds no finished model"),
-        ("sae train RUN --name new --resume", "no cut-off training of `new`"),
+        ("sae train RUN --name new --resume --overwrite", "cannot both overwrite and resume"),
         ("sae eval RUN --name tokp", "has no SAE `tokp`"),
         ("sae effects RUN --edit limit.valeu", "no edit `limit.valeu`"),
         ("sae effects RUN", "SAE `topk` of RUN was not scored"),

@@ -134,8 +134,6 @@ def test_a_cut_off_training_goes_on(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(["sae", "train", str(run), "--name", "whole", *SMALL]) == 0
-    assert main(["sae", "train", str(run), "--name", "cut", "--resume", *SMALL]) == 2
-    assert "no cut-off training of `cut`" in capsys.readouterr().err
     advance = Loop.advance
 
     def until(loop: Loop, x: Tensor) -> object:
@@ -162,6 +160,37 @@ def test_a_cut_off_training_goes_on(
     assert not list((run / "saes").glob(".cut.training*"))
     for name in ("sae_weights.safetensors", "metrics.json", "metrics.jsonl"):
         assert (run / "saes" / "cut" / name).read_bytes() == (run / "saes" / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize("grid", [[], ["--grid", "seed=0,1"]])
+def test_a_job_that_always_resumes_begins_goes_on_and_finds_that_it_is_finished(
+    grid: list[str], run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "job" + "-grid" * bool(grid)
+    words = ["sae", "train", str(run), "--name", name, "--resume", *SMALL, *grid]
+    assert main(words) == 0
+    first = capsys.readouterr()
+    assert f"{run} holds nothing of `{name}` to go on with: training begins\n" in first.err
+    made = sorted((run / "saes").glob(f"{name}*"))
+    held = {path: path.read_bytes() for place in made for path in place.rglob("*") if path.is_file()}
+    with monkeypatch.context() as patch:
+        patch.setattr(asked, "record_many", None)
+        assert main(words) == 0
+    second = capsys.readouterr()
+    assert f"`{name}` in {run} is already finished: nothing is trained\n" in second.err
+    assert second.out == first.out
+    assert all(path.read_bytes() == data for path, data in held.items())
+    assert main([*words, "--set", "k=5", "--rows", "41"]) == 2
+    said = capsys.readouterr().err
+    assert (
+        "is finished and was trained with other settings: k was 4, not 5, rows was 40, not 41\nhint: " in said
+    )
+    assert main([*words, "--overwrite"]) == 2
+    assert "cannot both overwrite and resume" in capsys.readouterr().err
+    # What a grid lost is not trained again beside what may have been scored since.
+    shutil.rmtree(next(place for place in made if place.is_dir()))
+    assert main(words) == (2 if grid else 0)
+    assert ("has an SAE `job-grid,seed=1` already" in capsys.readouterr().err) == bool(grid)
 
 
 def unseen(run: Path) -> DataConfig:

@@ -181,6 +181,7 @@ def test_a_search_that_was_cut_off_goes_on_and_ends_with_the_same_sae(
     assert "architecture was standard, not topk" in capsys.readouterr().err
     monkeypatch.setattr(artefacts, "train_form", counted(99))
     assert main([*words, "cut", "--resume"]) == 0
+    assert main([*words, "cut", "--resume"]) == 0  # the weight that was found is no other setting
     assert (
         len(set(weights)) == len(weights) - 1
     )  # of all that were tried none twice, but for the one that is kept
