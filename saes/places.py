@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from data_gen.errors import InputError, nearest
 from data_gen.files import find_json
 from data_gen.outputs import check_directory
+from saes.again import options_again
 from tinysql.runs import Run, check_one_way
 
 LONGEST_NAME = 100
@@ -111,9 +113,13 @@ def directory_of(run: Run, name: str) -> Path:
     made = find_json(path / "config.json") or {}
     of = made.get(WEIGHTS)  # what was made before this was kept, or elsewhere, names none
     if of is not None and of != (now := run.fingerprint()):
+        options = options_again(made)
+        named = shlex.quote(name)
         raise InputError(
             f"SAE `{name}` was trained on another model: on weights {of}, and those of {run.path} are {now}",
-            hint=f"train one on these: tinysql sae train {run.path} --name {name} --overwrite",
+            hint=f"train one on these, as you set it: tinysql sae train {run.path} --name {named} --overwrite"
+            if options is None
+            else f"train one like it with `tinysql sae train {run.path} --name {named} {options} --overwrite`",
         )
     return path
 

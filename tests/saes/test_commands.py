@@ -223,7 +223,7 @@ def test_an_sae_of_another_model_is_refused_before_anything_computes(
         assert main(["sae", verb, str(other)]) == 2
         err = capsys.readouterr().err
         assert "SAE `topk` was trained on another model: on weights " in err
-        assert f"tinysql sae train {other} --name topk --overwrite" in err
+        assert f"tinysql sae train {other} --name topk --recipe topk" in err
     assert (other / "saes" / "topk" / "truth.json").read_bytes() == truth
     # One of before weights were named is taken as it is.
     file = other / "saes" / "topk" / "config.json"
