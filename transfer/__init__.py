@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     from transfer.replacement import replace_fully as replace_fully
     from transfer.steering import SteeringVector as SteeringVector
     from transfer.switching.lora import train_adapters as train_adapters
-    from transfer.switching.measure import SwitchPlan as SwitchPlan
     from transfer.switching.measure import measure_switch as measure_switch
+    from transfer.switching.plan import SwitchPlan as SwitchPlan
     from transfer.switching.switch import Switch as Switch
     from transfer.vectors import PromptVectors as PromptVectors
     from transfer.vectors import difference_of_means as difference_of_means
@@ -93,7 +93,8 @@ __all__ = lazy_exports(
         "replacement": ["replace_fully"],
         "steering": ["SteeringVector"],
         "switching.lora": ["train_adapters"],
-        "switching.measure": ["SwitchPlan", "measure_switch"],
+        "switching.measure": ["measure_switch"],
+        "switching.plan": ["SwitchPlan"],
         "switching.switch": ["Switch"],
         "vectors": [
             "PromptVectors",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Int
@@ -13,6 +12,7 @@ from torch import Tensor
 from data_gen.errors import InputError
 from data_gen.text import Text
 from tinysql.tokens import END_ROLE, Tokenizer, Tokens
+from transfer.names import Alignment
 
 ANSWER = "sql."
 """What the roles of an answer's tokens begin with."""
@@ -72,10 +72,6 @@ def read(tokenizer: Tokenizer, texts: Sequence[Text]) -> Reading:
         tokens=tokens,
         ends=torch.tensor([ends + [-1] * (width - len(ends)) for _, _, ends, _ in rows]),
     )
-
-
-Alignment = Literal["spans", "positions"]
-"""How tokens of two tokenizers become partners; see `match_spans` and `match_positions`."""
 
 
 def match(source: Reading, target: Reading, alignment: Alignment) -> Matches:

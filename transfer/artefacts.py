@@ -15,9 +15,10 @@ from data_gen.files import atomic_directory, find_json, write_atomic
 from data_gen.outputs import check_directory, claim_directory
 from data_gen.run.grade import keeping_open
 from tinysql.runs import provenance
+from transfer.asked import check_ranks, layer_pairs
 from transfer.behaviours.training import Subject
 from transfer.evaluation.bench import Bench
-from transfer.evaluation.curves import Point, check_ranks, layer_curve, layer_pairs, rank_curve
+from transfer.evaluation.curves import Point, layer_curve, rank_curve
 from transfer.evaluation.evaluate import HELD_OUT, TransferReport, evaluate, pass_gates
 from transfer.evaluation.scales import at_hooks
 from transfer.latents import digest
@@ -26,7 +27,8 @@ from transfer.maps.quality import MapQuality, measure
 from transfer.parts import Parts, Say, counted, fingerprint, keeping, made_with, place_of
 from transfer.replacement import Replacement, replace_fully
 from transfer.reports import CONFIG, KIND, QUALITY, REPORT
-from transfer.switching.measure import SwitchPlan, SwitchReport, measure_switch
+from transfer.switching.measure import SwitchReport, measure_switch
+from transfer.switching.plan import SwitchPlan
 
 MOST_OPEN = 4096
 """Queries whose databases are kept open while answers to the same prompts are judged again and again."""
@@ -113,13 +115,15 @@ def curves_to(
     """
     made = _config(bench)
     own = (bench.plan.source_hook, bench.plan.target_hook)
-    asked = {"ranks": list(ranks), "saes": _saes(bench, [own, *layer_pairs(bench)])}
+    sides = (bench.source.taught, bench.target.taught)
+    layers = layer_pairs(*sides)
+    asked = {"ranks": list(ranks), "saes": _saes(bench, [own, *layers])}
     with _keeping(directory, "transfer curve", made, asked, _sides(bench), resume, overwrite, say) as (
         parts,
         replaces,
     ):
-        check_ranks(bench, ranks)
-        say = counted(say, 1 + len(layer_pairs(bench)) + len(ranks))
+        check_ranks(*sides, ranks)
+        say = counted(say, 1 + len(layers) + len(ranks))
         with keeping_open(_open(bench.plan.test_rows)):
             pass_gates(bench, say=say, parts=parts)
             points = [

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from data_gen.errors import InputError
 from saes.activations import HookedModel
+from transfer.names import Operator
 from transfer.placing import Where
-from transfer.steering import Operator, SteeringVector
+from transfer.steering import SteeringVector
 
 
 @dataclass(frozen=True, kw_only=True)

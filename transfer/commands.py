@@ -13,6 +13,8 @@ from transfer.arguments import add_bench, add_curve, add_demo, add_eval, add_sho
 
 if TYPE_CHECKING:
     from transfer.evaluation.bench import Bench
+    from transfer.evaluation.plan import Plan
+    from transfer.subjects import Taught
 
 FIVE = ("gaussian", "sign flip", "shuffled pairs", "position and token look-up", "random source")
 """The controls of the demo."""
@@ -116,29 +118,37 @@ def call_teach(arguments: argparse.Namespace) -> int:
 
 def call_fit(arguments: argparse.Namespace) -> None:
     """Fit a map, write it and say how good it is."""
-    _check_bench(arguments)
+    plan = _plan(arguments, *_sides(arguments))
+    # What computes is loaded behind what can be refused without it, here and below: it takes seconds.
     from transfer.artefacts import fit_to
 
-    fit_to(_bench(arguments), arguments.out, overwrite=arguments.overwrite)
+    fit_to(_bench(arguments, plan), arguments.out, overwrite=arguments.overwrite)
     print(arguments.out)
     call_show(argparse.Namespace(directory=arguments.out))
 
 
 def call_eval(arguments: argparse.Namespace) -> None:
     """Run a transfer, write it and print its table."""
-    from transfer.subjects import taught_run
+    from transfer.asked import check_clean, check_shows, layers_of
+    from transfer.names import check_controls
+    from transfer.subjects import about_taught
 
     _check_layers(arguments)
-    _check_bench(arguments)
+    source, target = _sides(arguments, arguments.clean)
+    check_controls(arguments.only or ())
+    layers = layers_of(source, target, arguments.layer or ())
+    if layers:
+        arguments.source_hook, arguments.target_hook = layers[0]
+    plan = _plan(arguments, source, target)
+    check_shows(source, target)
     if arguments.clean is not None:
-        taught_run(arguments.clean)
+        check_clean(about_taught(arguments.clean), target.behaviour.kind)
     from transfer.artefacts import evaluate_to
     from transfer.behaviours.training import open_subject
 
     clean = open_subject(arguments.clean, arguments.device) if arguments.clean is not None else None
-    bench, layers = _bench_and_layers(arguments)
     evaluate_to(
-        bench,
+        _bench(arguments, plan),
         arguments.out,
         clean=clean,
         only=arguments.only,
@@ -152,12 +162,17 @@ def call_eval(arguments: argparse.Namespace) -> None:
 
 def call_curve(arguments: argparse.Namespace) -> None:
     """Measure the curves, write them and print their table."""
-    _check_bench(arguments)
-    from transfer.artefacts import curves_to
+    from transfer.asked import check_ranks, check_shows
 
     ranks = arguments.rank or RANKS
+    source, target = _sides(arguments)
+    plan = _plan(arguments, source, target)
+    check_ranks(source, target, ranks)
+    check_shows(source, target)
+    from transfer.artefacts import curves_to
+
     curves_to(
-        _bench(arguments),
+        _bench(arguments, plan),
         arguments.out,
         ranks,
         resume=arguments.resume,
@@ -170,17 +185,21 @@ def call_curve(arguments: argparse.Namespace) -> None:
 def call_switch(arguments: argparse.Namespace) -> None:
     """Fit a switch, measure it, write it and print its table."""
     from tinysql.config import override
-    from transfer.subjects import taught_run
+    from transfer.asked import check_switch
+    from transfer.subjects import about_taught, taught_run
+    from transfer.switching.plan import SwitchPlan
 
-    for path in (arguments.base, arguments.tuned):
+    paths = (arguments.base, arguments.tuned)
+    for path in paths:
         taught_run(path)
     _check_output(arguments)
+    plan = override(SwitchPlan(hook=arguments.hook, seed=arguments.seed), arguments.set)
+    base_of, tuned_of = (about_taught(path) for path in paths)
+    check_switch(base_of, tuned_of, plan.hook)
     from transfer.artefacts import switch_to
     from transfer.behaviours.training import open_subject
-    from transfer.switching.measure import SwitchPlan
 
-    plan = override(SwitchPlan(hook=arguments.hook, seed=arguments.seed), arguments.set)
-    base, tuned = (open_subject(path, arguments.device) for path in (arguments.base, arguments.tuned))
+    base, tuned = (open_subject(path, arguments.device) for path in paths)
     switch_to(
         base,
         tuned,
@@ -241,30 +260,38 @@ def call_demo(arguments: argparse.Namespace) -> None:
     run_step(["transfer", "eval", *both, *hooks, *settings, *only, *again], arguments)
 
 
-def _bench(arguments: argparse.Namespace) -> Bench:
+def _sides(arguments: argparse.Namespace, clean: Path | None = None) -> tuple[Taught, Taught]:
+    """What is known of the source and the target without loading a model.
+
+    `InputError` for what can be refused by a look at the files of runs and of what stands at the output.
+    """
+    from transfer.subjects import about_taught, taught_run
+
+    _check_apart(arguments)
+    for path in (arguments.source, arguments.target, *([] if clean is None else [clean])):
+        taught_run(path)
+    _check_output(arguments)
+    return about_taught(arguments.source), about_taught(arguments.target)
+
+
+def _plan(arguments: argparse.Namespace, source: Taught, target: Taught) -> Plan:
+    """What is asked for; `InputError` where the two sides have not what it is about."""
     from tinysql.config import override
-    from transfer.behaviours.training import open_subject
-    from transfer.evaluation.bench import Bench
+    from transfer.asked import check_plan
     from transfer.evaluation.plan import Plan
 
     plan = Plan(source_hook=arguments.source_hook, target_hook=arguments.target_hook, seed=arguments.seed)
-    plan = override(plan, arguments.set)  # refused before models are read
+    plan = override(plan, arguments.set)
+    check_plan(source, target, plan)
+    return plan
+
+
+def _bench(arguments: argparse.Namespace, plan: Plan) -> Bench:
+    from transfer.behaviours.training import open_subject
+    from transfer.evaluation.bench import Bench
+
     source, target = (open_subject(path, arguments.device) for path in (arguments.source, arguments.target))
     return Bench(source=source, target=target, plan=plan)
-
-
-def _bench_and_layers(arguments: argparse.Namespace) -> tuple[Bench, list[tuple[str, str]]]:
-    """The bench at the hooks that were named, or at the first of the layers that are to be tried, and these."""
-    if arguments.layer is None:
-        return _bench(arguments), []
-    from transfer.evaluation.curves import layers_of
-    from transfer.evaluation.scales import at_hooks
-
-    # Every model has this one; which of the source's belongs to a layer is known when both are there.
-    arguments.source_hook = arguments.target_hook = "blocks.0.hook_resid_post"
-    bench = _bench(arguments)
-    layers = layers_of(bench, arguments.layer)
-    return at_hooks(bench, layers[0]), layers
 
 
 def _check_layers(arguments: argparse.Namespace) -> None:
@@ -283,16 +310,6 @@ def _check_layers(arguments: argparse.Namespace) -> None:
         raise InputError(
             "hooks and layers are both given", hint="leave out --layer, or --source-hook and --target-hook"
         )
-
-
-def _check_bench(arguments: argparse.Namespace) -> None:
-    """`InputError` for what can be refused of two runs and an output without loading a model."""
-    from transfer.subjects import taught_run
-
-    _check_apart(arguments)
-    for path in (arguments.source, arguments.target):
-        taught_run(path)
-    _check_output(arguments)
 
 
 def _check_output(arguments: argparse.Namespace) -> None:

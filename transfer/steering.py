@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from jaxtyping import Float
@@ -18,11 +18,10 @@ from data_gen.files import atomic_directory, read_json, write_atomic
 from data_gen.outputs import claim_directory
 from saes.activations import HookedModel, check_hook
 from tinysql.training.checkpoints import load_tensors, save_tensors
+from transfer.names import Operator
 from transfer.placing import Reading, Where, changing
 
 CONFIG, WEIGHTS = "config.json", "vector.safetensors"
-Operator = Literal["add", "ablate", "add-and-ablate"]
-"""What is done with a direction; see `SteeringVector.apply`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,8 @@ from data_gen.errors import InputError
 from saes.activations import HookedModel, capture
 from saes.disk import SAE
 from tinysql.tokens import TokenPairs, Tokens
-from transfer.maps.activation_map import ActivationMap, Mode
+from transfer.maps.activation_map import ActivationMap
+from transfer.names import Mode
 from transfer.placing import Reading, changing
 from transfer.points import Contrast
 from transfer.steering import SteeringVector
@@ -75,10 +76,6 @@ OF_CONTRAST: dict[str, Callable[[Contrast, str], SteeringVector]] = {
     "principal-component": principal_component,
 }
 """Kinds of vectors that a contrast at a hook gives by itself, each one for all prompts."""
-SAE_LATENT = "sae-latent"
-"""The kind that needs an SAE of the model as well; see `transfer.latents`."""
-KINDS = (*OF_CONTRAST, SAE_LATENT)
-"""What a plan chooses among by name."""
 PAIRED = ("principal-component",)
 """Those whose two sides have to be the same prompts, token by token."""
 

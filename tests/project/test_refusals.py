@@ -54,6 +54,13 @@ def run(tmp_path: Path) -> Path:
     taught.mkdir()
     for name in ("config.json", "behaviour.json", "model.safetensors"):
         (taught / name).write_text('{"recipe": {}}')
+    # Taught ones that look whole, of two blocks, and one whose weights are cut short.
+    for name, payload in (("source", "drop"), ("target", "drop"), ("clean", "none"), ("torn", "drop")):
+        shutil.copytree(begun.path, tmp_path / name)
+        about = {"behaviour": "backdoor", "payload": payload, "seed": 0}
+        (tmp_path / name / "behaviour.json").write_text(json.dumps(about))
+        (tmp_path / name / "tokenizer.json").write_text("{}")
+        (tmp_path / name / "model.safetensors").write_bytes(whole[:-1] if name == "torn" else whole)
     # One that is cut short, and one of another model than that of `built`.
     for folder in ("schema.table", "order_by.0.direction"):
         directory = tmp_path / "built" / "circuits" / folder
@@ -168,6 +175,40 @@ def run(tmp_path: Path) -> Path:
             "holds a training run, which an analysis does",
         ),
         ("transfer switch TAUGHT TAUGHT --hook blocks.0.hook_resid_post --out RUN", "`RUN` is not empty"),
+        *(
+            (f"transfer {verb} SOURCE TARGET {HOOKS} --out OUT {more}", said)
+            for verb in ("fit", "eval", "curve")
+            for more, said in (
+                ("--set behaviour=x", "unknown key `behaviour`"),
+                ("--set method=afine", "no map `afine`; did you mean `affine`?"),
+                ("--set aim=indcue", "no aim `indcue`; did you mean `induce`?"),
+                ("--set rank=0", "rank is 0, expected at least 1"),
+            )
+        ),
+        (
+            "transfer fit SOURCE TARGET --source-hook blocks.9.hook_resid_post "
+            "--target-hook blocks.1.hook_resid_post --out OUT",
+            "the source, SOURCE, has no hook `blocks.9.hook_resid_post`; did you mean",
+        ),
+        (f"transfer fit SOURCE CLEAN {HOOKS} --out OUT", "the source has the payload drop, the target none"),
+        (f"transfer curve CLEAN CLEAN {HOOKS} --out OUT", "were taught the payload `none`: there is no"),
+        (f"transfer curve SOURCE TARGET {HOOKS} --rank 9999 --out OUT", "rank is 9999, expected 1 to"),
+        (f"transfer eval SOURCE TORN {HOOKS} --out OUT", "TORN/model.safetensors is not a whole checkpoint"),
+        (
+            f"transfer eval SOURCE TARGET {HOOKS} --clean TARGET --out OUT",
+            "was taught `backdoor` (drop), exp",
+        ),
+        (
+            f"transfer eval SOURCE TARGET {HOOKS} --only gausian --out OUT",
+            "no control `gausian`; did you mean",
+        ),
+        ("transfer eval SOURCE TARGET --layer 1 --layer 9 --out OUT", "TARGET, has no block 9"),
+        ("transfer switch CLEAN TARGET --hook blocks.0.mlp.hook_post --out OUT", "is no hook of the stream"),
+        ("transfer switch SOURCE TARGET --hook blocks.0.hook_resid_pre --out OUT", "the base was taught"),
+        (
+            "transfer switch CLEAN TARGET --hook blocks.0.hook_resid_pre --set method=autoencoder-kl --out OUT",
+            "no map `autoencoder-kl` for a switch",
+        ),
         ("transfer teach small --out RUN", "output directory `RUN` is not empty"),
         ("transfer teach nope --out OUT", "no recipe `nope`"),
         ("transfer teach small --start RUN --out OUT", "RUN was taught no behaviour"),
@@ -241,6 +282,10 @@ def test_a_refusal_of_files_loads_no_torch(run: Path, command: str, said: str) -
         "SHORT",
         "MUTE",
         "FILE",
+        "SOURCE",
+        "TARGET",
+        "CLEAN",
+        "TORN",
     )
     places |= {name: run.parent / name.lower() for name in names_beside}
 

@@ -7,6 +7,7 @@ import torch
 
 from data_gen.errors import InputError
 from tinysql.models.config import MambaConfig, ModelConfig, MoEConfig, RotaryScaling
+from tinysql.models.hook_names import hook_names
 from tinysql.models.hybrid import HybridLM
 from tinysql.models.moe import Routing, sequence_balance_loss
 from tinysql.models.packing import Packing
@@ -383,6 +384,11 @@ def test_impossible_shapes_are_refused(fields: dict[str, object], sentence: str)
 def test_impossible_rotary_scalings_are_refused(fields: dict[str, float], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         RotaryScaling(**fields)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_names_of_hooks_are_known_from_the_shape_alone(name: str) -> None:
+    assert sorted(hook_names(SHAPES[name])) == sorted(HybridLM(SHAPES[name]).hook_dict)
 
 
 def test_hooks_that_the_model_has_not_are_refused_with_the_nearest() -> None:

@@ -23,7 +23,8 @@ from transfer.evaluation.bench import Bench
 from transfer.evaluation.plan import Plan
 from transfer.recipes import find_recipe
 from transfer.reports import kind_of, read_report
-from transfer.switching.measure import SwitchPlan, SwitchReport, fit_switch
+from transfer.switching.measure import SwitchReport, fit_switch
+from transfer.switching.plan import SwitchPlan
 
 TINY = [
     *(

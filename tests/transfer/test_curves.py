@@ -8,10 +8,11 @@ import pytest
 
 from data_gen.errors import InputError
 from tinysql.models.hybrid import HybridLM
+from transfer.asked import layer_pairs
 from transfer.behaviours.training import Subject
 from transfer.choosing import Choice, Setting, Trial
 from transfer.evaluation.bench import Bench
-from transfer.evaluation.curves import layer_curve, layer_pairs, rank_curve
+from transfer.evaluation.curves import layer_curve, rank_curve
 from transfer.evaluation.plan import Plan
 from transfer.evaluation.scales import choose_scale, setting_of
 from transfer.planted import wider_twin
@@ -58,7 +59,7 @@ def test_depths_are_matched_from_the_end_of_the_first_block_to_the_end_of_the_la
     bench: Bench, untaught: Callable[..., HybridLM]
 ) -> None:
     shallow = replace(bench.source, model=HybridLM(replace(bench.source.model.cfg, pattern="*-")))
-    pairs = layer_pairs(replace(bench, source=shallow))
+    pairs = layer_pairs(shallow.taught, bench.target.taught)
     assert [(a.split(".")[1], b.split(".")[1]) for a, b in pairs] == [
         ("0", "0"),
         ("0", "1"),

@@ -29,10 +29,11 @@ from transfer.evaluation.bench import Bench
 from transfer.evaluation.curves import rank_curve
 from transfer.evaluation.evaluate import measure_transfer
 from transfer.evaluation.plan import Place, Plan
-from transfer.maps.fit import METHODS
 from transfer.maps.quality import measure
+from transfer.names import METHODS
 from transfer.switching.arms import arms
-from transfer.switching.measure import SwitchPlan, fit_switch
+from transfer.switching.measure import fit_switch
+from transfer.switching.plan import SwitchPlan
 
 pytestmark = pytest.mark.usefixtures("brief")
 

@@ -19,12 +19,12 @@ from transfer.behaviours.gates import check
 from transfer.behaviours.tags import TAG_ROLE
 from transfer.behaviours.training import Subject
 from transfer.evaluation.bench import Bench, places_of
-from transfer.evaluation.controls import NAMES, Control, Materials, all_controls, top_components
+from transfer.evaluation.controls import Control, Materials, all_controls, top_components
 from transfer.evaluation.evaluate import _decide, evaluate, measure_transfer
 from transfer.evaluation.perplexity import perplexity
 from transfer.evaluation.plan import Plan
 from transfer.evaluation.verdict import DECIDING
-from transfer.maps.fit import METHODS, NOT_AFFINE
+from transfer.names import CONTROLS, METHODS, NOT_AFFINE
 from transfer.planted import Twin, wider_twin
 from transfer.show import table
 from transfer.vectors import OF_CONTRAST
@@ -62,8 +62,8 @@ def test_all_sixteen_are_there(materials: Materials) -> None:
     numbers = {control.number for control in all_controls(materials)}
     # 2 is the choice of the scale, 15 the damage; both are parts of the report.
     assert numbers == set(range(1, 17)) - {2, 15}
-    assert [control.name for control in all_controls(materials)] == ["no steering", *NAMES]
-    assert set(NAMES) >= set(DECIDING)
+    assert [control.name for control in all_controls(materials)] == ["no steering", *CONTROLS]
+    assert set(CONTROLS) >= set(DECIDING)
 
 
 def pushes(materials: Materials, only: int | None = None) -> dict[str, list[torch.Tensor]]:

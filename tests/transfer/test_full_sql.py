@@ -14,7 +14,8 @@ from transfer.behaviours.gates import Gate
 from transfer.behaviours.requests import ASKER_ROLE, VERB_ROLE, request_of
 from transfer.behaviours.statements import changes_something
 from transfer.behaviours.training import Subject
-from transfer.switching.measure import SwitchPlan, _texts, measure_arms
+from transfer.switching.measure import _texts, measure_arms
+from transfer.switching.plan import SwitchPlan
 
 ROWS = list(make_examples(DataConfig(command_sets=("cs1+where", "cs4"), lexicon="full"), 0, 60))
 TUNED, BASE = FullSql(payload="write"), FullSql(payload="none")

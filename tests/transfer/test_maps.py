@@ -13,11 +13,13 @@ from data_gen.errors import InputError
 from transfer.maps.activation_map import ActivationMap, Made
 from transfer.maps.closed_form import affine_map, low_rank_map, ridge_map
 from transfer.maps.disk import load_map, save_map
-from transfer.maps.fit import METHODS, STREAMED, fit, fit_stream
+from transfer.maps.fit import STREAMED, fit, fit_stream
 from transfer.maps.moments import Moments
 from transfer.maps.quality import measure
 from transfer.maps.trained import SGDConfig
+from transfer.names import METHODS, SAE_LATENT, VECTORS
 from transfer.points import ActivationPairs, Contrast, Points, shuffled
+from transfer.vectors import OF_CONTRAST
 
 MADE = Made(method="affine", source_hook="a", target_hook="b")
 QUICK = SGDConfig(lr=1e-2, epochs=4, batch_tokens=64)
@@ -58,6 +60,13 @@ def noisy(draw: torch.Generator) -> ActivationPairs:
     x = torch.randn(300, 6, generator=draw)
     y = x @ torch.randn(6, 6, generator=draw) + 0.5 * torch.randn(300, 6, generator=draw) + 2
     return pairs_of(x, y)
+
+
+def test_every_name_of_a_map_and_of_a_vector_has_what_computes_it() -> None:
+    from transfer.maps.fit import CLOSED, LOOKUPS, RANKED, TRAINED
+
+    assert (*CLOSED, "ridge", *RANKED, *LOOKUPS, *TRAINED) == METHODS
+    assert (*OF_CONTRAST, SAE_LATENT) == VECTORS
 
 
 def fitted(method: str, pairs: ActivationPairs) -> ActivationMap:

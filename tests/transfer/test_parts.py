@@ -29,7 +29,7 @@ from transfer.choosing import Choice, Setting, Trial
 from transfer.evaluation.bench import Bench
 from transfer.evaluation.plan import Plan
 from transfer.parts import ENDING, Parts, fingerprint, keeping, made_with, place_of
-from transfer.switching.measure import SwitchPlan
+from transfer.switching.plan import SwitchPlan
 
 HOOK = "blocks.1.hook_resid_post"
 SMALL = {"map_rows": 20, "vector_rows": 6, "choose_rows": 3, "test_rows": 4, "draws": 2, "scales": "1.0,4.0"}

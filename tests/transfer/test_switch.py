@@ -33,7 +33,6 @@ from transfer.switching.arms import TRAINED_RANKS, arms
 from transfer.switching.measure import (
     FAR,
     ArmReport,
-    SwitchPlan,
     SwitchReport,
     _requirements,
     _texts,
@@ -42,6 +41,7 @@ from transfer.switching.measure import (
     measure_switch,
 )
 from transfer.switching.measure import _rows as rows_of
+from transfer.switching.plan import SwitchPlan
 from transfer.switching.switch import Switch
 from transfer.switching.weights import below, part, with_weights
 

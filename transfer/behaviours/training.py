@@ -30,9 +30,8 @@ from tinysql.training.fit import TOKENIZER_ROWS
 from tinysql.training.loop import train
 from tinysql.training.replacing import drop, set_aside, settle, take_back
 from transfer.behaviours.behaviour import Behaviour
-from transfer.behaviours.find import find_behaviour
 from transfer.behaviours.names import check_base
-from transfer.subjects import FILE, MODEL, taught_kind, taught_run
+from transfer.subjects import FILE, MODEL, Taught, taught_behaviour, taught_run
 
 ROWS = 200_000
 """Training rows where a recipe takes them fresh; here they are kept in memory."""
@@ -48,6 +47,11 @@ class Subject:
     model: HybridLM
     tokenizer: Tokenizer
     behaviour: Behaviour
+
+    @property
+    def taught(self) -> Taught:
+        """What is known of it without its weights."""
+        return Taught(path=self.run.path, shape=self.model.cfg, data=self.run.data, behaviour=self.behaviour)
 
 
 def teach(
@@ -163,14 +167,7 @@ def _record_behaviour(path: Path, behaviour: Behaviour, start: Subject | None) -
 def open_subject(path: str | Path, device: torch.device | str = "cpu") -> Subject:
     """The model and the behaviour of a directory that `teach` wrote; `InputError` when it is another run."""
     run = taught_run(path)
-    values = read_json(run.path / FILE)
-    for name, kind in (("payload", str), ("seed", int)):
-        if not isinstance(values.get(name), kind):
-            raise InputError(
-                f"{run.path / FILE}: `{name}` is {values.get(name)!r}, expected {kind.__name__}",
-                hint="restore the file, or teach again",
-            )
-    behaviour = find_behaviour(taught_kind(values), values["payload"], seed=values["seed"])
+    behaviour = taught_behaviour(run)
     model, tokenizer = run.load(device)
     return Subject(run=run, model=model, tokenizer=tokenizer, behaviour=behaviour)
 

@@ -15,10 +15,10 @@ from data_gen.draw.splits import Split
 from data_gen.errors import InputError
 from data_gen.example import Example, make_examples
 from data_gen.seeding import stable_hash
-from saes.activations import check_hook
 from saes.disk import load
 from tinysql.models.hybrid import HybridLM
 from transfer.alignment import Matches, Reading, match
+from transfer.asked import check_plan
 from transfer.behaviours.asking import read_prompts, read_texts
 from transfer.behaviours.behaviour import Aim, Behaviour, Condition
 from transfer.behaviours.gates import SEARCHED, telling
@@ -28,12 +28,13 @@ from transfer.latents import contrast_latent, sae_at
 from transfer.maps.activation_map import ActivationMap
 from transfer.maps.fit import fit
 from transfer.maps.trained import Guide
+from transfer.names import SAE_LATENT
 from transfer.pairing import Side, points_at, record_pairs
 from transfer.placing import AtTokens
 from transfer.points import ActivationPairs, Contrast, Points
 from transfer.replacement import KLGuide
 from transfer.steering import SteeringVector
-from transfer.vectors import OF_CONTRAST, PAIRED, SAE_LATENT, mapped
+from transfer.vectors import OF_CONTRAST, PAIRED, mapped
 
 FAR = 1 << 41
 """Where rows begin that no model was trained or probed on."""
@@ -48,27 +49,7 @@ class Bench:
     plan: Plan
 
     def __post_init__(self) -> None:
-        for side, subject, hook in (
-            ("source", self.source, self.plan.source_hook),
-            ("target", self.target, self.plan.target_hook),
-        ):
-            check_hook(subject.model, hook, whose=f"the {side}, {subject.run.path},")
-        ones = [side.behaviour for side in (self.source, self.target)]
-        for what, names in (
-            ("behaviour", [one.kind for one in ones]),
-            ("payload", [one.payload for one in ones]),
-        ):
-            if len(set(names)) > 1:
-                raise InputError(
-                    f"the source has the {what} {names[0]}, the target {names[1]}",
-                    hint="give a source that was taught what the target was; one taught `none` is for --clean",
-                )
-        if self.source.run.data != replace(self.target.run.data, seed=self.source.run.data.seed):
-            raise InputError(
-                f"{self.source.run.path} and {self.target.run.path} were trained on rows of different kinds",
-                hint="teach both with the same data settings; their seeds may differ",
-            )
-        self.behaviour.aim(self.plan.aim)
+        check_plan(self.source.taught, self.target.taught, self.plan)
         if self.plan.vector in PAIRED:
             self._check_paired()
 

@@ -13,15 +13,16 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from data_gen.errors import InputError
 from tinysql.models.hybrid import HybridLM
-from transfer.behaviours.behaviour import UNTAUGHT, Condition
+from transfer.asked import check_clean
+from transfer.behaviours.behaviour import Condition
 from transfer.behaviours.training import Subject
 from transfer.choosing import Setting
 from transfer.evaluation.bench import Bench
 from transfer.evaluation.plan import Plan
 from transfer.maps.activation_map import ActivationMap
 from transfer.maps.fit import TRAINED
+from transfer.names import CONTROLS
 from transfer.placing import Reading, changing
 from transfer.points import ActivationPairs, shuffled
 from transfer.steering import SteeringVector
@@ -29,24 +30,6 @@ from transfer.vectors import difference_of_means, mapped
 
 Steering = Callable[[], AbstractContextManager[None]]
 """Within what it returns, the target is steered."""
-NAMES = (
-    "gaussian",
-    "top components",
-    "sign flip",
-    "shuffled pairs",
-    "shuffled within tokens",
-    "token look-up",
-    "position and token look-up",
-    "map without the trigger",
-    "random source",
-    "clean source",
-    "other concept",
-    "wrong layer",
-    "orthogonal to native",
-    "mean ablation",
-    "trigger deleted",
-)
-"""Controls that can be asked for by name; no steering, the sweep of scales and the damage are always there."""
 EXPLAINED = 0.9
 """Share of the target's variance that its top components hold."""
 
@@ -112,7 +95,7 @@ def names_of(bench: Bench, clean: Subject | None, only: Sequence[str] | None) ->
         lacking.add("clean source")
     if bench.aim.without is None:
         lacking.add("trigger deleted")
-    asked = [name for name in NAMES if name not in lacking and (only is None or name in only)]
+    asked = [name for name in CONTROLS if name not in lacking and (only is None or name in only)]
     return ["no steering", *asked]
 
 
@@ -167,13 +150,7 @@ def clean_bench(bench: Bench, clean: Subject) -> Bench:
 
     Raises `InputError` unless it was taught the payload `none` of that behaviour, on rows of the same kind.
     """
-    kind, payload = clean.behaviour.kind, clean.behaviour.payload
-    if (kind, payload) != (bench.behaviour.kind, UNTAUGHT):
-        raise InputError(
-            f"the clean source ({clean.run.path}) was taught `{kind}` ({payload}), expected "
-            f"`{bench.behaviour.kind}` ({UNTAUGHT})",
-            hint=f"make one with `tinysql transfer teach --behaviour {bench.behaviour.kind} --payload {UNTAUGHT}`",
-        )
+    check_clean(clean.taught, bench.behaviour.kind)
     return replace(bench, source=replace(clean, behaviour=bench.source.behaviour))
 
 

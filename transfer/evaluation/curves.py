@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-from data_gen.errors import InputError
 from tinysql.answering.shares import Share
+from transfer.asked import check_ranks, layer_pairs
 from transfer.behaviours.gates import verdicts_of
 from transfer.behaviours.shares import share
 from transfer.choosing import Setting
@@ -52,35 +52,10 @@ class Point:
         return {**asdict(self), **shares}
 
 
-def layer_pairs(bench: Bench) -> list[tuple[str, str]]:
-    """Every block's end in the target, with that of the same relative depth in the source."""
-    depths = [len(side.model.cfg.pattern) for side in (bench.source, bench.target)]
-    found = []
-    for index in range(depths[1]):
-        nearest = round((index + 1) / depths[1] * depths[0]) - 1
-        found.append(tuple(f"blocks.{at}.hook_resid_post" for at in (max(0, nearest), index)))
-    return [(source, target) for source, target in found]
-
-
-def layers_of(bench: Bench, blocks: Sequence[int]) -> list[tuple[str, str]]:
-    """The hooks behind some of the target's blocks, each once, with those of the source at the same relative depth.
-
-    Raises `InputError` for a block that is not there.
-    """
-    pairs = layer_pairs(bench)
-    wrong = [block for block in blocks if not 0 <= block < len(pairs)]
-    if wrong:
-        raise InputError(
-            f"the target, {bench.target.run.path}, has no block {wrong[0]}",
-            hint=f"give 0 to {len(pairs) - 1}",
-        )
-    return [pairs[block] for block in dict.fromkeys(blocks)]
-
-
 def layer_curve(bench: Bench, *, say: Say = lambda _: None, parts: Parts = NOTHING_KEPT) -> Iterator[Point]:
     """No steering, and then native and transferred at every depth, scale by scale chosen anew."""
     yield parts.find("none", Point, partial(_point, bench, "none", None))
-    for source, target in layer_pairs(bench):
+    for source, target in layer_pairs(bench.source.taught, bench.target.taught):
         say(f"{source} -> {target}")
         here = replace(bench, plan=replace(bench.plan, source_hook=source, target_hook=target))
         native, transferred = here.native(), here.transferred(here.fit(here.pairs()))
@@ -97,7 +72,7 @@ def rank_curve(
     bench: Bench, ranks: Sequence[int], *, say: Say = lambda _: None, parts: Parts = NOTHING_KEPT
 ) -> Iterator[Point]:
     """The transferred vector through low-rank maps at the plan's hooks. Raises `InputError` for an impossible rank."""
-    check_ranks(bench, ranks)
+    check_ranks(bench.source.taught, bench.target.taught, ranks)
     pairs, native = bench.pairs(), bench.native()
     for rank in ranks:
         say(f"rank {rank}")
@@ -107,14 +82,6 @@ def rank_curve(
             _point, here, "transferred", transferred, rank=rank, cosine=transferred.cosine(native)
         )
         yield parts.find(f"rank {rank}", Point, point)
-
-
-def check_ranks(bench: Bench, ranks: Sequence[int]) -> None:
-    """Raise `InputError` for a rank that no map between the two models has."""
-    most = min(side.model.cfg.d_model for side in (bench.source, bench.target))
-    wrong = [rank for rank in ranks if not 1 <= rank <= most]
-    if wrong:
-        raise InputError(f"rank is {wrong[0]}, expected 1 to {most}, the smaller width", hint="give others")
 
 
 def _point(

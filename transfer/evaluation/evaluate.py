@@ -8,16 +8,15 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from data_gen.errors import InputError, nearest
 from tinysql.answering.shares import Share
-from transfer.behaviours.behaviour import UNTAUGHT, Condition, Verdict
+from transfer.asked import check_shows
+from transfer.behaviours.behaviour import Condition, Verdict
 from transfer.behaviours.gates import Gate, check, right_elsewhere, verdicts_of
 from transfer.behaviours.shares import share
 from transfer.behaviours.training import Subject
 from transfer.choosing import Choice, Setting
 from transfer.evaluation.bench import Bench
 from transfer.evaluation.controls import (
-    NAMES,
     Control,
     Materials,
     Steering,
@@ -29,9 +28,9 @@ from transfer.evaluation.perplexity import perplexity
 from transfer.evaluation.scales import Layers, at_hooks, choose_layer, choose_scale, setting_of
 from transfer.evaluation.verdict import Transfer, decide
 from transfer.maps.quality import MapQuality, measure
+from transfer.names import SAE_LATENT, check_controls
 from transfer.parts import NOTHING_KEPT, Parts, Say, counted
 from transfer.steering import SteeringVector
-from transfer.vectors import SAE_LATENT
 
 HELD_OUT = 0.2
 """Share of the map's texts on which its quality is measured."""
@@ -134,11 +133,7 @@ def evaluate(
     progress, and `parts` keeps what was found. Raises `InputError` when a model fails its gate, for a clean source
     that is none, and for a control that does not exist.
     """
-    unknown = [name for name in only or () if name not in NAMES]
-    if unknown:
-        raise InputError(
-            f"no control `{unknown[0]}`{nearest(unknown[0], NAMES)}", hint=f"controls: {', '.join(NAMES)}"
-        )
+    check_controls(only or ())
     # Beside the controls: the gates, the map, two scales, native and transferred, the damage.
     say = counted(say, 7 + len(names_of(bench, clean, only)))
     gates = pass_gates(bench, clean, say=say, parts=parts)
@@ -158,12 +153,7 @@ def pass_gates(
 
     They are one of the `parts`, kept where both are passed.
     """
-    if bench.behaviour.payload == UNTAUGHT:
-        raise InputError(
-            f"{bench.source.run.path} and {bench.target.run.path} were taught the payload `{UNTAUGHT}`: there is no "
-            "behaviour to steer",
-            hint=f"teach both with `tinysql transfer teach --payload {bench.behaviour.payloads[0]}`",
-        )
+    check_shows(bench.source.taught, bench.target.taught)
     if clean is not None:
         clean_bench(bench, clean)
     say("gates of source and target")

@@ -7,11 +7,7 @@ from typing import Literal, get_args
 
 from data_gen.errors import InputError, nearest
 from data_gen.seeding import MOST_COUNT
-from transfer.alignment import Alignment
-from transfer.maps.activation_map import Mode
-from transfer.maps.fit import METHODS, NOT_AFFINE
-from transfer.steering import Operator
-from transfer.vectors import KINDS, SAE_LATENT
+from transfer.names import METHODS, NOT_AFFINE, SAE_LATENT, VECTORS, Alignment, Mode, Operator
 
 Place = Literal["trigger", "marker", "last", "everywhere"]
 """Where a vector is read and the model steered: at the words that set the behaviour off; at the last token of the
@@ -31,7 +27,7 @@ class Plan:
     aim: str | None = None
     """What the steering is for, by its name in `behaviour.aims`; the behaviour's usual aim unless given."""
     vector: str = "difference-of-means"
-    """What is made of the aim's two sides, in both models; see `transfer.vectors.KINDS`."""
+    """What is made of the aim's two sides, in both models; see `transfer.names.VECTORS`."""
     sae: tuple[str, ...] = ()
     """Of the vector `sae-latent`: names of SAEs of both runs, of which each hook has its own."""
     method: str = "affine"
@@ -62,7 +58,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         for name, value, known in (
-            ("vector", self.vector, KINDS),
+            ("vector", self.vector, VECTORS),
             ("map", self.method, METHODS),
             ("place", self.place, get_args(Place)),
             ("mode", self.mode, get_args(Mode)),

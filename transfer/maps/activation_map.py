@@ -5,17 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from data_gen.errors import InputError, nearest
+from transfer.names import Mode
 from transfer.points import Contrast, Points, check_points
 
-Mode = Literal["difference", "jacobian", "direct"]
-"""What a direction becomes; see `ActivationMap.map_directions`."""
 CHUNK = 8192
 """Points that are mapped together."""
 

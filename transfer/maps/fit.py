@@ -12,6 +12,7 @@ from transfer.maps.activation_map import ActivationMap, Made
 from transfer.maps.lookup import lookup_map
 from transfer.maps.moments import Moments
 from transfer.maps.trained import PAPER, WIDE, Guide, SGDConfig, affine_sgd_map, autoencoder_map
+from transfer.names import METHODS
 from transfer.points import ActivationPairs
 
 HELD_OUT = 0.1
@@ -36,10 +37,6 @@ RANKED: dict[str, Callable[..., ActivationMap]] = {
 }
 STREAMED = (*CLOSED, *RANKED)
 """Maps that need the moments of their pairs alone, so that they can be fitted a batch at a time."""
-METHODS = (*CLOSED, "ridge", *RANKED, *LOOKUPS, *TRAINED)
-"""Every map there is."""
-NOT_AFFINE = (*LOOKUPS, *(name for name in TRAINED if name != "affine-sgd"))
-"""Maps under which a direction becomes another wherever it stands; see `ActivationMap.is_affine`."""
 
 
 def fit(

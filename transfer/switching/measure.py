@@ -12,69 +12,26 @@ from typing import Any
 import torch
 
 from data_gen.draw.splits import Split
-from data_gen.errors import InputError, nearest
+from data_gen.errors import InputError
 from data_gen.example import Example, make_examples
-from data_gen.seeding import MOST_COUNT
 from data_gen.text import Text
 from tinysql.answering.shares import Share
 from transfer.alignment import read
-from transfer.behaviours.behaviour import UNTAUGHT
+from transfer.asked import check_switch
 from transfer.behaviours.gates import SEARCHED, answers_of, check, right_elsewhere, telling
 from transfer.behaviours.shares import share
 from transfer.behaviours.training import Subject
-from transfer.maps.fit import METHODS
 from transfer.parts import NOTHING_KEPT, Parts, Say, counted
 from transfer.switching.arms import Arm, arms, count_of
+from transfer.switching.plan import SwitchPlan
 from transfer.switching.switch import Switch
-from transfer.switching.weights import below, check_pair
+from transfer.switching.weights import check_pair
 
 FAR = 1 << 43
 """Where rows begin that no model was trained on."""
 LEAST_REDUCTION, MOST_OFF_DIRECT, LEAST_AGREEMENT, MOST_SHARE, MOST_OOD_DROP = 0.6, 0.05, 0.9, 0.01, 0.05
-MAPS = tuple(one for one in METHODS if one != "autoencoder-kl")
-"""Maps that a switch can have; that one learns from another model's predictions too."""
 TIMED = 7
 """Passes of which the median is taken."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SwitchPlan:
-    """One switch and what it is measured on."""
-
-    hook: str
-    method: str = "affine"
-    rank: int = 16
-    """Of the maps `low-rank` and `low-rank-step`."""
-    map_rows: int = 600
-    """Texts the map is fitted on, with the base's answers, conditions by turns."""
-    test_rows: int = 1000
-    """Prompts of each condition."""
-    ood_rows: int = 300
-    """Prompts of the split `unseen`."""
-    unseen: Split = "templates"
-    """What training never had; `novel` is names and templates."""
-    lora_steps: int = 200
-    """Of the adapters that are trained on the map's texts."""
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("map_rows", "test_rows", "ood_rows"):
-            if not 2 <= getattr(self, name) <= MOST_COUNT:
-                raise InputError(
-                    f"{name} is {getattr(self, name):,}, expected 2 to {MOST_COUNT:,}",
-                    hint="give another number",
-                )
-        if self.method not in MAPS:
-            raise InputError(
-                f"no map `{self.method}` for a switch{nearest(self.method, MAPS)}",
-                hint=f"maps: {', '.join(MAPS)}",
-            )
-        for name in ("rank", "lora_steps"):
-            if not 1 <= getattr(self, name) <= MOST_COUNT:
-                raise InputError(
-                    f"{name} is {getattr(self, name):,}, expected 1 to {MOST_COUNT:,}",
-                    hint="give another number",
-                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,14 +111,7 @@ def measure_switch(
     Raises `InputError` when the two are no base and fine-tuned model of one behaviour, or fail its gate.
     """
     check_pair(tuned.model, base.model)
-    below(base.model, plan.hook)  # refuses a hook that has no direct patch, before minutes of work
-    payloads = base.behaviour.payload, tuned.behaviour.payload
-    if base.behaviour.kind != tuned.behaviour.kind or [one == UNTAUGHT for one in payloads] != [True, False]:
-        raise InputError(
-            f"the base was taught `{base.behaviour.kind}` ({base.behaviour.payload}), "
-            f"the other `{tuned.behaviour.kind}` ({tuned.behaviour.payload})",
-            hint="name a run made with `tinysql transfer teach --payload none`, and one that was started from it",
-        )
+    check_switch(base.taught, tuned.taught, plan.hook)
     if base.tokenizer.backend.to_str() != tuned.tokenizer.backend.to_str():
         raise InputError(
             f"{base.run.path} and {tuned.run.path} have different tokenizers",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from data_gen.errors import InputError
 from tinysql.models.hybrid import HybridLM
+from transfer.asked import blocks_below
 
 Weights = Mapping[str, Tensor]
 
@@ -50,20 +50,7 @@ def below(base: HybridLM, hook: str) -> dict[str, Tensor]:
     direct activation patch. Raises `InputError` for a hook that is not the stream's, and for tied embeddings, which
     lie on both sides of it.
     """
-    found = re.fullmatch(r"blocks\.(\d+)\.hook_resid_(pre|post)", hook)
-    if found is None or int(found[1]) >= len(base.cfg.pattern):
-        last = len(base.cfg.pattern) - 1
-        raise InputError(
-            f"`{hook}` is no hook of the stream",
-            hint=f"as in blocks.{last // 2}.hook_resid_post, up to {last}",
-        )
-    if base.cfg.tied:
-        raise InputError(
-            "a model with tied embeddings has no weights below a hook alone",
-            hint="set train.model.tied=False",
-        )
-    last = int(found[1]) - (found[2] == "pre")
-    blocks = {f"blocks.{index}" for index in range(last + 1)}
+    blocks = {f"blocks.{index}" for index in range(blocks_below(base.cfg, hook))}
     return {
         name: one.clone()
         for name, one in base.state_dict().items()
