@@ -14,6 +14,23 @@ EDGES, Q = 50, 0.05
 FORMATS = ("json", "graphml", "dot", "mib", "scores")
 
 
+def read_some(text: str) -> int:
+    """How many of something that has to be there; argparse names the option in front of the sentence."""
+    return _at_least(1, text)
+
+
+def read_any(text: str) -> int:
+    """How many of something that may be left out with 0."""
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
+    count = read_count(text)
+    if count < least:
+        raise argparse.ArgumentTypeError(f"{count:,} is too few, expected at least {least}")
+    return count
+
+
 def add_find(find: argparse.ArgumentParser) -> None:
     """Those of `find`."""
     _add_run(find)
@@ -46,18 +63,18 @@ def add_find(find: argparse.ArgumentParser) -> None:
 def add_eval(score: argparse.ArgumentParser) -> None:
     """Those of `eval`."""
     _add_run(score, required=False)
-    score.add_argument("--pairs", type=read_count, default=64, help="held-out test pairs (default: 64)")
+    score.add_argument("--pairs", type=read_some, default=64, help="held-out test pairs (default: 64)")
     score.add_argument(
         "--oracle-pairs",
-        type=read_count,
+        type=read_any,
         help="pairs on which every edge is patched too, 0 for none (default: 16)",
     )
     score.add_argument(
-        "--random", type=read_count, default=20, help="random circuits of either kind beside it (default: 20)"
+        "--random", type=read_some, default=20, help="random circuits of either kind beside it (default: 20)"
     )
     score.add_argument(
         "--answers",
-        type=read_count,
+        type=read_any,
         default=0,
         help="held-out rows to which the circuit writes whole answers, which are run (default: none)",
     )

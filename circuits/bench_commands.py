@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from circuits.arguments import read_some
 from circuits.methods.names import METHOD_NAMES, check_methods
 from data_gen.errors import InputError
 from data_gen.files import read_path
-from data_gen.seeding import read_count, read_seed
+from data_gen.seeding import read_seed
 from tinysql.device_names import read_device
 
 
@@ -25,11 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     circuits.add_argument("--planted", help="planted models, with commas between, or `none` (default: all)")
     circuits.add_argument(
-        "--seeds", type=read_count, default=5, help="seeds of each planted model (default: 5)"
+        "--seeds", type=read_some, default=5, help="seeds of each planted model (default: 5)"
     )
     circuits.add_argument("--edits", help="edits to score on every run, with commas between")
     circuits.add_argument(
-        "--pairs", type=read_count, default=32, help="test pairs per run and edit (default: 32)"
+        "--pairs", type=read_some, default=32, help="test pairs per run and edit (default: 32)"
     )
     circuits.add_argument("--seed", type=read_seed, default=0, help="seed of the runs' pairs (default: 0)")
     circuits.add_argument("--device", type=read_device, default="cpu", help="where to run (default: cpu)")

@@ -117,6 +117,21 @@ def run(tmp_path: Path) -> Path:
         ("circuit find BUILT --edit select.0.column", "BUILT holds no finished model"),
         ("circuit eval BUILT --circuit NONE.json", "cannot read `NONE.json`"),
         ("circuit show BUILT --circuit NONE.json --out OUT.html", "cannot read `NONE.json`"),
+        (
+            "circuit eval RUN --edit schema.table --pairs 0",
+            "argument --pairs: 0 is too few, expected at least 1",
+        ),
+        ("circuit eval RUN --edit schema.table --random -1", "argument --random: -1 is too few, expected at"),
+        (
+            "circuit eval RUN --edit schema.table --answers -1",
+            "argument --answers: -1 is too few, expected at",
+        ),
+        (
+            "circuit eval RUN --edit schema.table --oracle-pairs -1",
+            "argument --oracle-pairs: -1 is too few, expected at least 0",
+        ),
+        ("bench circuits --out OUT --pairs 0", "argument --pairs: 0 is too few, expected at least 1"),
+        ("bench circuits --out OUT --seeds 0", "argument --seeds: 0 is too few, expected at least 1"),
         ("circuit eval RUN --edit schema.table", "holds no circuit of edit `schema.table`"),
         ("circuit show RUN --edit schema.table", "holds no circuit of edit `schema.table`"),
         ("circuit compare RUN NONE --edit schema.table", "is not a run directory"),
