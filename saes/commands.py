@@ -228,11 +228,11 @@ def read_grid(base: SAEConfig, settings: Sequence[str]) -> dict[str, SAEConfig]:
 
 def call_eval(arguments: argparse.Namespace) -> None:
     """Score an SAE, write `truth.json` and print the table."""
-    from saes.places import directory_of
+    from saes.places import directory_of, read_made
     from tinysql.runs import open_run
 
     run = open_run(arguments.run)
-    directory_of(run, arguments.name)
+    read_made(directory_of(run, arguments.name))
     run.check_whole()
     from saes.truth.artefacts import eval_on_run
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from data_gen.errors import InputError
 from data_gen.files import find_json
-from saes.places import WEIGHTS, Place
+from saes.places import WEIGHTS, Place, read_made
 from saes.training.config import SAEConfig, difference
 from tinysql.config import to_json
 from tinysql.runs import Run
@@ -42,11 +42,11 @@ def check_finished(place: Place, made: Mapping[Path, Mapping[str, Any]], l0: flo
     `made` are all places that it writes to, and what is decisive there. Raises `InputError` where something was made
     with other settings.
     """
-    then = {path: find_json(path / "config.json") for path in made}
+    then = {path: read_made(path) if (path / "config.json").exists() else {} for path in made}
     if place.state.is_dir() or not all(then.values()):
         return False
     for path, settings in made.items():
-        before, now = _compared(then[path] or {}, l0), _compared({**settings, "l0": l0}, l0)
+        before, now = _compared(then[path], l0), _compared({**settings, "l0": l0}, l0)
         if before != now:
             raise InputError(
                 f"`{path.name}` in {place.run} is finished and was trained with other settings"

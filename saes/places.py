@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shlex
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from data_gen.errors import InputError, nearest
-from data_gen.files import find_json
+from data_gen.files import read_json
 from data_gen.outputs import check_directory
 from saes.again import options_again
 from tinysql.runs import Run, check_one_way
@@ -110,7 +113,7 @@ def directory_of(run: Run, name: str) -> Path:
             f"{run.path} has no SAE `{name}`{nearest(name, there)}",
             hint=f"it has: {', '.join(there)}" if there else f"train one with: tinysql sae train {run.path}",
         )
-    made = find_json(path / "config.json") or {}
+    made = read_made(path) if (path / "config.json").exists() else {}
     of = made.get(WEIGHTS)  # what was made before this was kept, or elsewhere, names none
     if of is not None and of != (now := run.fingerprint()):
         options = options_again(made)
@@ -122,6 +125,26 @@ def directory_of(run: Run, name: str) -> Path:
             else f"train one like it with `tinysql sae train {run.path} --name {named} {options} --overwrite`",
         )
     return path
+
+
+def read_made(path: Path) -> dict[str, Any]:
+    """The `config.json` of a dictionary's directory; `InputError` where it is not there or damaged."""
+    file, run, name = path / "config.json", path.parents[1], path.name
+    with mended_by(
+        file,
+        hint=f"restore it, or train again, as it was, with `tinysql sae train {run} --name {name} --overwrite`",
+    ):
+        return read_json(file)
+
+
+@contextmanager
+def mended_by(file: Path, *, hint: str) -> Iterator[None]:
+    """Within it, whatever is wrong with a file of ours is told by its name and with what writes it again."""
+    try:
+        yield
+    except InputError as error:
+        told = error.message if str(file) in error.message else f"{file}: {error.message}"
+        raise InputError(told, hint=hint) from error
 
 
 def scored_in(run: Run, name: str) -> Path:

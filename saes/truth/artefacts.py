@@ -16,7 +16,7 @@ from saes.activations import record, record_many
 from saes.artefacts import train_form
 from saes.asked import check_hooks
 from saes.disk import SAE, load
-from saes.places import TRUTH, directory_of, scored_in
+from saes.places import TRUTH, directory_of, mended_by, read_made, scored_in
 from saes.rows import examples_of, tokens_of
 from saes.training.config import Form, SAEConfig
 from saes.training.cross_layer import load_cross_layer
@@ -71,7 +71,7 @@ def eval_on_run(
 
 def _form(path: Path) -> Form:
     """The form of a dictionary, an SAE unless its `config.json` says otherwise; `InputError` for what is no form."""
-    settings = read_json(path / "config.json").get("sae", {})
+    settings = read_made(path).get("sae", {})
     form = settings.get("form", "sae") if isinstance(settings, dict) else settings
     if form not in get_args(Form):
         raise InputError(
@@ -83,7 +83,7 @@ def _form(path: Path) -> Form:
 
 def _hooks(path: Path) -> list[str]:
     """What a dictionary reads and then, where that is something else, writes; `InputError` where nothing says it."""
-    made = read_json(path / "config.json")
+    made = read_made(path)
     hooks = made.get("hooks") or [made.get("hook") or load(path).cfg.metadata.hook_name]
     if not isinstance(hooks, list) or not all(isinstance(hook, str) for hook in hooks):
         raise InputError(
@@ -95,7 +95,7 @@ def _hooks(path: Path) -> list[str]:
 
 def _trained_with(path: Path) -> tuple[SAEConfig, int]:
     """The settings of a dictionary and the rows it was trained on; `InputError` where `config.json` has them not."""
-    made = read_json(path / "config.json")
+    made = read_made(path)
     config = from_json(SAEConfig, made.get("sae"), where=f"{path / 'config.json'}: sae")
     rows = made.get("rows")
     if not isinstance(rows, int) or rows < 1:
@@ -137,6 +137,7 @@ def show_on_run(run: Run, *, name: str, device: str = "cpu") -> Path:
     """
     path = scored_in(run, name)
     sae, alignment = _scored(path, run, device)
+    changes = read_effects(path)
     out = claim_file(path / DASHBOARD)
     model, tokenizer = run.load(device)
     tokens = tokens_of(run, tokenizer, "test", alignment.examples)
@@ -149,7 +150,7 @@ def show_on_run(run: Run, *, name: str, device: str = "cpu") -> Path:
         tokenizer,
         alignment,
         title=f"SAE {name} of {run.path.name}",
-        effects=read_effects(path),
+        effects=changes,
     )
     write_atomic(out, page)
     return out
@@ -228,6 +229,8 @@ def _scored(path: Path, run: Run, device: str) -> tuple[SAE, Alignment]:
 
 def read_truth(path: Path) -> Alignment:
     """The `truth.json` of an SAE directory."""
-    values = read_json(path / TRUTH)
-    values.pop("made_by", None)
-    return Alignment.from_json(values, where=str(path / TRUTH))
+    run, name = path.parents[1], path.name
+    with mended_by(path / TRUTH, hint=f"score it again with `tinysql sae eval {run} --name {name}`"):
+        values = read_json(path / TRUTH)
+        values.pop("made_by", None)
+        return Alignment.from_json(values, where=str(path / TRUTH))

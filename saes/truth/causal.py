@@ -7,10 +7,11 @@ clause and whatever their spelling.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -97,13 +98,32 @@ class Effects:
     def from_json(values: Any, where: str = "effects.json") -> Effects:
         """Read what `to_json` gave; `InputError` naming `where` otherwise."""
         try:
-            latents = tuple(LatentEffect(**one) for one in values["latents"])
-            return Effects(**{**values, "latents": latents})
-        except (KeyError, TypeError) as error:
+            latents = tuple(_effect(one) for one in values["latents"])
+            found = Effects(**{**values, "latents": latents, "alignment": _numbers(values["alignment"])})
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{where} does not hold effects of latents ({error})",
                 hint="make it again: tinysql sae effects RUN",
             ) from error
+        return found
+
+
+def _effect(values: Mapping[str, Any]) -> LatentEffect:
+    """`KeyError`, `TypeError` or `ValueError` for what is none."""
+    if values["way"] not in get_args(Way):
+        raise ValueError(f"way is {values['way']!r}")
+    for name in ("latent", "switched"):
+        if not isinstance(values[name], int):
+            raise ValueError(f"{name} is {values[name]!r}, expected a whole number")
+    shares = {"changed": _numbers(values["changed"]), **_numbers({"valid": values["valid"]})}
+    return LatentEffect(**{**values, **shares})
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    for name, value in values.items():
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"{name} is {value!r}, expected a finite number")
+    return {name: float(value) for name, value in values.items()}
 
 
 def effects(

@@ -23,7 +23,7 @@ from data_gen.errors import InputError
 from data_gen.files import read_json
 from saes.activations import described
 from saes.disk import SAE
-from saes.places import WEIGHTS
+from saes.places import CHOICE, WEIGHTS, mended_by
 from saes.training.cross_layer import CrossLayerTranscoder
 from saes.truth.scoring import Draws, Scores
 from saes.truth.watching import RoleWatch
@@ -97,11 +97,17 @@ class Choice:
 
 
 def read_choice(file: Path) -> Choice:
-    """What `tinysql sae train --grid` left in a RUN/saes/NAME.choice.json."""
-    values = read_json(file)
-    for about in (WEIGHTS, "made_by"):
-        values.pop(about, None)
-    return Choice.from_json(values, where=str(file))
+    """What `tinysql sae train --grid` left in a RUN/saes/NAME.choice.json; `InputError` for one that is damaged."""
+    run, name = file.parents[1], file.name.removesuffix(CHOICE)
+    with mended_by(
+        file,
+        hint=f"remove it, or train the grid again, as it was, with `tinysql sae train {run} --name {name} "
+        "--grid FIELD=VALUES --overwrite`",
+    ):
+        values = read_json(file)
+        for about in (WEIGHTS, "made_by"):
+            values.pop(about, None)
+        return Choice.from_json(values, where=str(file))
 
 
 def choose(dictionaries: Mapping[str, SAE | CrossLayerTranscoder], watch: RoleWatch) -> Choice:

@@ -14,6 +14,7 @@ from typing import Any
 
 from data_gen.errors import InputError
 from data_gen.files import find_json, read_json, write_atomic
+from saes.places import mended_by
 from saes.training.config import difference
 from saes.truth.causal import Effects
 from saes.truth.interchange import Swap
@@ -29,11 +30,16 @@ Swaps = dict[str, list[Swap]]
 
 
 def read_effects(path: Path) -> dict[int, dict[str, dict[str, float]]]:
-    """What the file in an SAE's directory holds, latent -> way -> clause -> share of answers changed; nothing where
-    there is none."""
-    if not (path / EFFECTS).exists():
+    """What an SAE's file holds, latent -> way -> clause -> share of answers changed; nothing where there is none.
+
+    Raises `InputError` for one that is damaged.
+    """
+    file = path / EFFECTS
+    if not file.exists():
         return {}
-    return Effects.from_json(read_json(path / EFFECTS).get("effects"), where=str(path / EFFECTS)).by_latent
+    run, name = path.parents[1], path.name
+    with mended_by(file, hint=f"make it again with `tinysql sae effects {run} --name {name}`, or remove it"):
+        return Effects.from_json(read_json(file).get("effects"), where=str(file)).by_latent
 
 
 def kept_swaps(file: Path, edits: Sequence[str], of: Mapping[str, Any]) -> Swaps:

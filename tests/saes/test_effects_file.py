@@ -11,6 +11,7 @@ from saes.truth.causal import Effects, LatentEffect
 from saes.truth.interchange import Swap
 from saes.truth.recovered import Fidelity, Recovered
 from tinysql.cli import main
+from tinysql.runs import Run
 
 SMALL = [
     "--rows=40",
@@ -104,3 +105,96 @@ def test_a_damaged_file_is_written_again(run: Path, sae: Path, measured: list[st
     (sae / "effects.json").write_text(damage)
     assert main(["sae", "effects", str(run), "--edit", "schema.table"]) == 0
     assert list(swaps_in(sae)) == ["schema.table"]
+
+
+EFFECT = {"latent": 3, "way": "off", "switched": 2, "changed": {"select": 0.5}, "valid": 1.0}
+WHOLE = {"hook": "blocks.1.hook_resid_post", "answers": 2, "latents": [EFFECT], "alignment": {"select": 0.25}}
+
+
+def broken(**changed: Any) -> str:
+    return json.dumps({"effects": WHOLE | {"latents": [EFFECT | changed]}})
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "{}",
+        "[]",
+        '{"effects": {"hook": "blo',
+        '{"effects": []}',
+        broken(latent="3"),
+        broken(valid=float("nan")),
+        broken(changed={"select": float("inf")}),
+        broken(changed=[0.5]),
+        broken(way="up"),
+        json.dumps({"effects": WHOLE | {"alignment": {"select": float("nan")}}}),
+        json.dumps({"effects": WHOLE | {"latents": [3]}}),
+    ],
+)
+def test_a_damaged_file_is_told_by_its_name_and_by_what_writes_it_again(
+    run: Path,
+    sae: Path,
+    damage: str,
+    measured: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (sae / "effects.json").write_text(damage)
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "load", None)  # before the model is
+        assert main(["sae", "show", str(run)]) == 2
+    said = capsys.readouterr().err
+    assert str(sae / "effects.json") in said.split("hint:")[0]
+    assert f"hint: make it again with `tinysql sae effects {run} --name topk`, or remove it\n" in said
+    (sae / "effects.json").unlink()
+
+
+@pytest.mark.parametrize("damage", ["{}", "[]", '{"form": "SA', '{"form": NaN}'])
+def test_a_damaged_truth_is_scored_again(
+    run: Path, sae: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = (sae / "truth.json").read_bytes()
+    (sae / "truth.json").write_text(damage)
+    for words in (["sae", "show", str(run)], ["sae", "effects", str(run)], ["report", str(run)]):
+        assert main(words) == 2
+        said = capsys.readouterr().err
+        assert str(sae / "truth.json") in said.split("hint:")[0]
+        assert f"hint: score it again with `tinysql sae eval {run} --name topk`\n" in said
+    (sae / "truth.json").write_bytes(whole)
+
+
+@pytest.mark.parametrize("damage", ["[]", '{"sae": {"k"', None])
+def test_a_damaged_or_missing_config_is_trained_again(
+    run: Path, sae: Path, damage: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = sae / "config.json"
+    whole = file.read_bytes()
+    file.unlink()
+    if damage is not None:
+        file.write_text(damage)
+    # Without one, an SAE that was scored may be of a time before it or from elsewhere, and is shown.
+    for verb in ("eval", "effects", "show") if damage else ("eval",):
+        assert main(["sae", verb, str(run)]) == 2
+        said = capsys.readouterr().err
+        assert str(file) in said.split("hint:")[0]
+        assert (
+            f"hint: restore it, or train again, as it was, with `tinysql sae train {run} --name topk --overwrite`"
+            in said
+        )
+    file.write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    "damage", ["{}", "[]", '{"chosen": "k=', '{"chosen": "k=9", "candidates": []}', '{"chosen": NaN}']
+)
+def test_a_damaged_choice_is_told_by_its_name_and_by_what_writes_it_again(
+    run: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = run / "saes" / "grid.choice.json"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(damage)
+    assert main(["report", str(run)]) == 2
+    said = capsys.readouterr().err
+    assert str(file) in said.split("hint:")[0]
+    assert f"with `tinysql sae train {run} --name grid --grid FIELD=VALUES --overwrite`\n" in said
+    file.unlink()
