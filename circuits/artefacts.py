@@ -22,12 +22,19 @@ from circuits.judging.role_curves import ByRole, evaluate_by_role, reach, role_c
 from circuits.judging.stability import Stability, resampled
 from circuits.methods.exact import exact
 from circuits.methods.role_scores import RoleScores
-from circuits.places import REPORT, check_by_role_stays, directory_of, found_by_role, load_found_by_role
+from circuits.places import (
+    REPORT,
+    check_by_role_stays,
+    directory_of,
+    found_by_role,
+    load_found_by_role,
+    settings_of,
+)
 from circuits.role_circuit import RoleCircuit
 from circuits.scores import EdgeScores
 from circuits.settings import FindSettings
 from data_gen.errors import InputError
-from data_gen.files import read_json, write_atomic
+from data_gen.files import write_atomic
 from data_gen.outputs import claim_file
 from data_gen.pairs.counterfactual import CounterfactualPair
 from data_gen.pairs.edits import edit_named
@@ -89,7 +96,7 @@ def eval_on_run(
     directory = directory_of(run.path, edit)
     circuit, scores = load_found(run.path, edit)
     kept = _role_aware(run.path, edit) if by_role else None
-    settings = _settings(directory / "config.json")
+    settings = settings_of(run.path, edit)
     seed = _other_seed(settings, seed)
     out = claim_file(directory / REPORT)
     model, tokenizer = run.load(find_device(device))
@@ -239,15 +246,6 @@ def _held_out(
             hint="take more --pairs or another --seed",
         )
     return drawn
-
-
-def _settings(file: Path) -> FindSettings:
-    found = read_json(file)
-    if "settings" not in found:
-        raise InputError(
-            f"{file} has no `settings`", hint="find the circuit again with `tinysql circuit find`"
-        )
-    return from_json(FindSettings, found["settings"], where=f"{file}: settings")
 
 
 def _agreement(model: HybridLM, pairs: TokenPairs, settings: FindSettings) -> Agreement | None:

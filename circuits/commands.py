@@ -77,7 +77,13 @@ def call_find(arguments: argparse.Namespace) -> None:
 
 def call_eval(arguments: argparse.Namespace) -> None:
     """Evaluate a found circuit, write `report.json` and print it."""
-    from circuits.places import check_by_role_stays, check_scored, load_found_by_role, load_found_circuit
+    from circuits.places import (
+        check_by_role_stays,
+        check_scored,
+        load_found_by_role,
+        load_found_circuit,
+        settings_of,
+    )
     from tinysql.runs import open_run
 
     run = open_run(arguments.run)
@@ -91,6 +97,7 @@ def call_eval(arguments: argparse.Namespace) -> None:
         load_found_by_role(run.path, arguments.edit)
     load_found_circuit(run.path, arguments.edit)
     check_scored(run.path, arguments.edit, by_role=by_role)
+    settings_of(run.path, arguments.edit)
     check_by_role_stays(run.path, arguments.edit, by_role=by_role, overwrite=overwrite)
     run.check_whole()
     from circuits.artefacts import eval_on_run

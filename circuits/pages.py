@@ -27,11 +27,13 @@ from circuits.scores import EdgeScores
 from circuits.show import show, show_difference
 from circuits.tables import reached
 from data_gen.errors import InputError
-from data_gen.files import read_json, write_atomic
+from data_gen.files import write_atomic
 from tinysql.report import Section, figure_html, page
+from tinysql.written import read_measured
 
 ROWS = 15
 """Edges in a page's table."""
+AGAIN = "make it again with `tinysql circuit eval RUN --edit EDIT`, by role with `tinysql circuit eval ... --by-role`"
 
 
 def sections(run: Path) -> list[Section]:
@@ -118,7 +120,7 @@ def _evaluated(file: Path) -> tuple[list[str], go.Figure]:
 
     Raises `InputError` for a file that is no report.
     """
-    written = read_json(file)
+    written = read_measured(file, AGAIN)
     try:
         told = written.get("by_role")
         found = None if told is None else ByRole.from_json(told)
@@ -130,7 +132,7 @@ def _evaluated(file: Path) -> tuple[list[str], go.Figure]:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{file} is no report on a circuit: {why(error)}",
-            hint="make it again with `tinysql circuit eval`",
+            hint=AGAIN,
         ) from error
 
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from circuits.circuit import edges_of, why
-from circuits.files.about_scores import SIDECAR, TENSORS, check_about, not_whole, read_about
+from circuits.files.about_scores import AGAIN, SIDECAR, TENSORS, check_about, not_whole, read_about
 from circuits.graph import Edge, Graph
 from circuits.judging.bootstrap import interval, plain
 from circuits.judging.significance import Significance, check_enough, significance
@@ -188,13 +188,16 @@ class EdgeScores:
 
     @classmethod
     def load(cls, directory: str | Path) -> EdgeScores:
-        """Inverse of `save`. Raises `InputError` for files that are missing, cut short or of unlike shape."""
+        """Inverse of `save`. Raises `InputError` for files that are missing, damaged or of unlike shape."""
         about = read_about(Path(directory))
         try:
             per_example = load_file(Path(directory) / TENSORS)["per_example"]
         except (OSError, SafetensorError) as error:
             raise not_whole(Path(directory), error) from error
-        return cls(per_example=per_example, **about._asdict())
+        try:
+            return cls(per_example=per_example, **about._asdict())
+        except InputError as error:  # of one of no example, or with a number that is not finite
+            raise InputError(f"{Path(directory) / TENSORS}: {error.message}", hint=AGAIN) from error
 
 
 def _is_table(found: object, width: int) -> bool:

@@ -214,7 +214,7 @@ def call_switch(arguments: argparse.Namespace) -> None:
 
 def call_show(arguments: argparse.Namespace) -> None:
     """Print the table of what a directory holds."""
-    from transfer.reports import kind_of, read_report
+    from transfer.reports import again_hint, kind_of, read_report
     from transfer.show import curve_table, map_table, switch_table, table
 
     report = read_report(arguments.directory)
@@ -224,7 +224,7 @@ def call_show(arguments: argparse.Namespace) -> None:
     except (IndexError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{arguments.directory} holds no whole report: {type(error).__name__} {error}",
-            hint="restore the file, or run it again",
+            hint=again_hint(arguments.directory),
         ) from error
     print(found)
 

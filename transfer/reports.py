@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from data_gen.errors import InputError
-from data_gen.files import find_json, read_json
+from data_gen.files import find_json
+from tinysql.written import read_measured, read_written
 
 REPORT = "report.json"
 CONFIG, QUALITY = "config.json", "quality.json"
@@ -73,12 +74,23 @@ def read_report(directory: Path) -> dict[str, Any]:
         name = QUALITY
         if not (directory / QUALITY).is_file():
             raise _no_report(directory)
-    values = read_json(directory / name)
+    again = again_hint(directory)
+    read = read_measured if name == REPORT else read_written
+    values = read(directory / name, again)
     if name == QUALITY:
-        values = {**read_json(directory / CONFIG), **values}
+        values = {**read_written(directory / CONFIG, again), **values}
     if kind_of(values) is None:
-        raise InputError(
-            f"{directory / name} is the report of nothing that is known here",
-            hint="restore the file, or run it again",
-        )
+        raise InputError(f"{directory / name} is the report of nothing that is known here", hint=again)
     return values
+
+
+def again_hint(directory: Path) -> str:
+    """How a damaged report is made again: by the command that `config.json` names, where it can be read."""
+    try:
+        command = (find_json(directory / CONFIG) or {}).get("made_by", {}).get("command")
+    except (AttributeError, InputError):
+        command = None
+    if not isinstance(command, str) or not command.startswith("tinysql transfer "):
+        command = f"tinysql transfer eval|curve|switch|fit ... --out {directory}"
+    overwrite = "" if "--overwrite" in command.split() else " --overwrite"
+    return f"restore the file, or write it again: {command.replace(' --resume', '')}{overwrite}"

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from circuits.circuit import why
 from circuits.graph import Graph
 from data_gen.errors import InputError
-from data_gen.files import read_json
+from tinysql.written import read_written
 
 TENSORS, SIDECAR = "roles.safetensors", "roles.json"
 VALUES = ("values", "errors")
@@ -36,7 +36,7 @@ def read_about_roles(directory: Path) -> AboutRoles | None:
     """
     if not (directory / SIDECAR).exists():
         return None
-    found = read_json(directory / SIDECAR)
+    found = read_written(directory / SIDECAR, AGAIN)
     for name, fits, wanted in _PARTS:
         if name not in found or not fits(found[name]):
             said = f"is {found[name]!r:.60}" if name in found else "is not there"

@@ -10,10 +10,10 @@ from safetensors import SafetensorError, safe_open
 from circuits.circuit import why
 from circuits.graph import Graph
 from data_gen.errors import InputError
-from data_gen.files import read_json
+from tinysql.written import read_written
 
 TENSORS, SIDECAR = "scores.safetensors", "scores.json"
-AGAIN = "make them again: tinysql circuit find"
+AGAIN = "make them again: tinysql circuit find RUN --edit EDIT --overwrite"
 
 
 class About(NamedTuple):
@@ -29,9 +29,9 @@ class About(NamedTuple):
 def read_about(directory: Path) -> About:
     """What `EdgeScores.save` wrote there says of itself; of its numbers, only how many there are is looked at.
 
-    Raises `InputError` for files that are missing, cut short or of unlike shape.
+    Raises `InputError` for files that are missing, damaged or of unlike shape.
     """
-    found = read_json(directory / SIDECAR)
+    found = read_written(directory / SIDECAR, AGAIN)
     try:
         check_about(found, AGAIN)
         with safe_open(directory / TENSORS, framework="numpy") as tensors:

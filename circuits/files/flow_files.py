@@ -10,9 +10,11 @@ from typing import Any
 from circuits.judging.bootstrap import plain
 from circuits.methods.edge_flows import EdgeFlow, EdgeFlows
 from data_gen.errors import InputError
-from data_gen.files import read_json, write_atomic
+from data_gen.files import write_atomic
+from tinysql.written import read_measured
 
 FLOWS = "flows.json"
+AGAIN = "make them again: tinysql circuit find RUN --edit EDIT --by-role --overwrite"
 EACH = 5
 """Parts written of every edge, the largest ones."""
 
@@ -32,18 +34,18 @@ def save_flows(found: EdgeFlows, directory: Path) -> None:
 def load_flows(directory: Path) -> dict[str, EdgeFlow]:
     """Of every edge that was followed its largest part; empty where no flows were written.
 
-    Raises `InputError` for a file that is cut short, or is none of flows.
+    Raises `InputError` for a file that is damaged, or is none of flows.
     """
     file = directory / FLOWS
     if not file.exists():
         return {}
-    about = read_json(file)
+    about = read_measured(file, AGAIN)
     try:
         return {entry["edge"]: _largest(entry) for entry in about["edges"] if entry["flows"]}
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{file} holds no whole flows: {error!r}",
-            hint="make them again: tinysql circuit find RUN --edit EDIT --by-role --overwrite",
+            hint=AGAIN,
         ) from error
 
 

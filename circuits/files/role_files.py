@@ -8,8 +8,9 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from circuits.files.about_roles import SIDECAR, TENSORS, VALUES, read_about_roles, roles_not_whole
+from circuits.files.about_roles import AGAIN, SIDECAR, TENSORS, VALUES, read_about_roles, roles_not_whole
 from circuits.methods.role_scores import RoleScores
+from data_gen.errors import InputError
 from data_gen.files import write_atomic
 
 
@@ -31,7 +32,7 @@ def save_roles(found: RoleScores, directory: Path) -> None:
 def load_roles(directory: Path) -> RoleScores | None:
     """Inverse of `save_roles`; None where there are none.
 
-    Raises `InputError` for files that are cut short or of unlike shape.
+    Raises `InputError` for files that are damaged or of unlike shape.
     """
     about = read_about_roles(directory)
     if about is None:
@@ -40,4 +41,10 @@ def load_roles(directory: Path) -> RoleScores | None:
         tensors = load_file(directory / TENSORS)
     except (OSError, SafetensorError) as error:
         raise roles_not_whole(directory, error) from error
+    for name in VALUES:
+        if not tensors[name].isfinite().all():
+            raise InputError(
+                f"{directory / TENSORS}: `{name}` has a number that is not finite, which no scoring writes",
+                hint=AGAIN,
+            )
     return RoleScores(**about._asdict(), **{name: tensors[name] for name in VALUES})

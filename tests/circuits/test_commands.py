@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from circuits import artefacts, finding
 from circuits.artefacts import eval_on_run
@@ -445,6 +446,50 @@ def test_an_edit_that_the_data_lack_leaves_no_directory(run: Path, tmp_path: Pat
     shutil.copytree(run, copy)
     assert main(["circuit", "find", str(copy), "--edit", "having.0.operator"]) == 2
     assert not (copy / "circuits" / "having.0.operator").exists()
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_scores_that_are_not_finite_are_refused_by_their_file(
+    run: Path, tmp_path: Path, wrong: float, capsys
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    file = copy / "circuits" / EDIT / "scores.safetensors"
+    found = load_file(file)
+    found["per_example"][0, 0, 0] = wrong
+    save_file(found, file)
+    for command in (["eval", str(copy)], ["show", str(copy)], ["export", str(copy), "--format", "scores"]):
+        assert main(["circuit", *command, "--edit", EDIT]) == 2
+        said = capsys.readouterr().err
+        assert f"{file}: the " in said
+        assert "hint: make them again: tinysql circuit find" in said
+
+
+def test_a_report_with_a_number_that_is_not_finite_is_refused_by_its_place(
+    run: Path, tmp_path: Path, capsys
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    file = copy / "circuits" / EDIT / "report.json"
+    file.write_text('{"report": {"faithfulness": {"value": NaN}}}')
+    assert main(["circuit", "show", str(copy)]) == 2
+    said = capsys.readouterr().err
+    assert f"`{file}`: `report.faithfulness.value` is nan, expected a finite number" in said
+    assert "hint: make it again with `tinysql circuit eval" in said
+
+
+@pytest.mark.parametrize("damage", [None, "", "[]", "{}", '{"settings": {"edit": "schema.table", "pa'])
+def test_a_damaged_config_of_a_circuit_is_told_what_finds_it_again(
+    run: Path, tmp_path: Path, damage: str | None, capsys
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    file = copy / "circuits" / EDIT / "config.json"
+    file.unlink() if damage is None else file.write_text(damage)
+    assert main(["circuit", "eval", str(copy), "--edit", EDIT]) == 2
+    said = capsys.readouterr().err
+    assert str(file) in said
+    assert f"hint: find it again: tinysql circuit find {copy} --edit {EDIT} --overwrite" in said
 
 
 def test_scores_cut_short_are_refused_in_a_sentence(run: Path, tmp_path: Path, capsys) -> None:

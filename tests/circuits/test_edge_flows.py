@@ -124,14 +124,16 @@ def test_one_pair_has_no_interval(random_case, tmp_path) -> None:
     [
         ('{"edges"', "is not whole JSON"),
         ("{}", "holds no whole flows"),
+        ('{"edges": [{"edge": "a -> b", "score": NaN}]}', "`edges.0.score` is nan, expected a finite number"),
         ('{"edges": [{"edge": "a -> b", "flows": [{"from": "x"}]}]}', "holds no whole flows"),
     ],
 )
 def test_damaged_files_are_refused_in_a_sentence(tmp_path, text: str, reason: str) -> None:
     assert load_flows(tmp_path) == {}
     (tmp_path / "flows.json").write_text(text)
-    with pytest.raises(InputError, match=reason):
+    with pytest.raises(InputError, match=reason) as refused:
         load_flows(tmp_path)
+    assert "tinysql circuit find RUN --edit EDIT --by-role --overwrite" in refused.value.hint
 
 
 def test_a_table_of_edges_that_carry_nothing_has_its_head_alone() -> None:

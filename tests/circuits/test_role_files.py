@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from circuits.files.role_files import load_roles, save_roles
 from circuits.graph import Graph
@@ -46,6 +47,18 @@ def test_role_scores_come_back_as_they_were_written(roles: RoleScores, tmp_path:
 
 def test_a_directory_without_role_scores_has_none(tmp_path: Path) -> None:
     assert load_roles(tmp_path) is None
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("values", float("nan")), ("errors", float("inf"))])
+def test_role_scores_that_are_not_finite_are_refused_by_their_file(
+    roles: RoleScores, tmp_path: Path, name: str, wrong: float
+) -> None:
+    save_roles(roles, tmp_path)
+    getattr(roles, name)[0, 0, 0] = wrong
+    tensors = {"values": roles.values, "errors": roles.errors}
+    save_file(tensors, tmp_path / "roles.safetensors")
+    with pytest.raises(InputError, match=rf"roles\.safetensors: `{name}` has a number that is not finite"):
+        load_roles(tmp_path)
 
 
 def changed(**fields: object) -> Callable[[Path], object]:

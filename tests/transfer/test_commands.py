@@ -336,13 +336,24 @@ def test_half_a_taught_run_is_refused(
             '{"outcomes": [], "transfer": {}, "plan": 3, "source": 1, "target": 2}',
             "holds no whole report: TypeError",
         ),
+        (
+            '{"outcomes": [{"right": NaN}], "transfer": {}, "plan": 3, "source": 1, "target": 2}',
+            "`outcomes.0.right` is nan, expected a finite number",
+        ),
     ],
 )
 def test_a_report_that_was_edited_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], report: str, said: str
 ) -> None:
     (tmp_path / "report.json").write_text(report)
-    assert said in refused(["show", str(tmp_path)], capsys)
+    again = f"write it again: tinysql transfer eval|curve|switch|fit ... --out {tmp_path} --overwrite"
+    found = refused(["show", str(tmp_path)], capsys)
+    assert said in found
+    assert again in found
+    about = {"made_by": {"command": "tinysql transfer eval a b --layer 1 --out c --resume"}}
+    (tmp_path / "config.json").write_text(json.dumps(about))
+    again = "write it again: tinysql transfer eval a b --layer 1 --out c --overwrite"
+    assert again in refused(["show", str(tmp_path)], capsys)
 
 
 def test_recipes_of_tinysql_can_be_taught_too() -> None:
