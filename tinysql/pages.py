@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import html
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from data_gen.errors import InputError
 from data_gen.example import make_example
 from data_gen.files import read_json
 from data_gen.pages import legend_html, text_html
 from tinysql.report import Section, figure_html
 from tinysql.runs import open_run
-from tinysql.training.loop import read_log
+from tinysql.training.loop import LOG_EVERY, read_log
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -57,12 +60,30 @@ def _samples(run: Path) -> Section:
 
 
 def _training(run: Path) -> Section | None:
-    records = read_log(run / "metrics.jsonl")
+    log = run / "metrics.jsonl"
+    records = read_log(log)
+    lines = len(log.read_bytes().splitlines()) if log.exists() else 0
+    if lines > len(records) + 1:  # a kill cuts the last one short, and no other
+        raise InputError(
+            f"line {len(records) + 1} of `{log}` is no record of a step, and {lines - len(records) - 1} stand "
+            "behind it",
+            hint="restore the file, or take that line out, and the others are drawn",
+        )
     if not records:
         return None
     last = records[-1]
-    text = f"<p>{last['step'] + 1:,} steps, {last['tokens']:,} tokens, {last['seconds']:.0f} s.</p>"
-    return Section("Training", text + figure_html(training_figure(records)), 20)
+    said = [f"{last['step'] + 1:,} steps, {last['tokens']:,} tokens, {last['seconds']:.0f} s."]
+    said += [f"Nothing is logged between steps {one:,} and {other:,}." for one, other in _gaps(records)]
+    said += ["The last line of the log was cut short."] if lines > len(records) else []
+    return Section("Training", f"<p>{' '.join(said)}</p>{figure_html(training_figure(records))}", 20)
+
+
+def _gaps(records: list[dict[str, Any]]) -> list[tuple[int, int]]:
+    """Steps between which lines are missing: they lie further apart than this device's training writes them."""
+    steps = list(pairwise(record["step"] for record in records))
+    usual = median(other - one for one, other in steps) if steps else 0
+    most = next((every for every in sorted(LOG_EVERY.values()) if usual <= every), None)
+    return [] if most is None else [(one, other) for one, other in steps if other - one > most]
 
 
 def training_figure(records: list[dict[str, Any]]) -> Figure:

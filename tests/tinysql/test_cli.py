@@ -260,6 +260,46 @@ def test_an_answer_that_does_not_fit_the_schema_is_said_to_be_none(
     assert warning.count("\n") == 1
 
 
+def of_log(run: Path, tmp_path: Path, lines: list[str]) -> Path:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    (copy / "metrics.jsonl").write_text("".join(lines))
+    return copy
+
+
+def record(step: int) -> str:
+    line = {"step": step, "lr": 0.1, "loss": 1.0, "tokens": 100 * step, "seconds": 0.5 * step}
+    return json.dumps(line) + "\n"
+
+
+def test_a_report_says_that_the_last_line_of_the_log_was_cut_and_what_is_not_logged(
+    run: Path, tmp_path: Path
+) -> None:
+    copy = of_log(run, tmp_path, [*map(record, (0, 10, 20, 30, 60, 70, 75)), record(80)[:12]])
+    assert main(["report", str(copy)]) == 0
+    page = (copy / "report.html").read_text()
+    assert page.count("Nothing is logged between") == 1
+    assert "Nothing is logged between steps 30 and 60." in page
+    assert "The last line of the log was cut short." in page
+    whole = of_log(run, tmp_path / "whole", [*map(record, (49, 50, 99, 100, 149))])
+    assert main(["report", str(whole)]) == 0
+    page = (whole / "report.html").read_text()
+    assert "Nothing is logged" not in page
+    assert "cut short" not in page
+
+
+@pytest.mark.parametrize("damaged", [0, 1])
+def test_a_report_of_a_log_that_is_damaged_in_the_middle_is_refused(
+    run: Path, tmp_path: Path, damaged: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [record(10 * step) for step in range(4)]
+    lines[damaged] = "{\n"
+    copy = of_log(run, tmp_path, lines)
+    assert main(["report", str(copy)]) == 2
+    said = f"line {damaged + 1} of `{copy / 'metrics.jsonl'}` is no record of a step, and {3 - damaged} stand behind"
+    assert said in capsys.readouterr().err
+
+
 def test_a_report_of_artefacts_that_were_changed_is_refused(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
