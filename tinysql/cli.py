@@ -52,6 +52,12 @@ TOO_LARGE = (
 )
 
 
+REFUSED = (
+    "the GPU refused to compute an attention; most likely its memory is full; what is complete is kept"
+    "\nhint: see with nvidia-smi what else it computes, or ask for smaller models and batches"
+)
+
+
 class Parser(argparse.ArgumentParser):
     """argparse whose errors are one sentence and a hint."""
 
@@ -83,8 +89,11 @@ def answer(arguments: list[str]) -> int:
         return 2
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError):
-            from tinysql.devices import is_out_of_memory
+            from tinysql.devices import is_attention_refused, is_out_of_memory
 
+            if is_attention_refused(error):
+                say(REFUSED)
+                return 2
             if not is_out_of_memory(error):
                 raise
         say(TOO_LARGE)

@@ -73,3 +73,8 @@ def memory_of(device: torch.device) -> int | None:
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether torch says by this error that there is not enough memory, of a GPU or of the machine."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def is_attention_refused(error: RuntimeError) -> bool:
+    """Whether cuDNN could not run its fused attention: it does not say why, and was seen to where memory is full."""
+    return "mha_graph.execute" in str(error)

@@ -340,6 +340,27 @@ def test_too_little_memory_is_one_sentence_and_other_faults_are_not_hidden(
 
 
 @pytest.mark.parametrize(
+    "said",
+    [
+        "cuDNN Frontend error: [cudnn_frontend] Error: mha_graph.execute(handle, pack, space) failed.",
+        'mha_graph.execute(handle, pack, space).is_good() INTERNAL ASSERT FAILED at "MHA.cpp":1, please report',
+    ],
+)
+def test_an_attention_that_the_gpu_refuses_is_one_sentence_that_claims_no_more(
+    said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(cli, "run", fail)
+    assert main(["eval", "run"]) == 2
+    found = capsys.readouterr().err
+    assert found.startswith(
+        "tinysql: the GPU refused to compute an attention; most likely its memory is full"
+    )
+
+
+@pytest.mark.parametrize(
     "command",
     [
         ["data", "show", "cs1", "--rows"],
