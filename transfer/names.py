@@ -55,6 +55,15 @@ CONTROLS = (
 """Controls that can be asked for by name; no steering, the sweep of scales and the damage are always there."""
 
 
+def check_seed(seed: int) -> None:
+    """Raise `InputError` for what is no seed of rows and controls."""
+    if not 0 <= seed < 2**63:
+        raise InputError(
+            f"seed is {seed}, expected a whole number from 0 to 2^63 - 1",
+            hint="any of these will do, such as 0",
+        )
+
+
 def check_controls(names: Iterable[str]) -> None:
     """Raise `InputError`, with the nearest name, for one that is no control's."""
     for name in names:

@@ -198,6 +198,8 @@ def run(tmp_path: Path) -> Path:
                 ("--set method=afine", "no map `afine`; did you mean `affine`?"),
                 ("--set aim=indcue", "no aim `indcue`; did you mean `induce`?"),
                 ("--set rank=0", "rank is 0, expected at least 1"),
+                ("--set seed=-1", "seed is -1, expected a whole number from 0 to 2^63 - 1"),
+                ("--set seed=99999999999999999999", "seed is 99999999999999999999, expected a whole number"),
             )
         ),
         (
@@ -223,6 +225,10 @@ def run(tmp_path: Path) -> Path:
         (
             "transfer switch CLEAN TARGET --hook blocks.0.hook_resid_pre --set method=autoencoder-kl --out OUT",
             "no map `autoencoder-kl` for a switch",
+        ),
+        (
+            "transfer switch CLEAN TARGET --hook blocks.0.hook_resid_pre --set seed=-1 --out OUT",
+            "seed is -1, expected a whole number from 0 to 2^63 - 1",
         ),
         ("transfer teach small --out RUN", "output directory `RUN` is not empty"),
         ("transfer teach nope --out OUT", "no recipe `nope`"),

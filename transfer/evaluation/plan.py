@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from data_gen.errors import InputError, nearest
 from data_gen.seeding import MOST_COUNT
-from transfer.names import METHODS, NOT_AFFINE, SAE_LATENT, VECTORS, Alignment, Mode, Operator
+from transfer.names import METHODS, NOT_AFFINE, SAE_LATENT, VECTORS, Alignment, Mode, Operator, check_seed
 
 Place = Literal["trigger", "marker", "last", "everywhere"]
 """Where a vector is read and the model steered: at the words that set the behaviour off; at the last token of the
@@ -91,6 +91,7 @@ class Plan:
                     f"{name} is {getattr(self, name):,}, expected 2 to {MOST_COUNT:,}",
                     hint="give another number",
                 )
+        check_seed(self.seed)
         if self.rank < 1:
             raise InputError(f"rank is {self.rank}, expected at least 1", hint="give a larger rank")
         if not self.scales or any(scale <= 0 for scale in self.scales):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from data_gen.draw.splits import Split
 from data_gen.errors import InputError, nearest
 from data_gen.seeding import MOST_COUNT
-from transfer.names import METHODS
+from transfer.names import METHODS, check_seed
 
 MAPS = tuple(one for one in METHODS if one != "autoencoder-kl")
 """Maps that a switch can have; that one learns from another model's predictions too."""
@@ -34,6 +34,7 @@ class SwitchPlan:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         for name in ("map_rows", "test_rows", "ood_rows"):
             if not 2 <= getattr(self, name) <= MOST_COUNT:
                 raise InputError(
