@@ -119,7 +119,7 @@ def call_train(arguments: argparse.Namespace) -> None:
     from data_gen.errors import InputError
     from saes.finished import decisive
     from saes.places import Place, check_begin, check_free
-    from saes.recipes import ABOUT_HOOKS, check_number, default_hooks, find_recipe
+    from saes.recipes import ABOUT_HOOKS, check_names, check_number, default_hooks, find_recipe
     from saes.training.penalty import check_l0
     from tinysql.config import override
     from tinysql.runs import open_run
@@ -150,13 +150,13 @@ def call_train(arguments: argparse.Namespace) -> None:
             )
     hooks = tuple(arguments.hook) or default_hooks(run.shape, config.form)
     check_number(hooks, config.form, hint=ABOUT_HOOKS)
+    check_names(hooks, run.shape)
     run.check_whole()
     if arguments.resume:
         paths = {place.of_member(name): one for name, one in members.items()} or {place.path: config}
         wanted = {path: decisive(run, one, hooks, arguments.rows) for path, one in paths.items()}
         _say_where_it_begins(place, wanted, arguments.l0)
-    # What computes is loaded behind what can be refused without it, here and below: it takes seconds. Only a model
-    # that was built knows its hooks.
+    # What computes is loaded behind what can be refused without it, here and below: it takes seconds.
     from saes.artefacts import train_grid_on_run, train_on_run
 
     settings = {

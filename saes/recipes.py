@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from data_gen.errors import InputError, nearest
 from saes.training.config import Form, SAEConfig
 from tinysql.models.config import ModelConfig
+from tinysql.models.hook_names import check_hook_name, hook_names
 
 MLPS = {"-": "hook_mlp_out", "E": "hook_moe_out"}
 """Mixers without attention or memory, and the hooks of what they add to the residual stream."""
@@ -104,6 +105,15 @@ def check_number(hooks: Sequence[str], form: Form, *, hint: str) -> None:
     if not fits:
         named = "an SAE" if form == "sae" else f"a {form.replace('_', ' ')}"
         raise InputError(f"{n} hooks are given, {named} has {wanted}", hint=hint)
+
+
+def check_names(hooks: Sequence[str], shape: ModelConfig) -> None:
+    """`InputError` for a hook that a model of that shape has not; a head's number may stand behind its last dot."""
+    known = hook_names(shape)
+    for hook in hooks:
+        point, _, head = hook.rpartition(".")
+        if not (head.isdigit() and point in known):
+            check_hook_name(shape, hook, whose="the model")
 
 
 def default_hook(config: ModelConfig) -> str:

@@ -172,6 +172,12 @@ def run(tmp_path: Path) -> Path:
         ("sae train RUN --name new --set nope=3", "unknown key `nope`"),
         ("sae train RUN --name new --grid k=x", "--set k is 'x', expected int"),
         ("sae train BUILT --hook a --hook b", "2 hooks are given, an SAE has 1"),
+        (
+            "sae train BUILT --hook blocks.0.hook_resid_pots",
+            "no hook `blocks.0.hook_resid_pots`; did you mean",
+        ),
+        ("sae train BUILT --hook blocks.0.attn.hook_zz.0", "no hook `blocks.0.attn.hook_zz.0`"),
+        ("sae train BUILT --hook blocks.0.attn.hook_z.0", "BUILT holds no finished model"),
         ("sae train BUILT", "BUILT holds no finished model"),
         ("sae train RUN --name new --resume --overwrite", "cannot both overwrite and resume"),
         ("sae eval RUN --name tokp", "has no SAE `tokp`"),
