@@ -25,7 +25,7 @@ from saes.stored import RECORDING, open_recording, record_to
 from saes.training.config import Form, SAEConfig, difference
 from saes.training.cross_layer import CrossLayerTranscoder
 from saes.training.resume import METRICS
-from saes.training.sae import TrainingRecord
+from saes.training.sae import TrainingRecord, check_k
 from saes.truth.forms import sides
 from saes.truth.watching import RoleWatch
 from tinysql.config import from_json, to_json
@@ -103,11 +103,12 @@ class Asked:
         return recordings, watch
 
     def _check_room(self, model: HybridLM, tokenizer: Tokenizer, configs: Sequence[SAEConfig]) -> None:
-        """Raise `InputError` for what the memory, or the disk, does not hold."""
+        """Raise `InputError` for what the memory, or the disk, does not hold, and for a k above the latents."""
         widths, device = widths_of(model, self.hooks), model.device
         trained_on = torch.device("cpu") if self.on_disk else device
         half = len(widths) // 2
         for config in configs:
+            check_k(config, widths[0])
             same = config.form in ("sae", "crosscoder")
             check_weights(
                 config, widths if same else widths[:half], widths if same else widths[half:], trained_on

@@ -59,7 +59,7 @@ def _samples(run: Path) -> Section:
     return Section("Sample rows", f"{intro}{legend_html()}{rows}", 10)
 
 
-def _training(run: Path) -> Section | None:
+def _training(run: Path) -> Section:
     log = run / "metrics.jsonl"
     records = read_log(log)
     lines = len(log.read_bytes().splitlines()) if log.exists() else 0
@@ -70,7 +70,10 @@ def _training(run: Path) -> Section | None:
             hint="restore the file, or take that line out, and the others are drawn",
         )
     if not records:
-        return None
+        why = "holds no step that could be read" if log.exists() else "is not there"
+        return Section(
+            "Training", f"<p><code>{log.name}</code> {why}, so how it was trained is not shown.</p>", 20
+        )
     last = records[-1]
     said = [f"{last['step'] + 1:,} steps, {last['tokens']:,} tokens, {last['seconds']:.0f} s."]
     said += [f"Nothing is logged between steps {one:,} and {other:,}." for one, other in _gaps(records)]

@@ -247,7 +247,12 @@ def check(values: Float[Tensor, "token d_in"], config: SAEConfig) -> None:
             f"all {len(values)} activations are the same, so there is nothing to learn",
             hint="choose another hook, and check that the model was trained",
         )
-    latents = config.latents(values.shape[1])
+    check_k(config, values.shape[1])
+
+
+def check_k(config: SAEConfig, d_in: int) -> None:
+    """`InputError` where more latents are to be active than there are for activations of that width."""
+    latents = config.latents(d_in)
     if config.is_k_sparse and config.k > latents:
         raise InputError(
             f"SAE k is {config.k}, but there are {latents} latents", hint="lower k or raise d_sae"

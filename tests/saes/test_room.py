@@ -76,6 +76,16 @@ def test_latents_that_the_system_would_promise_room_for_are_refused(
     assert not (run / "saes").exists()
 
 
+def test_more_latents_at_once_than_there_are_is_refused_before_rows_are_drawn(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asked, "tokens_of", None)  # nothing is drawn
+    for more in ([], ["--recipe", "transcoder"], ["--recipe", "crosscoder"]):
+        assert main(["sae", "train", str(run), "--name", "big", "--set", "k=100000", *more]) == 2
+        assert "SAE k is 100000, but there are " in capsys.readouterr().err
+    assert not (run / "saes").exists()
+
+
 ROWS, WATCHED = ["--rows", "10000000"], ["--validation", "10000000"]
 
 

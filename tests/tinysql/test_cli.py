@@ -288,6 +288,22 @@ def test_a_report_says_that_the_last_line_of_the_log_was_cut_and_what_is_not_log
     assert "cut short" not in page
 
 
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [("", "holds no step that could be read"), ("{", "holds no step"), (None, "is not there")],
+)
+def test_a_report_says_why_no_training_is_drawn(
+    run: Path, tmp_path: Path, log: str | None, said: str
+) -> None:
+    copy = of_log(run, tmp_path, [log or ""])
+    if log is None:
+        (copy / "metrics.jsonl").unlink()
+    assert main(["report", str(copy)]) == 0
+    page = (copy / "report.html").read_text()
+    assert f"<code>metrics.jsonl</code> {said}" in page
+    assert "so how it was trained is not shown." in page
+
+
 @pytest.mark.parametrize("damaged", [0, 1])
 def test_a_report_of_a_log_that_is_damaged_in_the_middle_is_refused(
     run: Path, tmp_path: Path, damaged: int, capsys: pytest.CaptureFixture[str]
