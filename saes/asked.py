@@ -33,8 +33,8 @@ from tinysql.models.hybrid import HybridLM
 from tinysql.runs import Run, provenance
 from tinysql.tokens import Tokenizer
 
-ASKED = "asked.json"
-"""What was asked for, beside the state of the training that it is of."""
+ASKED, REPLACES = "asked.json", "overwrite"
+"""What was asked for, beside the state of the training; and in it, whether that replaces what stands there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,13 +73,14 @@ class Asked:
         check_begin(place, self.rows, self.validation, overwrite=self.overwrite, resume=self.resume)
         form = next(iter(made.values())).form
         settings = self._repeated()
-        if goes_on:
-            _check_repeated(place, settings)
+        replaces = _check_repeated(place, settings) if goes_on else self.overwrite
         model, tokenizer = self.run.load(self.device)
         check_hooks(model, self.hooks, form, hint=ABOUT_HOOKS)
         for path, config in made.items():
-            is_own = goes_on and is_made_with(path, decisive(self.run, config, self.hooks, self.rows))
-            check_free(place, path, self.overwrite or is_own)
+            may = replaces or (
+                goes_on and is_made_with(path, decisive(self.run, config, self.hooks, self.rows))
+            )
+            check_free(place, path, may)
         self._check_room(model, tokenizer, tuple(made.values()))
         tokens = tokens_of(self.run, tokenizer, "train", self.rows)
         watch = None
@@ -99,7 +100,7 @@ class Asked:
         else:
             recordings = record_to(place.activations, model, tokens, self.hooks, show_progress=True)
         place.state.mkdir(parents=True, exist_ok=True)
-        write_atomic(place.state / ASKED, json.dumps(settings))
+        write_atomic(place.state / ASKED, json.dumps({**settings, REPLACES: replaces}))
         return recordings, watch
 
     def _check_room(self, model: HybridLM, tokenizer: Tokenizer, configs: Sequence[SAEConfig]) -> None:
@@ -176,15 +177,22 @@ def check_hooks(model: HookedModel, hooks: Sequence[str], form: Form, *, hint: s
     check_number(hooks, form, hint=hint)
 
 
-def _check_repeated(place: Place, settings: Mapping[str, Any]) -> None:
-    """Raise `InputError` where the training that was cut off was asked for with other settings."""
+def _check_repeated(place: Place, settings: Mapping[str, Any]) -> bool:
+    """Whether the training that was cut off replaces what stands there, which `settings` need not say again.
+
+    Raises `InputError` where it was asked for with other settings.
+    """
     then = find_json(place.state / ASKED)
-    if then is not None and then != settings:
+    if then is None:
+        return False
+    replaces = bool(then.pop(REPLACES, False))
+    if then != settings:
         raise InputError(
             f"the training of `{place.path.name}` that was cut off had other settings"
             f"{difference(then, dict(settings))}",
             hint="repeat its settings, or pass --overwrite in place of --resume to begin again",
         )
+    return replaces
 
 
 def read_record(path: Path) -> TrainingRecord:

@@ -42,8 +42,10 @@ def check_finished(place: Place, made: Mapping[Path, Mapping[str, Any]], l0: flo
     `made` are all places that it writes to, and what is decisive there. Raises `InputError` where something was made
     with other settings.
     """
+    if place.state.is_dir():  # whatever stands there, damaged or not, is about to be replaced
+        return False
     then = {path: read_made(path) if (path / "config.json").exists() else {} for path in made}
-    if place.state.is_dir() or not all(then.values()):
+    if not all(then.values()):
         return False
     for path, settings in made.items():
         before, now = _compared(then[path], l0), _compared({**settings, "l0": l0}, l0)

@@ -129,11 +129,9 @@ def directory_of(run: Run, name: str) -> Path:
 
 def read_made(path: Path) -> dict[str, Any]:
     """The `config.json` of a dictionary's directory; `InputError` where it is not there or damaged."""
-    file, run, name = path / "config.json", path.parents[1], path.name
-    with mended_by(
-        file,
-        hint=f"restore it, or train again, as it was, with `tinysql sae train {run} --name {name} --overwrite`",
-    ):
+    file = path / "config.json"
+    # Nothing but that file says what stands there and that it is ours, so `--overwrite` does not replace it.
+    with mended_by(file, hint=f"restore it, or remove {path} and train it again"):
         return read_json(file)
 
 

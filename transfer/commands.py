@@ -306,10 +306,9 @@ def _check_layers(arguments: argparse.Namespace) -> None:
         raise InputError(
             "it is not said where to steer", hint="give --source-hook and --target-hook, or --layer BLOCK"
         )
-    if arguments.layer is not None and hooks != [None, None]:
-        raise InputError(
-            "hooks and layers are both given", hint="leave out --layer, or --source-hook and --target-hook"
-        )
+    are_set = any(setting.startswith(("source_hook=", "target_hook=")) for setting in arguments.set)
+    if arguments.layer is not None and (hooks != [None, None] or are_set):
+        raise InputError("hooks and layers are both given", hint="leave out --layer, or the hooks")
 
 
 def _check_output(arguments: argparse.Namespace) -> None:

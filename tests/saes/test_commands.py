@@ -162,6 +162,32 @@ def test_a_cut_off_training_goes_on(
         assert (run / "saes" / "cut" / name).read_bytes() == (run / "saes" / "whole" / name).read_bytes()
 
 
+def test_a_training_that_replaces_another_goes_on_and_the_other_stays_until_then(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["sae", "train", str(run), "--name", "anew", *SMALL]
+    assert main(words) == 0
+    weights = run / "saes" / "anew" / "sae_weights.safetensors"
+    before = weights.read_bytes()
+    advance = Loop.advance
+
+    def until(loop: Loop, x: Tensor) -> object:
+        if loop.step == 20:
+            raise KeyboardInterrupt
+        return advance(loop, x)
+
+    for again in ("--overwrite", "--resume"):  # killed a second time, too
+        with monkeypatch.context() as patch:
+            patch.setattr(Loop, "advance", until)
+            with suppress(KeyboardInterrupt):
+                main([*words, "--seed", "1", again])
+        assert weights.read_bytes() == before
+    assert main([*words, "--seed", "1", "--resume"]) == 0
+    assert main(["sae", "train", str(run), "--name", "anew-whole", *SMALL, "--seed", "1"]) == 0
+    assert weights.read_bytes() == (run / "saes" / "anew-whole" / "sae_weights.safetensors").read_bytes()
+    assert weights.read_bytes() != before
+
+
 @pytest.mark.parametrize("grid", [[], ["--grid", "seed=0,1"]])
 def test_a_job_that_always_resumes_begins_goes_on_and_finds_that_it_is_finished(
     grid: list[str], run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

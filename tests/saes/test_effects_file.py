@@ -164,7 +164,7 @@ def test_a_damaged_truth_is_scored_again(
 
 
 @pytest.mark.parametrize("damage", ["[]", '{"sae": {"k"', None])
-def test_a_damaged_or_missing_config_is_trained_again(
+def test_a_damaged_or_missing_config_is_told_with_a_remedy(
     run: Path, sae: Path, damage: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = sae / "config.json"
@@ -177,10 +177,7 @@ def test_a_damaged_or_missing_config_is_trained_again(
         assert main(["sae", verb, str(run)]) == 2
         said = capsys.readouterr().err
         assert str(file) in said.split("hint:")[0]
-        assert (
-            f"hint: restore it, or train again, as it was, with `tinysql sae train {run} --name topk --overwrite`"
-            in said
-        )
+        assert f"hint: restore it, or remove {sae} and train it again\n" in said
     file.write_bytes(whole)
 
 

@@ -60,6 +60,8 @@ def test_the_layer_is_chosen_on_validation_and_all_the_rest_is_measured_there(
     again = [*bare, "--layer", "1", "--layer", "3"]
     assert main([*again, "--source-hook", HOOK]) == 2
     assert "hooks and layers are both given" in capsys.readouterr().err
+    assert main([*again, "--set", f"target_hook={HOOK}"]) == 2
+    assert "hooks and layers are both given" in capsys.readouterr().err
     assert main([*bare, "--source-hook", HOOK]) == 2
     assert "--source-hook is given without --target-hook" in capsys.readouterr().err
     assert main(bare) == 2
