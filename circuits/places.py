@@ -5,8 +5,6 @@ A command that finds none, or one that cannot be read, ends at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from circuits.circuit import Circuit
@@ -21,6 +19,7 @@ from data_gen.outputs import check_directory
 from data_gen.pairs.edits import edit_named
 from tinysql.config import from_json
 from tinysql.runs import open_run
+from tinysql.written import mended_by
 
 CIRCUIT, ROLE_CIRCUIT, REPORT = "circuit.json", "role_circuit.json", "report.json"
 
@@ -88,24 +87,17 @@ def directories_shown(run: Path, edit: str | None) -> list[Path]:
     return found
 
 
-@contextmanager
-def _in_a_run(directory: Path, options: str = "") -> Iterator[None]:
-    """Within it, the hint of a refusal is what finds the circuit of this directory again."""
-    try:
-        yield
-    except InputError as error:
-        run = directory.parent.parent
-        raise InputError(
-            error.message,
-            hint=f"find it again: tinysql circuit find {run} --edit {directory.name}{options} --overwrite",
-        ) from error
+def _again(directory: Path, options: str = "") -> str:
+    """What finds the circuit of this directory again."""
+    run = directory.parent.parent
+    return f"find it again: tinysql circuit find {run} --edit {directory.name}{options} --overwrite"
 
 
 def settings_of(run: Path, edit: str) -> FindSettings:
     """How the circuit of an edit was found. Raises `InputError` as `found_in`, and for a damaged `config.json`."""
     directory = found_in(run, edit)
     file = directory / "config.json"
-    with _in_a_run(directory):
+    with mended_by(directory, hint=_again(directory)):
         found = read_json(file)
         if "settings" not in found:
             raise InputError(f"{file} has no `settings`, expected those that the circuit was found with")
@@ -117,7 +109,7 @@ def load_circuit(directory: Path, graph: Graph | None) -> Circuit:
 
     Raises `InputError` when it is cut short, or of another model.
     """
-    with _in_a_run(directory):
+    with mended_by(directory, hint=_again(directory)):
         circuit = Circuit.load(directory / CIRCUIT)
     if graph is not None:
         circuit.check_belongs(graph, f"the circuit in {directory}")
@@ -143,7 +135,7 @@ def check_scored(run: Path, edit: str, *, by_role: bool = False) -> None:
 def load_found_by_role(run: Path, edit: str) -> RoleCircuit:
     """The role-aware circuit of an edit. Raises `InputError` as `found_by_role` does, and as `load_circuit`."""
     file, graph = found_by_role(run, edit), graph_of(run)
-    with _in_a_run(file.parent, " --by-role"):
+    with mended_by(file.parent, hint=_again(file.parent, " --by-role")):
         circuit = RoleCircuit.load(file)
     if graph is not None:
         circuit.check_belongs(graph, f"the role-aware circuit in {file.parent}")

@@ -16,7 +16,7 @@ from data_gen.files import atomic_directory, find_json, read_json, write_atomic
 from data_gen.outputs import claim_directory
 from saes.activations import Activations, HookedModel, locate, record_many
 from saes.disk import SAE, save
-from saes.finished import check_finished, decisive, is_made_with
+from saes.finished import decisive, is_finished, is_made_with
 from saes.places import WEIGHTS, Place, check_begin, check_free
 from saes.recipes import ABOUT_HOOKS, check_number
 from saes.room import check_rows, check_weights, tokens_per_row, widths_of
@@ -60,7 +60,7 @@ class Asked:
         Raises `InputError` where it was made with other settings.
         """
         settings = {path: decisive(self.run, config, self.hooks, self.rows) for path, config in made.items()}
-        is_there = self.resume and check_finished(self.place, settings, self.l0)
+        is_there = self.resume and is_finished(self.place, settings, self.l0)
         return [read_record(path) for path in made] if is_there else None
 
     def record(self, made: Mapping[Path, SAEConfig]) -> tuple[tuple[Activations, ...], RoleWatch | None]:
@@ -73,7 +73,7 @@ class Asked:
         check_begin(place, self.rows, self.validation, overwrite=self.overwrite, resume=self.resume)
         form = next(iter(made.values())).form
         settings = self._repeated()
-        replaces = _check_repeated(place, settings) if goes_on else self.overwrite
+        replaces = _is_replacing(place, settings) if goes_on else self.overwrite
         model, tokenizer = self.run.load(self.device)
         check_hooks(model, self.hooks, form, hint=ABOUT_HOOKS)
         for path, config in made.items():
@@ -177,7 +177,7 @@ def check_hooks(model: HookedModel, hooks: Sequence[str], form: Form, *, hint: s
     check_number(hooks, form, hint=hint)
 
 
-def _check_repeated(place: Place, settings: Mapping[str, Any]) -> bool:
+def _is_replacing(place: Place, settings: Mapping[str, Any]) -> bool:
     """Whether the training that was cut off replaces what stands there, which `settings` need not say again.
 
     Raises `InputError` where it was asked for with other settings.

@@ -194,10 +194,10 @@ def _say(what: str) -> None:
 
 def _say_where_it_begins(place: Place, made: Mapping[Path, Mapping[str, Any]], l0: float | None) -> None:
     """Say it where --resume has nothing to go on with; the same command may stand in a script from the start."""
-    from saes.finished import check_finished
+    from saes.finished import is_finished
     from saes.places import check_free
 
-    if check_finished(place, made, l0):
+    if is_finished(place, made, l0):
         _say(f"`{place.path.name}` in {place.run} is already finished: nothing is trained")
     elif not place.state.is_dir():
         for path in made:

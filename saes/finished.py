@@ -36,7 +36,7 @@ def is_made_with(path: Path, settings: Mapping[str, Any]) -> bool:
     return all(made.get(name) == value for name, value in settings.items())
 
 
-def check_finished(place: Place, made: Mapping[Path, Mapping[str, Any]], l0: float | None) -> bool:
+def is_finished(place: Place, made: Mapping[Path, Mapping[str, Any]], l0: float | None) -> bool:
     """Whether a training that is to be gone on with is finished: nothing is left of it but what it made.
 
     `made` are all places that it writes to, and what is decisive there. Raises `InputError` where something was made

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from data_gen.errors import InputError, nearest
-from data_gen.files import read_json
 from data_gen.outputs import check_directory
 from saes.again import options_again
 from tinysql.runs import Run, check_one_way
+from tinysql.written import read_written
 
 LONGEST_NAME = 100
 """Bytes of a name, to which come those of a member of a grid, of a part and of the machine; 255 are a disk's limit."""
@@ -129,20 +127,8 @@ def directory_of(run: Run, name: str) -> Path:
 
 def read_made(path: Path) -> dict[str, Any]:
     """The `config.json` of a dictionary's directory; `InputError` where it is not there or damaged."""
-    file = path / "config.json"
     # Nothing but that file says what stands there and that it is ours, so `--overwrite` does not replace it.
-    with mended_by(file, hint=f"restore it, or remove {path} and train it again"):
-        return read_json(file)
-
-
-@contextmanager
-def mended_by(file: Path, *, hint: str) -> Iterator[None]:
-    """Within it, whatever is wrong with a file of ours is told by its name and with what writes it again."""
-    try:
-        yield
-    except InputError as error:
-        told = error.message if str(file) in error.message else f"{file}: {error.message}"
-        raise InputError(told, hint=hint) from error
+    return read_written(path / "config.json", f"restore it, or remove {path} and train it again")
 
 
 def scored_in(run: Run, name: str) -> Path:

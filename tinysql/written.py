@@ -1,8 +1,10 @@
-"""JSON file that a command wrote -> its object, or a refusal that says which command writes it again."""
+"""What a command wrote -> what it holds, or a refusal that says which command writes it again."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,20 @@ from data_gen.errors import InputError
 from data_gen.files import read_json
 
 
+@contextmanager
+def mended_by(place: Path, *, hint: str) -> Iterator[None]:
+    """Within it, whatever is wrong with what stands there is told by its name and with what writes it again."""
+    try:
+        yield
+    except InputError as error:
+        told = error.message if str(place) in error.message else f"{place}: {error.message}"
+        raise InputError(told, hint=hint) from error
+
+
 def read_written(file: Path, again: str) -> dict[str, Any]:
     """The JSON object in `file`. Raises `InputError`, with the hint `again`, for one that is missing or damaged."""
-    try:
+    with mended_by(file, hint=again):
         return read_json(file)
-    except InputError as error:
-        raise InputError(error.message, hint=again) from error
 
 
 def read_measured(file: Path, again: str) -> dict[str, Any]:

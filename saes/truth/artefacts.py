@@ -16,7 +16,7 @@ from saes.activations import record, record_many
 from saes.artefacts import train_form
 from saes.asked import check_hooks
 from saes.disk import SAE, load
-from saes.places import TRUTH, directory_of, mended_by, read_made, scored_in
+from saes.places import TRUTH, directory_of, read_made, scored_in
 from saes.rows import examples_of, tokens_of
 from saes.training.config import Form, SAEConfig
 from saes.training.cross_layer import load_cross_layer
@@ -33,6 +33,7 @@ from tinysql.config import from_json
 from tinysql.models.hybrid import HybridLM
 from tinysql.runs import Run, provenance
 from tinysql.tokens import Tokenizer, Tokens
+from tinysql.written import mended_by
 
 DASHBOARD = "dashboard.html"
 PAIRS = 48

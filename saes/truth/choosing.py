@@ -23,11 +23,12 @@ from data_gen.errors import InputError
 from data_gen.files import read_json
 from saes.activations import described
 from saes.disk import SAE
-from saes.places import CHOICE, WEIGHTS, mended_by
+from saes.places import CHOICE, WEIGHTS
 from saes.training.cross_layer import CrossLayerTranscoder
 from saes.truth.scoring import Draws, Scores
 from saes.truth.watching import RoleWatch
 from tinysql.config import from_json, to_json
+from tinysql.written import mended_by
 
 TOLD_APART = (0.025, 0.975)
 """Two are told apart where 0 lies outside of these quantiles of their difference."""

@@ -14,13 +14,13 @@ from typing import Any
 
 from data_gen.errors import InputError
 from data_gen.files import find_json, read_json, write_atomic
-from saes.places import mended_by
 from saes.training.config import difference
 from saes.truth.causal import Effects
 from saes.truth.interchange import Swap
 from saes.truth.recovered import Fidelity
 from tinysql.config import from_json, to_json
 from tinysql.runs import provenance
+from tinysql.written import mended_by
 
 EFFECTS = "effects.json"
 SWAPS, SWAPS_OF = "interchange", "interchange_of"
